@@ -1,0 +1,52 @@
+"""PaDiM anomaly detection as a distributed batch pipeline over image archives."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from padim_dist.api.demo import demo
+    from padim_dist.api.doctor import doctor
+    from padim_dist.api.evaluate import evaluate
+    from padim_dist.api.fit import fit
+    from padim_dist.api.index import index
+    from padim_dist.api.readers import open_heatmaps, open_model, open_scores
+    from padim_dist.api.score import score
+    from padim_dist.config import Config, load_config
+
+__version__ = "0.1.0"
+
+# Loaded when first used, so that `padim-dist --help` does not wait for torch.
+_HOMES = {
+    "Config": "config",
+    "load_config": "config",
+    "demo": "api.demo",
+    "doctor": "api.doctor",
+    "evaluate": "api.evaluate",
+    "fit": "api.fit",
+    "index": "api.index",
+    "open_heatmaps": "api.readers",
+    "open_model": "api.readers",
+    "open_scores": "api.readers",
+    "score": "api.score",
+}
+__all__ = [
+    "Config",
+    "demo",
+    "doctor",
+    "evaluate",
+    "fit",
+    "index",
+    "load_config",
+    "open_heatmaps",
+    "open_model",
+    "open_scores",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

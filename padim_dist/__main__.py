@@ -1,0 +1,5 @@
+"""``python -m padim_dist``."""
+
+from padim_dist.cli import main
+
+main()

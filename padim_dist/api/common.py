@@ -1,0 +1,177 @@
+"""What the public functions share: from a configuration to plans, and to what is there."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from padim_dist.archive.reader import ImageReader
+from padim_dist.config import Config, differences
+from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk, random_state, trunk_state
+from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.engine import projection
+from padim_dist.engine.cluster import worker_count, worker_memory
+from padim_dist.errors import ConfigError, RequestError
+from padim_dist.storage import Folder
+from padim_dist.store.models import ModelInfo, list_models
+from padim_dist.store.runs import list_runs
+from padim_dist.store.weights import State, fetch_weights
+from padim_dist.store.workspace import Workspace
+
+logger = logging.getLogger("padim_dist")
+UNKNOWN_WEIGHTS = ""
+"""Stands for the weights' digest in a plan that was made before they were loaded."""
+
+
+def workspace_of(config: Config) -> Workspace:
+    """The workspace."""
+    return Workspace(Folder(config.workspace, config.storage_options))
+
+
+def archive_of(config: Config) -> Folder:
+    """The archive."""
+    return Folder(config.archive.url, config.storage_options)
+
+
+def reader_of(config: Config) -> ImageReader:
+    """How the archive's images are read."""
+    return ImageReader(config.storage_options, config.model.geometry, config.archive.max_pixels)
+
+
+def archive_settings(config: Config) -> dict[str, Any]:
+    """Settings that determine a manifest."""
+    settings = config.archive.model_dump(mode="json", exclude={"max_pixels"})
+    return {**settings, "url": archive_of(config).url}
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """Settings that a model is found by: what it was fitted on, and how."""
+    archive = archive_settings(config)
+    del archive["shard_images"]
+    return {"archive": archive, "model": config.model.model_dump(mode="json")}
+
+
+def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
+    """Layers and number of channels, with the tested defaults for ``auto``."""
+    model = config.model
+    check_backbone(model.backbone)
+    defaults = DEFAULTS.get(model.backbone)
+    if defaults is None and model.layers == "auto":
+        raise ConfigError(
+            f"model.layers 'auto' is known for {', '.join(DEFAULTS)}; name the feature nodes of "
+            f"{model.backbone} to take, finest first"
+        )
+    layers = defaults.layers if model.layers == "auto" and defaults else tuple(model.layers)
+    if model.channels != "auto":
+        return layers, model.channels
+    # The paper's number of channels goes with the paper's layers.
+    return layers, defaults.channels if defaults and layers == defaults.layers else None
+
+
+def plan_embedding(config: Config) -> EmbeddingSpec:
+    """The embedding of a configuration, weights not yet known; see `plan_trunk` for errors."""
+    model = config.model
+    layers, channels = layers_and_channels(config)
+    trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
+    return EmbeddingSpec(
+        trunk, shape, model.geometry, UNKNOWN_WEIGHTS, model.precision, model.batch
+    )
+
+
+def load_state(config: Config) -> State:
+    """The trunk's state dict that the configuration asks for."""
+    model = config.model
+    layers, _ = layers_and_channels(config)
+    if model.weights == "random":
+        return random_state(model.backbone, layers, model.seed)
+    state = fetch_weights(model.backbone, model.weights, config.storage_options)
+    return trunk_state(model.backbone, layers, state)
+
+
+def with_weights(spec: EmbeddingSpec, digest: str) -> EmbeddingSpec:
+    """A planned embedding with its weights known."""
+    return replace(spec, weights=digest)
+
+
+def state_bytes(state: State) -> int:
+    """Bytes of a state dict."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
+def check_memory(what: str, need: projection.Need, config: Config) -> None:
+    """Refuse what does not fit in a local worker; see `projection.check_memory`."""
+    if config.cluster.kind == "local":
+        workers = worker_count(config.cluster)
+        projection.check_memory(what, need, worker_memory(config.cluster), workers)
+
+
+def free_disk(folder: Folder) -> int | None:
+    """Free bytes where a folder lies or will lie; None where that cannot be told."""
+    if not folder.is_local:
+        return None
+    path = Path(folder.url)
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def find_model(config: Config) -> ModelInfo:
+    """Newest model that was fitted with these settings.
+
+    Raises
+    ------
+    RequestError
+        If there is none; names what differs from the nearest one.
+    """
+    infos = list_models(workspace_of(config))
+    wanted = model_settings(config)
+    for info in reversed(infos):
+        if info.settings == wanted:
+            return info
+    raise RequestError(
+        _nothing_found(
+            "model", config.workspace, [(i.model_id, i.settings) for i in infos], wanted, "fit"
+        )
+    )
+
+
+def find_run(config: Config) -> dict[str, Any]:
+    """Newest run with these settings; see `find_model` for the errors."""
+    runs = list_runs(workspace_of(config))
+    wanted = run_settings(config)
+    for run in reversed(runs):
+        if run["settings"] == wanted:
+            found: dict[str, Any] = run
+            return found
+    raise RequestError(
+        _nothing_found(
+            "run", config.workspace, [(r["run_id"], r["settings"]) for r in runs], wanted, "score"
+        )
+    )
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Settings that a run is found by."""
+    score: dict[str, Any] = config.score.model_dump(mode="json")
+    return {**model_settings(config), "score": score}
+
+
+def _nothing_found(
+    what: str,
+    where: str,
+    there: list[tuple[str, Mapping[str, Any]]],
+    wanted: Mapping[str, Any],
+    command: str,
+) -> str:
+    if not there:
+        return f"workspace {where} holds no finished {what}; run '{command}' first"
+    gaps = [(differences(settings, wanted), name) for name, settings in there]
+    gap, name = min(gaps, key=lambda item: len(item[0]))
+    return (
+        f"workspace {where} holds no {what} with these settings. The nearest, {name}, differs in "
+        f"{'; '.join(gap)}. Set them back, or run '{command}' for the new ones"
+    )

@@ -1,0 +1,157 @@
+"""Demo: a small archive from nothing, the whole pipeline on it, and one picture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from padim_dist.api import common
+from padim_dist.api.evaluate import GroupFigures, evaluate
+from padim_dist.api.fit import fit
+from padim_dist.api.index import index
+from padim_dist.api.readers import open_heatmaps, open_scores
+from padim_dist.api.score import score
+from padim_dist.archive.decode import decode, decode_mask
+from padim_dist.archive.transform import prepare, prepare_mask
+from padim_dist.config import Config, make_config
+from padim_dist.demo.archive import make_archive
+from padim_dist.errors import WeightsError
+from padim_dist.progress import Listener, ignore
+from padim_dist.report.sheet import SheetItem, contact_sheet
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made, and where it lies."""
+
+    weights: str
+    images: int
+    statuses: dict[str, int]
+    groups: dict[str, GroupFigures]
+    mean: dict[str, float | None]
+    seconds: float
+    archive: str
+    configuration: str
+    scores: str
+    heatmaps: str
+    picture: str
+
+
+def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
+    """Make an archive in `folder`, then index, fit, score and evaluate it.
+
+    ImageNet weights where they can be had, seeded random ones otherwise. Run twice, it
+    resumes.
+    """
+    started = time.monotonic()
+    root = Path(folder)
+    archive = root / "archive"
+    if not (archive / "complete").exists():
+        make_archive(archive, listener=listener)
+        (archive / "complete").touch()
+    config = _configure(root, archive)
+    index(config, listener)
+    fit(config, listener)
+    scored = score(config, listener)
+    figures = evaluate(config, listener)
+    picture = root / "top10.png"
+    _draw(config, scored.run_id).save(picture)
+    run = f"{config.workspace}/runs/{scored.run_id}"
+    return DemoResult(
+        weights=_describe(config.model.weights),
+        images=scored.images,
+        statuses=scored.statuses,
+        groups=figures.groups,
+        mean=figures.mean,
+        seconds=round(time.monotonic() - started, 1),
+        archive=str(archive),
+        configuration=str(root / "config.yaml"),
+        scores=f"{run}/scores",
+        heatmaps=f"{run}/heatmaps.zarr",
+        picture=str(picture),
+    )
+
+
+def _configure(root: Path, archive: Path) -> Config:
+    """The demo's configuration, also written to a file to go on with."""
+    tree: dict[str, Any] = {
+        "workspace": str(root / "audit"),
+        "archive": {
+            "url": str(archive),
+            "layout": "mvtec",
+            "group": "^(?P<group>[^/]+)/",
+            "shard_images": 32,
+        },
+        "model": {"backbone": "resnet18", "weights": "IMAGENET1K_V1"},
+        "fit": {"parts": 1},
+        "score": {"splits": ["test"]},
+    }
+    config = make_config(tree)
+    try:
+        common.load_state(config)
+    except WeightsError:
+        common.logger.info("ImageNet weights cannot be had here: using seeded random ones")
+        tree["model"]["weights"] = "random"
+        config = make_config(tree)
+    (root / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return config
+
+
+def _describe(weights: str) -> str:
+    if weights == "random":
+        return "random, seeded (ImageNet weights cannot be had here; figures are better with them)"
+    return f"ImageNet ({weights})"
+
+
+def _draw(config: Config, run_id: str) -> Any:
+    """Contact sheet of the highest scores."""
+    run = f"{config.workspace}/runs/{run_id}"
+    scores = open_scores(run)
+    top = scores.filter("status = 'scored'").order("score desc").limit(_SHOWN).fetchall()
+    rows = [dict(zip(scores.columns, row, strict=True)) for row in top]
+    heatmaps = open_heatmaps(run)
+    # The colours of a group start at what is usual in its sound images.
+    usual = {
+        str(group): float(np.nanquantile(maps["distance"].astype(np.float32), 0.99))
+        for group, maps in heatmaps.where(heatmaps.label == "good", drop=True).groupby("group")
+    }
+    manifest = {image["image_id"]: image for image in _manifest_rows(config, run_id)}
+    reader = common.reader_of(config)
+    items = []
+    for row in rows:
+        place = np.flatnonzero(heatmaps["image_id"].values == row["image_id"])
+        full = heatmaps.isel(row=place).padim.full().values[0]
+        low = usual[row["group"]]
+        source = manifest[row["image_id"]]
+        pixels = prepare(decode(reader.fetch(source), reader.max_pixels), reader.geometry)
+        mask = None
+        if source["mask_uri"]:
+            data = reader.fetch({"uri": source["mask_uri"], "length": 0})
+            mask = prepare_mask(decode_mask(data, reader.max_pixels), reader.geometry).numpy()
+        items.append(
+            SheetItem(
+                pixels=pixels.permute(1, 2, 0).to(torch.uint8).numpy(),
+                heat=((full - low) / max(float(row["score"]) - low, 1e-6)).astype(np.float32),
+                mask=mask,
+                title=f"{row['group']}: {row['label']}",
+                subtitle=f"score {row['score']:.1f}, peak at ({row['peak_y']}, {row['peak_x']}), "
+                f"{Path(row['uri']).name}",
+            )
+        )
+    return contact_sheet(items)
+
+
+def _manifest_rows(config: Config, run_id: str) -> list[dict[str, Any]]:
+    from padim_dist.store.manifests import read_shard
+
+    folder = common.workspace_of(config).folder
+    run = folder.read_json(f"runs/{run_id}/run.json")
+    return [row for shard in run["shards"] for row in read_shard(folder, run["snapshot"], shard)]

@@ -1,0 +1,296 @@
+"""Fit: from the manifest's normal images to a model."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy
+import torch
+import torchvision
+import zarr
+
+from padim_dist.api import common
+from padim_dist.api.common import logger
+from padim_dist.api.index import current_manifest
+from padim_dist.config import Config
+from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.engine import projection
+from padim_dist.engine.cluster import open_client
+from padim_dist.engine.fit import (
+    EmbedJob,
+    FactoriseJob,
+    Part,
+    PartReceipt,
+    bands,
+    deal_parts,
+    embed_parts,
+    factorise_bands,
+    find_receipts,
+)
+from padim_dist.errors import ArchiveError
+from padim_dist.progress import Listener, ignore
+from padim_dist.store.manifests import Snapshot
+from padim_dist.store.models import ModelInfo, finish_model, read_info
+from padim_dist.store.weights import keep_weights
+from padim_dist.store.workspace import Workspace, content_id
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit did.
+
+    Attributes
+    ----------
+    model_id : str
+        Content address of the model.
+    images : int
+        Normal images of the manifest.
+    embedded, resumed : int
+        Of those, handled now, and found done by an earlier fit.
+    failures : mapping of str to int
+        Images that could not be used, by status.
+    groups : mapping of str to int
+        Images in the model, by group.
+    seconds, images_per_second : float
+        Of this call, start-up of the cluster included.
+    warnings : list of str
+        What to know about the model.
+    """
+
+    model_id: str
+    images: int
+    embedded: int
+    resumed: int
+    failures: dict[str, int]
+    groups: dict[str, int]
+    seconds: float
+    images_per_second: float
+    warnings: list[str]
+
+
+def fit(config: Config, listener: Listener = ignore) -> FitResult:
+    """Fit the Gaussians of every group on its normal images.
+
+    A second call with the same settings and archive resumes: parts that have a
+    receipt are not embedded again, and a finished model is left as it is.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : callable, optional
+        Is told the progress.
+
+    Raises
+    ------
+    ConfigError, ArchiveError, ResourceError, RunError
+        See there; each message says what to do.
+    """
+    started = time.monotonic()
+    spec = common.plan_embedding(config)
+    snapshot = current_manifest(config, listener)
+    parts = deal_parts(snapshot.shards, config.fit.parts)
+    _check_groups(snapshot, config)
+    state = common.load_state(config)
+    workspace = common.workspace_of(config)
+    need = projection.fit_need(
+        spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
+    )
+    common.check_memory("fit", need, config)
+    spec = common.with_weights(spec, keep_weights(workspace, state))
+    fit_id = _fit_id(spec, snapshot, parts, config)
+    model_id = content_id(
+        {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
+    )
+    jobs = [
+        EmbedJob(
+            workspace=workspace.folder,
+            fit_id=fit_id,
+            snapshot=snapshot.snapshot,
+            part=part,
+            embedding=spec,
+            reader=common.reader_of(config),
+            threads=config.cluster.threads,
+            readers=config.cluster.readers,
+        )
+        for part in parts
+    ]
+    receipts = find_receipts(jobs)
+    resumed = sum(receipt.done for receipt in receipts.values())
+    model = read_info(workspace.folder, workspace.model(model_id))
+    if model is None:
+        receipts = _run(config, model_id, jobs, receipts, spec, snapshot, workspace, listener)
+    elif model.settings != common.model_settings(config):
+        # The same numbers asked for in other words (e.g. weights at another path).
+        logger.info("model %s was fitted under other names of the same settings", model_id)
+        _finish(config, model_id, jobs, receipts, spec, snapshot, workspace)
+    counts = _counts(jobs, receipts)
+    failures: Counter[str] = Counter()
+    for receipt in receipts.values():
+        failures.update(receipt.failures)
+    images = sum(part.images for part in parts)
+    seconds = time.monotonic() - started
+    warnings = _warnings(counts, spec, failures, images)
+    for warning in warnings:
+        logger.warning(warning)
+    return FitResult(
+        model_id=model_id,
+        images=images,
+        embedded=images - resumed,
+        resumed=resumed,
+        failures=dict(failures),
+        groups=counts,
+        seconds=round(seconds, 2),
+        images_per_second=round((images - resumed) / seconds, 1),
+        warnings=warnings,
+    )
+
+
+def _run(
+    config: Config,
+    model_id: str,
+    jobs: Sequence[EmbedJob],
+    receipts: Mapping[str, PartReceipt],
+    spec: EmbeddingSpec,
+    snapshot: Snapshot,
+    workspace: Workspace,
+    listener: Listener,
+) -> dict[str, PartReceipt]:
+    """Embed what has no receipt, factorise, and finish the model; all receipts."""
+    missing = [job for job in jobs if job.path not in receipts]
+    groups = dict.fromkeys(job.part.group for job in jobs)
+    disk = projection.fit_disk(spec, len(missing), len(groups))
+    projection.check_disk("fit", disk, common.free_disk(workspace.folder), config.workspace)
+    paths = {g: tuple(job.path for job in jobs if job.part.group == g) for g in groups}
+    work = [
+        FactoriseJob(
+            workspace.folder,
+            model_id,
+            group,
+            paths[group],
+            spec.shape,
+            config.model.epsilon,
+            number,
+            band,
+            config.cluster.threads,
+        )
+        for group in groups
+        for number, band in enumerate(bands(spec.shape))
+    ]
+    with open_client(config.cluster, max(len(missing), len(work))) as client:
+        receipts = {**receipts, **embed_parts(client, missing, listener)}
+        _check_readable(jobs, receipts)
+        factorise_bands(client, work, listener)
+    _finish(config, model_id, jobs, receipts, spec, snapshot, workspace)
+    return dict(receipts)
+
+
+def _finish(
+    config: Config,
+    model_id: str,
+    jobs: Sequence[EmbedJob],
+    receipts: Mapping[str, PartReceipt],
+    spec: EmbeddingSpec,
+    snapshot: Snapshot,
+    workspace: Workspace,
+) -> None:
+    info = ModelInfo(
+        model_id=model_id,
+        fit_id=jobs[0].fit_id,
+        snapshot=snapshot.snapshot,
+        embedding=spec,
+        epsilon=config.model.epsilon,
+        sigma=config.model.sigma,
+        counts=_counts(jobs, receipts),
+        settings=common.model_settings(config),
+        created_at=datetime.now(UTC).isoformat(),
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": numpy.__version__,
+            "zarr": zarr.__version__,
+        },
+    )
+    finish_model(workspace.folder, workspace.model(model_id), info)
+
+
+def _fit_id(spec: EmbeddingSpec, snapshot: Snapshot, parts: Sequence[Part], config: Config) -> str:
+    """Content address of a fit's moments: the embedding and the rows of each part."""
+    digests = {shard.shard: shard.digest for shard in snapshot.shards}
+    dealt = [[part.group, *(digests[shard] for shard in part.shards)] for part in parts]
+    return content_id(
+        {
+            "embedding": spec.to_dict(),
+            "parts": dealt,
+            "max_pixels": config.archive.max_pixels,
+        }
+    )
+
+
+def _counts(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for job in jobs:
+        counts[job.part.group] += receipts[job.path].fitted
+    return dict(counts)
+
+
+def _check_groups(snapshot: Snapshot, config: Config) -> None:
+    """Refuse a fit that would leave a group without a model."""
+    images: dict[str, Counter[str]] = {}
+    for shard in snapshot.shards:
+        if shard.group is not None:
+            images.setdefault(shard.group, Counter())[shard.split] += shard.images
+    if not images:
+        raise ArchiveError(
+            f"none of {snapshot.images} images matches archive.group {config.archive.group!r}; it "
+            "is searched in the path inside the archive"
+        )
+    without = [group for group, counts in images.items() if not counts["train"]]
+    if without:
+        shown = ", ".join(repr(group) for group in without[:8])
+        what = (
+            f"archive.train {config.archive.train!r}"
+            if config.archive.layout == "folder"
+            else "train/good"
+        )
+        raise ArchiveError(
+            f"no normal image in {len(without)} of {len(images)} groups ({shown}"
+            f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
+        )
+
+
+def _check_readable(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> None:
+    for group, count in _counts(jobs, receipts).items():
+        if count == 0:
+            own = [receipts[job.path] for job in jobs if job.part.group == group]
+            example = next((receipt.example for receipt in own if receipt.example), None)
+            raise ArchiveError(
+                f"no readable normal image in group {group!r}: all "
+                f"{sum(receipt.done for receipt in own)} failed, the first with: {example}"
+            )
+
+
+def _warnings(
+    counts: Mapping[str, int], spec: EmbeddingSpec, failures: Mapping[str, int], images: int
+) -> list[str]:
+    found = []
+    few = {group: n for group, n in counts.items() if n <= spec.shape.depth}
+    if few:
+        shown = ", ".join(f"{group!r} {n}" for group, n in list(few.items())[:8])
+        found.append(
+            f"{len(few)} of {len(counts)} groups have no more images than the embedding has "
+            f"channels ({spec.shape.depth}): {shown}. Their covariances rest on model.epsilon"
+        )
+    if failures:
+        kinds = ", ".join(f"{n} {status}" for status, n in sorted(failures.items()))
+        found.append(
+            f"{sum(failures.values())} of {images} normal images are not in the model "
+            f"({kinds}); the receipts of the parts list them"
+        )
+    return found

@@ -1,0 +1,195 @@
+"""Score: from a model and the manifest's images to a score table and heatmaps."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from padim_dist.api import common
+from padim_dist.api.index import current_manifest
+from padim_dist.config import Config
+from padim_dist.engine import projection
+from padim_dist.engine.cluster import open_client
+from padim_dist.engine.score import ScoreJob, score_shards
+from padim_dist.errors import RequestError
+from padim_dist.progress import Listener, ignore
+from padim_dist.store.manifests import Shard, Snapshot
+from padim_dist.store.models import ModelInfo
+from padim_dist.store.runs import count_statuses, create_heatmaps, finished_shards, heatmap_rows
+from padim_dist.store.weights import kept_weights
+from padim_dist.store.workspace import Workspace, content_id
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What a score did.
+
+    Attributes
+    ----------
+    run_id, model_id : str
+        Content addresses of the run and of the model it used.
+    images : int
+        Rows of the score table.
+    scored, resumed : int
+        Of those, handled now, and found done by an earlier run.
+    statuses : mapping of str to int
+        Rows by status.
+    seconds, images_per_second : float
+        Of this call, start-up of the cluster included.
+    """
+
+    run_id: str
+    model_id: str
+    images: int
+    scored: int
+    resumed: int
+    statuses: dict[str, int]
+    seconds: float
+    images_per_second: float
+
+
+def score(config: Config, listener: Listener = ignore) -> ScoreResult:
+    """Score the images of the manifest with the newest model of these settings.
+
+    Every image ends as exactly one row, whatever is wrong with it. A second call
+    resumes: shards that have a score table are not scored again.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : callable, optional
+        Is told the progress.
+
+    Raises
+    ------
+    RequestError
+        If there is no such model, or it lacks a group of the archive.
+    ConfigError, ArchiveError, ResourceError, RunError
+        See there; each message says what to do.
+    """
+    started = time.monotonic()
+    model = common.find_model(config)
+    workspace = common.workspace_of(config)
+    snapshot = current_manifest(config, listener)
+    shards = [shard for shard in snapshot.shards if shard.split in config.score.splits]
+    _check_groups(shards, model, config)
+    run_id = content_id(
+        {
+            "model": model.model_id,
+            "shards": [shard.digest for shard in shards],
+            "heatmaps": config.score.heatmaps,
+            "max_pixels": config.archive.max_pixels,
+        }
+    )
+    done = finished_shards(workspace, run_id)
+    missing = [shard for shard in shards if shard.shard not in done]
+    statuses: Counter[str] = Counter()
+    for shard in shards:
+        if shard.shard in done:
+            path = workspace.scores(run_id, shard.shard)
+            statuses.update(count_statuses(workspace.folder, path))
+    resumed = statuses.total()
+    if missing:
+        _check_need(config, model, workspace, sum(shard.images for shard in missing))
+        head = _start(config, run_id, model, snapshot, shards, workspace)
+        jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
+        work = [job for job in jobs if job.shard.shard not in done]
+        with open_client(config.cluster, len(work)) as client:
+            for receipt in score_shards(client, work, listener).values():
+                statuses.update(receipt.statuses)
+        finished = {"finished_at": datetime.now(UTC).isoformat(), "statuses": dict(statuses)}
+        workspace.folder.put_json(f"{workspace.run(run_id)}/run.json", {**head, **finished})
+    scored = statuses.total() - resumed
+    seconds = time.monotonic() - started
+    return ScoreResult(
+        run_id=run_id,
+        model_id=model.model_id,
+        images=statuses.total(),
+        scored=scored,
+        resumed=resumed,
+        statuses=dict(statuses),
+        seconds=round(seconds, 2),
+        images_per_second=round(scored / seconds, 1),
+    )
+
+
+def _start(
+    config: Config,
+    run_id: str,
+    model: ModelInfo,
+    snapshot: Snapshot,
+    shards: list[Shard],
+    workspace: Workspace,
+) -> dict[str, Any]:
+    """Write what is asked (unless it stands there from before) and make room for heatmaps."""
+    run = workspace.run(run_id)
+    head = {
+        "run_id": run_id,
+        "model_id": model.model_id,
+        "snapshot": snapshot.snapshot,
+        "settings": common.run_settings(config),
+        "shards": [shard.shard for shard in shards],
+        "images": sum(shard.images for shard in shards),
+        "started_at": datetime.now(UTC).isoformat(),
+    }
+    workspace.folder.put_json(f"{run}/run.json", head)
+    if config.score.heatmaps == "grid":
+        rows = heatmap_rows([shard.images for shard in shards])
+        grid = model.embedding.shape.grids[0]
+        create_heatmaps(workspace.folder, run, len(shards), rows, grid)
+    return head
+
+
+def _jobs(
+    config: Config,
+    run_id: str,
+    model: ModelInfo,
+    snapshot: Snapshot,
+    shards: list[Shard],
+    workspace: Workspace,
+) -> list[ScoreJob]:
+    return [
+        ScoreJob(
+            workspace=workspace.folder,
+            run_id=run_id,
+            model_id=model.model_id,
+            snapshot=snapshot.snapshot,
+            shard=shard,
+            place=place,
+            embedding=model.embedding,
+            sigma=model.sigma,
+            reader=common.reader_of(config),
+            heatmaps=config.score.heatmaps == "grid",
+            threads=config.cluster.threads,
+            readers=config.cluster.readers,
+        )
+        for place, shard in enumerate(shards)
+    ]
+
+
+def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None:
+    if not shards:
+        raise RequestError(
+            f"the manifest has no image of the splits {', '.join(config.score.splits)} "
+            "(score.splits); nothing to score"
+        )
+    unknown = sorted({s.group for s in shards if s.group is not None} - set(model.counts))
+    if unknown:
+        raise RequestError(
+            f"model {model.model_id} lacks {len(unknown)} groups of the archive "
+            f"({', '.join(map(repr, unknown[:8]))}); run 'fit' on the archive as it is now"
+        )
+
+
+def _check_need(config: Config, model: ModelInfo, workspace: Workspace, images: int) -> None:
+    weights = common.state_bytes(kept_weights(workspace, model.embedding.weights))
+    need = projection.score_need(
+        model.embedding, weights, config.cluster.readers, config.archive.max_pixels
+    )
+    common.check_memory("score", need, config)
+    disk = projection.score_disk(model.embedding, images, config.score.heatmaps == "grid")
+    projection.check_disk("score", disk, common.free_disk(workspace.folder), config.workspace)

@@ -1,0 +1,115 @@
+"""From the bytes of an image file to pixels.
+
+torchvision's decoders come first, since they release the GIL; Pillow reads the header
+of every file (cheaply) and decodes what torchvision does not.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from padim_dist.errors import ImageError
+
+# The limit below is checked on every header; Pillow's own warns at another size.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+_ORIENTATION = 0x0112
+
+
+def decode(data: bytes, max_pixels: int) -> Tensor:
+    """Decode an image to RGB.
+
+    JPEG, PNG, TIFF, WebP and BMP; palettes are looked up, grey becomes three equal
+    channels, 16 bits become 8 by rounding, alpha is left out, the EXIF orientation
+    is applied, of several frames the first is taken.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    max_pixels : int
+        Larger images are refused from their header alone.
+
+    Returns
+    -------
+    Tensor
+        uint8, shape (3, H, W).
+
+    Raises
+    ------
+    ImageError
+        With the status ``unreadable`` or ``too_large``, and the reason.
+    """
+    if not data:
+        raise ImageError("unreadable", "the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ImageError(
+            "unreadable", f"not a JPEG, PNG, TIFF, WebP or BMP image: it starts with {data[:12]!r}"
+        ) from None
+    except (OSError, ValueError, SyntaxError, OverflowError, EOFError) as error:
+        raise ImageError("unreadable", f"damaged header: {error}") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            "too_large",
+            f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}",
+        )
+    if image.format in ("JPEG", "MPO", "PNG") or _is_plain_webp(image):
+        try:
+            return _by_torchvision(data)
+        except RuntimeError:
+            pass  # Pillow decides, and has the better message
+    try:
+        pixels = np.array(_by_pillow(image))
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError) as error:
+        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def decode_mask(data: bytes, max_pixels: int) -> Tensor:
+    """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
+    mask: Tensor = decode(data, max_pixels).amax(dim=0).bool()
+    return mask
+
+
+def _is_plain_webp(image: Image.Image) -> bool:
+    """Whether torchvision, which does not turn WebP, gives the right picture."""
+    return image.format == "WEBP" and image.getexif().get(_ORIENTATION, 1) == 1
+
+
+def _by_torchvision(data: bytes) -> Tensor:
+    buffer = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+    pixels = decode_image(buffer, ImageReadMode.RGB, apply_exif_orientation=True)
+    if pixels.dtype == torch.uint16:
+        pixels = ((pixels.to(torch.int32) + 128) // 257).to(torch.uint8)
+    return pixels
+
+
+def _by_pillow(image: Image.Image) -> Image.Image:
+    """RGB picture, turned the right way up."""
+    image.seek(0)
+    image.load()
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            "unreadable",
+            f"32-bit pixels (Pillow mode {image.mode}) have no agreed range; store 8 or 16 bits",
+        )
+    if image.mode.startswith("I;16"):
+        wide: npt.NDArray[np.uint32] = np.asarray(image).astype(np.uint32)
+        exif = image.getexif()
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        if _ORIENTATION in exif:
+            image.getexif()[_ORIENTATION] = exif[_ORIENTATION]
+    return ImageOps.exif_transpose(image).convert("RGB")

@@ -1,0 +1,172 @@
+"""What the files of an archive are: which image is normal, whose it is, what is known of it.
+
+A layout is a pure function from a path inside the archive to a `Place`; files that
+are not images, or have no place in the layout, are counted and left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from padim_dist.archive.manifest import MANIFEST_SCHEMA
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+ONE_GROUP = "all"
+"""Name of the only group where no regular expression is given."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image stands in its archive.
+
+    Attributes
+    ----------
+    split : str
+        ``"train"``: normal, to be fitted on; ``"test"``: to be judged.
+    label : str or None
+        What is known of it: ``"good"``, or a kind of defect.
+    mask : tuple of str
+        Paths inside the archive where its mask may lie.
+    """
+
+    split: str
+    label: str | None = None
+    mask: tuple[str, ...] = ()
+
+
+Layout = Callable[[str], Place | None]
+
+_MVTEC = re.compile(r"^(?P<root>(?:.*/)?)(?P<split>train|test)/(?P<label>[^/]+)/[^/]+$")
+
+
+def mvtec(path: str) -> Place | None:
+    """Layout of MVTec AD: ``train/good``, ``test/<label>``, ``ground_truth/<label>``.
+
+    Any number of folders may stand in front, so that a folder of many products reads
+    in one go.
+
+    Examples
+    --------
+    >>> mvtec("bottle/test/crack/001.png").mask
+    ('bottle/ground_truth/crack/001_mask.png', 'bottle/ground_truth/crack/001.png')
+    """
+    match = _MVTEC.match(path)
+    if match is None or (match["split"] == "train" and match["label"] != "good"):
+        return None
+    if match["label"] == "good":
+        return Place(match["split"], "good")
+    stem = f"{match['root']}ground_truth/{match['label']}/{PurePosixPath(path).stem}"
+    return Place("test", match["label"], (f"{stem}_mask.png", f"{stem}.png"))
+
+
+def folder(train: str) -> Layout:
+    """Layout of any folder: paths in which `train` is found are normal, all others are judged."""
+    pattern = re.compile(train)
+
+    def place(path: str) -> Place:
+        return Place("train" if pattern.search(path) else "test")
+
+    return place
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of an archive.
+
+    Attributes
+    ----------
+    images : pyarrow.Table
+        `MANIFEST_SCHEMA`, unsorted, column `shard` not yet filled.
+    ignored : mapping of str to int
+        Number of files left alone, by suffix or reason.
+    """
+
+    images: pa.Table
+    ignored: Mapping[str, int]
+
+
+def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
+    """List the images of an archive.
+
+    Parameters
+    ----------
+    archive : Folder
+        Where the images lie.
+    layout : callable
+        From a path inside the archive to its `Place`, None for no image of it.
+    group : str or None
+        Regular expression with a group named ``group``; searched in the path inside
+        the archive. An image that it does not match has no group: it is never
+        fitted, and becomes a row that says so.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such folder, or no image in it.
+    """
+    if not archive.exists():
+        raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
+    files = dict(_files(archive))
+    pattern = re.compile(group) if group else None
+    ignored: Counter[str] = Counter()
+    rows: dict[str, list[Any]] = {name: [] for name in MANIFEST_SCHEMA.names}
+    for path, info in files.items():
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix not in IMAGE_SUFFIXES:
+            ignored[suffix or "(no suffix)"] += 1
+            continue
+        place = layout(path)
+        if place is None:
+            ignored["masks and images outside the layout"] += 1
+            continue
+        name: str | None = ONE_GROUP
+        if pattern is not None:
+            match = pattern.search(path)
+            name = match["group"] if match else None
+        mask = next((m for m in place.mask if m in files), None)
+        size = int(info["size"] or 0)
+        rows["image_id"].append(hashlib.sha256(path.encode()).hexdigest()[:16])
+        rows["uri"].append(archive.at(path))
+        rows["offset"].append(0)
+        rows["length"].append(size)
+        rows["size"].append(size)
+        rows["etag"].append(_etag(info))
+        rows["group"].append(name)
+        rows["split"].append(place.split)
+        rows["label"].append(place.label)
+        rows["mask_uri"].append(archive.at(mask) if mask else None)
+        rows["shard"].append(0)
+    if not rows["uri"]:
+        found = ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "nothing at all"
+        raise ArchiveError(
+            f"archive.url {archive.url} has no image in this layout (found: {found}); images end "
+            f"in {', '.join(sorted(IMAGE_SUFFIXES))}. Check archive.url and archive.layout"
+        )
+    return Listing(pa.table(rows, schema=MANIFEST_SCHEMA), dict(ignored))
+
+
+def _files(archive: Folder) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Paths inside the archive and what the store tells of them."""
+    fs = archive.fs
+    root = fs._strip_protocol(archive.url).rstrip("/") + "/"
+    for path, info in fs.find(archive.url, detail=True).items():
+        yield path.removeprefix(root), info
+
+
+def _etag(info: Mapping[str, Any]) -> str:
+    """What changes when the object does: the store's etag, or time and size."""
+    tag = info.get("ETag") or info.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    changed = info.get("mtime") or info.get("LastModified") or info.get("created")
+    return f"{changed}-{info['size']}"

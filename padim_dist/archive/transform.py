@@ -1,0 +1,45 @@
+"""From pixels of any size to the trunk's input, and masks the same way."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize as resize_pixels
+
+from padim_dist.core.heatmap import InputGeometry
+
+
+def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
+    """Resize (antialiased, bicubic, in uint8: within a grey level of Pillow) and crop.
+
+    Parameters
+    ----------
+    pixels : Tensor
+        uint8, shape (3, H, W).
+    geometry : InputGeometry
+        Size after the resize, and of the centre crop.
+
+    Returns
+    -------
+    Tensor
+        uint8, shape (3, crop height, crop width).
+    """
+    resized = resize_pixels(
+        pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    return _crop(resized, geometry)
+
+
+def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:
+    """Resize a bool mask (H, W) to the nearest pixel and crop it alike."""
+    pixels = functional.interpolate(
+        mask[None, None].to(torch.uint8), size=geometry.resize, mode="nearest-exact"
+    )
+    return _crop(pixels[0, 0].bool(), geometry)
+
+
+def _crop(image: Tensor, geometry: InputGeometry) -> Tensor:
+    (top, left), (height, width) = geometry.offset, geometry.crop
+    return image[..., top : top + height, left : left + width].contiguous()

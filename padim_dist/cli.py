@@ -1,0 +1,214 @@
+"""The command line: a thin shell around the public functions.
+
+Results for people and one JSON object for programs go to stdout; progress, warnings
+and errors go to stderr. Exit codes: 0 done, every image accounted for; 1 the run
+failed; 2 the request or configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from padim_dist.errors import PadimDistError
+from padim_dist.progress import Listener
+from padim_dist.progress import Progress as Stage
+from padim_dist.summary import print_result
+
+app = typer.Typer(
+    help="Find and localise anomalies in image archives of any size (PaDiM on Dask).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[str, typer.Option("-c", "--config", help="YAML file with the settings.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="path.to.key=value; may be given many times.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
+
+
+@app.command()
+def index(
+    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """List the archive and cut it into shards: a manifest."""
+    from padim_dist.api.index import index as function
+
+    _run(function, config, set_, as_json, debug)
+
+
+@app.command()
+def fit(
+    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Fit a Gaussian for every patch on the normal images of every group."""
+    from padim_dist.api.fit import fit as function
+
+    _run(function, config, set_, as_json, debug)
+
+
+@app.command()
+def score(
+    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Score every image: a score table and heatmaps."""
+    from padim_dist.api.score import score as function
+
+    _run(function, config, set_, as_json, debug)
+
+
+@app.command()
+def evaluate(
+    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Figures of merit of a run, where the archive has labels and masks."""
+    from padim_dist.api.evaluate import evaluate as function
+
+    _run(function, config, set_, as_json, debug)
+
+
+@app.command()
+def doctor(
+    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Check configuration, weights, archive, workspace, cluster, memory; say what to do."""
+    from padim_dist.api.doctor import doctor as function
+
+    findings = _run(lambda settings, _: function(settings), config, set_, as_json, debug)
+    if any(finding.verdict == "wrong" for finding in findings.findings):
+        raise typer.Exit(2)
+
+
+@app.command()
+def demo(
+    folder: Annotated[str, typer.Argument(help="Where everything is put.")] = "demo",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a small archive, then index, fit, score and evaluate it; no network needed."""
+    with _outcome(debug):
+        from padim_dist.api.demo import demo as function
+
+        with _bars() as listener:
+            result = function(folder, listener)
+        _print(result, as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def _run(
+    function: Callable[[Any, Listener], Any],
+    config: str,
+    overrides: list[str] | None,
+    as_json: bool,
+    debug: bool,
+) -> Any:
+    with _outcome(debug):
+        from padim_dist.config import load_config
+
+        settings = load_config(config, overrides or [])
+        with _bars() as listener:
+            result = function(settings, listener)
+        _print(result, as_json)
+        return result
+
+
+@contextmanager
+def _outcome(debug: bool) -> Iterator[None]:
+    """Turn errors that a user can mend into one message and an exit code."""
+    handler = RichHandler(console=err, show_path=False, show_time=False, markup=False)
+    logger = logging.getLogger("padim_dist")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    except PadimDistError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        if debug:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _complain(f"{what}. 'padim-dist doctor' checks what can be read and written")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        err.print("interrupted; run the same command again: it resumes")
+        raise typer.Exit(130) from None
+
+
+def _complain(message: str) -> None:
+    err.print("[bold red]error:[/]", Text(message), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _bars() -> Iterator[Listener]:
+    """Progress bars on stderr: images done, rate, time left, failures."""
+    bars = Progress(
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<15}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:>9}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failures]}", style="yellow"),
+        console=err,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def listen(stage: Stage) -> None:
+        bars.start()
+        total = stage.total or None
+        if stage.stage not in tasks:
+            for task in bars.tasks:
+                bars.stop_task(task.id)
+            tasks[stage.stage] = bars.add_task(stage.stage, total=total, rate="", failures="")
+        task_id = tasks[stage.stage]
+        elapsed = bars.tasks[task_id].elapsed or 0.0
+        rate = f"{stage.done / elapsed:.1f}/s" if stage.done and elapsed > 0.5 else ""
+        failures = f"{stage.failed} failed" if stage.failed else ""
+        bars.update(task_id, completed=stage.done, total=total, rate=rate, failures=failures)
+
+    try:
+        yield listen
+    finally:
+        bars.stop()
+
+
+def _print(result: Any, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(result)) + "\n")
+    else:
+        print_result(result, out)

@@ -1,0 +1,266 @@
+"""The configuration: one frozen pydantic tree, read from YAML, overridden by ``key=value``.
+
+A wrong key or value is a `ConfigError` that names the key, what was found, and what
+is valid.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from padim_dist.core.heatmap import InputGeometry
+from padim_dist.errors import ConfigError
+
+Size = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
+]
+Split = Literal["train", "test"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ArchiveConfig(_Section):
+    """Where the images are and how they are read."""
+
+    url: str
+    """Folder of the archive: a path or any fsspec URL."""
+    layout: Literal["folder", "mvtec"] = "folder"
+    """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth."""
+    group: str | None = None
+    """Regular expression with a group named ``group``, searched in the path inside the
+    archive: each group has its own Gaussians. Null: one group."""
+    train: str = "(^|/)(train|good|normal)/"
+    """Regular expression: which images of a ``folder`` layout are normal."""
+    shard_images: int = Field(512, ge=1)
+    """Images in a shard, the unit of work and of resuming."""
+    max_pixels: int = Field(64_000_000, ge=1)
+    """Larger images become rows ``too_large``."""
+
+    @field_validator("group", "train")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"is not a regular expression: {error}") from error
+        return value
+
+    @field_validator("group")
+    @classmethod
+    def _is_named(cls, value: str | None) -> str | None:
+        if value is not None and "group" not in re.compile(value).groupindex:
+            raise ValueError("needs a group named 'group', e.g. \"^(?P<group>[^/]+)/\"")
+        return value
+
+
+class ModelConfig(_Section):
+    """The embedding and its Gaussian; everything here is part of a model's identity."""
+
+    backbone: str = "resnet18"
+    """A torchvision classification model."""
+    weights: str = "IMAGENET1K_V1"
+    """A torchvision weights name, a path or URL of a state dict, or ``random``."""
+    layers: Literal["auto"] | tuple[str, ...] = "auto"
+    """Feature-node names; auto: the paper's for the tested backbones."""
+    channels: Literal["auto"] | Annotated[int, Field(ge=1)] | None = "auto"
+    """How many channels to draw; auto: the paper's number; null: all."""
+    seed: int = 1024
+    """Of the draw of channels, and of random weights."""
+    resize: Size = (256, 256)
+    """Height and width after the resize; one number for a square."""
+    crop: Size = (224, 224)
+    """Height and width of the centre crop; one number for a square."""
+    epsilon: float = Field(0.01, gt=0)
+    """Added to the diagonal of every covariance."""
+    sigma: float = Field(4.0, ge=0)
+    """Of the Gaussian filter on the anomaly map, in pixels."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the trunk; the statistics are always float32 and float64."""
+    batch: int = Field(32, ge=1)
+    """Images in one call of the trunk."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> ModelConfig:
+        if self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]:
+            raise ValueError(
+                f"crop {self.crop[0]}x{self.crop[1]} is larger than resize "
+                f"{self.resize[0]}x{self.resize[1]}"
+            )
+        return self
+
+    @property
+    def geometry(self) -> InputGeometry:
+        """The resize and crop as the core knows them."""
+        return InputGeometry(self.resize, self.crop)
+
+
+class FitConfig(_Section):
+    """The fit."""
+
+    parts: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Parts of a group that are embedded and kept apart; auto: one a shard, at most 32."""
+
+
+class ScoreConfig(_Section):
+    """The scoring."""
+
+    heatmaps: Literal["grid", "none"] = "grid"
+    """``grid``: keep the patch grid of distances of every image."""
+    splits: tuple[Split, ...] = Field(("train", "test"), min_length=1)
+    """Which images are scored: by default every image of the manifest."""
+
+
+class ClusterConfig(_Section):
+    """Where the work is done."""
+
+    kind: Literal["local", "address"] = "local"
+    """``local``: processes on this machine; ``address``: an existing Dask scheduler."""
+    address: str | None = None
+    """Of the scheduler, for kind ``address``."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Worker processes; auto: cores divided by threads."""
+    threads: int = Field(1, ge=1)
+    """Threads of the trunk in each worker."""
+    readers: int = Field(2, ge=1)
+    """Threads that read and decode ahead in each worker."""
+    memory: Literal["auto"] | str = "auto"
+    """Memory limit of a local worker, e.g. ``8GiB``; auto: its share of the machine's."""
+
+    @model_validator(mode="after")
+    def _has_address(self) -> ClusterConfig:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("kind 'address' and a value for 'address' go together")
+        return self
+
+
+class Config(_Section):
+    """A whole configuration.
+
+    Examples
+    --------
+    >>> config = Config(workspace="./audit", archive={"url": "photos"})
+    >>> config.model.crop, config.cluster.kind
+    ((224, 224), 'local')
+    """
+
+    workspace: str
+    """Folder where everything is kept: a path or any fsspec URL."""
+    storage_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options for fsspec, by protocol. Secrets belong in the environment."""
+    archive: ArchiveConfig
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig()
+    score: ScoreConfig = ScoreConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    overrides : sequence of str
+        ``path.to.key=value``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or a key or value is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"configuration {path} is not a mapping of sections; found {tree!r}")
+    for override in overrides:
+        _override(tree, override)
+    return make_config(tree, str(path))
+
+
+def make_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Validate a tree of settings; see `load_config` for the errors."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, each as ``key: old -> new``."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} is not of the form path.to.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override!r}: {name!r} is a value, not a section")
+    tree[last] = value
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One validation error in words, with the valid keys where a key is unknown."""
+    path = [str(part) for part in item["loc"] if part not in ("tuple[str, ...]",)]
+    name = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        section = _section(path[:-1])
+        near = difflib.get_close_matches(path[-1], section, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        where = f"section {'.'.join(path[:-1])!r}" if path[:-1] else "the top level"
+        return f"unknown key {name!r}{hint}; valid keys of {where}: {', '.join(section)}"
+    if item["type"] == "missing":
+        return f"missing key {name!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}; found {item['input']!r}"
+
+
+def _section(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for name in path:
+        inner = model.model_fields[name].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,404 @@
+"""From a torchvision model to a trunk: uint8 images in, one feature map a level out.
+
+The trunk ends at the last layer used, has BatchNorm folded into the convolutions,
+keeps tensors channels_last, and computes in its last block only the channels that
+were drawn. All of it is exact up to float rounding (section III-A of the paper
+describes the embedding, III-B the random draw of channels).
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torch.fx.experimental.optimization import fuse
+from torchvision.models import get_model, list_models
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.ops import stochastic_depth
+
+from padim_dist.core.pyramid import Grid, PyramidShape
+from padim_dist.errors import ConfigError, WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Defaults(NamedTuple):
+    """Layers by feature-node name, and how many channels to draw (None: all)."""
+
+    layers: tuple[str, ...]
+    channels: int | None
+
+
+_RESNET = ("layer1", "layer2", "layer3")
+DEFAULTS = {
+    "resnet18": Defaults(_RESNET, 100),
+    "resnet34": Defaults(_RESNET, 100),
+    "resnet50": Defaults(_RESNET, 550),
+    "wide_resnet50_2": Defaults(_RESNET, 550),
+    "efficientnet_b5": Defaults(("features.2", "features.4", "features.5"), None),
+}
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """A trunk's layers, and the channels drawn from them.
+
+    Attributes
+    ----------
+    backbone : str
+        A torchvision classification model's name.
+    layers : tuple of str
+        Feature-node names, in the order of the paper's concatenation.
+    drawn : tuple of tuple of int
+        For each layer, the channels kept, ascending.
+    levels : tuple of int
+        For each level of the pyramid, finest first, its index in `layers`.
+    """
+
+    backbone: str
+    layers: tuple[str, ...]
+    drawn: tuple[tuple[int, ...], ...]
+    levels: tuple[int, ...]
+
+
+def check_backbone(backbone: str) -> None:
+    """Refuse a name that is not a torchvision classification model's."""
+    if backbone not in list_models(module=torchvision.models):
+        near = difflib.get_close_matches(backbone, list_models(module=torchvision.models), 3, 0.5)
+        raise ConfigError(
+            f"model.backbone {backbone!r} is not a torchvision classification model; near: "
+            f"{', '.join(near) or 'none'}; tested: {', '.join(DEFAULTS)}"
+        )
+
+
+def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
+    """Trace a torchvision model up to the last of some layers, without weights.
+
+    Parameters
+    ----------
+    backbone : str
+        Model name, as in `torchvision.models.list_models()`.
+    layers : sequence of str
+        Feature-node names, as in `torchvision.models.feature_extraction.get_graph_node_names`.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        On the meta device; returns a dict of layer name to feature map.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model, or no such layer in it.
+    """
+    check_backbone(backbone)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old models warn about their initialisation
+        model = get_model(backbone, weights=None).eval()
+    try:
+        traced = create_feature_extractor(model, return_nodes={name: name for name in layers})
+    except ValueError as error:
+        children = [name for name, _ in model.named_children()]
+        raise ConfigError(
+            f"model.layers {list(layers)}: {str(error).split(' Hint')[0]} Feature nodes of "
+            f"{backbone} begin with {', '.join(children)}; get_graph_node_names of "
+            "torchvision.models.feature_extraction lists them all"
+        ) from error
+    return fx.GraphModule(traced.eval(), traced.graph)
+
+
+def layer_shapes(
+    traced: fx.GraphModule, layers: Sequence[str], crop: Grid
+) -> list[tuple[int, int, int]]:
+    """Channels and grid (C, H, W) of each layer for an input size, without computing.
+
+    Raises
+    ------
+    ConfigError
+        If a layer does not give a feature map (N, C, H, W), or the input is too small.
+    """
+    meta = (
+        traced.to("meta") if any(p.device.type != "meta" for p in traced.parameters()) else traced
+    )
+    try:
+        maps = meta(torch.empty(1, 3, *crop, device="meta"))
+    except RuntimeError as error:
+        raise ConfigError(f"an input of {crop[0]}x{crop[1]} does not fit: {error}") from error
+    shapes = []
+    for name in layers:
+        if maps[name].ndim != 4:
+            raise ConfigError(
+                f"layer {name!r} gives shape {tuple(maps[name].shape)}, not a feature map "
+                "(N, C, H, W); choose a convolutional layer"
+            )
+        shapes.append(tuple(maps[name].shape[1:]))
+    return shapes
+
+
+def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> list[tuple[int, ...]]:
+    """Draw channels at random from the concatenated layers (section III-B).
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Channels of each layer.
+    channels : int or None
+        How many to draw in all; None keeps all.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    list of tuple of int
+        For each layer, its drawn channels, ascending.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer channels than asked for, or a layer is left without any.
+    """
+    total = sum(counts)
+    if channels is None:
+        channels = total
+    if channels > total:
+        raise ConfigError(
+            f"model.channels asks for {channels}, but the layers have {total} in all "
+            f"({' + '.join(map(str, counts))}); ask for at most {total}, or null for all"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    chosen = sorted(torch.randperm(total, generator=generator)[:channels].tolist())
+    drawn, start = [], 0
+    for layer, count in enumerate(counts):
+        drawn.append(tuple(c - start for c in chosen if start <= c < start + count))
+        start += count
+        if not drawn[-1]:
+            raise ConfigError(
+                f"the draw of {channels} channels with seed {seed} leaves layer {layer + 1} of "
+                f"{len(counts)} without any; raise model.channels or drop the layer"
+            )
+    return drawn
+
+
+def plan_trunk(
+    backbone: str, layers: Sequence[str], channels: int | None, seed: int, crop: Grid
+) -> tuple[TrunkSpec, PyramidShape]:
+    """Draw the channels and lay out the pyramid, without weights or computing.
+
+    Raises
+    ------
+    ConfigError
+        If model, layers, channels and input size do not go together; for an input
+        size that the strides do not divide, the message names sizes that work.
+    """
+    traced = trace_trunk(backbone, layers)
+    shapes = layer_shapes(traced, layers, crop)
+    drawn = draw_channels([c for c, _, _ in shapes], channels, seed)
+    levels = tuple(sorted(range(len(layers)), key=lambda i: -shapes[i][1] * shapes[i][2]))
+    starts = [sum(len(d) for d in drawn[:i]) for i in range(len(drawn))]
+    nested = [starts[i] + c for i in levels for c in range(len(drawn[i]))]
+    paper_order = tuple(sorted(range(len(nested)), key=nested.__getitem__))
+    try:
+        pyramid = PyramidShape(
+            grids=tuple(shapes[i][1:] for i in levels),
+            channels=tuple(len(drawn[i]) for i in levels),
+            paper_order=paper_order,
+        )
+    except ConfigError as error:
+        grids = ", ".join(f"{name} {h}x{w}" for name, (_, h, w) in zip(layers, shapes, strict=True))
+        raise ConfigError(
+            f"model.crop {crop[0]}x{crop[1]} gives {backbone} grids that do not nest ({grids}); "
+            f"sides that do: {', '.join(map(str, _sides_that_nest(traced, layers, crop)))}"
+        ) from error
+    return TrunkSpec(backbone, tuple(layers), tuple(drawn), levels), pyramid
+
+
+def _sides_that_nest(traced: fx.GraphModule, layers: Sequence[str], crop: Grid) -> list[int]:
+    """Input sides near the asked ones whose grids divide each other."""
+
+    def nests(side: int) -> bool:
+        try:
+            sides = sorted((h for _, h, _ in layer_shapes(traced, layers, (side, side))))
+        except ConfigError:
+            return False
+        return all(fine % coarse == 0 for coarse, fine in pairwise(sides))
+
+    # The grids of the usual strides nest at multiples of 32 at the latest: check what is near.
+    near = {side // 8 * 8 + step for side in crop for step in range(-32, 40, 8)}
+    return sorted(side for side in near if side > 0 and nests(side))
+
+
+def random_state(backbone: str, layers: Sequence[str], seed: int) -> dict[str, Tensor]:
+    """State dict of a trunk with torchvision's own random initialisation, seeded."""
+    keys = trace_trunk(backbone, layers).state_dict().keys()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        state = get_model(backbone, weights=None).state_dict()
+    return {key: state[key] for key in keys}
+
+
+def trunk_state(
+    backbone: str, layers: Sequence[str], state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Check a state dict against a trunk and keep what the trunk needs.
+
+    Parameters
+    ----------
+    backbone, layers
+        As for `trace_trunk`.
+    state : mapping of str to Tensor
+        Torchvision's key names. Has to cover the trunk; keys of the rest of the model
+        are left out.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The trunk's own entries.
+
+    Raises
+    ------
+    WeightsError
+        Lists what is missing, unexpected, or of another shape.
+    """
+    wanted = trace_trunk(backbone, layers).state_dict()
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        known = get_model(backbone, weights=None).state_dict().keys()
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in state and key not in counters]
+    unexpected = [key for key in state if key not in known]
+    misfits = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    findings = [
+        f"{what}: {', '.join(keys[:12])}{f' and {len(keys) - 12} more' if len(keys) > 12 else ''}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("shape", misfits))
+        if keys
+    ]
+    if findings:
+        raise WeightsError(
+            f"the weights do not fit {backbone} up to {layers[-1]}: {'; '.join(findings)}. Give a "
+            "state dict of this backbone with torchvision's key names"
+        )
+    zero = torch.zeros((), dtype=torch.long)
+    return {key: state.get(key, zero) for key in wanted}
+
+
+class Trunk(nn.Module):
+    """A folded, pruned trunk.
+
+    Parameters
+    ----------
+    spec : TrunkSpec
+        Layers and drawn channels.
+    state : mapping of str to Tensor
+        The trunk's state dict (see `trunk_state`).
+    dtype : torch.dtype
+        Of the convolutions: float32 or bfloat16.
+    """
+
+    def __init__(
+        self, spec: TrunkSpec, state: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        traced = trace_trunk(spec.backbone, spec.layers)
+        # Copies, since folding writes into them and the caller keeps the originals.
+        traced.load_state_dict({k: v.detach().clone() for k, v in state.items()}, assign=True)
+        graph = fuse(traced, inplace=True, no_trace=True)
+        assert isinstance(graph, fx.GraphModule)
+        _keep_drawn_of_last(graph, spec)
+        self.graph = graph.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+        self.eval()
+        self.spec = spec
+        self.dtype = dtype
+        scale = 1.0 / (255.0 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        shift = -torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255.0 * scale
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+        for layer, drawn in enumerate(spec.drawn):
+            self.register_buffer(f"drawn{layer}", torch.tensor(drawn))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of a batch.
+
+        Parameters
+        ----------
+        images : Tensor
+            uint8, shape (N, 3, H, W), RGB.
+
+        Returns
+        -------
+        list of Tensor
+            float32 maps (N, d_a, H_a, W_a), finest level first, drawn channels only.
+        """
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
+        pixels = torch.addcmul(self.get_buffer("shift"), pixels, self.get_buffer("scale"))
+        maps = self.graph(pixels.to(self.dtype))
+        out = []
+        for layer in self.spec.levels:
+            feature_map = maps[self.spec.layers[layer]]
+            drawn = self.get_buffer(f"drawn{layer}")
+            if feature_map.shape[1] != len(drawn):
+                feature_map = feature_map.index_select(1, drawn)
+            out.append(feature_map.float())
+        return out
+
+
+def _keep_drawn_of_last(graph: fx.GraphModule, spec: TrunkSpec) -> None:
+    """Let the block that computes the last layer compute its drawn channels alone."""
+    returned = next(node for node in graph.graph.nodes if node.op == "output")
+    maps: dict[str, fx.Node] = dict(returned.args[0])
+    place = {node: i for i, node in enumerate(graph.graph.nodes)}
+    last = max(range(len(spec.layers)), key=lambda i: place[maps[spec.layers[i]]])
+    name = spec.layers[last]
+    keep = torch.tensor(spec.drawn[last])
+    graph.register_buffer("_kept", keep)
+    maps[name] = _select(graph, maps[name], keep)
+    returned.args = (maps,)
+    graph.graph.eliminate_dead_code()
+    graph.graph.lint()
+    graph.recompile()
+
+
+_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
+
+
+def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
+    """Node that yields the channels `keep` of `node`, pushed up through its block."""
+    if len(node.users) == 1:
+        if node.op == "call_module":
+            module = graph.get_submodule(str(node.target))
+            if isinstance(module, nn.Conv2d) and module.groups == 1:
+                module.weight = nn.Parameter(module.weight[keep])
+                if module.bias is not None:
+                    module.bias = nn.Parameter(module.bias[keep])
+                module.out_channels = len(keep)
+                return node
+            if isinstance(module, _ELEMENTWISE):
+                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
+                return node
+        if node.op == "call_function":
+            if node.target is stochastic_depth:
+                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
+                return node
+            if getattr(node.target, "__name__", "") in ("add", "iadd"):
+                node.args = tuple(
+                    _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg
+                    for arg in node.args
+                )
+                return node
+    with graph.graph.inserting_after(node):
+        index = graph.graph.get_attr("_kept")
+    with graph.graph.inserting_after(index):
+        selected: fx.Node = graph.graph.call_function(torch.index_select, (node, 1, index))
+    return selected

@@ -1,0 +1,177 @@
+"""The exact multi-resolution Gaussian and its Mahalanobis distances.
+
+Equation (1) of the paper gives each patch position a dense d x d covariance. With
+the variables ordered coarse to fine, its Cholesky factor shares all leading blocks
+between the positions of a coarse cell, so the factor is kept, and the whitening
+done, once per cell of each level. The distances (equation 2) are the same numbers:
+see ``docs/mathematics.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from padim_dist.core.moments import Blocks, Moments
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.errors import ConfigError
+
+
+@dataclass
+class Gaussian:
+    """Block Cholesky factors of the patches' covariances, float32.
+
+    Attributes
+    ----------
+    mean : list of Tensor
+        mean[a], shape (G_a, d_a).
+    whiten : list of Tensor
+        W[a], shape (G_a, d_a, d_a): inverse of the Cholesky factor (lower
+        triangular) of the covariance at level a given all coarser levels.
+    lower : dict of (int, int) to Tensor
+        L[a, b] for a < b, shape (G_b, r_ab * d_a, d_b): what the whitened coarser
+        level b explains of level a.
+    """
+
+    mean: list[Tensor]
+    whiten: list[Tensor]
+    lower: Blocks
+
+    def distances(self, levels: Sequence[Tensor]) -> Tensor:
+        """Mahalanobis distance of every patch (equation 2).
+
+        Parameters
+        ----------
+        levels : sequence of Tensor
+            Level matrices x[a], shape (G_a, d_a, N), float32, in nested order.
+
+        Returns
+        -------
+        Tensor
+            Distances, shape (G_0, N), float32, in nested order.
+        """
+        whitened: dict[int, Tensor] = {}
+        squares: Tensor | None = None
+        for a in reversed(range(len(self.mean))):
+            residual = levels[a] - self.mean[a].unsqueeze(-1)
+            for b, z in whitened.items():
+                block = self.lower[a, b]
+                residual.view(*block.shape[:2], -1).baddbmm_(block, z, alpha=-1.0)
+            whitened[a] = torch.bmm(self.whiten[a], residual)
+            here = whitened[a].square().sum(dim=1)
+            if squares is not None:
+                here += squares.repeat_interleave(here.shape[0] // squares.shape[0], dim=0)
+            squares = here
+        assert squares is not None
+        return squares.sqrt_()
+
+
+def factorise(moments: Moments, epsilon: float) -> Gaussian:
+    """Factorise the regularised covariances of moments, in float64.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of one image at least; may be a band of cells.
+    epsilon : float
+        Added to the diagonal (the paper's 0.01), so that any number of images gives
+        full rank.
+
+    Returns
+    -------
+    Gaussian
+        In float32, on the moments' device.
+
+    Raises
+    ------
+    ConfigError
+        If a covariance is not positive definite: epsilon is too small for the number
+        of images.
+    """
+    count = len(moments.mean)
+    scale = 1.0 / max(moments.count - 1, 1)
+    lower: Blocks = {}
+    whiten: dict[int, Tensor] = {}
+    for b in reversed(range(count)):
+        d = moments.mean[b].shape[1]
+        identity = torch.eye(d, dtype=torch.float64, device=moments.mean[b].device)
+        schur = moments.scatter[b, b] * scale + epsilon * identity
+        for c in range(b + 1, count):
+            block = lower[b, c].view(-1, d, lower[b, c].shape[-1])
+            schur.baddbmm_(block, block.mT, alpha=-1.0)
+        factor, failed = torch.linalg.cholesky_ex(schur)
+        if bool(failed.any()):
+            raise ConfigError(
+                f"{int((failed > 0).sum())} covariances of level {b} are not positive definite "
+                f"with epsilon {epsilon} and {moments.count} images; raise model.epsilon"
+            )
+        whiten[b] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+        for a in range(b):
+            block = moments.scatter[a, b] * scale
+            for c in range(b + 1, count):
+                fine = lower[a, c].view(block.shape[0], block.shape[1], -1)
+                block.baddbmm_(fine, lower[b, c].view(block.shape[0], d, -1).mT, alpha=-1.0)
+            lower[a, b] = torch.bmm(block, whiten[b].mT)
+    return Gaussian(
+        mean=[mean.float() for mean in moments.mean],
+        whiten=[whiten[a].float() for a in range(count)],
+        lower={pair: block.float() for pair, block in lower.items()},
+    )
+
+
+@dataclass(frozen=True)
+class DenseView:
+    """The paper's dense Gaussian at single patches, for people and for tests.
+
+    Parameters
+    ----------
+    shape : PyramidShape
+        Of the moments.
+    count : int
+        Number of images n.
+    mean_arrays : sequence of arrays
+        mean[a], (G_a, d_a): anything that indexes along axis 0, e.g. Zarr arrays.
+    scatter_arrays : dict of (int, int) to arrays
+        scatter[a, b], (G_b, r_ab * d_a, d_b), likewise.
+    epsilon : float
+        Added to the diagonal of the covariance.
+    """
+
+    shape: PyramidShape
+    count: int
+    mean_arrays: Sequence[Any]
+    scatter_arrays: dict[tuple[int, int], Any]
+    epsilon: float
+
+    def mean(self, y: int, x: int) -> npt.NDArray[np.float64]:
+        """Mean of the patch (y, x) in the paper's channel order, shape (d,)."""
+        parts = [
+            np.asarray(self.mean_arrays[a][self.shape.index(a, y, x)])
+            for a in range(self.shape.levels)
+        ]
+        return np.concatenate(parts)[list(self.shape.paper_order)].astype(np.float64)
+
+    def covariance(self, y: int, x: int) -> npt.NDArray[np.float64]:
+        """Covariance of the patch (y, x), epsilon included, shape (d, d).
+
+        In the paper's channel order (equation 1).
+        """
+        shape = self.shape
+        dense = np.empty((shape.depth, shape.depth))
+        starts = np.concatenate([[0], np.cumsum(shape.channels)])
+        for a, b in shape.pairs:
+            place = shape.index(a, y, x) - shape.index(b, y, x) * shape.ratio(a, b)
+            rows = slice(place * shape.channels[a], (place + 1) * shape.channels[a])
+            block = np.asarray(self.scatter_arrays[a, b][shape.index(b, y, x)])[rows]
+            fine, coarse = slice(starts[a], starts[a + 1]), slice(starts[b], starts[b + 1])
+            dense[fine, coarse] = block
+            dense[coarse, fine] = block.T
+        dense = dense / max(self.count - 1, 1) + self.epsilon * np.eye(shape.depth)
+        order = list(shape.paper_order)
+        return dense[np.ix_(order, order)]

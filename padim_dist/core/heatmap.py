@@ -1,0 +1,137 @@
+"""From the patch grid to the anomaly map, the image score and its place.
+
+Bicubic up-sampling followed by a Gaussian filter is linear and separable, so both
+together are one matrix an axis: map = A_y M A_x^T (section III-C of the paper; the
+image score is the maximum of the map).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from padim_dist.core.pyramid import Grid
+
+
+def upsample_matrix(patches: int, pixels: int) -> Tensor:
+    """Bicubic up-sampling of one axis as a matrix (pixels, patches), float64."""
+    identity = torch.eye(patches, dtype=torch.float64)[None, None]
+    up = functional.interpolate(
+        identity, size=(pixels, patches), mode="bicubic", align_corners=False
+    )
+    return up[0, 0]
+
+
+def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
+    """Gaussian filter of one axis as a matrix (pixels, pixels), float64.
+
+    Cut off at 4 sigma, edges mirrored (d c b a | a b c d | d c b a), as the usual
+    implementations of the paper do. `sigma` is in pixels; 0 does not smooth.
+    """
+    matrix = torch.zeros(pixels, pixels, dtype=torch.float64)
+    if sigma == 0:
+        return matrix.fill_diagonal_(1.0)
+    radius = int(4.0 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    kernel /= kernel.sum()
+    rows = torch.arange(pixels)
+    period = 2 * pixels
+    for offset, weight in zip(offsets.tolist(), kernel.tolist(), strict=True):
+        mirrored = (rows + offset) % period
+        columns = torch.where(mirrored < pixels, mirrored, period - 1 - mirrored)
+        matrix[rows, columns] += weight
+    return matrix
+
+
+@dataclass(frozen=True)
+class AnomalyMap:
+    """The linear map from patch distances to the full-size anomaly map.
+
+    Attributes
+    ----------
+    rows : Tensor
+        A_y, shape (H, h), float32.
+    columns : Tensor
+        A_x, shape (W, w), float32.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def build(
+        cls, grid: Grid, size: Grid, sigma: float, device: torch.device | str = "cpu"
+    ) -> AnomalyMap:
+        """Matrices for a patch grid (h, w), a map size (H, W) and sigma in pixels."""
+        rows, columns = (
+            (smoothing_matrix(pixels, sigma) @ upsample_matrix(patches, pixels)).float().to(device)
+            for patches, pixels in zip(grid, size, strict=True)
+        )
+        return cls(rows, columns)
+
+    def full(self, distances: Tensor) -> Tensor:
+        """Anomaly maps (N, H, W) of patch distances (N, h, w)."""
+        return self.rows @ distances @ self.columns.T
+
+    def score(self, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """Image scores and where they stand.
+
+        Parameters
+        ----------
+        distances : Tensor
+            Patch distances, shape (N, h, w).
+
+        Returns
+        -------
+        scores : Tensor
+            Maxima of the anomaly maps, shape (N,).
+        peaks : Tensor
+            Their (y, x) in pixels of the map, shape (N, 2), int64.
+        """
+        maps = self.full(distances)
+        scores, flat = maps.flatten(1).max(dim=1)
+        width = maps.shape[-1]
+        return scores, torch.stack([flat // width, flat % width], dim=1)
+
+
+@dataclass(frozen=True)
+class InputGeometry:
+    """How an image of any size becomes the trunk's input: a resize, then a centre crop.
+
+    Attributes
+    ----------
+    resize : (int, int)
+        Height and width after the resize.
+    crop : (int, int)
+        Height and width of the centre crop.
+    """
+
+    resize: Grid
+    crop: Grid
+
+    @property
+    def offset(self) -> Grid:
+        """Top and left of the crop in the resized image."""
+        top, left = ((r - c) // 2 for r, c in zip(self.resize, self.crop, strict=True))
+        return top, left
+
+    def to_original(self, y: int, x: int, height: int, width: int) -> tuple[int, int]:
+        """Pixel of the original image (height, width) under the map's pixel (y, x).
+
+        Examples
+        --------
+        >>> InputGeometry((256, 256), (224, 224)).to_original(112, 0, 512, 1024)
+        (257, 66)
+        """
+        places = []
+        for place, offset, resized, original in zip(
+            (y, x), self.offset, self.resize, (height, width), strict=True
+        ):
+            centre = (place + offset + 0.5) * original / resized
+            places.append(min(max(ceil(centre) - 1, 0), original - 1))
+        return places[0], places[1]

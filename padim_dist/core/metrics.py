@@ -1,0 +1,193 @@
+"""Figures of merit: AUROC, the PRO score, thresholds at best F1.
+
+Every figure is read off one curve: thresholds from high to low, and for each how
+much of the anomalous pixels, the normal pixels and the ground-truth regions lies
+above it. The curve is exact when each distinct value has a bin of its own; with the
+bins of `PixelCounts` it merges over shards and differs by less than 1e-4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+PRO_LIMIT = 0.3
+"""The PRO score is integrated to this false-positive rate (section IV-A)."""
+
+# Bins by the leading bits of a positive float32: 4096 bins an octave, from 2**-16 to 2**17.
+_SHIFT = 11
+_LOWEST = int(np.float32(2.0**-16).view(np.uint32)) >> _SHIFT
+_BINS = (int(np.float32(2.0**17).view(np.uint32)) >> _SHIFT) - _LOWEST
+
+
+@dataclass(frozen=True)
+class BestF1:
+    """The threshold with the highest F1 score, and its figures.
+
+    A value is called anomalous at or above `threshold`.
+    """
+
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Cumulative counts over descending thresholds.
+
+    Attributes
+    ----------
+    thresholds : array of float
+        Descending, shape (T,).
+    positives, negatives : array of float
+        Number of anomalous and normal values at or above each threshold, shape (T,).
+    overlap : array of float
+        Mean share of each ground-truth region at or above each threshold, shape (T,).
+        Of zeros where there is no region.
+    """
+
+    thresholds: Floats
+    positives: Floats
+    negatives: Floats
+    overlap: Floats
+
+    def auroc(self) -> float:
+        """Area under the ROC curve; NaN without both kinds of values."""
+        if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
+            return float("nan")
+        tpr = np.concatenate([[0.0], self.positives / self.positives[-1]])
+        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
+        return float(np.trapezoid(tpr, fpr))
+
+    def pro(self, limit: float = PRO_LIMIT) -> float:
+        """Per-region overlap, averaged over false-positive rates from 0 to `limit`."""
+        if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
+            return float("nan")
+        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
+        overlap = np.concatenate([[0.0], self.overlap])
+        inside = fpr <= limit
+        edge = np.interp(limit, fpr, overlap)
+        return float(
+            np.trapezoid(np.append(overlap[inside], edge), np.append(fpr[inside], limit)) / limit
+        )
+
+    def best_f1(self) -> BestF1 | None:
+        """Threshold at best F1; None without anomalous values."""
+        if not len(self.thresholds) or not self.positives[-1]:
+            return None
+        found = self.positives + self.negatives
+        f1 = 2 * self.positives / (found + self.positives[-1])
+        best = int(np.argmax(f1))
+        return BestF1(
+            threshold=float(self.thresholds[best]),
+            f1=float(f1[best]),
+            precision=float(self.positives[best] / found[best]),
+            recall=float(self.positives[best] / self.positives[-1]),
+        )
+
+
+def exact_curve(
+    values: Floats, anomalous: npt.NDArray[np.bool_], regions: npt.NDArray[np.integer] | None = None
+) -> Curve:
+    """Curve with a threshold at every distinct value.
+
+    Parameters
+    ----------
+    values : array of float
+        Scores or distances, any shape.
+    anomalous : array of bool
+        Same shape.
+    regions : array of int, optional
+        Same shape: 0 outside, otherwise the number of the ground-truth region,
+        distinct over all images.
+    """
+    values, anomalous = values.ravel(), anomalous.ravel()
+    thresholds, index = np.unique(values, return_inverse=True)
+    count = len(thresholds)
+    weights = np.zeros(len(values))
+    total = 0
+    if regions is not None:
+        weights, total = _region_weights(regions.ravel())
+    return Curve(
+        thresholds=thresholds[::-1].astype(np.float64),
+        positives=_descending(np.bincount(index, weights=anomalous, minlength=count)),
+        negatives=_descending(np.bincount(index, weights=~anomalous, minlength=count)),
+        overlap=_descending(np.bincount(index, weights=weights, minlength=count)) / max(total, 1),
+    )
+
+
+@dataclass
+class PixelCounts:
+    """Mergeable pixel statistics: histograms of anomaly-map values.
+
+    Attributes
+    ----------
+    positives, negatives : array of int
+        Number of anomalous and normal pixels in each bin.
+    covered : array of float
+        Sum over regions of the share of the region that lies in each bin.
+    regions : int
+        Number of ground-truth regions.
+
+    Examples
+    --------
+    >>> counts = PixelCounts()
+    >>> counts.update(np.array([[1.0, 5.0]], np.float32), np.array([[0, 1]]))
+    >>> counts.curve().auroc(), counts.regions
+    (1.0, 1)
+    """
+
+    positives: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    negatives: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    covered: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(_BINS))
+    regions: int = 0
+
+    def update(
+        self, anomaly_map: npt.NDArray[np.float32], regions: npt.NDArray[np.integer]
+    ) -> None:
+        """Add one image: its anomaly map, and its regions numbered from 1 (0: normal)."""
+        bits = np.ascontiguousarray(anomaly_map, np.float32).clip(0).view(np.uint32).ravel()
+        bins = ((bits >> _SHIFT).astype(np.int64) - _LOWEST).clip(0, _BINS - 1)
+        labels = regions.ravel()
+        inside = labels > 0
+        self.negatives += np.bincount(bins[~inside], minlength=_BINS)
+        if inside.any():
+            weights, total = _region_weights(labels[inside])
+            self.positives += np.bincount(bins[inside], minlength=_BINS)
+            self.covered += np.bincount(bins[inside], weights=weights, minlength=_BINS)
+            self.regions += total
+
+    def merge(self, other: PixelCounts) -> None:
+        """Add the images of another shard in place."""
+        self.positives += other.positives
+        self.negatives += other.negatives
+        self.covered += other.covered
+        self.regions += other.regions
+
+    def curve(self) -> Curve:
+        """Curve over the bins that hold something; a threshold is its bin's lower edge."""
+        used = np.flatnonzero(self.positives + self.negatives)
+        edges = ((used + _LOWEST).astype(np.uint32) << _SHIFT).view(np.float32)
+        return Curve(
+            thresholds=edges[::-1].astype(np.float64),
+            positives=_descending(self.positives[used]),
+            negatives=_descending(self.negatives[used]),
+            overlap=_descending(self.covered[used]) / max(self.regions, 1),
+        )
+
+
+def _descending(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
+    """Cumulative sums from the last bin down."""
+    return np.cumsum(counts[::-1], dtype=np.float64)
+
+
+def _region_weights(labels: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], int]:
+    """Weight 1 / area for each pixel of a region, 0 outside; and the number of regions."""
+    _, index, areas = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = np.where(labels > 0, 1.0 / areas[index], 0.0)
+    return weights, len(areas) - int((labels <= 0).any())

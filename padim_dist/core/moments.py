@@ -1,0 +1,130 @@
+"""Count, mean and centred scatter of a pyramid of embeddings.
+
+The estimate of the paper's equation (1), kept as sums that merge exactly (Chan,
+Golub and LeVeque, 1983), so that shards of an archive can be embedded anywhere and
+added up later. Products are float32, sums float64; nothing is ever a difference of
+raw squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from padim_dist.core.pyramid import PyramidShape
+
+Blocks = dict[tuple[int, int], Tensor]
+
+
+@dataclass
+class Moments:
+    """Moments of `count` images.
+
+    Attributes
+    ----------
+    count : int
+        Number of images n.
+    mean : list of Tensor
+        mean[a], shape (G_a, d_a), float64.
+    scatter : dict of (int, int) to Tensor
+        scatter[a, b] for a <= b, shape (G_b, r_ab * d_a, d_b), float64: the sum over
+        images of the centred products of level a with level b.
+
+    Examples
+    --------
+    >>> shape = PyramidShape(grids=((2, 2), (1, 1)), channels=(2, 3))
+    >>> moments = Moments.zeros(shape)
+    >>> moments.update([torch.randn(4, 2, 8), torch.randn(1, 3, 8)])
+    >>> moments.count, tuple(moments.scatter[0, 1].shape)
+    (8, (1, 8, 3))
+    """
+
+    count: int
+    mean: list[Tensor]
+    scatter: Blocks
+
+    @classmethod
+    def zeros(cls, shape: PyramidShape, device: torch.device | str = "cpu") -> Moments:
+        """Moments of no image."""
+
+        def zeros(size: tuple[int, ...]) -> Tensor:
+            return torch.zeros(size, dtype=torch.float64, device=device)
+
+        return cls(
+            count=0,
+            mean=[zeros(shape.mean_shape(a)) for a in range(shape.levels)],
+            scatter={ab: zeros(shape.block_shape(*ab)) for ab in shape.pairs},
+        )
+
+    def update(self, levels: Sequence[Tensor]) -> None:
+        """Add a batch of embeddings in place.
+
+        Parameters
+        ----------
+        levels : sequence of Tensor
+            Level matrices x[a], shape (G_a, d_a, N), float32, in nested order.
+        """
+        n = levels[0].shape[-1]
+        if n == 0:
+            return
+        total = self.count + n
+        # The step from the old mean to the batch's, scaled, rides along as one more
+        # column of the centred batch: the products then hold Chan's correction.
+        weight = sqrt(self.count * n / total)
+        centred = []
+        for mean, x in zip(self.mean, levels, strict=True):
+            batch_mean = x.mean(dim=-1, dtype=torch.float64)
+            step = batch_mean - mean
+            column = (weight * step).to(x.dtype).unsqueeze(-1)
+            centred.append(torch.cat([x - batch_mean.to(x.dtype).unsqueeze(-1), column], dim=-1))
+            mean.add_(step, alpha=n / total)
+        for (a, b), scatter in self.scatter.items():
+            fine = centred[a].view(scatter.shape[0], scatter.shape[1], -1)
+            scatter.add_(torch.bmm(fine, centred[b].mT))
+        self.count = total
+
+    def merge(self, other: Moments) -> None:
+        """Add the images of `other` in place; exact, in float64."""
+        if other.count == 0:
+            return
+        total = self.count + other.count
+        steps = [theirs - mine for mine, theirs in zip(self.mean, other.mean, strict=True)]
+        self._add_scatter(other, steps, 1.0, self.count * other.count / total)
+        for mean, step in zip(self.mean, steps, strict=True):
+            mean.add_(step, alpha=other.count / total)
+        self.count = total
+
+    def subtract(self, other: Moments) -> None:
+        """Take the images of `other` out again in place: the inverse of `merge`.
+
+        Raises
+        ------
+        ValueError
+            If `other` has more images than there are.
+        """
+        rest = self.count - other.count
+        if rest < 0:
+            raise ValueError(f"cannot take {other.count} images out of moments of {self.count}")
+        if other.count == 0:
+            return
+        if rest == 0:
+            for array in (*self.mean, *self.scatter.values()):
+                array.zero_()
+            self.count = 0
+            return
+        steps = []
+        for mean, theirs in zip(self.mean, other.mean, strict=True):
+            mean.add_(mean - theirs, alpha=other.count / rest)
+            steps.append(theirs - mean)
+        self._add_scatter(other, steps, -1.0, -rest * other.count / self.count)
+        self.count = rest
+
+    def _add_scatter(self, other: Moments, steps: list[Tensor], sign: float, weight: float) -> None:
+        for (a, b), scatter in self.scatter.items():
+            fine = steps[a].view(scatter.shape[0], scatter.shape[1], 1)
+            scatter.add_(other.scatter[a, b], alpha=sign)
+            scatter.baddbmm_(fine, steps[b].unsqueeze(1), alpha=weight)

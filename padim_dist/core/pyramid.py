@@ -1,0 +1,174 @@
+"""The shape of a feature pyramid and its nested order of patches.
+
+PaDiM (arXiv 2011.08785, section III-A) concatenates feature maps of several
+resolutions by repeating the coarse vectors. `PyramidShape` keeps each level at its
+own resolution instead, with the positions of every level sorted so that all
+positions inside one coarse cell are neighbours. A level then *views* as rows of any
+coarser level, without a copy: see ``docs/mathematics.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+
+from padim_dist.errors import ConfigError
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PyramidShape:
+    """Grids and channels of a pyramid, finest level first.
+
+    Parameters
+    ----------
+    grids : tuple of (int, int)
+        (height, width) in patches of each level, finest first.
+    channels : tuple of int
+        Channels d_a of each level.
+    paper_order : tuple of int, optional
+        The permutation that takes the levels' concatenated channels (finest level
+        first) to the order of the paper's concatenated, drawn embedding. Identity
+        unless the layers were given in another order than fine to coarse.
+
+    Raises
+    ------
+    ConfigError
+        If a grid does not divide the next finer one by whole ratios, or a level has
+        no channel.
+
+    Examples
+    --------
+    >>> shape = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
+    >>> shape.positions, shape.ratio(0, 1), shape.depth
+    ((16, 4), 4, 8)
+    """
+
+    grids: tuple[Grid, ...]
+    channels: tuple[int, ...]
+    paper_order: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.grids or len(self.grids) != len(self.channels):
+            raise ConfigError(
+                f"a pyramid needs one channel count per grid; found {len(self.grids)} grids "
+                f"and {len(self.channels)} channel counts"
+            )
+        for fine, coarse in zip(self.grids, self.grids[1:], strict=False):
+            if fine[0] % coarse[0] or fine[1] % coarse[1]:
+                raise ConfigError(
+                    f"grid {coarse[0]}x{coarse[1]} does not divide grid {fine[0]}x{fine[1]} by "
+                    "whole ratios; choose another input size or other layers"
+                )
+        if min(self.channels) < 1:
+            raise ConfigError(
+                f"every level needs at least one channel; found {self.channels} (finest first)"
+            )
+        if not self.paper_order:
+            object.__setattr__(self, "paper_order", tuple(range(sum(self.channels))))
+
+    @property
+    def levels(self) -> int:
+        """Number of levels L."""
+        return len(self.grids)
+
+    @property
+    def depth(self) -> int:
+        """Length d of the paper's embedding: all levels' channels together."""
+        return sum(self.channels)
+
+    @cached_property
+    def positions(self) -> tuple[int, ...]:
+        """Number of positions G_a of each level."""
+        return tuple(h * w for h, w in self.grids)
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of the coarsest grid: the length of axis 0 that bands cut."""
+        return self.positions[-1]
+
+    def ratio(self, fine: int, coarse: int) -> int:
+        """Positions of level `fine` inside one position of level `coarse`."""
+        return self.positions[fine] // self.positions[coarse]
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (a, b) of levels with a finer than or equal to b, in a fixed order."""
+        return tuple((a, b) for a in range(self.levels) for b in range(a, self.levels))
+
+    def mean_shape(self, a: int) -> tuple[int, int]:
+        """Shape (G_a, d_a) of the mean at level a."""
+        return self.positions[a], self.channels[a]
+
+    def block_shape(self, a: int, b: int) -> tuple[int, int, int]:
+        """Shape (G_b, r_ab * d_a, d_b) of the block between levels a and b."""
+        return self.positions[b], self.ratio(a, b) * self.channels[a], self.channels[b]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in the mean and all blocks: what a Gaussian or a Moments holds."""
+        means = sum(prod(self.mean_shape(a)) for a in range(self.levels))
+        return means + sum(prod(self.block_shape(a, b)) for a, b in self.pairs)
+
+    @cached_property
+    def _orders(self) -> tuple[Tensor, ...]:
+        return tuple(self._order(level) for level in range(self.levels))
+
+    @cached_property
+    def _ranks(self) -> tuple[Tensor, ...]:
+        return tuple(torch.argsort(order) for order in self._orders)
+
+    def _order(self, level: int) -> Tensor:
+        """Row-major positions of a level in nested order, shape (G_a,)."""
+        height, width = self.grids[level]
+        # Axis sizes from the coarsest grid down to this level: cell, place in it, ...
+        chain = [self.grids[-1]]
+        for b in range(self.levels - 1, level, -1):
+            fine, coarse = self.grids[b - 1], self.grids[b]
+            chain.append((fine[0] // coarse[0], fine[1] // coarse[1]))
+        rows = [size[0] for size in chain]
+        columns = [size[1] for size in chain]
+        steps = len(chain)
+        grid = torch.arange(height * width).reshape(*rows, *columns)
+        interleaved = [axis for step in range(steps) for axis in (step, steps + step)]
+        return grid.permute(interleaved).reshape(-1)
+
+    def nest(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
+        """Put feature maps into nested order.
+
+        Parameters
+        ----------
+        feature_maps : sequence of Tensor
+            One map (N, d_a, H_a, W_a) a level, finest first.
+
+        Returns
+        -------
+        list of Tensor
+            Contiguous level matrices x[a] of shape (G_a, d_a, N).
+        """
+        nested = []
+        for level, maps in enumerate(feature_maps):
+            n, d = maps.shape[:2]
+            flat = maps.permute(0, 2, 3, 1).reshape(n, -1, d)  # free for channels_last
+            order = self._orders[level].to(maps.device)
+            nested.append(flat.index_select(1, order).permute(1, 2, 0).contiguous())
+        return nested
+
+    def unnest(self, values: Tensor) -> Tensor:
+        """Take values (G_0, N) in nested order back to maps (N, H_0, W_0)."""
+        rank = self._ranks[0].to(values.device)
+        return values.index_select(0, rank).T.reshape(-1, *self.grids[0])
+
+    def index(self, level: int, y: int, x: int) -> int:
+        """Nested index at `level` of the patch (y, x) of the finest grid."""
+        height, width = self.grids[0]
+        if not (0 <= y < height and 0 <= x < width):
+            raise IndexError(f"patch ({y}, {x}) is outside the patch grid {height}x{width}")
+        h, w = self.grids[level]
+        return int(self._ranks[level][(y * h // height) * w + x * w // width])

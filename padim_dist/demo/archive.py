@@ -1,0 +1,78 @@
+"""The demo's archive on disk, in the layout of MVTec AD."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from padim_dist.demo.parts import DEFECTS, GROUPS, draw_part
+from padim_dist.progress import Listener, Progress, ignore
+
+
+def make_archive(
+    folder: Path,
+    normal: int = 60,
+    good: int = 15,
+    defects: int = 5,
+    seed: int = 7,
+    listener: Listener = ignore,
+) -> None:
+    """Draw an archive of two product groups, with a few broken files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where; made if it is not there.
+    normal, good, defects : int
+        Images of a group to fit on, sound ones to judge, and ones of each kind of defect.
+    seed : int
+        The same seed makes the same archive.
+    listener : callable, optional
+        Is told the progress.
+    """
+    wanted = [("train", "good", normal), ("test", "good", good)]
+    wanted += [("test", defect, defects) for defect in DEFECTS]
+    total = len(GROUPS) * sum(count for _, _, count in wanted)
+    done = 0
+    for g, group in enumerate(GROUPS):
+        for k, (split, label, count) in enumerate(wanted):
+            images = folder / group / split / label
+            images.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                rng = np.random.default_rng([seed, g, k, i])
+                picture, mask = draw_part(group, None if label == "good" else label, rng)
+                picture.save(images / f"{i:03d}.jpg", quality=92)
+                if label != "good":
+                    masks = folder / group / "ground_truth" / label
+                    masks.mkdir(parents=True, exist_ok=True)
+                    mask.save(masks / f"{i:03d}_mask.png")
+                done += 1
+                listener(Progress("draw", total, done))
+    _break_files(folder / GROUPS[0])
+
+
+def _break_files(group: Path) -> None:
+    """What archives hold besides images: each becomes a row with its reason."""
+    sound = (group / "train" / "good" / "000.jpg").read_bytes()
+    bad = group / "test" / "good"
+    (bad / "cut_short.jpg").write_bytes(sound[: len(sound) // 3])
+    (bad / "empty.png").write_bytes(b"")
+    (bad / "web_page.jpg").write_bytes(b"<!doctype html><title>404 Not Found</title>")
+    (bad / "bomb.png").write_bytes(_png_of_claimed_size(30_000, 30_000))
+    (group / "train" / "good" / "cut_short.jpg").write_bytes(sound[: len(sound) // 2])
+    (group / "notes.txt").write_text("not an image: left alone\n")
+
+
+def _png_of_claimed_size(width: int, height: int) -> bytes:
+    """A few bytes that would decode to gigabytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(1 + 3 * width))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)

@@ -1,0 +1,271 @@
+"""Procedural pictures of two machined parts, sound and with five kinds of defect.
+
+Parts are drawn at twice their size on a transparent ground together with a mask of
+the defect; both then share one small shift and turn, as parts under a camera do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi, sin
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+SIZE = 320
+_LARGE = 2 * SIZE
+_CENTRE = _LARGE // 2
+GROUPS = ("flange", "board")
+DEFECTS = ("scratch", "stain", "chipped", "missing", "fibre")
+
+Colour = tuple[int, int, int]
+Box = tuple[int, int, int, int]
+
+
+@dataclass
+class _Sheet:
+    """A part being drawn, and the mask of what is wrong with it."""
+
+    part: Image.Image
+    mask: Image.Image
+
+
+def draw_part(
+    group: str, defect: str | None, rng: np.random.Generator
+) -> tuple[Image.Image, Image.Image]:
+    """Draw a part.
+
+    Parameters
+    ----------
+    group : str
+        One of `GROUPS`.
+    defect : str or None
+        One of `DEFECTS`; None for a sound part.
+    rng : numpy.random.Generator
+        Of position, lighting, texture and defect.
+
+    Returns
+    -------
+    picture : PIL.Image.Image
+        RGB, `SIZE` x `SIZE`.
+    mask : PIL.Image.Image
+        Mode L, 255 where the defect is.
+    """
+    sheet = _Sheet(
+        Image.new("RGBA", (_LARGE, _LARGE), (0, 0, 0, 0)), Image.new("L", (_LARGE, _LARGE), 0)
+    )
+    draw = _draw_flange if group == "flange" else _draw_board
+    draw(sheet, defect == "missing", rng)
+    if defect in _SPOIL:
+        _SPOIL[defect](sheet, rng, group)
+    shift = rng.normal(0, 2.0, 2)
+    turn = rng.normal(0, 0.5)
+    part, mask = (
+        image.rotate(turn, Image.Resampling.BICUBIC, translate=tuple(shift.round().astype(int)))
+        for image in (sheet.part, sheet.mask)
+    )
+    picture = _light(_ground(rng), part, rng)
+    mask = mask.resize((SIZE, SIZE), Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
+    return picture, mask
+
+
+def _ground(rng: np.random.Generator) -> Image.Image:
+    """A conveyor belt with a weave."""
+    y, x = np.mgrid[:_LARGE, :_LARGE]
+    weave = 5 * np.sin(x * 2 * pi / 24) * np.sin(y * 2 * pi / 24)
+    grain = np.asarray(_noise(rng, 3), np.float64)
+    level = np.clip(66 + weave + 14 * grain, 0, 255)
+    return Image.fromarray(np.stack([level * 0.92, level, level * 1.06], -1).astype(np.uint8))
+
+
+def _noise(rng: np.random.Generator, blur: float) -> Image.Image:
+    """Smooth noise of unit deviation, mode F."""
+    small = Image.fromarray(rng.normal(0, 1, (_LARGE // 4, _LARGE // 4)).astype(np.float32))
+    image = np.asarray(small.resize((_LARGE, _LARGE), Image.Resampling.BICUBIC))
+    soft = Image.fromarray(np.clip(image * 40 + 128, 0, 255).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(blur)
+    )
+    values = np.asarray(soft, np.float32)
+    return Image.fromarray((values - values.mean()) / max(float(values.std()), 1e-6))
+
+
+def _light(ground: Image.Image, part: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Put the part on the ground with its shadow, under a lamp that is never quite the same."""
+    shadow = part.getchannel("A").filter(ImageFilter.GaussianBlur(10)).point(lambda v: v * 0.45)
+    ground.paste((20, 20, 24), (8, 10), shadow)
+    ground.paste(part, (0, 0), part)
+    small = np.asarray(ground.resize((SIZE, SIZE), Image.Resampling.LANCZOS), np.float64)
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
+    slope = rng.normal(0, 0.04, 2)
+    lamp = (1 + rng.normal(0, 0.025)) * (1 + slope[0] * y + slope[1] * x - 0.25 * (x * x + y * y))
+    tint = 1 + rng.normal(0, 0.008, 3)
+    noisy = small * lamp[..., None] * tint + rng.normal(0, 2.0, small.shape)
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def _ring(radius: float) -> Box:
+    return (
+        round(_CENTRE - radius),
+        round(_CENTRE - radius),
+        round(_CENTRE + radius),
+        round(_CENTRE + radius),
+    )
+
+
+def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
+    """A turned steel flange: a ring with eight bolt holes and a raised collar."""
+    y, x = np.mgrid[:_LARGE, :_LARGE] - _CENTRE
+    radius = np.hypot(y, x)
+    turned = 9 * np.sin(radius / 2.2) + 18 * np.cos(2 * np.arctan2(y, x))
+    level = np.clip(158 + turned + 5 * np.asarray(_noise(rng, 1)), 0, 255)
+    metal = Image.fromarray(
+        np.stack([level, level, level * 1.03], -1).clip(0, 255).astype(np.uint8)
+    )
+    shape = Image.new("L", (_LARGE, _LARGE), 0)
+    pen = ImageDraw.Draw(shape)
+    pen.ellipse(_ring(250), fill=255)
+    pen.ellipse(_ring(92), fill=0)
+    closed = int(rng.integers(8)) if missing else None
+    for hole in range(8):
+        angle = pi / 8 + hole * pi / 4
+        cy, cx = _CENTRE + 196 * sin(angle), _CENTRE + 196 * cos(angle)
+        box = (cx - 24, cy - 24, cx + 24, cy + 24)
+        if hole == closed:
+            ImageDraw.Draw(sheet.mask).ellipse(box, fill=255)
+        else:
+            pen.ellipse(box, fill=0)
+    sheet.part.paste(metal, (0, 0), shape)
+    pen = ImageDraw.Draw(sheet.part)
+    for r, shade in ((248, 200), (140, 96), (136, 214), (96, 118)):
+        pen.ellipse(_ring(r), outline=(shade, shade, shade, 255), width=4)
+    clear = Image.new("RGBA", (_LARGE, _LARGE), (0, 0, 0, 0))
+    sheet.part = Image.composite(sheet.part, clear, shape)
+
+
+_CHIPS: tuple[Box, ...] = (
+    (130, 130, 270, 230),
+    (350, 150, 500, 300),
+    (140, 340, 250, 480),
+    (330, 400, 500, 480),
+)
+
+
+def _draw_board(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
+    """A circuit board: traces, vias and four packaged chips."""
+    pen = ImageDraw.Draw(sheet.part)
+    pen.rounded_rectangle((70, 70, 570, 570), 22, fill=(24, 96, 62, 255))
+    for lane in range(7):
+        at = 96 + lane * 14
+        pen.line(
+            [(at, 90), (at, 300 + 30 * lane), (at + 180, 480 + 10 * lane), (at + 180, 552)],
+            fill=(52, 136, 92, 255),
+            width=4,
+        )
+        pen.line(
+            [(552, at + 40), (420 - 10 * lane, at + 40), (300, at + 200), (300, 552)],
+            fill=(52, 136, 92, 255),
+            width=4,
+        )
+    for row in range(9):
+        for column in range(2):
+            cy, cx = 110 + row * 52, 300 + column * 252
+            pen.ellipse((cx - 9, cy - 9, cx + 9, cy + 9), fill=(204, 170, 84, 255))
+            pen.ellipse((cx - 4, cy - 4, cx + 4, cy + 4), fill=(30, 40, 34, 255))
+    gone = int(rng.integers(len(_CHIPS))) if missing else None
+    for chip, (left, top, right, bottom) in enumerate(_CHIPS):
+        for leg in range(left + 12, right - 8, 22):
+            pen.rectangle((leg, top - 12, leg + 8, bottom + 12), fill=(190, 192, 196, 255))
+        if chip == gone:
+            pen.rectangle((left, top, right, bottom), fill=(28, 108, 70, 255))
+            ImageDraw.Draw(sheet.mask).rectangle((left, top, right, bottom), fill=255)
+            continue
+        shade = 34 + int(rng.integers(6))
+        pen.rounded_rectangle((left, top, right, bottom), 8, fill=(shade, shade, shade + 4, 255))
+        pen.ellipse((left + 10, top + 10, left + 24, top + 24), fill=(78, 78, 82, 255))
+    grain = np.asarray(_noise(rng, 1))
+    pixels = np.asarray(sheet.part).astype(np.float64)
+    pixels[..., :3] = np.clip(pixels[..., :3] + 4 * grain[..., None], 0, 255)
+    sheet.part = Image.fromarray(pixels.astype(np.uint8), "RGBA")
+
+
+def _place(rng: np.random.Generator, group: str) -> tuple[float, float]:
+    """Somewhere on the part."""
+    if group == "board":
+        y, x = rng.uniform(130, 510, 2)
+        return float(y), float(x)
+    angle, radius = rng.uniform(0, 2 * pi), rng.uniform(125, 225)
+    return _CENTRE + radius * sin(angle), _CENTRE + radius * cos(angle)
+
+
+def _stroke(
+    sheet: _Sheet,
+    rng: np.random.Generator,
+    group: str,
+    colour: Colour,
+    width: int,
+    length: float,
+    bend: float,
+) -> None:
+    """A curved stroke on the part and, a little wider, in the mask."""
+    y, x = _place(rng, group)
+    angle = rng.uniform(0, 2 * pi)
+    points = [(x, y)]
+    for _ in range(24):
+        angle += rng.normal(0, bend)
+        x, y = x + length / 24 * cos(angle), y + length / 24 * sin(angle)
+        points.append((x, y))
+    ImageDraw.Draw(sheet.part).line(points, fill=(*colour, 255), width=width, joint="curve")
+    ImageDraw.Draw(sheet.mask).line(points, fill=255, width=width + 6, joint="curve")
+
+
+def _scratch(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
+    light: Colour = (236, 238, 242) if group == "flange" else (206, 214, 200)
+    _stroke(sheet, rng, group, light, int(rng.integers(4, 8)), rng.uniform(90, 190), 0.08)
+
+
+def _fibre(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
+    colours: list[Colour] = [(180, 44, 40), (44, 74, 180), (226, 206, 90)]
+    colour = colours[int(rng.integers(3))]
+    _stroke(sheet, rng, group, colour, int(rng.integers(5, 8)), rng.uniform(140, 240), 0.35)
+
+
+def _blob(rng: np.random.Generator, y: float, x: float, size: float) -> Image.Image:
+    """An irregular round patch, mode L."""
+    patch = Image.new("L", (_LARGE, _LARGE), 0)
+    angles = np.linspace(0, 2 * pi, 28, endpoint=False)
+    radii = size * (1 + 0.22 * np.convolve(rng.normal(0, 1, 32), np.ones(5) / 2.2, "valid"))
+    points = [(x + r * cos(a), y + r * sin(a)) for a, r in zip(angles, radii, strict=True)]
+    ImageDraw.Draw(patch).polygon(points, fill=255)
+    return patch
+
+
+def _stain(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
+    patch = _blob(rng, *_place(rng, group), rng.uniform(20, 38))
+    on_part = Image.composite(patch, Image.new("L", patch.size, 0), sheet.part.getchannel("A"))
+    soft = on_part.filter(ImageFilter.GaussianBlur(4)).point(lambda v: v * 0.72)
+    colour: Colour = (92, 58, 26) if group == "flange" else (196, 196, 150)
+    sheet.part.paste((*colour, 255), (0, 0), soft)
+    sheet.mask = on_part
+
+
+def _chipped(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
+    if group == "flange":
+        angle = rng.uniform(0, 2 * pi)
+        y, x = _CENTRE + 248 * sin(angle), _CENTRE + 248 * cos(angle)
+    else:
+        y, x = (float(rng.choice([72, 568])), float(rng.uniform(110, 530)))
+        if rng.random() < 0.5:
+            y, x = x, y
+    bite = _blob(rng, y, x, rng.uniform(24, 40))
+    solid = sheet.part.getchannel("A")
+    sheet.mask = Image.composite(bite, Image.new("L", bite.size, 0), solid)
+    sheet.part.paste((0, 0, 0, 0), (0, 0), bite)
+
+
+_SPOIL: dict[str, Callable[[_Sheet, np.random.Generator, str], None]] = {
+    "scratch": _scratch,
+    "stain": _stain,
+    "chipped": _chipped,
+    "fibre": _fibre,
+}

@@ -1,0 +1,1 @@
+"""Dask: cluster, workers, the fit and score passes. The only folder that imports it."""

@@ -1,0 +1,259 @@
+"""The fit: embed the parts, then merge and factorise band by band.
+
+Both maps are over pieces that depend on the manifest and the settings alone, and a
+band merges the parts in their order: the model is the same bit for bit whatever the
+number of workers and the order of completion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+
+from padim_dist.archive.reader import ImageReader
+from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.gaussian import factorise
+from padim_dist.core.moments import Moments
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.engine.worker import batches, device, get_embedder, set_up
+from padim_dist.progress import Listener
+from padim_dist.storage import Folder
+from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.models import create_model, write_band
+from padim_dist.store.moments import Band, read_band, write_part
+from padim_dist.store.workspace import Workspace
+
+MOST_PARTS = 32
+_BAND_BYTES = 64 * 2**20
+_LEAST_BANDS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive shards of one group, embedded by one task.
+
+    Attributes
+    ----------
+    group : str
+        The group.
+    part : int
+        Number within the group.
+    shards : tuple of int
+        Shards of the manifest.
+    images : int
+        Their rows.
+    """
+
+    group: str
+    part: int
+    shards: tuple[int, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """What a worker needs to embed a part."""
+
+    workspace: Folder
+    fit_id: str
+    snapshot: str
+    part: Part
+    embedding: EmbeddingSpec
+    reader: ImageReader
+    threads: int
+    readers: int
+
+    @property
+    def name(self) -> str:
+        """Group and number of the part."""
+        return f"part {self.part.part} of {self.part.group}"
+
+    @property
+    def path(self) -> str:
+        """Of the part in the workspace, without suffix."""
+        return Workspace(self.workspace).part(self.fit_id, self.part.group, self.part.part)
+
+
+@dataclass(frozen=True)
+class PartReceipt:
+    """What became of the images of a part.
+
+    Attributes
+    ----------
+    done : int
+        Images of the part.
+    fitted : int
+        Images in the moments.
+    failures : mapping of str to int
+        Unusable images by status.
+    example : str or None
+        Reason of the first unusable image.
+    """
+
+    done: int
+    fitted: int
+    failures: dict[str, int] = field(default_factory=dict)
+    example: str | None = None
+
+    @property
+    def failed(self) -> int:
+        """Unusable images."""
+        return self.done - self.fitted
+
+
+@dataclass(frozen=True)
+class FactoriseJob:
+    """What a worker needs to make a band of a group's Gaussian."""
+
+    workspace: Folder
+    model_id: str
+    group: str
+    parts: tuple[str, ...]
+    shape: PyramidShape
+    epsilon: float
+    number: int
+    band: Band
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Group and number of the band."""
+        return f"band {self.number} of {self.group}"
+
+
+@dataclass(frozen=True)
+class BandReceipt:
+    """One band is written."""
+
+    done: int = 1
+    failed: int = 0
+
+
+def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
+    """Deal the normal images' shards of each group to parts, in order."""
+    by_group: dict[str, list[Shard]] = {}
+    for shard in shards:
+        if shard.split == "train" and shard.group is not None:
+            by_group.setdefault(shard.group, []).append(shard)
+    dealt = []
+    for group, own in by_group.items():
+        count = min(len(own), MOST_PARTS if isinstance(parts, str) else parts)
+        for part in range(count):
+            mine = own[len(own) * part // count : len(own) * (part + 1) // count]
+            numbers = tuple(shard.shard for shard in mine)
+            dealt.append(Part(group, part, numbers, sum(shard.images for shard in mine)))
+    return dealt
+
+
+def band_cells(shape: PyramidShape) -> int:
+    """Coarsest cells in a band: about 64 MiB of moments, and at least four bands."""
+    cell_bytes = 8 * shape.numbers / shape.cells
+    return max(1, min(int(_BAND_BYTES / cell_bytes), -(-shape.cells // _LEAST_BANDS)))
+
+
+def bands(shape: PyramidShape) -> list[Band]:
+    """Bounds of the bands."""
+    step = band_cells(shape)
+    return [(at, min(at + step, shape.cells)) for at in range(0, shape.cells, step)]
+
+
+def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
+    """Receipts of finished parts by path: one listing a group."""
+    found = {}
+    listed: dict[str, set[str]] = {}
+    for job in jobs:
+        folder, _, name = job.path.rpartition("/")
+        if folder not in listed:
+            listed[folder] = set(job.workspace.list(folder))
+        if f"{name}.json" in listed[folder]:
+            found[job.path] = _read_receipt(job)
+    return found
+
+
+def embed_parts(
+    client: Client, jobs: Sequence[EmbedJob], listener: Listener
+) -> dict[str, PartReceipt]:
+    """Embed parts on the workers; their receipts by path."""
+    total = sum(job.part.images for job in jobs)
+    done = run_tasks(client, embed_part, jobs, "fit: embed", total, listener)
+    return {job.path: receipt for job, receipt in done}
+
+
+def factorise_bands(client: Client, jobs: Sequence[FactoriseJob], listener: Listener) -> None:
+    """Merge and factorise bands on the workers; the model's arrays are made first."""
+    if jobs:
+        first = jobs[0]
+        groups = list(dict.fromkeys(job.group for job in jobs))
+        path = Workspace(first.workspace).model(first.model_id)
+        create_model(first.workspace, path, first.shape, groups, band_cells(first.shape))
+    for _ in run_tasks(client, factorise_band, jobs, "fit: factorise", len(jobs), listener):
+        pass
+
+
+def embed_part(job: EmbedJob) -> PartReceipt:
+    """Task: embed the images of a part and write its moments, then its receipt."""
+    if job.workspace.exists(f"{job.path}.json"):
+        return _read_receipt(job)
+    set_up(job.threads)
+    embedder = get_embedder(job.workspace, job.embedding)
+    moments = Moments.zeros(job.embedding.shape, device())
+    reporter = Reporter(job.name)
+    failures: list[dict[str, Any]] = []
+    rows = (
+        row for shard in job.part.shards for row in read_shard(job.workspace, job.snapshot, shard)
+    )
+    done = 0
+    for images, pixels in batches(rows, job.reader, job.readers, job.embedding.batch, False):
+        unusable = [image for image in images if image.pixels is None]
+        if pixels is not None:
+            moments.update(embedder(pixels))
+        done += len(images)
+        failures += [
+            {
+                "image_id": image.row["image_id"],
+                "uri": image.row["uri"],
+                "status": image.status,
+                "error": image.error,
+            }
+            for image in unusable
+        ]
+        reporter.report(done, len(failures))
+    shape = job.embedding.shape
+    write_part(job.workspace, f"{job.path}.zarr", moments, shape, band_cells(shape))
+    receipt = {"images": done, "fitted": moments.count, "failures": failures}
+    job.workspace.put_json(f"{job.path}.json", receipt)
+    return _receipt(receipt)
+
+
+def factorise_band(job: FactoriseJob) -> BandReceipt:
+    """Task: merge a band of all parts, factorise it, write it, then its receipt."""
+    workspace = Workspace(job.workspace)
+    receipt = workspace.band(job.model_id, job.group, job.number)
+    if job.workspace.exists(receipt):
+        return BandReceipt()
+    set_up(job.threads)
+    first, *others = job.parts
+    moments = read_band(job.workspace, f"{first}.zarr", job.shape, job.band)
+    for part in others:
+        moments.merge(read_band(job.workspace, f"{part}.zarr", job.shape, job.band))
+    gaussian = factorise(moments, job.epsilon)
+    path = workspace.model(job.model_id)
+    write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
+    job.workspace.put_json(receipt, {"cells": list(job.band), "count": moments.count})
+    return BandReceipt()
+
+
+def _read_receipt(job: EmbedJob) -> PartReceipt:
+    return _receipt(job.workspace.read_json(f"{job.path}.json"))
+
+
+def _receipt(values: dict[str, Any]) -> PartReceipt:
+    failures = values["failures"]
+    counts = Counter(failure["status"] for failure in failures)
+    example = f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None
+    return PartReceipt(values["images"], values["fitted"], dict(counts), example)

@@ -1,0 +1,147 @@
+"""The scoring: a map over shards, each of which ends as one Parquet file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from distributed import Client
+from torch import Tensor
+
+from padim_dist.archive.reader import ImageReader, LoadedImage
+from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.gaussian import Gaussian
+from padim_dist.core.heatmap import AnomalyMap
+from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.engine.worker import batches, device, get_embedder, get_gaussian, set_up
+from padim_dist.progress import Listener
+from padim_dist.storage import Folder
+from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.runs import count_statuses, write_heatmaps, write_scores
+from padim_dist.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """What a worker needs to score a shard.
+
+    Attributes
+    ----------
+    place : int
+        The shard's place among the run's shards: where its heatmaps go.
+    heatmaps : bool
+        Whether to keep them.
+    """
+
+    workspace: Folder
+    run_id: str
+    model_id: str
+    snapshot: str
+    shard: Shard
+    place: int
+    embedding: EmbeddingSpec
+    sigma: float
+    reader: ImageReader
+    heatmaps: bool
+    threads: int
+    readers: int
+
+    @property
+    def name(self) -> str:
+        """Number of the shard."""
+        return f"shard {self.shard.shard}"
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """Rows of a shard by status."""
+
+    statuses: dict[str, int]
+
+    @property
+    def done(self) -> int:
+        """Rows of the shard."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Rows that are not scored."""
+        return self.done - self.statuses.get("scored", 0)
+
+
+def score_shards(
+    client: Client, jobs: Sequence[ScoreJob], listener: Listener
+) -> dict[int, ShardReceipt]:
+    """Score shards on the workers; their receipts by shard number."""
+    total = sum(job.shard.images for job in jobs)
+    done = run_tasks(client, score_shard, jobs, "score", total, listener)
+    return {job.shard.shard: receipt for job, receipt in done}
+
+
+def score_shard(job: ScoreJob) -> ShardReceipt:
+    """Task: score the images of a shard; heatmaps first, then the table, its receipt."""
+    workspace = Workspace(job.workspace)
+    path = workspace.scores(job.run_id, job.shard.shard)
+    if job.workspace.exists(path):
+        return ShardReceipt(count_statuses(job.workspace, path))
+    set_up(job.threads)
+    spec = job.embedding
+    grid = spec.shape.grids[0]
+    anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
+    rows = read_shard(job.workspace, job.snapshot, job.shard.shard)
+    reporter = Reporter(job.name)
+    table: list[dict[str, Any]] = []
+    maps = np.full((len(rows), *grid), np.nan, np.float32)
+    for images, pixels in batches(rows, job.reader, job.readers, spec.batch, True):
+        start = len(table)
+        table += [_row(image, job) for image in images]
+        if pixels is not None:
+            usable = [start + i for i, image in enumerate(images) if image.pixels is not None]
+            embedder = get_embedder(job.workspace, spec)
+            assert job.shard.group is not None
+            gaussian = get_gaussian(job.workspace, job.model_id, job.shard.group, spec)
+            distances, scores, peaks = _measure(embedder(pixels), gaussian, anomaly_map, spec)
+            maps[usable] = distances[: len(usable)].cpu().numpy()
+            for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=False):
+                row = table[place]
+                row["score"] = score
+                row["peak_y"], row["peak_x"] = spec.geometry.to_original(
+                    y, x, row["height"], row["width"]
+                )
+        reporter.report(len(table), sum(row["status"] != "scored" for row in table))
+    if job.heatmaps:
+        first = write_heatmaps(job.workspace, workspace.run(job.run_id), job.place, maps)
+        for place, row in enumerate(table):
+            row["heatmap_row"] = first + place if row["status"] == "scored" else None
+    write_scores(job.workspace, path, table)
+    return ShardReceipt(dict(Counter(row["status"] for row in table)))
+
+
+@torch.inference_mode()
+def _measure(
+    levels: list[Tensor], gaussian: Gaussian, anomaly_map: AnomalyMap, spec: EmbeddingSpec
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Patch distances (N, h, w), scores (N,), peaks (N, 2) of a batch."""
+    distances = spec.shape.unnest(gaussian.distances(levels))
+    return distances, *anomaly_map.score(distances)
+
+
+def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
+    """Row of the score table, score and peak not yet filled."""
+    kept = ("image_id", "uri", "etag", "group", "split", "label")
+    return {
+        **{name: image.row[name] for name in kept},
+        "status": image.status,
+        "error": image.error,
+        "width": image.width,
+        "height": image.height,
+        "shard": job.shard.shard,
+        "run_id": job.run_id,
+        "model_id": job.model_id,
+        "scored_at": datetime.now(UTC),
+    }

@@ -1,0 +1,116 @@
+"""What a worker process holds: loaded once, by URL, at its first task.
+
+Nothing here is a result. Whatever a worker knows can be loaded again.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from padim_dist.archive.reader import ImageReader, LoadedImage, read_ahead
+from padim_dist.core.embedding import Embedder, EmbeddingSpec
+from padim_dist.core.gaussian import Gaussian
+from padim_dist.storage import Folder
+from padim_dist.store.models import read_gaussian
+from padim_dist.store.weights import kept_weights
+from padim_dist.store.workspace import Workspace
+
+T = TypeVar("T")
+_lock = threading.RLock()
+_held: dict[str, tuple[Hashable, Any]] = {}
+
+
+def device() -> torch.device:
+    """Device of this process: CUDA where there is any."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_up(threads: int) -> None:
+    """Set threads and exact float32 arithmetic; cheap, so every task does it."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def get_embedder(workspace: Folder, spec: EmbeddingSpec) -> Embedder:
+    """Embedder of this process."""
+    return _hold(
+        "embedder",
+        (workspace.url, spec),
+        lambda: Embedder(spec, kept_weights(Workspace(workspace), spec.weights), device()),
+    )
+
+
+def get_gaussian(workspace: Folder, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
+    """Gaussian of a group; the last one used is held."""
+
+    def load() -> Gaussian:
+        path = Workspace(workspace).model(model_id)
+        gaussian = read_gaussian(workspace, path, group, spec.shape)
+        return Gaussian(
+            mean=[array.to(device()) for array in gaussian.mean],
+            whiten=[array.to(device()) for array in gaussian.whiten],
+            lower={pair: array.to(device()) for pair, array in gaussian.lower.items()},
+        )
+
+    return _hold("gaussian", (workspace.url, model_id, group), load)
+
+
+def batches(
+    rows: Iterable[dict[str, Any]], reader: ImageReader, threads: int, size: int, fill: bool
+) -> Iterator[tuple[list[LoadedImage], Tensor | None]]:
+    """Load images ahead and hand them out in batches, in order.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Of the manifest.
+    reader : ImageReader
+        Loads them.
+    threads : int
+        That load at the same time.
+    size : int
+        Usable images in a batch.
+    fill : bool
+        Whether to fill the last batch up with black images: with the size of a batch
+        always the same, an image's numbers do not depend on how many others are with it.
+
+    Yields
+    ------
+    images : list of LoadedImage
+        Up to `size` usable images, and the unusable ones between them.
+    pixels : Tensor or None
+        uint8 (N, 3, H, W), the usable ones first; None if there is none.
+    """
+    images: list[LoadedImage] = []
+    usable: list[Tensor] = []
+    for image in read_ahead(rows, reader.load, threads, depth=2 * size):
+        images.append(image)
+        if image.pixels is not None:
+            usable.append(image.pixels)
+        if len(usable) == size:
+            yield images, torch.stack(usable)
+            images, usable = [], []
+    if images:
+        if fill and usable:
+            usable += [torch.zeros_like(usable[0])] * (size - len(usable))
+        yield images, torch.stack(usable) if usable else None
+
+
+def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:
+    with _lock:
+        held = _held.get(kind)
+        if held is None or held[0] != key:
+            _held.pop(kind, None)  # let go of the old one before the new one comes
+            gc.collect()
+            held = (key, load())
+            _held[kind] = held
+        value: T = held[1]
+        return value

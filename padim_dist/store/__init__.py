@@ -1,0 +1,1 @@
+"""Results out: the workspace's layout, receipts, manifests, moments, models, runs."""

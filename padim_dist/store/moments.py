@@ -1,0 +1,94 @@
+"""Moments in Zarr: parts of a fit, and the merged moments inside a model.
+
+Axis 0 of every array is cut into *bands* of coarsest cells. A part is written by one
+task, whole, as one Zarr shard an array with a chunk a band; merging reads a band of
+every part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import zarr
+
+from padim_dist.core.moments import Moments
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.storage import Folder
+from padim_dist.store.arrays import compressor, open_zarr_group
+
+Band = tuple[int, int]
+
+
+def mean_name(a: int) -> str:
+    """Name of the array with the mean of level a."""
+    return f"mean_{a}"
+
+
+def block_name(kind: str, a: int, b: int) -> str:
+    """Name of the array with a block between levels a and b."""
+    return f"{kind}_{a}_{b}"
+
+
+def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
+    """Positions of a level that lie in a band [start, stop) of coarsest cells."""
+    ratio = shape.ratio(level, shape.levels - 1)
+    return slice(band[0] * ratio, band[1] * ratio)
+
+
+def write_part(
+    folder: Folder, path: str, moments: Moments, shape: PyramidShape, band_cells: int
+) -> None:
+    """Write the moments of a part, replacing what a killed task may have left."""
+    group = open_zarr_group(folder, path, "w")
+    group.attrs["count"] = moments.count
+    for name, level, data in _arrays(moments):
+        rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
+        bands = -(-data.shape[0] // rows)
+        array = group.create_array(
+            name,
+            shape=data.shape,
+            dtype="float64",
+            chunks=(rows, *data.shape[1:]),
+            shards=(rows * bands, *data.shape[1:]),
+            compressors=compressor(),
+            fill_value=float("nan"),
+        )
+        array[...] = data.cpu().numpy()
+
+
+def read_band(folder: Folder, path: str, shape: PyramidShape, band: Band) -> Moments:
+    """Read a band of cells of a part."""
+    return moments_of_group(open_zarr_group(folder, path, "r"), shape, band)
+
+
+def moments_of_group(group: zarr.Group, shape: PyramidShape, band: Band) -> Moments:
+    """Moments of a band of cells, from a group with the arrays of `write_part`."""
+
+    def read(name: str, level: int) -> torch.Tensor:
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        data: Any = array[band_slice(shape, level, band)]
+        return torch.from_numpy(data)
+
+    count = group.attrs["count"]
+    assert isinstance(count, int)
+    return Moments(
+        count=count,
+        mean=[read(mean_name(a), a) for a in range(shape.levels)],
+        scatter={ab: read(block_name("scatter", *ab), ab[1]) for ab in shape.pairs},
+    )
+
+
+def _arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
+    """Name, level of axis 0, and data of each array."""
+    means = [(mean_name(a), a, mean) for a, mean in enumerate(moments.mean)]
+    return means + blocks("scatter", moments.scatter)
+
+
+def blocks(
+    kind: str, arrays: Mapping[tuple[int, int], torch.Tensor]
+) -> list[tuple[str, int, torch.Tensor]]:
+    """Name, level of axis 0, and data of each block."""
+    return [(block_name(kind, a, b), b, block) for (a, b), block in arrays.items()]

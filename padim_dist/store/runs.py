@@ -1,0 +1,137 @@
+"""Runs: what was asked, the score table of each shard, the heatmaps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import zarr
+
+from padim_dist.core.pyramid import Grid
+from padim_dist.storage import Folder
+from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.workspace import Workspace
+
+STATUSES = ("scored", "unreadable", "missing", "too_large")
+SCORES_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("etag", pa.string()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("score", pa.float32()),
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("heatmap_row", pa.int64()),
+        ("shard", pa.int32()),
+        ("run_id", pa.string()),
+        ("model_id", pa.string()),
+        ("scored_at", pa.timestamp("us", tz="UTC")),
+    ],
+    metadata={"padim_dist.scores": "1"},
+)
+MAPS_A_CHUNK = 32
+"""Heatmaps in one chunk: single ones would be slow to write (see docs/formats.md)."""
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+def heatmap_rows(images: Sequence[int]) -> int:
+    """Rows that every shard is given in the heatmap array: whole chunks for the largest."""
+    return -(-max(images) // MAPS_A_CHUNK) * MAPS_A_CHUNK
+
+
+def create_heatmaps(folder: Folder, run: str, shards: int, rows: int, grid: Grid) -> None:
+    """Create the heatmap array of a run: one Zarr shard an image shard."""
+    group = open_zarr_group(folder, f"{run}/heatmaps.zarr", "a")
+    if "distance" not in group:
+        group.create_array(
+            "distance",
+            shape=(shards * rows, *grid),
+            dtype="float16",
+            chunks=(MAPS_A_CHUNK, *grid),
+            shards=(rows, *grid),
+            compressors=compressor(),
+            fill_value=float("nan"),
+            dimension_names=("row", "y", "x"),
+        )
+
+
+def write_heatmaps(folder: Folder, run: str, place: int, distances: npt.NDArray[np.float32]) -> int:
+    """Write a shard's heatmaps as one whole Zarr shard.
+
+    Parameters
+    ----------
+    folder, run
+        The run's folder inside the workspace.
+    place : int
+        The shard's place among the shards of the run.
+    distances : array
+        Patch distances (n, h, w); what is beyond float16 becomes its largest number.
+
+    Returns
+    -------
+    int
+        Row of the first heatmap.
+    """
+    array = open_array(folder, run)
+    assert array.shards is not None
+    rows = array.shards[0]
+    whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
+    whole[: len(distances)] = distances.clip(max=_LARGEST_HALF)
+    array[place * rows : (place + 1) * rows] = whole
+    return place * rows
+
+
+def open_array(folder: Folder, run: str) -> zarr.Array[Any]:
+    """Heatmap array of a run."""
+    array = open_zarr_group(folder, f"{run}/heatmaps.zarr", "r+")["distance"]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a shard's score table: its receipt, so it comes last."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), SCORES_SCHEMA), sink, compression="zstd")
+    folder.put(path, sink.getvalue())
+
+
+def read_scores(folder: Folder, path: str) -> pa.Table:
+    """Score table of a shard."""
+    return pq.read_table(pa.BufferReader(folder.read(path)))
+
+
+def count_statuses(folder: Folder, path: str) -> dict[str, int]:
+    """Rows of a shard's score table by status."""
+    with folder.fs.open(folder.at(path), "rb") as file:
+        counts = pc.value_counts(pq.read_table(file, columns=["status"])["status"])
+    return {item["values"]: item["counts"] for item in counts.to_pylist()}
+
+
+def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
+    """Shards of a run that have a receipt: one listing."""
+    names = workspace.folder.list(f"{workspace.run(run_id)}/scores")
+    return {int(name[6:-8]) for name in names if name.endswith(".parquet")}
+
+
+def list_runs(workspace: Workspace) -> list[dict[str, Any]]:
+    """``run.json`` of all runs, oldest first."""
+    runs = []
+    for run_id in workspace.folder.list("runs"):
+        try:
+            runs.append(workspace.folder.read_json(f"runs/{run_id}/run.json"))
+        except FileNotFoundError:
+            continue
+    return sorted(runs, key=lambda run: str(run["started_at"]))

@@ -1,0 +1,92 @@
+"""Weights: where a trunk's state dict comes from, and its copy in the workspace.
+
+Workers read the copy: they need no network, no cache and no path of the driver's
+machine, and a model can be scored with for as long as its workspace lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from padim_dist.errors import WeightsError
+from padim_dist.storage import Folder, Options
+from padim_dist.store.workspace import Workspace
+
+State = Mapping[str, Tensor]
+
+
+def fetch_weights(backbone: str, weights: str, options: Options) -> State:
+    """State dict by torchvision weights name, or from a path or URL.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such name or file, it cannot be downloaded, or it is not a
+        state dict; the message says how to pass a file.
+    """
+    names = [weight.name for weight in get_model_weights(backbone)]
+    if weights in names:
+        try:
+            member: Any = get_model_weights(backbone)[weights]
+            state: State = member.get_state_dict(progress=False, check_hash=True)
+        except (URLError, OSError) as error:
+            raise WeightsError(
+                f"weights {weights} of {backbone} could not be downloaded ({error}). Pass a file: "
+                "set model.weights to the path or URL of a state dict, or to 'random'"
+            ) from error
+        return state
+    folder, _, name = weights.rpartition("/")
+    try:
+        data = Folder(folder or ".", options).read(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsError(
+            f"model.weights {weights!r} is neither a weights name of {backbone} "
+            f"({', '.join(names)}), nor 'random', nor a file that can be read ({error})"
+        ) from error
+    return _load(data, weights)
+
+
+def weights_digest(state: State) -> str:
+    """Content address of a state dict: of its names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def keep_weights(workspace: Workspace, state: State) -> str:
+    """Keep a trunk's state dict in the workspace; returns its digest."""
+    digest = weights_digest(state)
+    path = workspace.weights(digest)
+    if not workspace.folder.exists(path):
+        buffer = io.BytesIO()
+        torch.save({name: tensor.detach().cpu() for name, tensor in state.items()}, buffer)
+        workspace.folder.put(path, buffer.getvalue())
+    return digest
+
+
+def kept_weights(workspace: Workspace, digest: str) -> State:
+    """State dict that `keep_weights` kept."""
+    path = workspace.weights(digest)
+    return _load(workspace.folder.read(path), workspace.folder.at(path))
+
+
+def _load(data: bytes, source: str) -> State:
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in ways that torch does not list
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"weights {source} are not a state dict: {reason}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"weights {source} are not a state dict; found {type(state).__name__}")
+    return state

@@ -1,0 +1,78 @@
+"""Results for people, in a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_FIGURES = ("image_auroc", "pixel_auroc", "pro")
+
+
+def print_result(result: Any, console: Console) -> None:
+    """Print a result of a public function."""
+    values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    for name, value in values.items():
+        if name == "groups" and value and dataclasses.is_dataclass(next(iter(value.values()))):
+            console.print(_figures(value, values.get("mean")))
+        elif name == "findings":
+            console.print(_findings(value))
+        elif name not in ("mean", "warnings"):
+            console.print(
+                f"{name.replace('_', ' '):>18}  {_text(value)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        items = list(value.items())
+        shown = ", ".join(f"{key} {_inner(inner)}" for key, inner in items[:8])
+        return f"{shown}, and {len(items) - 8} more" if len(items) > 8 else shown or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _inner(value: Any) -> str:
+    return f"({_text(value)})" if isinstance(value, Mapping) else _text(value)
+
+
+def _figures(groups: Mapping[str, Any], mean: Mapping[str, float | None] | None) -> Table:
+    table = Table(title="Figures of merit", title_justify="left")
+    table.add_column("group")
+    for name in ("images", "anomalous", "image AUROC", "pixel AUROC", "PRO", "F1 at", "best F1"):
+        table.add_column(name, justify="right")
+    for group, figures in groups.items():
+        best = figures.image_best_f1
+        table.add_row(
+            group,
+            f"{figures.images:,}",
+            f"{figures.anomalous:,}",
+            *(_figure(getattr(figures, name)) for name in _FIGURES),
+            "-" if best is None else f"{best.threshold:.2f}",
+            "-" if best is None else f"{best.f1:.3f}",
+        )
+    if mean and len(groups) > 1:
+        table.add_section()
+        table.add_row("mean", "", "", *(_figure(mean[name]) for name in _FIGURES), "", "")
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _findings(findings: Any) -> Table:
+    colours = {"right": "green", "doubtful": "yellow", "wrong": "bold red"}
+    table = Table(show_lines=True)
+    for name in ("check", "verdict", "found", "what to do"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
+        found = finding.found.replace("[", r"\[")
+        table.add_row(finding.check, verdict, found, finding.remedy.replace("[", r"\["))
+    return table
