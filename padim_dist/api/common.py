@@ -11,8 +11,9 @@ from typing import Any
 
 from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config, differences
-from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk, random_state, trunk_state
+from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
 from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import worker_count, worker_memory
 from padim_dist.errors import ConfigError, RequestError

@@ -19,6 +19,7 @@ from padim_dist.archive.transform import prepare_mask
 from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
+from padim_dist.core.pyramid import Grid
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import read_shard
@@ -125,7 +126,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
     tallies: dict[str, _Tally] = {}
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for rows, distances in _shards(workspace, run, config):
+        for rows, distances in _shards(workspace, run, config, spec.shape.grids[0]):
             maps = anomaly_map.full(torch.from_numpy(distances)).numpy()
             regions = pool.map(lambda row: _regions(row, common.reader_of(config)), rows)
             for row, full, region in zip(rows, maps, regions, strict=True):
@@ -154,7 +155,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
 
 
 def _shards(
-    workspace: Workspace, run: dict[str, Any], config: Config
+    workspace: Workspace, run: dict[str, Any], config: Config, grid: Grid
 ) -> Iterator[tuple[list[dict[str, Any]], npt.NDArray[np.float32]]]:
     """Labelled test rows of each shard with their masks' URIs, and their patch distances."""
     array = (
@@ -174,7 +175,6 @@ def _shards(
         ]
         if not rows:
             continue
-        grid = array.shape[1:] if array is not None else (1, 1)
         distances = np.full((len(rows), *grid), np.nan, np.float32)
         if array is not None:
             kept = [

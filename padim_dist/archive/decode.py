@@ -1,7 +1,8 @@
 """From the bytes of an image file to pixels.
 
-torchvision's decoders come first, since they release the GIL; Pillow reads the header
-of every file (cheaply) and decodes what torchvision does not.
+Pillow reads the header of every file, cheaply. JPEG is decoded by torchvision, which is
+twice as fast; all else by Pillow, which releases the GIL as well. torchvision's PNG
+decoder is left alone: damaged files crash the process (see docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from padim_dist.errors import ImageError
 
@@ -28,7 +29,7 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
     """Decode an image to RGB.
 
     JPEG, PNG, TIFF, WebP and BMP; palettes are looked up, grey becomes three equal
-    channels, 16 bits become 8 by rounding, alpha is left out, the EXIF orientation
+    channels, 16 bits become 8 (grey by rounding), alpha is left out, the EXIF orientation
     is applied, of several frames the first is taken.
 
     Parameters
@@ -64,7 +65,7 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
             "too_large",
             f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}",
         )
-    if image.format in ("JPEG", "MPO", "PNG") or _is_plain_webp(image):
+    if image.format in ("JPEG", "MPO"):
         try:
             return _by_torchvision(data)
         except RuntimeError:
@@ -84,16 +85,9 @@ def decode_mask(data: bytes, max_pixels: int) -> Tensor:
     return mask
 
 
-def _is_plain_webp(image: Image.Image) -> bool:
-    """Whether torchvision, which does not turn WebP, gives the right picture."""
-    return image.format == "WEBP" and image.getexif().get(_ORIENTATION, 1) == 1
-
-
 def _by_torchvision(data: bytes) -> Tensor:
     buffer = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
-    pixels = decode_image(buffer, ImageReadMode.RGB, apply_exif_orientation=True)
-    if pixels.dtype == torch.uint16:
-        pixels = ((pixels.to(torch.int32) + 128) // 257).to(torch.uint8)
+    pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
     return pixels
 
 
@@ -112,4 +106,6 @@ def _by_pillow(image: Image.Image) -> Image.Image:
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
         if _ORIENTATION in exif:
             image.getexif()[_ORIENTATION] = exif[_ORIENTATION]
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns about the direct way from a palette
     return ImageOps.exif_transpose(image).convert("RGB")

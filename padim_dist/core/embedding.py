@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from padim_dist.core.backbone import Trunk, TrunkSpec
+from padim_dist.core.backbone import TrunkSpec
 from padim_dist.core.heatmap import InputGeometry
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.trunk import Trunk
 
 
 @dataclass(frozen=True)

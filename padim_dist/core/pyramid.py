@@ -154,8 +154,7 @@ class PyramidShape:
         """
         nested = []
         for level, maps in enumerate(feature_maps):
-            n, d = maps.shape[:2]
-            flat = maps.permute(0, 2, 3, 1).reshape(n, -1, d)  # free for channels_last
+            flat = maps.permute(0, 2, 3, 1).flatten(1, 2)  # free for channels_last
             order = self._orders[level].to(maps.device)
             nested.append(flat.index_select(1, order).permute(1, 2, 0).contiguous())
         return nested

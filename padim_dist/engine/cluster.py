@@ -93,7 +93,7 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=worker_memory(config),
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,

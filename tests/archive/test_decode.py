@@ -1,0 +1,180 @@
+"""Every kind of image file, sound and broken, against Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from padim_dist.archive.decode import decode, decode_mask
+from padim_dist.archive.transform import prepare, prepare_mask
+from padim_dist.core.heatmap import InputGeometry
+from padim_dist.demo.archive import _png_of_claimed_size
+from padim_dist.errors import ImageError
+
+LIMIT = 10**7
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
+    rng = np.random.default_rng(1)
+    small = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8))
+    return small.resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+
+
+CASES = [
+    *[("JPEG", mode, {}) for mode in ("RGB", "L", "CMYK")],
+    ("JPEG", "RGB", {"progressive": True}),
+    *[("PNG", mode, {}) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")],
+    *[("TIFF", mode, {}) for mode in ("RGB", "L", "CMYK", "1")],
+    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("WEBP", "RGB", {"lossless": True}),
+    ("WEBP", "RGBA", {"lossless": True}),
+    ("BMP", "RGB", {}),
+    ("BMP", "L", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), CASES)
+def test_formats_and_modes_equal_pillow(kind, mode, options):
+    data = encode(picture(mode), kind, **options)
+    found = decode(data, LIMIT).permute(1, 2, 0).numpy().astype(int)
+    # Where both use libjpeg, rounding of the colour transform may differ by a grey level.
+    assert np.abs(found - by_pillow(data)).max() <= (1 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(picture(), kind, exif=exif)
+    found = decode(data, LIMIT).permute(1, 2, 0).numpy().astype(int)
+    wanted = by_pillow(data)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_become_eight_by_rounding(kind):
+    wide = np.linspace(0, 65535, 61 * 47).reshape(47, 61).astype(np.uint16)
+    found = decode(encode(Image.fromarray(wide), kind), LIMIT)
+    wanted = np.round(wide / 257).astype(np.uint8)
+    assert torch.equal(found[0], found[2])
+    np.testing.assert_array_equal(found[0].numpy(), wanted)
+
+
+def test_a_wrong_suffix_does_not_matter_but_an_unknown_format_does():
+    assert decode(encode(picture(), "PNG"), LIMIT).shape == (3, 47, 61)
+    with pytest.raises(ImageError, match="not a JPEG, PNG, TIFF, WebP or BMP"):
+        decode(encode(picture("P"), "GIF"), LIMIT)
+
+
+def _corrupt_png() -> bytes:
+    data = bytearray(encode(picture(), "PNG"))
+    data[60:90] = bytes(30)
+    return bytes(data)
+
+
+BROKEN = {
+    "empty": (b"", "the file is empty"),
+    "web page": (b"<!doctype html><title>404</title>", "starts with b'<!doctype ht'"),
+    "text": (b"hello", "not a JPEG"),
+    "cut jpeg": (encode(picture(), "JPEG")[:900], "damaged JPEG"),
+    "jpeg header alone": (encode(picture(), "JPEG")[:20], "not a JPEG|damaged"),
+    "cut png": (encode(picture(), "PNG")[:700], "damaged PNG"),
+    "png without pixels": (encode(picture(), "PNG")[:33], "damaged|not a JPEG"),
+    "corrupt png": (_corrupt_png(), "damaged PNG"),
+    "cut tiff": (encode(picture(), "TIFF")[:600], "damaged|not a JPEG"),
+    "cut webp": (encode(picture(), "WEBP")[:200], "damaged|not a JPEG"),
+    "cut bmp": (encode(picture(), "BMP")[:400], "damaged BMP"),
+    "32-bit float": (encode(picture("F"), "TIFF"), "no agreed range"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_give_a_reason(name):
+    data, reason = BROKEN[name]
+    with pytest.raises(ImageError, match=reason) as caught:
+        decode(data, LIMIT)
+    assert caught.value.status == "unreadable"
+
+
+def test_bombs_are_refused_from_their_header():
+    with pytest.raises(ImageError, match="30000x30000 pixels are more than") as caught:
+        decode(_png_of_claimed_size(30_000, 30_000), LIMIT)
+    assert caught.value.status == "too_large"
+
+
+def test_damaged_bytes_never_crash():
+    """Every outcome of a damaged file is a picture or a reason, in this very process."""
+    rng = np.random.default_rng(4)
+    outcomes = {"picture": 0, "reason": 0}
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
+        whole = encode(picture(), kind)
+        for _ in range(120):
+            data = bytearray(whole)
+            for place in rng.integers(0, len(data), rng.integers(1, 9)):
+                data[place] = rng.integers(256)
+            if rng.random() < 0.3:
+                start = rng.integers(8, len(data))
+                data[start : start + 30] = bytes(30)
+            try:
+                assert decode(bytes(data), LIMIT).dtype == torch.uint8
+                outcomes["picture"] += 1
+            except ImageError:
+                outcomes["reason"] += 1
+    assert min(outcomes.values()) > 50
+
+
+def test_palettes_with_transparency():
+    image = picture("P")
+    data = encode(image, "PNG", transparency=bytes(range(200)))
+    found = decode(data, LIMIT).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
+
+
+def test_png_checksum_helper_is_a_real_png():
+    """The bomb fails for its size alone: a small one of the same make has a good header."""
+    data = _png_of_claimed_size(8, 1)
+    assert Image.open(io.BytesIO(data)).size == (8, 1)
+    assert struct.unpack(">I", data[8:12]) == (13,)
+    assert zlib.crc32(data[12:29]) == struct.unpack(">I", data[29:33])[0]
+
+
+@pytest.mark.parametrize("size", [(900, 900), (300, 511), (256, 256), (90, 120), (33, 700)])
+def test_transform_is_within_a_grey_level_of_pillow(size):
+    image = picture(size=(size[1], size[0]))
+    geometry = InputGeometry((256, 256), (224, 224))
+    found = prepare(torch.from_numpy(np.array(image)).permute(2, 0, 1), geometry)
+    resized = image.resize((256, 256), Image.Resampling.BICUBIC)
+    wanted = np.asarray(resized.crop((16, 16, 240, 240))).astype(int)
+    difference = np.abs(found.permute(1, 2, 0).numpy().astype(int) - wanted)
+    # Both round between the two passes: one value in 10,000 may come out two levels apart.
+    assert difference.max() <= 2
+    assert (difference > 1).mean() <= 1e-4
+
+
+def test_masks_follow_the_images():
+    mask = np.zeros((100, 200), np.uint8)
+    mask[50:, 100:] = 1  # any value but zero
+    found = decode_mask(encode(Image.fromarray(mask), "PNG"), LIMIT)
+    assert found.dtype == torch.bool
+    small = prepare_mask(found, InputGeometry((64, 64), (48, 48)))
+    assert small[24:, 24:].all()
+    assert small.sum() == 24 * 24
