@@ -11,8 +11,9 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -57,9 +58,7 @@ def index(
     config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """List the archive and cut it into shards: a manifest."""
-    from padim_dist.api.index import index as function
-
-    _run(function, config, set_, as_json, debug)
+    _run("index", config, set_, as_json, debug)
 
 
 @app.command()
@@ -67,9 +66,7 @@ def fit(
     config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """Fit a Gaussian for every patch on the normal images of every group."""
-    from padim_dist.api.fit import fit as function
-
-    _run(function, config, set_, as_json, debug)
+    _run("fit", config, set_, as_json, debug)
 
 
 @app.command()
@@ -77,9 +74,7 @@ def score(
     config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """Score every image: a score table and heatmaps."""
-    from padim_dist.api.score import score as function
-
-    _run(function, config, set_, as_json, debug)
+    _run("score", config, set_, as_json, debug)
 
 
 @app.command()
@@ -87,9 +82,7 @@ def evaluate(
     config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """Figures of merit of a run, where the archive has labels and masks."""
-    from padim_dist.api.evaluate import evaluate as function
-
-    _run(function, config, set_, as_json, debug)
+    _run("evaluate", config, set_, as_json, debug)
 
 
 @app.command()
@@ -97,10 +90,8 @@ def doctor(
     config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """Check configuration, weights, archive, workspace, cluster, memory; say what to do."""
-    from padim_dist.api.doctor import doctor as function
-
-    findings = _run(lambda settings, _: function(settings), config, set_, as_json, debug)
-    if any(finding.verdict == "wrong" for finding in findings.findings):
+    result = _run("doctor", config, set_, as_json, debug)
+    if any(finding.verdict == "wrong" for finding in result.findings):
         raise typer.Exit(2)
 
 
@@ -124,17 +115,13 @@ def main() -> None:
     app()
 
 
-def _run(
-    function: Callable[[Any, Listener], Any],
-    config: str,
-    overrides: list[str] | None,
-    as_json: bool,
-    debug: bool,
-) -> Any:
+def _run(name: str, config: str, overrides: list[str] | None, as_json: bool, debug: bool) -> Any:
     with _outcome(debug):
         from padim_dist.config import load_config
 
+        # First the settings, which are read at once, then what waits for torch.
         settings = load_config(config, overrides or [])
+        function = getattr(import_module(f"padim_dist.api.{name}"), name)
         with _bars() as listener:
             result = function(settings, listener)
         _print(result, as_json)

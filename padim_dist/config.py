@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from padim_dist.core.heatmap import InputGeometry
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ConfigError
 
 Size = Annotated[

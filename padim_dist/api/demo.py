@@ -20,10 +20,10 @@ from padim_dist.api.score import score
 from padim_dist.archive.decode import decode, decode_mask
 from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.config import Config, make_config
-from padim_dist.demo.archive import make_archive
 from padim_dist.errors import WeightsError
 from padim_dist.progress import Listener, ignore
 from padim_dist.report.sheet import SheetItem, contact_sheet
+from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10
 

@@ -17,6 +17,7 @@ from padim_dist.engine import projection
 from padim_dist.engine.cluster import describe, open_client, worker_count, worker_memory
 from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import PadimDistError
+from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import Shard
 from padim_dist.store.weights import State
 
@@ -180,16 +181,19 @@ class _Examination:
                 yield Finding("cluster", "right", f"{cluster.address}: {describe(client)}")
 
 
-def doctor(config: Config) -> DoctorResult:
+def doctor(config: Config, listener: Listener = ignore) -> DoctorResult:
     """Check archive, model, weights, workspace, memory, disk and cluster.
 
     Never raises for what it finds: that is a finding.
     """
     examination = _Examination(config)
     findings = [Finding("configuration", "right", f"workspace {config.workspace}")]
-    for name in ("archive", "model", "weights", "workspace", "needs", "cluster"):
+    checks = ("archive", "model", "weights", "workspace", "needs", "cluster")
+    for done, name in enumerate(checks):
+        listener(Progress("doctor", len(checks), done))
         try:
             findings += getattr(examination, name)()
         except (PadimDistError, OSError) as error:
             findings.append(Finding(name, "wrong", str(error), _REMEDIES[name]))
+    listener(Progress("doctor", len(checks), len(checks)))
     return DoctorResult(findings)

@@ -17,9 +17,9 @@ from padim_dist.archive.decode import decode_mask
 from padim_dist.archive.reader import ImageReader
 from padim_dist.archive.transform import prepare_mask
 from padim_dist.config import Config
+from padim_dist.core.geometry import Grid
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
-from padim_dist.core.pyramid import Grid
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import read_shard

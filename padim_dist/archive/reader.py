@@ -12,7 +12,7 @@ from torch import Tensor
 
 from padim_dist.archive.decode import decode
 from padim_dist.archive.transform import prepare
-from padim_dist.core.heatmap import InputGeometry
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
 from padim_dist.storage import Folder, Options
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize as resize_pixels
 
-from padim_dist.core.heatmap import InputGeometry
+from padim_dist.core.geometry import InputGeometry
 
 
 def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:

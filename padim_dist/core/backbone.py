@@ -19,7 +19,8 @@ from torch import fx
 from torchvision.models import get_model, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from padim_dist.core.pyramid import Grid, PyramidShape
+from padim_dist.core.geometry import Grid
+from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import ConfigError
 
 

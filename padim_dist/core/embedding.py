@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from padim_dist.core.backbone import TrunkSpec
-from padim_dist.core.heatmap import InputGeometry
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.trunk import Trunk
 

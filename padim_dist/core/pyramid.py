@@ -17,9 +17,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from padim_dist.core.geometry import Grid
 from padim_dist.errors import ConfigError
-
-Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zarr
 
-from padim_dist.core.pyramid import Grid
+from padim_dist.core.geometry import Grid
 from padim_dist.storage import Folder
 from padim_dist.store.arrays import compressor, open_zarr_group
 from padim_dist.store.workspace import Workspace

@@ -85,7 +85,7 @@ def _load(data: bytes, source: str) -> State:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in ways that torch does not list
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"weights {source} are not a state dict: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"weights {source} are not a state dict; found {type(state).__name__}")

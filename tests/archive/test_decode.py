@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 
 from padim_dist.archive.decode import decode, decode_mask
 from padim_dist.archive.transform import prepare, prepare_mask
-from padim_dist.core.heatmap import InputGeometry
-from padim_dist.demo.archive import _png_of_claimed_size
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
+from padim_dist.synthetic.archive import _png_of_claimed_size
 
 LIMIT = 10**7
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags

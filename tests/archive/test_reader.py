@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from padim_dist.archive.reader import ImageReader, read_ahead
-from padim_dist.core.heatmap import InputGeometry
+from padim_dist.core.geometry import InputGeometry
 from tests.conftest import draw
 
 READER = ImageReader({}, InputGeometry((72, 72), (64, 64)), max_pixels=10**6)

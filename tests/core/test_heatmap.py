@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
-from padim_dist.core.heatmap import AnomalyMap, InputGeometry
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.heatmap import AnomalyMap
 
 
 @given(

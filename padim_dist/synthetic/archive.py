@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from padim_dist.demo.parts import DEFECTS, GROUPS, draw_part
 from padim_dist.progress import Listener, Progress, ignore
+from padim_dist.synthetic.parts import DEFECTS, GROUPS, draw_part
 
 
 def make_archive(

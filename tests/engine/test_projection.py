@@ -1,0 +1,86 @@
+"""What is projected holds: a worker never takes more than it said it would."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+import padim_dist as pd
+from padim_dist.api import common
+from padim_dist.config import ClusterConfig
+from padim_dist.engine import projection
+from padim_dist.engine.cluster import open_client
+from padim_dist.engine.fit import band_cells, bands, deal_parts
+from padim_dist.errors import ResourceError
+from padim_dist.store.manifests import Shard
+from tests.conftest import make_mvtec, tiny_config
+
+
+def peak_memory() -> int:
+    """Peak of this process in bytes (runs on the worker)."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_a_worker_takes_no_more_than_projected(tmp_path):
+    """On the paper's sizes; and the projection is not so high that it refuses for nothing."""
+    root = make_mvtec(tmp_path / "archive", groups=("a",), normal=20)
+    with open_client(ClusterConfig(workers=1, memory="6GiB"), 1) as client:
+        config = tiny_config(
+            tmp_path,
+            root,
+            client.scheduler.address,
+            model={"resize": 256, "crop": 224, "channels": 100, "batch": 16},
+        )
+        spec = common.plan_embedding(config)
+        weights = common.state_bytes(common.load_state(config))
+        rest = (weights, config.cluster.readers, 80 * 96)
+        pd.fit(config)
+        fitted = client.submit(peak_memory, pure=False).result()
+        pd.score(config)
+        scored = client.submit(peak_memory, pure=False).result()
+    need = projection.fit_need(spec, *rest).total
+    assert 0.4 * need < fitted <= need
+    assert scored <= max(need, projection.score_need(spec, *rest).total)
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers():
+    need = projection.Need({"moments": 3 * 2**30, "libraries": 2**30})
+    projection.check_memory("fit", need, 5 * 2**30, 2)
+    with pytest.raises(ResourceError, match=r"4\.00 GiB \(moments 3.*cluster\.workers to 1"):
+        projection.check_memory("fit", need, 3 * 2**30, 2)
+    with pytest.raises(ResourceError, match="use a larger machine"):
+        projection.check_memory("fit", need, 2**30, 2)
+    projection.check_disk("fit", 10, None, "s3://bucket")
+    with pytest.raises(ResourceError, match=r"up to 2\.00 GiB to /x, but 1\.00 GiB are free"):
+        projection.check_disk("fit", 2 * 2**30, 2**30, "/x")
+
+
+def shard(number: int, group: str | None, split: str = "train") -> Shard:
+    return Shard(number, group, split, images=5, bytes=100, digest=f"{number}")
+
+
+def test_parts_are_consecutive_and_complete():
+    shards = [shard(i, "a") for i in range(7)] + [shard(7, "a", "test"), shard(8, None)]
+    shards += [shard(9, "b")]
+    parts = deal_parts(shards, 3)
+    assert [(p.group, p.part, p.shards) for p in parts] == [
+        ("a", 0, (0, 1)),
+        ("a", 1, (2, 3)),
+        ("a", 2, (4, 5, 6)),
+        ("b", 0, (9,)),
+    ]
+    assert len(deal_parts([shard(i, "a") for i in range(100)], "auto")) == 32
+
+
+def test_bands_cover_the_cells(tmp_path):
+    config = tiny_config(tmp_path, tmp_path, None, model={"resize": 256, "crop": 224})
+    shape = common.plan_embedding(config).shape
+    cut = bands(shape)
+    assert cut[0][0] == 0
+    assert cut[-1][1] == shape.cells
+    assert all(a[1] == b[0] for a, b in pairwise(cut))
+    assert len(cut) >= 4
+    assert cut[0][1] == band_cells(shape)
