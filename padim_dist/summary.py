@@ -44,7 +44,7 @@ def _inner(value: Any) -> str:
 def _figures(groups: Mapping[str, Any], mean: Mapping[str, float | None] | None) -> Table:
     table = Table(title="Figures of merit", title_justify="left")
     table.add_column("group")
-    for name in ("images", "anomalous", "image AUROC", "pixel AUROC", "PRO", "F1 at", "best F1"):
+    for name in ("images", "defects", "image AUROC", "pixel AUROC", "PRO", "best F1", "at score"):
         table.add_column(name, justify="right")
     for group, figures in groups.items():
         best = figures.image_best_f1
@@ -53,8 +53,8 @@ def _figures(groups: Mapping[str, Any], mean: Mapping[str, float | None] | None)
             f"{figures.images:,}",
             f"{figures.anomalous:,}",
             *(_figure(getattr(figures, name)) for name in _FIGURES),
-            "-" if best is None else f"{best.threshold:.2f}",
             "-" if best is None else f"{best.f1:.3f}",
+            "-" if best is None else f"{best.threshold:.2f}",
         )
     if mean and len(groups) > 1:
         table.add_section()

@@ -123,7 +123,8 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
     for path, info in files.items():
         suffix = PurePosixPath(path).suffix.lower()
         if suffix not in IMAGE_SUFFIXES:
-            ignored[suffix or "(no suffix)"] += 1
+            link = "links to folders, which are not followed" if info.get("islink") else None
+            ignored[suffix or link or "(no suffix)"] += 1
             continue
         place = layout(path)
         if place is None:

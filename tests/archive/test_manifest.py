@@ -100,6 +100,16 @@ def test_folder_layout_and_names_without_a_group(tmp_path):
     assert len({row["image_id"] for row in rows.values()}) == 4
 
 
+def test_links_to_folders_are_not_followed(tmp_path):
+    """Not even in circles; links to files are files."""
+    draw(tmp_path / "archive/good/a.jpg", 1)
+    (tmp_path / "archive/good/b.jpg").symlink_to("a.jpg")
+    (tmp_path / "archive/good/circle").symlink_to("../good")
+    found = list_images(Folder(str(tmp_path / "archive")), folder("good/"), None)
+    assert len(found.images) == 2
+    assert found.ignored == {"links to folders, which are not followed": 1}
+
+
 def test_nothing_to_list_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="does not exist"):
         list_images(Folder(str(tmp_path / "no")), mvtec, None)

@@ -78,6 +78,18 @@ def test_resnet18_distances_equal_dense_ones():
     assert (np.abs(found - wanted) / wanted).max() <= 1e-5
 
 
+def test_bfloat16_is_near_and_its_maps_are_float32():
+    spec, _ = plan_trunk("resnet18", RESNET, 100, 1024, (64, 64))
+    state = random_state("resnet18", RESNET, 1)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        exact = Trunk(spec, state)(images)
+        near = Trunk(spec, state, torch.bfloat16)(images)
+    for a, b in zip(exact, near, strict=True):
+        assert b.dtype == torch.float32
+        assert 0 < (a - b).norm() / a.norm() < 0.03
+
+
 def test_layers_in_any_order_make_the_same_pyramid():
     """Levels are sorted finest first; the dense view keeps the order that was asked."""
     spec, shape = plan_trunk("resnet18", RESNET[::-1], None, 1, (64, 64))
