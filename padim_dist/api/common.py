@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +92,6 @@ def load_state(config: Config) -> State:
     return trunk_state(model.backbone, layers, state)
 
 
-def with_weights(spec: EmbeddingSpec, digest: str) -> EmbeddingSpec:
-    """A planned embedding with its weights known."""
-    return replace(spec, weights=digest)
-
-
 def state_bytes(state: State) -> int:
     """Bytes of a state dict."""
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
@@ -131,18 +125,23 @@ def find_model(config: Config) -> ModelInfo:
     infos = list_models(workspace_of(config))
     wanted = model_settings(config)
     for info in reversed(infos):
-        if info.settings == wanted:
+        if wanted in info.settings:
             return info
     raise RequestError(
         _nothing_found(
-            "model", config.workspace, [(i.model_id, i.settings) for i in infos], wanted, "fit"
+            "model",
+            config.workspace,
+            [(i.model_id, settings) for i in infos for settings in i.settings],
+            wanted,
+            "fit",
         )
     )
 
 
 def find_run(config: Config) -> dict[str, Any]:
-    """Newest run with these settings; see `find_model` for the errors."""
-    runs = list_runs(workspace_of(config))
+    """Newest run of the newest model with these settings; see `find_model` for the errors."""
+    model = find_model(config)
+    runs = [r for r in list_runs(workspace_of(config)) if r["model_id"] == model.model_id]
     wanted = run_settings(config)
     for run in reversed(runs):
         if run["settings"] == wanted:
@@ -150,15 +149,18 @@ def find_run(config: Config) -> dict[str, Any]:
             return found
     raise RequestError(
         _nothing_found(
-            "run", config.workspace, [(r["run_id"], r["settings"]) for r in runs], wanted, "score"
+            f"run of model {model.model_id}",
+            config.workspace,
+            [(r["run_id"], r["settings"]) for r in runs],
+            wanted,
+            "score",
         )
     )
 
 
 def run_settings(config: Config) -> dict[str, Any]:
-    """Settings that a run is found by."""
-    score: dict[str, Any] = config.score.model_dump(mode="json")
-    return {**model_settings(config), "score": score}
+    """Settings that a model's run is found by."""
+    return {"score": config.score.model_dump(mode="json")}
 
 
 def _nothing_found(

@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy
@@ -92,21 +92,65 @@ def fit(config: Config, listener: Listener = ignore) -> FitResult:
         See there; each message says what to do.
     """
     started = time.monotonic()
+    plan = _plan(config, listener)
+    folder, jobs = plan.workspace.folder, plan.jobs
+    receipts = find_receipts(jobs)
+    resumed = sum(receipt.done for receipt in receipts.values())
+    model = read_info(folder, plan.workspace.model(plan.model_id))
+    asked = common.model_settings(config)
+    if model is None:
+        receipts = _run(plan, receipts, config, listener)
+    elif asked not in model.settings:
+        # The same numbers asked for in other words, e.g. the same weights at another path.
+        known = replace(model, settings=[*model.settings, asked])
+        finish_model(folder, plan.workspace.model(plan.model_id), known)
+    counts = _counts(jobs, receipts)
+    failures: Counter[str] = Counter()
+    for receipt in receipts.values():
+        failures.update(receipt.failures)
+    images = sum(job.part.images for job in jobs)
+    seconds = time.monotonic() - started
+    warnings = _warnings(counts, plan.embedding, failures, images)
+    for warning in warnings:
+        logger.warning(warning)
+    return FitResult(
+        model_id=plan.model_id,
+        images=images,
+        embedded=images - resumed,
+        resumed=resumed,
+        failures=dict(failures),
+        groups=counts,
+        seconds=round(seconds, 2),
+        images_per_second=round((images - resumed) / seconds, 1),
+        warnings=warnings,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A fit that was found to be possible."""
+
+    workspace: Workspace
+    snapshot: Snapshot
+    embedding: EmbeddingSpec
+    jobs: list[EmbedJob]
+    model_id: str
+
+
+def _plan(config: Config, listener: Listener) -> _Plan:
+    """Look at everything that can be wrong before work starts, and deal the work out."""
     spec = common.plan_embedding(config)
     snapshot = current_manifest(config, listener)
-    parts = deal_parts(snapshot.shards, config.fit.parts)
     _check_groups(snapshot, config)
+    parts = deal_parts(snapshot.shards, config.fit.parts)
     state = common.load_state(config)
-    workspace = common.workspace_of(config)
     need = projection.fit_need(
         spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
     )
     common.check_memory("fit", need, config)
-    spec = common.with_weights(spec, keep_weights(workspace, state))
+    workspace = common.workspace_of(config)
+    spec = replace(spec, weights=keep_weights(workspace, state))
     fit_id = _fit_id(spec, snapshot, parts, config)
-    model_id = content_id(
-        {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
-    )
     jobs = [
         EmbedJob(
             workspace=workspace.folder,
@@ -120,94 +164,49 @@ def fit(config: Config, listener: Listener = ignore) -> FitResult:
         )
         for part in parts
     ]
-    receipts = find_receipts(jobs)
-    resumed = sum(receipt.done for receipt in receipts.values())
-    model = read_info(workspace.folder, workspace.model(model_id))
-    if model is None:
-        receipts = _run(config, model_id, jobs, receipts, spec, snapshot, workspace, listener)
-    elif model.settings != common.model_settings(config):
-        # The same numbers asked for in other words (e.g. weights at another path).
-        logger.info("model %s was fitted under other names of the same settings", model_id)
-        _finish(config, model_id, jobs, receipts, spec, snapshot, workspace)
-    counts = _counts(jobs, receipts)
-    failures: Counter[str] = Counter()
-    for receipt in receipts.values():
-        failures.update(receipt.failures)
-    images = sum(part.images for part in parts)
-    seconds = time.monotonic() - started
-    warnings = _warnings(counts, spec, failures, images)
-    for warning in warnings:
-        logger.warning(warning)
-    return FitResult(
-        model_id=model_id,
-        images=images,
-        embedded=images - resumed,
-        resumed=resumed,
-        failures=dict(failures),
-        groups=counts,
-        seconds=round(seconds, 2),
-        images_per_second=round((images - resumed) / seconds, 1),
-        warnings=warnings,
-    )
+    model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
+    return _Plan(workspace, snapshot, spec, jobs, content_id(model))
 
 
 def _run(
-    config: Config,
-    model_id: str,
-    jobs: Sequence[EmbedJob],
-    receipts: Mapping[str, PartReceipt],
-    spec: EmbeddingSpec,
-    snapshot: Snapshot,
-    workspace: Workspace,
-    listener: Listener,
+    plan: _Plan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
 ) -> dict[str, PartReceipt]:
     """Embed what has no receipt, factorise, and finish the model; all receipts."""
-    missing = [job for job in jobs if job.path not in receipts]
-    groups = dict.fromkeys(job.part.group for job in jobs)
-    disk = projection.fit_disk(spec, len(missing), len(groups))
-    projection.check_disk("fit", disk, common.free_disk(workspace.folder), config.workspace)
-    paths = {g: tuple(job.path for job in jobs if job.part.group == g) for g in groups}
+    folder, shape = plan.workspace.folder, plan.embedding.shape
+    missing = [job for job in plan.jobs if job.path not in receipts]
+    paths: dict[str, list[str]] = {}
+    for job in plan.jobs:
+        paths.setdefault(job.part.group, []).append(job.path)
+    disk = projection.fit_disk(plan.embedding, len(missing), len(paths))
+    projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
     work = [
         FactoriseJob(
-            workspace.folder,
-            model_id,
-            group,
-            paths[group],
-            spec.shape,
-            config.model.epsilon,
-            number,
-            band,
-            config.cluster.threads,
+            workspace=folder,
+            model_id=plan.model_id,
+            group=group,
+            parts=tuple(parts),
+            shape=shape,
+            epsilon=config.model.epsilon,
+            number=number,
+            band=band,
+            threads=config.cluster.threads,
         )
-        for group in groups
-        for number, band in enumerate(bands(spec.shape))
+        for group, parts in paths.items()
+        for number, band in enumerate(bands(shape))
     ]
     with open_client(config.cluster, max(len(missing), len(work))) as client:
-        receipts = {**receipts, **embed_parts(client, missing, listener)}
-        _check_readable(jobs, receipts)
+        done = {**receipts, **embed_parts(client, missing, listener)}
+        _check_readable(plan.jobs, done)
         factorise_bands(client, work, listener)
-    _finish(config, model_id, jobs, receipts, spec, snapshot, workspace)
-    return dict(receipts)
-
-
-def _finish(
-    config: Config,
-    model_id: str,
-    jobs: Sequence[EmbedJob],
-    receipts: Mapping[str, PartReceipt],
-    spec: EmbeddingSpec,
-    snapshot: Snapshot,
-    workspace: Workspace,
-) -> None:
     info = ModelInfo(
-        model_id=model_id,
-        fit_id=jobs[0].fit_id,
-        snapshot=snapshot.snapshot,
-        embedding=spec,
+        model_id=plan.model_id,
+        fit_id=plan.jobs[0].fit_id,
+        snapshot=plan.snapshot.snapshot,
+        embedding=plan.embedding,
         epsilon=config.model.epsilon,
         sigma=config.model.sigma,
-        counts=_counts(jobs, receipts),
-        settings=common.model_settings(config),
+        counts=_counts(plan.jobs, done),
+        settings=[common.model_settings(config)],
         created_at=datetime.now(UTC).isoformat(),
         versions={
             "python": platform.python_version(),
@@ -217,7 +216,8 @@ def _finish(
             "zarr": zarr.__version__,
         },
     )
-    finish_model(workspace.folder, workspace.model(model_id), info)
+    finish_model(folder, plan.workspace.model(plan.model_id), info)
+    return done
 
 
 def _fit_id(spec: EmbeddingSpec, snapshot: Snapshot, parts: Sequence[Part], config: Config) -> str:

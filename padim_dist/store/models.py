@@ -35,8 +35,9 @@ class ModelInfo:
         Regularisation, and the Gaussian filter of the anomaly map in pixels.
     counts : mapping of str to int
         Normal images fitted, by group.
-    settings : mapping
-        The configuration it was asked with (sections archive and model).
+    settings : list of mapping
+        The configurations that asked for it (sections archive and model): one, unless
+        the same numbers were asked for in other words.
     created_at : str
         ISO 8601, UTC.
     versions : mapping of str to str
@@ -50,7 +51,7 @@ class ModelInfo:
     epsilon: float
     sigma: float
     counts: Mapping[str, int]
-    settings: Mapping[str, Any]
+    settings: Sequence[Mapping[str, Any]]
     created_at: str
     versions: Mapping[str, str]
 

@@ -13,6 +13,7 @@ import zarr
 from PIL import Image
 
 import padim_dist as pd
+from padim_dist.api import common
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster import open_client
 from padim_dist.errors import ArchiveError, RequestError, ResourceError, RunError
@@ -327,3 +328,18 @@ def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
     pd.fit(config)
     assert pd.score(config).statuses == {"scored": 6}
     assert torch.isfinite(torch.tensor([r["score"] for r in scores(config)])).all()
+
+
+def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, scheduler):
+    """Content decides: nothing is fitted again, and either configuration finds the model."""
+    state = common.load_state(tiny_config(tmp_path, archive, scheduler))
+    configs = []
+    for name in ("one.pth", "two.pth"):
+        torch.save(dict(state), tmp_path / name)
+        model = {"weights": str(tmp_path / name)}
+        configs.append(tiny_config(tmp_path, archive, scheduler, model=model))
+    first, second = pd.fit(configs[0]), pd.fit(configs[1])
+    assert second.model_id == first.model_id
+    assert second.embedded == 0
+    assert pd.score(configs[0]).run_id == pd.score(configs[1]).run_id
+    assert pd.evaluate(configs[0]) == pd.evaluate(configs[1])
