@@ -54,7 +54,7 @@ class ImageError(PadimDistError, ValueError):
     Parameters
     ----------
     status : str
-        ``"unreadable"``, ``"missing"`` or ``"too_large"``.
+        ``"unreadable"``, ``"missing"``, ``"changed"`` or ``"too_large"``.
     reason : str
         For people; ends up in the column ``error``.
     """

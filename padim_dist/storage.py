@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -62,7 +63,9 @@ class Folder:
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
         """File system of this process."""
-        fs, _ = fsspec.core.url_to_fs(self.url, **self.protocol_options)
+        # Listings are never cached: other processes write what this one looks for.
+        fresh = {} if self.is_local else {"use_listings_cache": False}
+        fs, _ = fsspec.core.url_to_fs(self.url, **fresh, **self.protocol_options)
         return fs
 
     def at(self, *parts: str) -> str:
@@ -73,6 +76,15 @@ class Folder:
         """Bytes of a file; FileNotFoundError where there is none."""
         data: bytes = self.fs.cat_file(self.at(path))
         return data
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        """Bytes of a file and its `object_tag`; from S3 in one request."""
+        fs, target = self.fs, self.at(path)
+        if "s3" in fs.protocol:
+            data, tag = sync(fs.loop, _get_from_s3, fs, target)
+        else:
+            data, tag = fs.cat_file(target), object_tag(fs.info(target))
+        return bytes(data), str(tag)
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Object of a JSON file."""
@@ -112,3 +124,26 @@ class Folder:
             return []
         names = sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [name for name in names if not name.endswith(".tmp")]
+
+
+async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str]:
+    """Body and etag in one request, where `cat_file` would ask for the size first."""
+    bucket, key, _ = fs.split_path(url)
+    response = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+    async with response["Body"] as body:
+        return await body.read(), object_tag(response)
+
+
+def object_tag(info: Mapping[str, Any]) -> str:
+    """What changes when an object does: the store's etag, or its time and size.
+
+    Parameters
+    ----------
+    info : mapping
+        What fsspec's ``info`` or a response of the store tells of the object.
+    """
+    tag = info.get("ETag") or info.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    changed = info.get("mtime") or info.get("LastModified") or info.get("created")
+    return f"{changed}-{info['size']}"

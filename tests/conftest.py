@@ -19,6 +19,13 @@ SHARED = Path(__file__).parents[2] / "shared"
 BOTTLE = SHARED / "data" / "mvtec_bottle"
 WEIGHTS = SHARED / "weights" / "resnet18_imagenet1k_v1_trunk.pth"
 
+# For the S3 server of the tests, which takes any; set before a worker starts.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="MARKED-SECRET-0123456789",
+    AWS_DEFAULT_REGION="us-east-1",
+)
+
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

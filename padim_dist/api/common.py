@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config, differences
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
@@ -39,7 +40,8 @@ def archive_of(config: Config) -> Folder:
 
 def reader_of(config: Config) -> ImageReader:
     """How the archive's images are read."""
-    return ImageReader(config.storage_options, config.model.geometry, config.archive.max_pixels)
+    fetcher = ObjectFetcher(config.storage_options)
+    return ImageReader(fetcher, config.model.geometry, config.archive.max_pixels)
 
 
 def archive_settings(config: Config) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from padim_dist.api.index import index
 from padim_dist.api.readers import open_heatmaps, open_scores
 from padim_dist.api.score import score
 from padim_dist.archive.decode import decode, decode_mask
+from padim_dist.archive.reader import mask_row
 from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
@@ -134,7 +135,7 @@ def _draw(config: Config, run_id: str) -> Any:
         pixels = prepare(decode(reader.fetch(source), reader.max_pixels), reader.geometry)
         mask = None
         if source["mask_uri"]:
-            data = reader.fetch({"uri": source["mask_uri"], "length": 0})
+            data = reader.fetch(mask_row(source))
             mask = prepare_mask(decode_mask(data, reader.max_pixels), reader.geometry).numpy()
         items.append(
             SheetItem(

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from padim_dist.api import common
 from padim_dist.archive.decode import decode_mask
-from padim_dist.archive.reader import ImageReader
+from padim_dist.archive.reader import ImageReader, mask_row
 from padim_dist.archive.transform import prepare_mask
 from padim_dist.config import Config
 from padim_dist.core.geometry import Grid
@@ -199,9 +199,8 @@ def _regions(row: dict[str, Any], reader: ImageReader) -> npt.NDArray[np.int32] 
         return np.zeros(reader.geometry.crop, np.int32)
     if row["mask_uri"] is None:
         return None
-    mask_row = {"uri": row["mask_uri"], "length": 0}
     try:
-        mask = decode_mask(reader.fetch(mask_row), reader.max_pixels)
+        mask = decode_mask(reader.fetch(mask_row(row)), reader.max_pixels)
     except ImageError as error:
         common.logger.warning("mask %s is left out: %s", row["mask_uri"], error)
         return None

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from padim_dist.archive.manifest import MANIFEST_SCHEMA
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder
+from padim_dist.storage import Folder, object_tag
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 ONE_GROUP = "all"
@@ -141,7 +141,7 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
         rows["offset"].append(0)
         rows["length"].append(size)
         rows["size"].append(size)
-        rows["etag"].append(_etag(info))
+        rows["etag"].append(object_tag(info))
         rows["group"].append(name)
         rows["split"].append(place.split)
         rows["label"].append(place.label)
@@ -162,12 +162,3 @@ def _files(archive: Folder) -> Iterator[tuple[str, Mapping[str, Any]]]:
     root = fs._strip_protocol(archive.url).rstrip("/") + "/"
     for path, info in fs.find(archive.url, detail=True).items():
         yield path.removeprefix(root), info
-
-
-def _etag(info: Mapping[str, Any]) -> str:
-    """What changes when the object does: the store's etag, or time and size."""
-    tag = info.get("ETag") or info.get("etag")
-    if tag:
-        return str(tag).strip('"')
-    changed = info.get("mtime") or info.get("LastModified") or info.get("created")
-    return f"{changed}-{info['size']}"

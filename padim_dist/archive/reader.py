@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from padim_dist.archive.decode import decode
+from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.transform import prepare
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
-from padim_dist.storage import Folder, Options
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,15 +56,15 @@ class ImageReader:
 
     Parameters
     ----------
-    options : mapping
-        fsspec options by protocol.
+    fetcher : ObjectFetcher
+        Gets the bytes.
     geometry : InputGeometry
         The trunk's input.
     max_pixels : int
         Larger images are not decoded.
     """
 
-    options: Options
+    fetcher: ObjectFetcher
     geometry: InputGeometry
     max_pixels: int
 
@@ -85,7 +85,9 @@ class ImageReader:
         Raises
         ------
         ImageError
-            With the status ``missing``, ``unreadable`` or ``too_large``.
+            With the status ``missing``, ``changed``, ``unreadable`` or ``too_large``.
+        RunError
+            If the store keeps failing.
         """
         limit = _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA
         if row["length"] > limit:
@@ -94,13 +96,12 @@ class ImageReader:
                 f"{row['length']} bytes are more than any image within archive.max_pixels = "
                 f"{self.max_pixels} needs",
             )
-        folder, _, name = row["uri"].rpartition("/")
-        try:
-            return Folder(folder or "/", self.options).read(name)
-        except FileNotFoundError:
-            raise ImageError("missing", "the object of the manifest is not there") from None
-        except OSError as error:
-            raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
+        return self.fetcher.fetch(row)
+
+
+def mask_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What `ImageReader.fetch` needs to fetch the mask of a manifest row."""
+    return {"uri": row["mask_uri"], "length": 0, "size": 0, "etag": None}
 
 
 def read_ahead(

@@ -18,7 +18,6 @@ from padim_dist.storage import Folder
 from padim_dist.store.arrays import compressor, open_zarr_group
 from padim_dist.store.workspace import Workspace
 
-STATUSES = ("scored", "unreadable", "missing", "too_large")
 SCORES_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),

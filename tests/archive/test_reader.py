@@ -4,15 +4,16 @@ import threading
 
 import pytest
 
+from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.reader import ImageReader, read_ahead
 from padim_dist.core.geometry import InputGeometry
 from tests.conftest import draw
 
-READER = ImageReader({}, InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
+READER = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
 
 
 def row(path, length: int = 0, group: str | None = "a") -> dict:
-    return {"uri": str(path), "length": length, "group": group}
+    return {"uri": str(path), "length": length, "size": length, "etag": None, "group": group}
 
 
 def test_every_outcome_is_a_status(tmp_path):
@@ -24,6 +25,9 @@ def test_every_outcome_is_a_status(tmp_path):
     assert READER.load(row(tmp_path / "a.jpg", group=None)).error.endswith("no group")
     (tmp_path / "folder.jpg").mkdir()
     assert READER.load(row(tmp_path / "folder.jpg")).status == "unreadable"
+    changed = READER.load({**row(tmp_path / "a.jpg"), "etag": "another"})
+    assert changed.status == "changed"
+    assert "index the archive again" in changed.error
     large = READER.load(row(tmp_path / "a.jpg", length=10**9))
     assert large.status == "too_large"
     assert "1000000000 bytes are more than any image" in large.error
