@@ -11,6 +11,7 @@ from padim_dist.api.common import archive_of, archive_settings, logger, workspac
 from padim_dist.archive.layouts import folder as folder_layout
 from padim_dist.archive.layouts import list_images, mvtec
 from padim_dist.archive.manifest import sort_and_cut
+from padim_dist.archive.tables import list_table
 from padim_dist.config import Config
 from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import Snapshot, latest_manifest, write_manifest
@@ -72,8 +73,12 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
 def cut_archive(config: Config) -> tuple[pa.Table, pa.Table, Mapping[str, int]]:
     """List the archive and cut it: its rows, its shards, and what was left alone."""
     archive = config.archive
-    layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
-    listing = list_images(archive_of(config), layout, archive.group)
+    place = archive_of(config)
+    if archive.layout == "table":
+        listing = list_table(place, archive.train, archive.group)
+    else:
+        layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
+        listing = list_images(place, layout, archive.group)
     return *sort_and_cut(listing.images, archive.shard_images), listing.ignored
 
 
