@@ -149,6 +149,13 @@ def _outcome(debug: bool) -> Iterator[None]:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _complain(f"{what}. 'padim-dist doctor' checks what can be read and written")
         raise typer.Exit(1) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"{type(error).__name__}: {error}. With --debug the traceback is shown")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print("interrupted; run the same command again: it resumes")
         raise typer.Exit(130) from None

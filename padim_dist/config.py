@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -81,11 +82,11 @@ class ModelConfig(_Section):
     """A torchvision classification model."""
     weights: str = "IMAGENET1K_V1"
     """A torchvision weights name, a path or URL of a state dict, or ``random``."""
-    layers: Literal["auto"] | tuple[str, ...] = "auto"
+    layers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
     """Feature-node names; auto: the paper's for the tested backbones."""
     channels: Literal["auto"] | Annotated[int, Field(ge=1)] | None = "auto"
     """How many channels to draw; auto: the paper's number; null: all."""
-    seed: int = 1024
+    seed: int = Field(1024, ge=0, lt=2**63)
     """Of the draw of channels, and of random weights."""
     resize: Size = (256, 256)
     """Height and width after the resize; one number for a square."""
@@ -127,7 +128,11 @@ class ScoreConfig(_Section):
 
     heatmaps: Literal["grid", "none"] = "grid"
     """``grid``: keep the patch grid of distances of every image."""
-    splits: tuple[Split, ...] = Field(("train", "test"), min_length=1)
+    splits: Annotated[
+        tuple[Split, ...],
+        Field(min_length=1),
+        AfterValidator(lambda splits: tuple(sorted(set(splits), reverse=True))),
+    ] = ("train", "test")
     """Which images are scored: by default every image of the manifest."""
 
 
@@ -192,8 +197,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"configuration {path} cannot be read: {reason}") from error
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -244,7 +250,9 @@ def _override(tree: dict[str, Any], override: str) -> None:
 
 def _explain(item: dict[str, Any]) -> str:
     """One validation error in words, with the valid keys where a key is unknown."""
-    path = [str(part) for part in item["loc"] if part not in ("tuple[str, ...]",)]
+    # Of a union pydantic also names the member that it tried: "workers.constrained-int".
+    path = [str(part) for part in item["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
+    path = [part for part in path if part not in ("int", "float", "str", "none", "bool")]
     name = ".".join(path)
     if item["type"] == "extra_forbidden":
         section = _section(path[:-1])

@@ -65,7 +65,7 @@ class Folder:
         """File system of this process."""
         # Listings are never cached: other processes write what this one looks for.
         fresh = {} if self.is_local else {"use_listings_cache": False}
-        fs, _ = fsspec.core.url_to_fs(self.url, **fresh, **self.protocol_options)
+        fs, _ = fsspec.core.url_to_fs(self.url, **{**self.protocol_options, **fresh})
         return fs
 
     def at(self, *parts: str) -> str:
@@ -77,14 +77,14 @@ class Folder:
         data: bytes = self.fs.cat_file(self.at(path))
         return data
 
-    def read_tagged(self, path: str) -> tuple[bytes, str]:
+    def read_tagged(self, path: str) -> tuple[bytes, str | None]:
         """Bytes of a file and its `object_tag`; from S3 in one request."""
         fs, target = self.fs, self.at(path)
         if "s3" in fs.protocol:
             data, tag = sync(fs.loop, _get_from_s3, fs, target)
         else:
             data, tag = fs.cat_file(target), object_tag(fs.info(target))
-        return bytes(data), str(tag)
+        return bytes(data), tag
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Object of a JSON file."""
@@ -126,7 +126,7 @@ class Folder:
         return [name for name in names if not name.endswith(".tmp")]
 
 
-async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str]:
+async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str | None]:
     """Body and etag in one request, where `cat_file` would ask for the size first."""
     bucket, key, _ = fs.split_path(url)
     response = await fs._call_s3("get_object", Bucket=bucket, Key=key)
@@ -134,16 +134,21 @@ async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str]:
         return await body.read(), object_tag(response)
 
 
-def object_tag(info: Mapping[str, Any]) -> str:
+def object_tag(info: Mapping[str, Any]) -> str | None:
     """What changes when an object does: the store's etag, or its time and size.
 
     Parameters
     ----------
     info : mapping
         What fsspec's ``info`` or a response of the store tells of the object.
+
+    Returns
+    -------
+    str or None
+        None where the store tells neither.
     """
     tag = info.get("ETag") or info.get("etag")
     if tag:
         return str(tag).strip('"')
     changed = info.get("mtime") or info.get("LastModified") or info.get("created")
-    return f"{changed}-{info['size']}"
+    return f"{changed}-{info['size']}" if changed else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _FIGURES = ("image_auroc", "pixel_auroc", "pro")
@@ -49,7 +50,7 @@ def _figures(groups: Mapping[str, Any], mean: Mapping[str, float | None] | None)
     for group, figures in groups.items():
         best = figures.image_best_f1
         table.add_row(
-            group,
+            escape(group),
             f"{figures.images:,}",
             f"{figures.anomalous:,}",
             *(_figure(getattr(figures, name)) for name in _FIGURES),
@@ -73,6 +74,5 @@ def _findings(findings: Any) -> Table:
         table.add_column(name, overflow="fold")
     for finding in findings:
         verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
-        found = finding.found.replace("[", r"\[")
-        table.add_row(finding.check, verdict, found, finding.remedy.replace("[", r"\["))
+        table.add_row(finding.check, verdict, escape(finding.found), escape(finding.remedy))
     return table

@@ -40,7 +40,7 @@ def archive_of(config: Config) -> Folder:
 
 def reader_of(config: Config) -> ImageReader:
     """How the archive's images are read."""
-    fetcher = ObjectFetcher(config.storage_options)
+    fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
     return ImageReader(fetcher, config.model.geometry, config.archive.max_pixels)
 
 
@@ -124,11 +124,11 @@ def find_model(config: Config) -> ModelInfo:
     RequestError
         If there is none; names what differs from the nearest one.
     """
-    infos = list_models(workspace_of(config))
     wanted = model_settings(config)
-    for info in reversed(infos):
-        if wanted in info.settings:
-            return info
+    model = newest_model(workspace_of(config), wanted)
+    if model is not None:
+        return model
+    infos = list_models(workspace_of(config))
     raise RequestError(
         _nothing_found(
             "model",
@@ -140,20 +140,26 @@ def find_model(config: Config) -> ModelInfo:
     )
 
 
+def newest_model(workspace: Workspace, settings: Mapping[str, Any]) -> ModelInfo | None:
+    """Model that these settings stand for: of those fitted with them, the last asked for."""
+    fitted = [info for info in list_models(workspace) if settings in info.settings]
+    return fitted[-1] if fitted else None
+
+
 def find_run(config: Config) -> dict[str, Any]:
     """Newest run of the newest model with these settings; see `find_model` for the errors."""
     model = find_model(config)
     runs = [r for r in list_runs(workspace_of(config)) if r["model_id"] == model.model_id]
     wanted = run_settings(config)
     for run in reversed(runs):
-        if run["settings"] == wanted:
+        if wanted in run["settings"]:
             found: dict[str, Any] = run
             return found
     raise RequestError(
         _nothing_found(
             f"run of model {model.model_id}",
             config.workspace,
-            [(r["run_id"], r["settings"]) for r in runs],
+            [(r["run_id"], settings) for r in runs for settings in r["settings"]],
             wanted,
             "score",
         )

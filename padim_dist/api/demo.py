@@ -24,6 +24,7 @@ from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.progress import Listener, ignore
 from padim_dist.report.sheet import SheetItem, contact_sheet
+from padim_dist.store.manifests import read_shard
 from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10
@@ -151,8 +152,6 @@ def _draw(config: Config, run_id: str) -> Any:
 
 
 def _manifest_rows(config: Config, run_id: str) -> list[dict[str, Any]]:
-    from padim_dist.store.manifests import read_shard
-
     folder = common.workspace_of(config).folder
     run = folder.read_json(f"runs/{run_id}/run.json")
     return [row for shard in run["shards"] for row in read_shard(folder, run["snapshot"], shard)]

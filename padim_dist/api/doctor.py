@@ -193,7 +193,10 @@ def doctor(config: Config, listener: Listener = ignore) -> DoctorResult:
         listener(Progress("doctor", len(checks), done))
         try:
             findings += getattr(examination, name)()
-        except (PadimDistError, OSError) as error:
+        except PadimDistError as error:
             findings.append(Finding(name, "wrong", str(error), _REMEDIES[name]))
+        except Exception as error:  # whatever a store or a cluster answers is a finding
+            found = f"{type(error).__name__}: {error}"
+            findings.append(Finding(name, "wrong", found, _REMEDIES[name]))
     listener(Progress("doctor", len(checks), len(checks)))
     return DoctorResult(findings)

@@ -112,7 +112,8 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
     """
     run = common.find_run(config)
     workspace = common.workspace_of(config)
-    missing = len(run["shards"]) - len(finished_shards(workspace, run["run_id"]))
+    places = range(len(run["shards"]))
+    missing = len(set(places) - finished_shards(workspace, run["run_id"]))
     if missing:
         raise RequestError(
             f"run {run['run_id']} is not finished: {missing} of {len(run['shards'])} shards are "
@@ -163,13 +164,13 @@ def _shards(
         if config.score.heatmaps == "grid"
         else None
     )
-    for shard in run["shards"]:
-        table = read_scores(workspace.folder, workspace.scores(run["run_id"], shard))
+    for place, shard in enumerate(run["shards"]):
+        table = read_scores(workspace.folder, workspace.scores(run["run_id"], place))
         masks = {
             row["image_id"]: row for row in read_shard(workspace.folder, run["snapshot"], shard)
         }
         rows = [
-            {**row, **{key: masks[row["image_id"]][key] for key in ("mask_uri", "length")}}
+            {**row, "mask_uri": masks[row["image_id"]]["mask_uri"]}
             for row in table.to_pylist()
             if row["split"] == "test" and row["label"] is not None and row["group"] is not None
         ]
@@ -183,11 +184,11 @@ def _shards(
                 if row["heatmap_row"] is not None
             ]
             if kept:
-                first = min(place for _, place in kept)
-                last = max(place for _, place in kept)
+                first = min(at for _, at in kept)
+                last = max(at for _, at in kept)
                 block: Any = array[first : last + 1]
-                for i, place in kept:
-                    distances[i] = block[place - first]
+                for i, at in kept:
+                    distances[i] = block[at - first]
         yield rows, distances
 
 

@@ -95,20 +95,19 @@ def fit(config: Config, listener: Listener = ignore) -> FitResult:
     plan = _plan(config, listener)
     folder, jobs = plan.workspace.folder, plan.jobs
     receipts = find_receipts(jobs)
-    resumed = sum(receipt.done for receipt in receipts.values())
+    images = sum(job.part.images for job in jobs)
     model = read_info(folder, plan.workspace.model(plan.model_id))
-    asked = common.model_settings(config)
     if model is None:
+        resumed = sum(receipt.done for receipt in receipts.values())
         receipts = _run(plan, receipts, config, listener)
-    elif asked not in model.settings:
-        # The same numbers asked for in other words, e.g. the same weights at another path.
-        known = replace(model, settings=[*model.settings, asked])
-        finish_model(folder, plan.workspace.model(plan.model_id), known)
-    counts = _counts(jobs, receipts)
+        counts = _counts(jobs, receipts)
+    else:
+        resumed = images
+        counts = dict(model.counts)
+        _ask_again(plan, model, config)
     failures: Counter[str] = Counter()
     for receipt in receipts.values():
         failures.update(receipt.failures)
-    images = sum(job.part.images for job in jobs)
     seconds = time.monotonic() - started
     warnings = _warnings(counts, plan.embedding, failures, images)
     for warning in warnings:
@@ -124,6 +123,19 @@ def fit(config: Config, listener: Listener = ignore) -> FitResult:
         images_per_second=round((images - resumed) / seconds, 1),
         warnings=warnings,
     )
+
+
+def _ask_again(plan: _Plan, model: ModelInfo, config: Config) -> None:
+    """Make a finished model the one that these settings stand for, if it is not.
+
+    It may have been asked for in other words (the same weights at another path), or
+    another one may have been fitted since (on images that are gone again).
+    """
+    asked = common.model_settings(config)
+    if common.newest_model(plan.workspace, asked) != model:
+        settings = [*(known for known in model.settings if known != asked), asked]
+        again = replace(model, settings=settings, asked_at=datetime.now(UTC).isoformat())
+        finish_model(plan.workspace.folder, plan.workspace.model(plan.model_id), again)
 
 
 @dataclass(frozen=True)
@@ -173,30 +185,31 @@ def _run(
 ) -> dict[str, PartReceipt]:
     """Embed what has no receipt, factorise, and finish the model; all receipts."""
     folder, shape = plan.workspace.folder, plan.embedding.shape
-    missing = [job for job in plan.jobs if job.path not in receipts]
-    paths: dict[str, list[str]] = {}
-    for job in plan.jobs:
-        paths.setdefault(job.part.group, []).append(job.path)
-    disk = projection.fit_disk(plan.embedding, len(missing), len(paths))
+    missing = [job for job in plan.jobs if job.receipt not in receipts]
+    groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
+    disk = projection.fit_disk(plan.embedding, len(missing), len(groups))
     projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
-    work = [
-        FactoriseJob(
-            workspace=folder,
-            model_id=plan.model_id,
-            group=group,
-            parts=tuple(parts),
-            shape=shape,
-            epsilon=config.model.epsilon,
-            number=number,
-            band=band,
-            threads=config.cluster.threads,
-        )
-        for group, parts in paths.items()
-        for number, band in enumerate(bands(shape))
-    ]
-    with open_client(config.cluster, max(len(missing), len(work))) as client:
+    tasks = len(groups) * len(bands(shape))
+    with open_client(config.cluster, max(len(missing), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener)}
         _check_readable(plan.jobs, done)
+        work = [
+            FactoriseJob(
+                workspace=folder,
+                model_id=plan.model_id,
+                group=group,
+                parts=tuple(
+                    done[job.receipt].moments for job in plan.jobs if job.part.group == group
+                ),
+                shape=shape,
+                epsilon=config.model.epsilon,
+                number=number,
+                band=band,
+                threads=config.cluster.threads,
+            )
+            for group in groups
+            for number, band in enumerate(bands(shape))
+        ]
         factorise_bands(client, work, listener)
     info = ModelInfo(
         model_id=plan.model_id,
@@ -207,7 +220,8 @@ def _run(
         sigma=config.model.sigma,
         counts=_counts(plan.jobs, done),
         settings=[common.model_settings(config)],
-        created_at=datetime.now(UTC).isoformat(),
+        created_at=(now := datetime.now(UTC).isoformat()),
+        asked_at=now,
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -236,7 +250,7 @@ def _fit_id(spec: EmbeddingSpec, snapshot: Snapshot, parts: Sequence[Part], conf
 def _counts(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for job in jobs:
-        counts[job.part.group] += receipts[job.path].fitted
+        counts[job.part.group] += receipts[job.receipt].fitted
     return dict(counts)
 
 
@@ -268,7 +282,7 @@ def _check_groups(snapshot: Snapshot, config: Config) -> None:
 def _check_readable(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> None:
     for group, count in _counts(jobs, receipts).items():
         if count == 0:
-            own = [receipts[job.path] for job in jobs if job.part.group == group]
+            own = [receipts[job.receipt] for job in jobs if job.part.group == group]
             example = next((receipt.example for receipt in own if receipt.example), None)
             raise ArchiveError(
                 f"no readable normal image in group {group!r}: all "

@@ -128,7 +128,7 @@ def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Datase
     info = Model(workspace, Workspace(workspace).model(head["model_id"])).info
     crop = info.embedding.geometry.crop
     names = ("image_id", "uri", "group", "label", "score")
-    columns = {name: ("row", np.ma.filled(rows[name], None)) for name in names}
+    columns = {name: ("row", _with_none(rows[name])) for name in names}
     labelled: xr.Dataset = dataset.assign_coords(columns).assign_attrs(
         height=crop[0], width=crop[1], sigma=info.sigma, run_id=head["run_id"]
     )
@@ -168,3 +168,12 @@ def _run(url: str, options: Options | None) -> tuple[Folder, str]:
     if not found:
         raise RequestError(f"{folder.url} is neither a run nor a workspace with one")
     return folder, Workspace(folder).run(found[-1]["run_id"])
+
+
+def _with_none(values: Any) -> Any:
+    """A column of DuckDB with None where it is null."""
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    filled = np.ma.getdata(values).astype(object)
+    filled[np.ma.getmaskarray(values)] = None
+    return filled

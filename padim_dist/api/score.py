@@ -18,7 +18,13 @@ from padim_dist.errors import RequestError
 from padim_dist.progress import Listener, ignore
 from padim_dist.store.manifests import Shard, Snapshot
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.runs import count_statuses, create_heatmaps, finished_shards, heatmap_rows
+from padim_dist.store.runs import (
+    count_statuses,
+    create_heatmaps,
+    finished_shards,
+    heatmap_rows,
+    list_runs,
+)
 from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -86,23 +92,20 @@ def score(config: Config, listener: Listener = ignore) -> ScoreResult:
         }
     )
     done = finished_shards(workspace, run_id)
-    missing = [shard for shard in shards if shard.shard not in done]
     statuses: Counter[str] = Counter()
-    for shard in shards:
-        if shard.shard in done:
-            path = workspace.scores(run_id, shard.shard)
-            statuses.update(count_statuses(workspace.folder, path))
+    for place in done:
+        statuses.update(count_statuses(workspace.folder, workspace.scores(run_id, place)))
     resumed = statuses.total()
-    if missing:
-        _check_need(config, model, workspace, sum(shard.images for shard in missing))
-        head = _start(config, run_id, model, snapshot, shards, workspace)
-        jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
-        work = [job for job in jobs if job.shard.shard not in done]
+    head = _head(config, run_id, model, snapshot, shards)
+    jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
+    work = [job for job in jobs if job.place not in done]
+    if work:
+        _check_need(config, model, workspace, sum(job.shard.images for job in work))
+        _start(config, head, model, shards, workspace)
         with open_client(config.cluster, len(work)) as client:
             for receipt in score_shards(client, work, listener).values():
                 statuses.update(receipt.statuses)
-        finished = {"finished_at": datetime.now(UTC).isoformat(), "statuses": dict(statuses)}
-        workspace.folder.put_json(f"{workspace.run(run_id)}/run.json", {**head, **finished})
+    _finish(head, dict(statuses), config, workspace)
     scored = statuses.total() - resumed
     seconds = time.monotonic() - started
     return ScoreResult(
@@ -117,31 +120,59 @@ def score(config: Config, listener: Listener = ignore) -> ScoreResult:
     )
 
 
-def _start(
-    config: Config,
-    run_id: str,
-    model: ModelInfo,
-    snapshot: Snapshot,
-    shards: list[Shard],
-    workspace: Workspace,
+def _head(
+    config: Config, run_id: str, model: ModelInfo, snapshot: Snapshot, shards: list[Shard]
 ) -> dict[str, Any]:
-    """Write what is asked (unless it stands there from before) and make room for heatmaps."""
-    run = workspace.run(run_id)
-    head = {
+    """What is asked: the content of ``run.json`` as long as the run is not finished."""
+    now = datetime.now(UTC).isoformat()
+    return {
         "run_id": run_id,
         "model_id": model.model_id,
         "snapshot": snapshot.snapshot,
-        "settings": common.run_settings(config),
+        "settings": [common.run_settings(config)],
         "shards": [shard.shard for shard in shards],
         "images": sum(shard.images for shard in shards),
-        "started_at": datetime.now(UTC).isoformat(),
+        "started_at": now,
+        "asked_at": now,
     }
+
+
+def _start(
+    config: Config,
+    head: dict[str, Any],
+    model: ModelInfo,
+    shards: list[Shard],
+    workspace: Workspace,
+) -> None:
+    """Write what is asked, and make room for heatmaps."""
+    run = workspace.run(head["run_id"])
     workspace.folder.put_json(f"{run}/run.json", head)
     if config.score.heatmaps == "grid":
         rows = heatmap_rows([shard.images for shard in shards])
         grid = model.embedding.shape.grids[0]
         create_heatmaps(workspace.folder, run, len(shards), rows, grid)
-    return head
+
+
+def _finish(
+    head: dict[str, Any], statuses: dict[str, int], config: Config, workspace: Workspace
+) -> None:
+    """Write the counts, unless the run stands there finished and is the newest of its kind."""
+    path = f"{workspace.run(head['run_id'])}/run.json"
+    before = workspace.folder.read_json(path)
+    wanted = common.run_settings(config)
+    own = [run for run in list_runs(workspace) if wanted in run["settings"]]
+    newest = bool(own) and own[-1]["run_id"] == head["run_id"]
+    if "finished_at" in before and newest:
+        return
+    workspace.folder.put_json(
+        path,
+        {
+            **before,
+            "asked_at": head["asked_at"],
+            "finished_at": before.get("finished_at", datetime.now(UTC).isoformat()),
+            "statuses": statuses,
+        },
+    )
 
 
 def _jobs(

@@ -23,6 +23,8 @@ Image.MAX_IMAGE_PIXELS = None
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
+# What Pillow raises for damaged files.
+_DAMAGE = (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError)
 
 
 def decode(data: bytes, max_pixels: int) -> Tensor:
@@ -49,6 +51,37 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
     ImageError
         With the status ``unreadable`` or ``too_large``, and the reason.
     """
+    image = _open(data, max_pixels)
+    if image.format in ("JPEG", "MPO"):
+        try:
+            return _by_torchvision(data)
+        except RuntimeError:
+            pass  # Pillow decides, and has the better message
+    try:
+        pixels = np.array(_by_pillow(image))
+    except ImageError:
+        raise
+    except _DAMAGE as error:
+        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def decode_mask(data: bytes, max_pixels: int) -> Tensor:
+    """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
+    image = _open(data, max_pixels)
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
+            image = image.convert("RGBA").convert("RGB")  # palettes looked up, alpha left out
+        values = np.asarray(image)
+    except _DAMAGE as error:
+        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
+    return torch.from_numpy((values != 0).reshape(*values.shape[:2], -1).any(axis=-1))
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header and check the size."""
     if not data:
         raise ImageError("unreadable", "the file is empty")
     try:
@@ -65,24 +98,7 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
             "too_large",
             f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}",
         )
-    if image.format in ("JPEG", "MPO"):
-        try:
-            return _by_torchvision(data)
-        except RuntimeError:
-            pass  # Pillow decides, and has the better message
-    try:
-        pixels = np.array(_by_pillow(image))
-    except ImageError:
-        raise
-    except (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError) as error:
-        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def decode_mask(data: bytes, max_pixels: int) -> Tensor:
-    """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
-    mask: Tensor = decode(data, max_pixels).amax(dim=0).bool()
-    return mask
+    return image
 
 
 def _by_torchvision(data: bytes) -> Tensor:

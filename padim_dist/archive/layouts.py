@@ -116,6 +116,8 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
     """
     if not archive.exists():
         raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
+    if archive.fs.isfile(archive.url):
+        raise ArchiveError(f"archive.url {archive.url} is a file; give a folder, or layout: table")
     files = dict(_files(archive))
     pattern = re.compile(group) if group else None
     ignored: Counter[str] = Counter()
@@ -126,6 +128,9 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
             link = "links to folders, which are not followed" if info.get("islink") else None
             ignored[suffix or link or "(no suffix)"] += 1
             continue
+        if not path.isprintable() and not _is_utf8(path):
+            ignored["names that are not UTF-8"] += 1
+            continue
         place = layout(path)
         if place is None:
             ignored["masks and images outside the layout"] += 1
@@ -133,7 +138,7 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
         name: str | None = ONE_GROUP
         if pattern is not None:
             match = pattern.search(path)
-            name = match["group"] if match else None
+            name = (match["group"] or None) if match else None
         mask = next((m for m in place.mask if m in files), None)
         size = int(info["size"] or 0)
         rows["image_id"].append(hashlib.sha256(path.encode()).hexdigest()[:16])
@@ -156,9 +161,19 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
     return Listing(pa.table(rows, schema=MANIFEST_SCHEMA), dict(ignored))
 
 
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _files(archive: Folder) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Paths inside the archive and what the store tells of them."""
     fs = archive.fs
     root = fs._strip_protocol(archive.url).rstrip("/") + "/"
     for path, info in fs.find(archive.url, detail=True).items():
+        if info.get("islink"):
+            info = fs.info(path)  # of what it points to, as reading it does
         yield path.removeprefix(root), info

@@ -9,6 +9,8 @@ unreadable images.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import time
 from collections.abc import Callable
@@ -26,6 +28,21 @@ _CREDENTIALS = frozenset(
         "InvalidToken",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+    }
+)
+
+
+# What a disk or share answers when it is the one in trouble, not the file.
+_PASSING = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
     }
 )
 
@@ -74,11 +91,14 @@ class ObjectFetcher:
     ----------
     options : mapping
         fsspec options by protocol.
+    archive : str
+        URL of the archive: if a local one is gone as a whole, that is no missing image.
     retry : RetryPolicy
         For what passes.
     """
 
     options: Options
+    archive: str = ""
     retry: RetryPolicy = RetryPolicy()
 
     def fetch(self, row: dict[str, Any]) -> bytes:
@@ -93,9 +113,8 @@ class ObjectFetcher:
         """
         url, _, name = row["uri"].rpartition("/")
         folder = Folder(url or "/", self.options)
-        if folder.is_local:
-            return _read_local(folder, name, row)
-        return self._patiently(lambda: _read_remote(folder, name, row), row["uri"])
+        read = _read_local if folder.is_local else _read_remote
+        return self._patiently(lambda: read(folder, name, row, self.archive), row["uri"])
 
     def _patiently(self, read: Callable[[], bytes], uri: str) -> bytes:
         failures = 0
@@ -116,18 +135,25 @@ class ObjectFetcher:
                 time.sleep(delay)
 
 
-def _read_local(folder: Folder, name: str, row: dict[str, Any]) -> bytes:
+def _read_local(folder: Folder, name: str, row: dict[str, Any], archive: str) -> bytes:
     try:
         data, tag = folder.read_tagged(name)
     except FileNotFoundError:
+        if archive and not os.path.exists(archive):
+            raise RunError(
+                f"the archive {archive} is not there (any more). Run the same command again when "
+                "it is: it resumes"
+            ) from None
         raise ImageError("missing", "the object of the manifest is not there") from None
     except OSError as error:
+        if error.errno in _PASSING:
+            raise
         raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
     _compare(tag, row)
     return data
 
 
-def _read_remote(folder: Folder, name: str, row: dict[str, Any]) -> bytes:
+def _read_remote(folder: Folder, name: str, row: dict[str, Any], _: str) -> bytes:
     try:
         data, tag = folder.read_tagged(name)
     except FileNotFoundError:
@@ -135,9 +161,7 @@ def _read_remote(folder: Folder, name: str, row: dict[str, Any]) -> bytes:
     except PermissionError as error:
         response = getattr(error.__cause__, "response", {})
         if response.get("Error", {}).get("Code") in _CREDENTIALS:
-            raise RunError(
-                f"the store refuses the credentials for {row['uri']}: {error}"
-            ) from error
+            raise RunError(f"the store of {row['uri']} refuses the credentials: {error}") from error
         raise ImageError("unreadable", f"cannot be read: {error}") from None
     _compare(tag, row)
     if row["size"] and len(data) != row["size"]:
@@ -145,8 +169,8 @@ def _read_remote(folder: Folder, name: str, row: dict[str, Any]) -> bytes:
     return data
 
 
-def _compare(tag: str, row: dict[str, Any]) -> None:
-    if row["etag"] is not None and tag != row["etag"]:
+def _compare(tag: str | None, row: dict[str, Any]) -> None:
+    if row["etag"] is not None and tag is not None and tag != row["etag"]:
         raise ImageError(
             "changed",
             f"the object is not the one of the manifest (etag {tag} instead of {row['etag']}); "

@@ -32,7 +32,8 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
         ``split``, ``label`` and ``mask_uri`` are used where they are. URIs without a
         protocol are relative to the table's folder.
     train : str
-        Regular expression: without a column ``split``, the uris that are normal images.
+        Regular expression: without a column ``split``, the uris, as written in the
+        table, that are normal images.
     group : str or None
         Regular expression with a group named ``group``: without a column ``group``,
         where in the uri the group is.
@@ -45,6 +46,9 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
     """
     home = Folder(table.url.rpartition("/")[0] or "/", table.options)
     rows = _read(table, home)
+    written = rows["uri"]
+    if None in written:
+        raise ArchiveError(f"{table.url} has no uri in row {written.index(None) + 1}")
     uris = [_absolute(uri, home) for uri in rows["uri"]]
     twice = [uri for uri, count in Counter(uris).items() if count > 1]
     if twice:
@@ -52,8 +56,8 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
     with ThreadPoolExecutor(_THREADS) as pool:
         infos = list(pool.map(lambda uri: _info(uri, home), uris))
     sizes = [int(info["size"] or 0) if info else 0 for info in infos]
-    splits = rows.get("split") or ["train" if re.search(train, uri) else "test" for uri in uris]
-    wrong = sorted({str(split) for split in splits} - {"train", "test"})
+    splits = rows.get("split") or ["train" if re.search(train, uri) else "test" for uri in written]
+    wrong = sorted({str(split or "nothing") for split in splits} - {"train", "test"})
     if wrong:
         raise ArchiveError(
             f"{table.url} has {wrong[0]!r} in column 'split'; valid are 'train' and 'test'"
@@ -66,7 +70,9 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
         "length": sizes,
         "size": sizes,
         "etag": [object_tag(info) if info else None for info in infos],
-        "group": rows.get("group") or [_group(uri, group) for uri in uris],
+        "group": [
+            name or None for name in rows.get("group") or [_group(uri, group) for uri in written]
+        ],
         "split": splits,
         "label": rows.get("label") or [None] * len(uris),
         "mask_uri": [_absolute(mask, home) if mask else None for mask in masks],
@@ -126,4 +132,6 @@ def _info(uri: str, home: Folder) -> dict[str, Any] | None:
         info: dict[str, Any] = parent.fs.info(parent.at(name))
     except (FileNotFoundError, PermissionError):
         return None
+    except (ValueError, ImportError) as error:
+        raise ArchiveError(f"uri {uri!r} of the table cannot be looked up: {error}") from error
     return info

@@ -71,6 +71,11 @@ def check_backbone(backbone: str) -> None:
             f"model.backbone {backbone!r} is not a torchvision classification model; near: "
             f"{', '.join(near) or 'none'}; tested: {', '.join(DEFAULTS)}"
         )
+    if backbone.startswith("swin"):
+        raise ConfigError(
+            f"model.backbone {backbone!r} keeps channels last, which its layers do not tell; "
+            "choose a convolutional network"
+        )
 
 
 def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
@@ -94,12 +99,14 @@ def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
         If there is no such model, or no such layer in it.
     """
     check_backbone(backbone)
+    if len(set(layers)) < len(layers):
+        raise ConfigError(f"model.layers {list(layers)} names a layer more than once")
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old models warn about their initialisation
         model = get_model(backbone, weights=None).eval()
     try:
         traced = create_feature_extractor(model, return_nodes={name: name for name in layers})
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         children = [name for name, _ in model.named_children()]
         raise ConfigError(
             f"model.layers {list(layers)}: {str(error).split(' Hint')[0]} Feature nodes of "

@@ -36,7 +36,7 @@ class InputGeometry:
         Examples
         --------
         >>> InputGeometry((256, 256), (224, 224)).to_original(112, 0, 512, 1024)
-        (257, 66)
+        (256, 65)
         """
         places = []
         for place, offset, resized, original in zip(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dask
-import psutil
 import torch
+from dask.system import CPU_COUNT
 from dask.utils import format_bytes, parse_bytes
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
 from padim_dist.errors import ConfigError, RunError
@@ -42,13 +42,13 @@ def worker_count(config: ClusterConfig) -> int:
         return config.workers
     if torch.cuda.is_available():
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // config.threads)
+    return max(1, CPU_COUNT // config.threads)
 
 
 def worker_memory(config: ClusterConfig) -> int:
     """Bytes that each local worker may use."""
     if config.memory == "auto":
-        return int(psutil.virtual_memory().total * 0.95 / worker_count(config))
+        return int(MEMORY_LIMIT * 0.95 / worker_count(config))
     try:
         return int(parse_bytes(config.memory))
     except ValueError as error:

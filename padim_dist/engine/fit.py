@@ -7,6 +7,7 @@ number of workers and the order of completion.
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -74,8 +75,8 @@ class EmbedJob:
         return f"part {self.part.part} of {self.part.group}"
 
     @property
-    def path(self) -> str:
-        """Of the part in the workspace, without suffix."""
+    def receipt(self) -> str:
+        """Path of the part's receipt in the workspace."""
         return Workspace(self.workspace).part(self.fit_id, self.part.group, self.part.part)
 
 
@@ -89,6 +90,8 @@ class PartReceipt:
         Images of the part.
     fitted : int
         Images in the moments.
+    moments : str
+        Path of the moments in the workspace.
     failures : mapping of str to int
         Unusable images by status.
     example : str or None
@@ -97,6 +100,7 @@ class PartReceipt:
 
     done: int
     fitted: int
+    moments: str
     failures: dict[str, int] = field(default_factory=dict)
     example: str | None = None
 
@@ -163,25 +167,25 @@ def bands(shape: PyramidShape) -> list[Band]:
 
 
 def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
-    """Receipts of finished parts by path: one listing a group."""
+    """Receipts of finished parts by their paths: one listing a group."""
     found = {}
     listed: dict[str, set[str]] = {}
     for job in jobs:
-        folder, _, name = job.path.rpartition("/")
+        folder, _, name = job.receipt.rpartition("/")
         if folder not in listed:
             listed[folder] = set(job.workspace.list(folder))
-        if f"{name}.json" in listed[folder]:
-            found[job.path] = _read_receipt(job)
+        if name in listed[folder]:
+            found[job.receipt] = _read_receipt(job)
     return found
 
 
 def embed_parts(
     client: Client, jobs: Sequence[EmbedJob], listener: Listener
 ) -> dict[str, PartReceipt]:
-    """Embed parts on the workers; their receipts by path."""
+    """Embed parts on the workers; their receipts by their paths."""
     total = sum(job.part.images for job in jobs)
     done = run_tasks(client, embed_part, jobs, "fit: embed", total, listener)
-    return {job.path: receipt for job, receipt in done}
+    return {job.receipt: receipt for job, receipt in done}
 
 
 def factorise_bands(client: Client, jobs: Sequence[FactoriseJob], listener: Listener) -> None:
@@ -197,12 +201,12 @@ def factorise_bands(client: Client, jobs: Sequence[FactoriseJob], listener: List
 
 def embed_part(job: EmbedJob) -> PartReceipt:
     """Task: embed the images of a part and write its moments, then its receipt."""
-    if job.workspace.exists(f"{job.path}.json"):
+    if job.workspace.exists(job.receipt):
         return _read_receipt(job)
     set_up(job.threads)
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
-    reporter = Reporter(job.name)
+    reporter = Reporter()
     failures: list[dict[str, Any]] = []
     rows = (
         row for shard in job.part.shards for row in read_shard(job.workspace, job.snapshot, shard)
@@ -224,9 +228,12 @@ def embed_part(job: EmbedJob) -> PartReceipt:
         ]
         reporter.report(done, len(failures))
     shape = job.embedding.shape
-    write_part(job.workspace, f"{job.path}.zarr", moments, shape, band_cells(shape))
-    receipt = {"images": done, "fitted": moments.count, "failures": failures}
-    job.workspace.put_json(f"{job.path}.json", receipt)
+    # A name of its own: a straggler never writes over what its twin has a receipt for.
+    path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
+    write_part(job.workspace, path, moments, shape, band_cells(shape))
+    receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
+    if moments.count:  # a part of which nothing could be read is looked at again next time
+        job.workspace.put_json(job.receipt, receipt)
     return _receipt(receipt)
 
 
@@ -238,9 +245,9 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
         return BandReceipt()
     set_up(job.threads)
     first, *others = job.parts
-    moments = read_band(job.workspace, f"{first}.zarr", job.shape, job.band)
+    moments = read_band(job.workspace, first, job.shape, job.band)
     for part in others:
-        moments.merge(read_band(job.workspace, f"{part}.zarr", job.shape, job.band))
+        moments.merge(read_band(job.workspace, part, job.shape, job.band))
     gaussian = factorise(moments, job.epsilon)
     path = workspace.model(job.model_id)
     write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
@@ -249,11 +256,11 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
 
 
 def _read_receipt(job: EmbedJob) -> PartReceipt:
-    return _receipt(job.workspace.read_json(f"{job.path}.json"))
+    return _receipt(job.workspace.read_json(job.receipt))
 
 
 def _receipt(values: dict[str, Any]) -> PartReceipt:
     failures = values["failures"]
     counts = Counter(failure["status"] for failure in failures)
     example = f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None
-    return PartReceipt(values["images"], values["fitted"], dict(counts), example)
+    return PartReceipt(values["images"], values["fitted"], values["moments"], dict(counts), example)

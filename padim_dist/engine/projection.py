@@ -16,6 +16,10 @@ _GIB = 2**30
 _BASE = 900 * 2**20
 # Bytes of trunk activations alive at once for each input pixel (ResNets at stride 2 and 4).
 _ACTIVATION_BYTES = 320
+# Bytes for each pixel of an image while it is decoded and resized: Pillow with PNG takes 15.
+_DECODING_BYTES = 16
+# Dask pauses a worker that takes more of its limit than this.
+_USABLE = 0.8
 _HALF = {"float32": 1.0, "bfloat16": 0.6}
 
 
@@ -70,7 +74,7 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
         "trunk": 2 * weights,
         "activations": int(activations),
         "embeddings": 4 * 4 * spec.batch * embedding,
-        "images": readers * 3 * 2 * max_pixels + 3 * spec.batch * 3 * crop,
+        "images": readers * _DECODING_BYTES * max_pixels + 3 * spec.batch * 3 * crop,
     }
 
 
@@ -92,13 +96,14 @@ def check_memory(what: str, need: Need, allowed: int, workers: int) -> None:
     ResourceError
         With what is needed, what is allowed, and what to change.
     """
-    if allowed and need.total > allowed:
-        fitting = int(allowed * workers / need.total)
+    usable = int(allowed * _USABLE)
+    if allowed and need.total > usable:
+        fitting = int(usable * workers / need.total)
         advice = f"set cluster.workers to {fitting} and" if fitting else "use a larger machine, or"
         raise ResourceError(
             f"{what} needs {need} in a worker, but each of {workers} workers may use "
-            f"{allowed / _GIB:.2f} GiB; {advice} lower model.channels, model.batch or "
-            "archive.max_pixels"
+            f"{usable / _GIB:.2f} GiB (80 % of its limit); {advice} lower model.channels, "
+            "model.batch or archive.max_pixels"
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -43,10 +45,12 @@ O = TypeVar("O", bound=Outcome)  # noqa: E741
 
 
 class Reporter:
-    """Tells the driver how far a task is, at most twice a second."""
+    """Tells the driver how far this task is, at most twice a second."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
+        worker = get_worker()
+        self._worker = worker
+        self._key = worker.get_current_task()
         self._last = time.monotonic()
 
     def report(self, done: int, failed: int) -> None:
@@ -54,7 +58,7 @@ class Reporter:
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN_REPORTS:
             self._last = now
-            get_worker().log_event(_TOPIC, [self._name, done, failed])
+            self._worker.log_event(_TOPIC, [self._key, done, failed])
 
 
 def run_tasks(
@@ -90,43 +94,48 @@ def run_tasks(
     (job, outcome)
     """
     finished: Counter[str] = Counter()
-    running: dict[str, tuple[int, int]] = {}
+    running: dict[str, tuple[J, int, int]] = {}
+    lock = threading.Lock()  # progress is heard in the client's own thread
 
     def tell() -> None:
-        done = finished["done"] + sum(done for done, _ in running.values())
-        failed = finished["failed"] + sum(failed for _, failed in running.values())
+        with lock:
+            done = finished["done"] + sum(done for _, done, _ in running.values())
+            failed = finished["failed"] + sum(failed for _, _, failed in running.values())
         listener(Progress(stage, total, min(done, total), failed))
 
     def hear(event: tuple[float, Any]) -> None:
-        name, done, failed = event[1]
-        if name in running:
-            running[name] = (done, failed)
+        key, done, failed = event[1]
+        with lock:
+            known = key in running
+            if known:
+                running[key] = (running[key][0], done, failed)
+        if known:
             tell()
 
     tell()
     client.subscribe_topic(_TOPIC, hear)
-    by_key: dict[str, J] = {}
     waiting = iter(jobs)
     completed = as_completed()
 
     def submit_next() -> None:
         job = next(waiting, None)
         if job is not None:
-            future = client.submit(function, job, key=f"{job.name}-{id(jobs):x}", pure=False)
-            by_key[str(future.key)] = job
-            running[job.name] = (0, 0)
-            completed.add(future)
+            key = f"{function.__name__}-{uuid.uuid4().hex}"
+            with lock:
+                running[key] = (job, 0, 0)
+            completed.add(client.submit(function, job, key=key, pure=False))
 
     try:
         for _ in range(_TASKS_A_WORKER * max(len(client.nthreads()), 1)):
             submit_next()
         for future in completed:
-            job = by_key.pop(str(future.key))
+            job, _, _ = running[str(future.key)]
             outcome = _result(future, f"{stage}: {job.name}")
             future.release()
-            running.pop(job.name, None)
-            finished["done"] += outcome.done
-            finished["failed"] += outcome.failed
+            with lock:
+                del running[str(future.key)]
+                finished["done"] += outcome.done
+                finished["failed"] += outcome.failed
             tell()
             submit_next()
             yield job, outcome

@@ -19,6 +19,7 @@ from padim_dist.core.gaussian import Gaussian
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import batches, device, get_embedder, get_gaussian, set_up
+from padim_dist.errors import RunError
 from padim_dist.progress import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard, read_shard
@@ -33,7 +34,8 @@ class ScoreJob:
     Attributes
     ----------
     place : int
-        The shard's place among the run's shards: where its heatmaps go.
+        The shard's place among the run's shards: names its score table and its heatmaps.
+        (Its number in the manifest moves when other images come in; the run does not.)
     heatmaps : bool
         Whether to keep them.
     """
@@ -53,8 +55,8 @@ class ScoreJob:
 
     @property
     def name(self) -> str:
-        """Number of the shard."""
-        return f"shard {self.shard.shard}"
+        """Place of the shard."""
+        return f"shard {self.place}"
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,16 @@ class ShardReceipt:
 def score_shards(
     client: Client, jobs: Sequence[ScoreJob], listener: Listener
 ) -> dict[int, ShardReceipt]:
-    """Score shards on the workers; their receipts by shard number."""
+    """Score shards on the workers; their receipts by place in the run."""
     total = sum(job.shard.images for job in jobs)
     done = run_tasks(client, score_shard, jobs, "score", total, listener)
-    return {job.shard.shard: receipt for job, receipt in done}
+    return {job.place: receipt for job, receipt in done}
 
 
 def score_shard(job: ScoreJob) -> ShardReceipt:
     """Task: score the images of a shard; heatmaps first, then the table, its receipt."""
     workspace = Workspace(job.workspace)
-    path = workspace.scores(job.run_id, job.shard.shard)
+    path = workspace.scores(job.run_id, job.place)
     if job.workspace.exists(path):
         return ShardReceipt(count_statuses(job.workspace, path))
     set_up(job.threads)
@@ -94,7 +96,7 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
     grid = spec.shape.grids[0]
     anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
     rows = read_shard(job.workspace, job.snapshot, job.shard.shard)
-    reporter = Reporter(job.name)
+    reporter = Reporter()
     table: list[dict[str, Any]] = []
     maps = np.full((len(rows), *grid), np.nan, np.float32)
     for images, pixels in batches(rows, job.reader, job.readers, spec.batch, True):
@@ -106,6 +108,11 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
             assert job.shard.group is not None
             gaussian = get_gaussian(job.workspace, job.model_id, job.shard.group, spec)
             distances, scores, peaks = _measure(embedder(pixels), gaussian, anomaly_map, spec)
+            if not bool(torch.isfinite(scores).all()):
+                raise RunError(
+                    f"model {job.model_id} gives distances that are no numbers: it is damaged. "
+                    f"Remove {job.workspace.at(workspace.model(job.model_id))} and run 'fit'"
+                )
             maps[usable] = distances[: len(usable)].cpu().numpy()
             for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=False):
                 row = table[place]
@@ -140,7 +147,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
         "error": image.error,
         "width": image.width,
         "height": image.height,
-        "shard": job.shard.shard,
+        "shard": job.place,
         "run_id": job.run_id,
         "model_id": job.model_id,
         "scored_at": datetime.now(UTC),

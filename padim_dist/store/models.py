@@ -38,8 +38,8 @@ class ModelInfo:
     settings : list of mapping
         The configurations that asked for it (sections archive and model): one, unless
         the same numbers were asked for in other words.
-    created_at : str
-        ISO 8601, UTC.
+    created_at, asked_at : str
+        When it was made, and when it was last asked for after another one: ISO 8601, UTC.
     versions : mapping of str to str
         Of the libraries that computed it.
     """
@@ -53,6 +53,7 @@ class ModelInfo:
     counts: Mapping[str, int]
     settings: Sequence[Mapping[str, Any]]
     created_at: str
+    asked_at: str
     versions: Mapping[str, str]
 
 
@@ -63,9 +64,9 @@ def create_model(
     root = open_zarr_group(folder, path, "a")
     for name in groups:
         slug = group_slug(name)
-        if slug in root:
+        if slug in root and root[slug].attrs.get("group") == name:
             continue
-        group = root.create_group(slug)
+        group = root.create_group(slug, overwrite=True)
         for kind in ("moments", "gaussian"):
             arrays: list[tuple[str, int, tuple[int, ...]]]
             arrays = [(mean_name(a), a, shape.mean_shape(a)) for a in range(shape.levels)]
@@ -132,10 +133,10 @@ def read_info(folder: Folder, path: str) -> ModelInfo | None:
 
 
 def list_models(workspace: Workspace) -> list[ModelInfo]:
-    """Finished models of a workspace, oldest first."""
+    """Finished models of a workspace, the one that was asked for last at the end."""
     names = [name for name in workspace.folder.list("models") if name.endswith(".zarr")]
     infos = [read_info(workspace.folder, f"models/{name}") for name in names]
-    return sorted((info for info in infos if info), key=lambda info: info.created_at)
+    return sorted((info for info in infos if info), key=lambda info: info.asked_at)
 
 
 def read_gaussian(folder: Folder, path: str, group: str, shape: PyramidShape) -> Gaussian:

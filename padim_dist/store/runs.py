@@ -126,11 +126,11 @@ def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:
-    """``run.json`` of all runs, oldest first."""
+    """``run.json`` of all runs, the one that was asked for last at the end."""
     runs = []
     for run_id in workspace.folder.list("runs"):
         try:
             runs.append(workspace.folder.read_json(f"runs/{run_id}/run.json"))
         except FileNotFoundError:
             continue
-    return sorted(runs, key=lambda run: str(run["started_at"]))
+    return sorted(runs, key=lambda run: str(run["asked_at"]))

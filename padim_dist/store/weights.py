@@ -10,7 +10,6 @@ import hashlib
 import io
 from collections.abc import Mapping
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ def fetch_weights(backbone: str, weights: str, options: Options) -> State:
         try:
             member: Any = get_model_weights(backbone)[weights]
             state: State = member.get_state_dict(progress=False, check_hash=True)
-        except (URLError, OSError) as error:
+        except Exception as error:  # no network, a wrong hash, a body cut short, ...
             raise WeightsError(
                 f"weights {weights} of {backbone} could not be downloaded ({error}). Pass a file: "
                 "set model.weights to the path or URL of a state dict, or to 'random'"

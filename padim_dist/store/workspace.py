@@ -4,8 +4,8 @@
 
     manifests/<snapshot>/{part-*.parquet, shards.parquet, manifest.json}
     weights/<digest>.pt
-    moments/<fit_id>/<group>/part-*.{zarr,json}
-    models/<model_id>.zarr, models/<model_id>/<group>/band-*.json
+    moments/<fit_id>/<group>/{part-*.zarr, part-*.json}
+    models/<model_id>.zarr, with .receipts/<group>/band-*.json
     runs/<run_id>/{run.json, scores/shard-*.parquet, heatmaps.zarr, metrics.json}
 
 Ids are content addresses: other settings make another id, so nothing is ever mixed. A
@@ -28,6 +28,10 @@ FORMAT = 1
 """Version of the workspace's formats; part of every id."""
 
 
+_LONGEST = 80
+"""Of a slug, without its digest."""
+
+
 def content_id(content: Mapping[str, Any]) -> str:
     """Content address of settings: the same for equal content, whatever the order of keys."""
     text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
@@ -35,15 +39,20 @@ def content_id(content: Mapping[str, Any]) -> str:
 
 
 def group_slug(group: str) -> str:
-    """A group's name as one safe path element.
+    """A group's name as one safe path element, short and distinct whatever the file system.
 
     Examples
     --------
-    >>> group_slug("line 4/cam"), group_slug("..")
-    ('line%204%2Fcam', '%2E.')
+    >>> group_slug("cam-4"), group_slug("Cam/4")
+    ('cam-4', 'Cam%2F4~5f1cf725')
     """
     slug = quote(group, safe="")
-    return "%2E" + slug[1:] if slug.startswith(".") else slug
+    # Zarr keeps a file of this name beside the groups.
+    taken = slug == "zarr.json" or slug[0] == "."
+    if len(slug) <= _LONGEST and slug == slug.lower() and "%" not in slug and not taken:
+        return slug
+    digest = hashlib.sha256(group.encode()).hexdigest()[:8]
+    return f"{slug[:_LONGEST].lstrip('.')}~{digest}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Workspace:
         return f"weights/{digest}.pt"
 
     def part(self, fit_id: str, group: str, part: int) -> str:
-        """Moments of a part of a fit, without suffix: ``.zarr`` holds, ``.json`` receipts."""
-        return f"moments/{fit_id}/{group_slug(group)}/part-{part:05d}"
+        """Receipt of a part of a fit; it names the Zarr group with the part's moments."""
+        return f"moments/{fit_id}/{group_slug(group)}/part-{part:05d}.json"
 
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""
@@ -66,7 +75,7 @@ class Workspace:
 
     def band(self, model_id: str, group: str, band: int) -> str:
         """Receipt of a band of cells of a model."""
-        return f"models/{model_id}/{group_slug(group)}/band-{band:05d}.json"
+        return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/band-{band:05d}.json"
 
     def run(self, run_id: str) -> str:
         """Folder of a run."""

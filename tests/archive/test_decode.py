@@ -175,6 +175,7 @@ def test_masks_follow_the_images():
     mask[50:, 100:] = 1  # any value but zero
     found = decode_mask(encode(Image.fromarray(mask), "PNG"), LIMIT)
     assert found.dtype == torch.bool
+    assert decode_mask(encode(Image.fromarray(mask.astype(np.uint16)), "PNG"), LIMIT).equal(found)
     small = prepare_mask(found, InputGeometry((64, 64), (48, 48)))
     assert small[24:, 24:].all()
     assert small.sum() == 24 * 24

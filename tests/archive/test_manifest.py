@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from padim_dist.archive.layouts import folder, list_images, mvtec
 from padim_dist.archive.manifest import MANIFEST_SCHEMA, sort_and_cut
+from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.conftest import draw, make_mvtec
@@ -108,6 +111,17 @@ def test_links_to_folders_are_not_followed(tmp_path):
     found = list_images(Folder(str(tmp_path / "archive")), folder("good/"), None)
     assert len(found.images) == 2
     assert found.ignored == {"links to folders, which are not followed": 1}
+    for row in found.images.to_pylist():
+        assert ObjectFetcher({}).fetch(row)  # has the tag that it was listed with
+
+
+def test_names_that_are_not_utf8_are_counted(tmp_path):
+    draw(tmp_path / "good/a.jpg", 1)
+    os.rename(tmp_path / "good/a.jpg", os.fsencode(tmp_path) + b"/good/caf\xe9.jpg")
+    draw(tmp_path / "good/b.jpg", 1)
+    found = list_images(Folder(str(tmp_path)), folder("good/"), None)
+    assert len(found.images) == 1
+    assert found.ignored == {"names that are not UTF-8": 1}
 
 
 def test_nothing_to_list_is_named(tmp_path):

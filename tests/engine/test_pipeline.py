@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +143,12 @@ def test_lost_receipts_are_made_again_alike(tmp_path, archive, audit, scheduler)
     head = json.loads(root.read_text())
     head["attributes"] = {}
     root.write_text(json.dumps(head))
-    next((workspace / "models" / model).rglob("band-00001.json")).unlink()
+    next((workspace / "models").rglob("band-00001.json")).unlink()
     receipt = next((workspace / "moments").rglob("part-00001.json"))
+    # Half of a data file, without its receipt, is what a task leaves that was killed.
+    part = workspace / json.loads(receipt.read_text())["moments"]
     receipt.unlink()
-    data = next(p for p in receipt.with_suffix(".zarr").rglob("c/*/*") if p.is_file())
+    data = next(p for p in part.rglob("c/*/*") if p.is_file())
     data.write_bytes(data.read_bytes()[:100])
     again = pd.fit(config)
     assert 0 < again.embedded < again.resumed
@@ -343,3 +346,88 @@ def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, 
     assert second.embedded == 0
     assert pd.score(configs[0]).run_id == pd.score(configs[1]).run_id
     assert pd.evaluate(configs[0]) == pd.evaluate(configs[1])
+
+
+def test_other_groups_images_do_not_move_a_runs_rows(tmp_path, scheduler):
+    """Shard numbers of the manifest move, the run and its rows do not."""
+    root = make_mvtec(tmp_path / "archive")
+    config = tiny_config(tmp_path, root, scheduler, score={"splits": ["test"]})
+    pd.fit(config)
+    first = pd.score(config)
+    # Normal images of the first group: its shards take more numbers.
+    for i in range(4):
+        draw(root / f"a/train/good/more-{i}.jpg", 500 + i)
+    pd.index(config)
+    again = pd.score(config)
+    assert (again.run_id, again.scored) == (first.run_id, 0)
+    assert len(scores(config)) == len({row["uri"] for row in scores(config)}) == first.images
+    assert pd.evaluate(config).groups.keys() == {"a", "b"}
+
+
+def test_the_model_and_run_asked_for_last_are_used(tmp_path, scheduler):
+    """Also when they were there before: a bad image came and went."""
+    root = make_mvtec(tmp_path / "archive", groups=("a",))
+    config = tiny_config(tmp_path, root, scheduler)
+    good, good_run = pd.fit(config).model_id, pd.score(config).run_id
+    draw(root / "a/train/good/bad.jpg", 77, spoiled=True)
+    pd.index(config)
+    bad, bad_run = pd.fit(config).model_id, pd.score(config).run_id
+    assert (bad != good, bad_run != good_run) == (True, True)
+    (root / "a/train/good/bad.jpg").unlink()
+    pd.index(config)
+    assert pd.fit(config).model_id == good
+    again = pd.score(config)
+    assert (again.model_id, again.run_id, again.scored) == (good, good_run, 0)
+    assert pd.evaluate(config).run_id == good_run
+    assert pd.open_model(config.workspace).info.model_id == good
+
+
+def test_moments_may_be_removed_when_the_model_is_made(tmp_path, archive, scheduler):
+    config = tiny_config(tmp_path, archive, scheduler)
+    model = pd.fit(config)
+    shutil.rmtree(Path(config.workspace) / "moments")
+    again = pd.fit(config)
+    assert (again.model_id, again.embedded, again.groups) == (model.model_id, 0, model.groups)
+
+
+def test_a_model_that_was_removed_is_made_again(tmp_path, archive, scheduler, audit):
+    """No receipt outlives what it speaks of; half-made groups are made anew."""
+    config = tiny_config(tmp_path, archive, scheduler)
+    model = Path(config.workspace) / f"models/{pd.fit(config).model_id}.zarr"
+    shutil.rmtree(model)
+    pd.fit(config)
+    assert same(arrays(config), arrays(audit))
+    shutil.rmtree(model)
+    (model / "a").mkdir(parents=True)
+    for path, kind in ((model, ""), (model / "a", "")):
+        content = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+        (path / "zarr.json").write_text(json.dumps(content) + kind)
+    pd.fit(config)
+    assert same(arrays(config), arrays(audit))
+
+
+def test_an_archive_that_is_gone_makes_no_rows(tmp_path, scheduler):
+    """An unmounted share is not ten thousand missing images."""
+    root = make_mvtec(tmp_path / "archive", groups=("a",))
+    config = tiny_config(tmp_path, root, scheduler)
+    pd.index(config)
+    root.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"the archive .* is not there"):
+        pd.fit(config)
+    (tmp_path / "elsewhere").rename(root)
+    assert pd.fit(config).groups == {"a": 10}
+
+
+@pytest.mark.parametrize("group", ["..", "zarr.json", "Cam[/x] 1%", "線" * 40, "moments"])
+def test_groups_of_any_name(tmp_path, scheduler, group):
+    for i in range(3):
+        draw(tmp_path / "archive" / f"train/{i}.png", i)
+    lines = ["uri,group", *(f"archive/train/{i}.png,{group}" for i in range(3))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    config = tiny_config(
+        tmp_path, tmp_path / "t.csv", scheduler, archive={"layout": "table", "group": None}
+    )
+    assert pd.fit(config).groups == {group: 3}
+    assert pd.score(config).statuses == {"scored": 3}
+    assert set(pd.open_heatmaps(config.workspace).group.values) == {group}
+    assert set(pd.open_heatmaps(config.workspace).label.values) == {None}

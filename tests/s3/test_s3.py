@@ -133,7 +133,7 @@ def test_an_outage_ends_the_run_and_makes_no_rows(server, local, monkeypatch):
     with FaultProxy(*server, share=0.0, seed=1) as proxy:
         patience = RetryPolicy(attempts=2, first=0.01)
         impatient = {"config_kwargs": {"retries": {"max_attempts": 0}}}
-        fetcher = ObjectFetcher({"s3": {**options(proxy.url)["s3"], **impatient}}, patience)
+        fetcher = ObjectFetcher({"s3": {**options(proxy.url)["s3"], **impatient}}, retry=patience)
         assert fetcher.fetch(row).startswith(b"\x89PNG")
         proxy.share, proxy.kinds = 1.0, ("busy", "reset", "short")
         with pytest.raises(RunError, match=r"the store of s3://outage/.* failed 2 times in a row"):
