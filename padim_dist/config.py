@@ -54,7 +54,7 @@ class ArchiveConfig(_Section):
     ``table`` without a column split."""
     shard_images: int = Field(512, ge=1)
     """Images in a shard, the unit of work and of resuming."""
-    max_pixels: int = Field(64_000_000, ge=1)
+    max_pixels: int = Field(32_000_000, ge=1)
     """Larger images become rows ``too_large``."""
 
     @field_validator("group", "train")
@@ -144,7 +144,7 @@ class ClusterConfig(_Section):
     address: str | None = None
     """Of the scheduler, for kind ``address``."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Worker processes; auto: cores divided by threads."""
+    """Worker processes; auto: as many as cores (divided by threads) and memory hold."""
     threads: int = Field(1, ge=1)
     """Threads of the trunk in each worker."""
     readers: int = Field(2, ge=1)

@@ -14,8 +14,6 @@ from padim_dist.config import Config, differences
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
-from padim_dist.engine import projection
-from padim_dist.engine.cluster import worker_count, worker_memory
 from padim_dist.errors import ConfigError, RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.models import ModelInfo, list_models
@@ -97,13 +95,6 @@ def load_state(config: Config) -> State:
 def state_bytes(state: State) -> int:
     """Bytes of a state dict."""
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-
-
-def check_memory(what: str, need: projection.Need, config: Config) -> None:
-    """Refuse what does not fit in a local worker; see `projection.check_memory`."""
-    if config.cluster.kind == "local":
-        workers = worker_count(config.cluster)
-        projection.check_memory(what, need, worker_memory(config.cluster), workers)
 
 
 def free_disk(folder: Folder) -> int | None:

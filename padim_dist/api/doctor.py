@@ -14,7 +14,7 @@ from padim_dist.api.index import cut_archive
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import describe, open_client, worker_count, worker_memory
+from padim_dist.engine.cluster import describe, open_client, settle, worker_count, worker_memory
 from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.progress import Listener, Progress, ignore
@@ -161,13 +161,15 @@ class _Examination:
                 projection.score_disk(self.spec, images, config.score.heatmaps == "grid"),
             ),
         ):
-            common.check_memory(what, need, config)
+            cluster = settle(config.cluster, what, need)
             projection.check_disk(what, disk, free, config.workspace)
+            local = cluster.kind == "local"
+            workers = f"each of {worker_count(cluster)} workers" if local else "a worker"
             room = "" if free is None else f" of {free / _GIB:.1f} free"
             yield Finding(
                 f"needs of {what}",
                 "right",
-                f"{need} in a worker; disk at most {disk / _GIB:.2f} GiB{room}",
+                f"{need} in {workers}; disk at most {disk / _GIB:.2f} GiB{room}",
             )
 
     def cluster(self) -> Iterator[Finding]:

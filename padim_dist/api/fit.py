@@ -17,10 +17,10 @@ import zarr
 from padim_dist.api import common
 from padim_dist.api.common import logger
 from padim_dist.api.index import current_manifest
-from padim_dist.config import Config
+from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster import open_client, settle
 from padim_dist.engine.fit import (
     EmbedJob,
     FactoriseJob,
@@ -147,6 +147,7 @@ class _Plan:
     embedding: EmbeddingSpec
     jobs: list[EmbedJob]
     model_id: str
+    cluster: ClusterConfig
 
 
 def _plan(config: Config, listener: Listener) -> _Plan:
@@ -159,7 +160,7 @@ def _plan(config: Config, listener: Listener) -> _Plan:
     need = projection.fit_need(
         spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
     )
-    common.check_memory("fit", need, config)
+    cluster = settle(config.cluster, "fit", need)
     workspace = common.workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
     fit_id = _fit_id(spec, snapshot, parts, config)
@@ -177,7 +178,7 @@ def _plan(config: Config, listener: Listener) -> _Plan:
         for part in parts
     ]
     model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
-    return _Plan(workspace, snapshot, spec, jobs, content_id(model))
+    return _Plan(workspace, snapshot, spec, jobs, content_id(model), cluster)
 
 
 def _run(
@@ -190,7 +191,7 @@ def _run(
     disk = projection.fit_disk(plan.embedding, len(missing), len(groups))
     projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
     tasks = len(groups) * len(bands(shape))
-    with open_client(config.cluster, max(len(missing), tasks)) as client:
+    with open_client(plan.cluster, max(len(missing), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener)}
         _check_readable(plan.jobs, done)
         work = [

@@ -10,9 +10,9 @@ from typing import Any
 
 from padim_dist.api import common
 from padim_dist.api.index import current_manifest
-from padim_dist.config import Config
+from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster import open_client, settle
 from padim_dist.engine.score import ScoreJob, score_shards
 from padim_dist.errors import RequestError
 from padim_dist.progress import Listener, ignore
@@ -100,9 +100,9 @@ def score(config: Config, listener: Listener = ignore) -> ScoreResult:
     jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
     work = [job for job in jobs if job.place not in done]
     if work:
-        _check_need(config, model, workspace, sum(job.shard.images for job in work))
+        cluster = _settle(config, model, workspace, sum(job.shard.images for job in work))
         _start(config, head, model, shards, workspace)
-        with open_client(config.cluster, len(work)) as client:
+        with open_client(cluster, len(work)) as client:
             for receipt in score_shards(client, work, listener).values():
                 statuses.update(receipt.statuses)
     _finish(head, dict(statuses), config, workspace)
@@ -216,11 +216,13 @@ def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None
         )
 
 
-def _check_need(config: Config, model: ModelInfo, workspace: Workspace, images: int) -> None:
+def _settle(config: Config, model: ModelInfo, workspace: Workspace, images: int) -> ClusterConfig:
+    """Check the needs of memory and disk; the cluster with its number of workers fixed."""
     weights = common.state_bytes(kept_weights(workspace, model.embedding.weights))
     need = projection.score_need(
         model.embedding, weights, config.cluster.readers, config.archive.max_pixels
     )
-    common.check_memory("score", need, config)
+    cluster = settle(config.cluster, "score", need)
     disk = projection.score_disk(model.embedding, images, config.score.heatmaps == "grid")
     projection.check_disk("score", disk, common.free_disk(workspace.folder), config.workspace)
+    return cluster

@@ -14,6 +14,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
+from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
 
 _PATIENCE = 30.0
@@ -55,6 +56,26 @@ def worker_memory(config: ClusterConfig) -> int:
         raise ConfigError(
             f"cluster.memory {config.memory!r} is not a size; write e.g. 8GiB"
         ) from error
+
+
+def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
+    """Fix the number of local workers for a need of memory.
+
+    Where the number is ``auto``, as many as the machine's memory and cores hold.
+
+    Raises
+    ------
+    ResourceError
+        If not even one fits, or the number that was set does not.
+    """
+    if config.kind != "local":
+        return config
+    if config.workers == "auto" and config.memory == "auto":
+        whole = config.model_copy(update={"workers": 1})
+        fitting = max(1, int(worker_memory(whole) * USABLE_SHARE // need.total))
+        config = config.model_copy(update={"workers": min(fitting, worker_count(config))})
+    check_memory(what, need, worker_memory(config), worker_count(config))
+    return config
 
 
 @contextmanager

@@ -18,8 +18,8 @@ _BASE = 900 * 2**20
 _ACTIVATION_BYTES = 320
 # Bytes for each pixel of an image while it is decoded and resized: Pillow with PNG takes 15.
 _DECODING_BYTES = 16
-# Dask pauses a worker that takes more of its limit than this.
-_USABLE = 0.8
+USABLE_SHARE = 0.8
+"""Dask pauses a worker that takes more of its limit than this."""
 _HALF = {"float32": 1.0, "bfloat16": 0.6}
 
 
@@ -96,7 +96,7 @@ def check_memory(what: str, need: Need, allowed: int, workers: int) -> None:
     ResourceError
         With what is needed, what is allowed, and what to change.
     """
-    usable = int(allowed * _USABLE)
+    usable = int(allowed * USABLE_SHARE)
     if allowed and need.total > usable:
         fitting = int(usable * workers / need.total)
         advice = f"set cluster.workers to {fitting} and" if fitting else "use a larger machine, or"

@@ -11,7 +11,7 @@ import padim_dist as pd
 from padim_dist.api import common
 from padim_dist.config import ClusterConfig
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster import open_client, settle
 from padim_dist.engine.fit import band_cells, bands, deal_parts
 from padim_dist.errors import ResourceError
 from padim_dist.store.manifests import Shard
@@ -59,6 +59,19 @@ def test_what_does_not_fit_is_refused_with_the_numbers():
     projection.check_disk("fit", 10, None, "s3://bucket")
     with pytest.raises(ResourceError, match=r"up to 2\.00 GiB to /x, but 1\.00 GiB are free"):
         projection.check_disk("fit", 2 * 2**30, 2**30, "/x")
+
+
+def test_workers_are_as_many_as_memory_holds(monkeypatch):
+    """A machine of 16 GB and 8 cores runs three workers that need 4 GB, and refuses eight."""
+    monkeypatch.setattr("padim_dist.engine.cluster.MEMORY_LIMIT", 16 * 10**9)
+    monkeypatch.setattr("padim_dist.engine.cluster.CPU_COUNT", 8)
+    need = projection.Need({"all": 4 * 10**9})
+    assert settle(ClusterConfig(), "fit", need).workers == 3
+    assert settle(ClusterConfig(), "fit", projection.Need({"all": 10**9})).workers == 8
+    with pytest.raises(ResourceError, match=r"set cluster\.workers to 3"):
+        settle(ClusterConfig(workers=8), "fit", need)
+    with pytest.raises(ResourceError, match="use a larger machine"):
+        settle(ClusterConfig(), "fit", projection.Need({"all": 13 * 10**9}))
 
 
 def shard(number: int, group: str | None, split: str = "train") -> Shard:
