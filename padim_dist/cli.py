@@ -198,7 +198,8 @@ def _bars() -> Iterator[Listener]:
     try:
         yield listen
     finally:
-        bars.stop()
+        if tasks:
+            bars.stop()
 
 
 def _print(result: Any, as_json: bool) -> None:
