@@ -116,10 +116,10 @@ def find_model(config: Config) -> ModelInfo:
         If there is none; names what differs from the nearest one.
     """
     wanted = model_settings(config)
-    model = newest_model(workspace_of(config), wanted)
-    if model is not None:
-        return model
     infos = list_models(workspace_of(config))
+    for info in reversed(infos):
+        if wanted in info.settings:
+            return info
     raise RequestError(
         _nothing_found(
             "model",
@@ -131,21 +131,14 @@ def find_model(config: Config) -> ModelInfo:
     )
 
 
-def newest_model(workspace: Workspace, settings: Mapping[str, Any]) -> ModelInfo | None:
-    """Model that these settings stand for: of those fitted with them, the last asked for."""
-    fitted = [info for info in list_models(workspace) if settings in info.settings]
-    return fitted[-1] if fitted else None
-
-
-def find_run(config: Config) -> dict[str, Any]:
-    """Newest run of the newest model with these settings; see `find_model` for the errors."""
+def find_run(config: Config) -> tuple[ModelInfo, dict[str, Any]]:
+    """Newest model with these settings and its newest run; see `find_model` for the errors."""
     model = find_model(config)
     runs = [r for r in list_runs(workspace_of(config)) if r["model_id"] == model.model_id]
     wanted = run_settings(config)
     for run in reversed(runs):
         if wanted in run["settings"]:
-            found: dict[str, Any] = run
-            return found
+            return model, run
     raise RequestError(
         _nothing_found(
             f"run of model {model.model_id}",

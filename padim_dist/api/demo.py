@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from padim_dist.api import common
@@ -17,9 +16,6 @@ from padim_dist.api.fit import fit
 from padim_dist.api.index import index
 from padim_dist.api.readers import open_heatmaps, open_scores
 from padim_dist.api.score import score
-from padim_dist.archive.decode import decode, decode_mask
-from padim_dist.archive.reader import mask_row
-from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.progress import Listener, ignore
@@ -133,14 +129,12 @@ def _draw(config: Config, run_id: str) -> Any:
         full = heatmaps.isel(row=place).padim.full().values[0]
         low = usual[row["group"]]
         source = manifest[row["image_id"]]
-        pixels = prepare(decode(reader.fetch(source), reader.max_pixels), reader.geometry)
-        mask = None
-        if source["mask_uri"]:
-            data = reader.fetch(mask_row(source))
-            mask = prepare_mask(decode_mask(data, reader.max_pixels), reader.geometry).numpy()
+        pixels = reader.load(source).pixels
+        assert pixels is not None  # it was scored a moment ago
+        mask = reader.load_mask(source["mask_uri"]).numpy() if source["mask_uri"] else None
         items.append(
             SheetItem(
-                pixels=pixels.permute(1, 2, 0).to(torch.uint8).numpy(),
+                pixels=pixels.permute(1, 2, 0).numpy(),
                 heat=((full - low) / max(float(row["score"]) - low, 1e-6)).astype(np.float32),
                 mask=mask,
                 title=f"{row['group']}: {row['label']}",

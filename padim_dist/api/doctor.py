@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from padim_dist.engine.cluster import describe, open_client, settle, worker_coun
 from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.progress import Listener, Progress, ignore
-from padim_dist.store.manifests import Shard
+from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
 _GIB = 2**30
@@ -81,7 +80,7 @@ class _Examination:
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
         images = sum(shard.images for shard in shards)
-        groups = {shard.group for shard in shards} - {None}
+        groups = images_by_group(shards)
         left_alone = ", ".join(f"{n} {what}" for what, n in ignored.items()) or "nothing"
         yield Finding(
             "archive",
@@ -89,7 +88,7 @@ class _Examination:
             f"{images} images in {len(groups)} groups and {len(shards)} shards; left alone: "
             f"{left_alone}",
         )
-        empty = groups - {shard.group for shard in shards if shard.split == "train"}
+        empty = [group for group, counts in groups.items() if not counts["train"]]
         if empty:
             shown = ", ".join(sorted(map(repr, empty))[:8])
             yield Finding(
@@ -113,11 +112,9 @@ class _Examination:
         channels = " + ".join(map(str, shape.channels))
         backbone = self.spec.trunk.backbone
         yield Finding("model", "right", f"{backbone}, {channels} channels on grids {grids}")
-        normal: Counter[str] = Counter()
-        for shard in self.listing[0]:
-            if shard.split == "train" and shard.group is not None:
-                normal[shard.group] += shard.images
-        few = [f"{group!r} {n}" for group, n in normal.items() if n <= shape.depth]
+        groups = images_by_group(self.listing[0])
+        normal = {group: counts["train"] for group, counts in groups.items()}
+        few = [f"{group!r} {n}" for group, n in normal.items() if 0 < n <= shape.depth]
         if few:
             yield Finding(
                 "number of images",

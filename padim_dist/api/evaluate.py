@@ -13,9 +13,7 @@ import torch
 from scipy import ndimage
 
 from padim_dist.api import common
-from padim_dist.archive.decode import decode_mask
-from padim_dist.archive.reader import ImageReader, mask_row
-from padim_dist.archive.transform import prepare_mask
+from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config
 from padim_dist.core.geometry import Grid
 from padim_dist.core.heatmap import AnomalyMap
@@ -23,7 +21,6 @@ from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.models import read_info
 from padim_dist.store.runs import finished_shards, open_array, read_scores
 from padim_dist.store.workspace import Workspace
 
@@ -110,7 +107,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
     RequestError
         If there is no such run, it is not finished, or the archive has no labels.
     """
-    run = common.find_run(config)
+    info, run = common.find_run(config)
     workspace = common.workspace_of(config)
     places = range(len(run["shards"]))
     missing = len(set(places) - finished_shards(workspace, run["run_id"]))
@@ -119,17 +116,15 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
             f"run {run['run_id']} is not finished: {missing} of {len(run['shards'])} shards are "
             "missing; run 'score' again, it resumes"
         )
-    info = read_info(workspace.folder, workspace.model(run["model_id"]))
-    if info is None:
-        raise RequestError(f"model {run['model_id']} of the run is gone; run 'fit' and 'score'")
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
+    reader = common.reader_of(config)
     tallies: dict[str, _Tally] = {}
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for rows, distances in _shards(workspace, run, config, spec.shape.grids[0]):
             maps = anomaly_map.full(torch.from_numpy(distances)).numpy()
-            regions = pool.map(lambda row: _regions(row, common.reader_of(config)), rows)
+            regions = pool.map(lambda row: _regions(row, reader), rows)
             for row, full, region in zip(rows, maps, regions, strict=True):
                 tally = tallies.setdefault(row["group"], _Tally())
                 if row["status"] != "scored":
@@ -201,11 +196,11 @@ def _regions(row: dict[str, Any], reader: ImageReader) -> npt.NDArray[np.int32] 
     if row["mask_uri"] is None:
         return None
     try:
-        mask = decode_mask(reader.fetch(mask_row(row)), reader.max_pixels)
+        mask = reader.load_mask(row["mask_uri"])
     except ImageError as error:
         common.logger.warning("mask %s is left out: %s", row["mask_uri"], error)
         return None
-    regions, _ = ndimage.label(prepare_mask(mask, reader.geometry).numpy(), _EIGHT_NEIGHBOURS)
+    regions, _ = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)
     numbered: npt.NDArray[np.int32] = regions.astype(np.int32)
     return numbered
 

@@ -34,8 +34,8 @@ from padim_dist.engine.fit import (
 )
 from padim_dist.errors import ArchiveError
 from padim_dist.progress import Listener, ignore
-from padim_dist.store.manifests import Snapshot
-from padim_dist.store.models import ModelInfo, finish_model, read_info
+from padim_dist.store.manifests import Snapshot, images_by_group
+from padim_dist.store.models import ModelInfo, finish_model, list_models, read_info
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -132,7 +132,8 @@ def _ask_again(plan: _Plan, model: ModelInfo, config: Config) -> None:
     another one may have been fitted since (on images that are gone again).
     """
     asked = common.model_settings(config)
-    if common.newest_model(plan.workspace, asked) != model:
+    own = [info for info in list_models(plan.workspace) if asked in info.settings]
+    if not own or own[-1] != model:
         settings = [*(known for known in model.settings if known != asked), asked]
         again = replace(model, settings=settings, asked_at=datetime.now(UTC).isoformat())
         finish_model(plan.workspace.folder, plan.workspace.model(plan.model_id), again)
@@ -194,14 +195,15 @@ def _run(
     with open_client(plan.cluster, max(len(missing), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener)}
         _check_readable(plan.jobs, done)
+        parts: dict[str, list[str]] = {group: [] for group in groups}
+        for job in plan.jobs:
+            parts[job.part.group].append(done[job.receipt].moments)
         work = [
             FactoriseJob(
                 workspace=folder,
                 model_id=plan.model_id,
                 group=group,
-                parts=tuple(
-                    done[job.receipt].moments for job in plan.jobs if job.part.group == group
-                ),
+                parts=tuple(parts[group]),
                 shape=shape,
                 epsilon=config.model.epsilon,
                 number=number,
@@ -257,10 +259,7 @@ def _counts(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> di
 
 def _check_groups(snapshot: Snapshot, config: Config) -> None:
     """Refuse a fit that would leave a group without a model."""
-    images: dict[str, Counter[str]] = {}
-    for shard in snapshot.shards:
-        if shard.group is not None:
-            images.setdefault(shard.group, Counter())[shard.split] += shard.images
+    images = images_by_group(snapshot.shards)
     if not images:
         raise ArchiveError(
             f"none of {snapshot.images} images matches archive.group {config.archive.group!r}; it "

@@ -14,7 +14,7 @@ from padim_dist.archive.manifest import sort_and_cut
 from padim_dist.archive.tables import list_table
 from padim_dist.config import Config
 from padim_dist.progress import Listener, Progress, ignore
-from padim_dist.store.manifests import Snapshot, latest_manifest, write_manifest
+from padim_dist.store.manifests import Snapshot, images_by_group, latest_manifest, write_manifest
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,11 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
         If there is no such archive, or no image in it.
     """
     snapshot = make_manifest(config, listener)
-    groups: dict[str, dict[str, int]] = {}
-    without_group = 0
-    for shard in snapshot.shards:
-        if shard.group is None:
-            without_group += shard.images
-            continue
-        counts = groups.setdefault(shard.group, {"train": 0, "test": 0})
-        counts[shard.split] += shard.images
+    groups = {
+        group: {"train": counts["train"], "test": counts["test"]}
+        for group, counts in images_by_group(snapshot.shards).items()
+    }
+    without_group = sum(shard.images for shard in snapshot.shards if shard.group is None)
     return IndexResult(
         snapshot.snapshot,
         snapshot.images,

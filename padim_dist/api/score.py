@@ -25,7 +25,7 @@ from padim_dist.store.runs import (
     heatmap_rows,
     list_runs,
 )
-from padim_dist.store.weights import kept_weights
+from padim_dist.store.weights import kept_weights_bytes
 from padim_dist.store.workspace import Workspace, content_id
 
 
@@ -218,7 +218,7 @@ def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None
 
 def _settle(config: Config, model: ModelInfo, workspace: Workspace, images: int) -> ClusterConfig:
     """Check the needs of memory and disk; the cluster with its number of workers fixed."""
-    weights = common.state_bytes(kept_weights(workspace, model.embedding.weights))
+    weights = kept_weights_bytes(workspace, model.embedding.weights)
     need = projection.score_need(
         model.embedding, weights, config.cluster.readers, config.archive.max_pixels
     )

@@ -90,7 +90,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(
             "unreadable", f"not a JPEG, PNG, TIFF, WebP or BMP image: it starts with {data[:12]!r}"
         ) from None
-    except (OSError, ValueError, SyntaxError, OverflowError, EOFError) as error:
+    except _DAMAGE as error:
         raise ImageError("unreadable", f"damaged header: {error}") from None
     width, height = image.size
     if width * height > max_pixels:

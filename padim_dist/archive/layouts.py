@@ -6,7 +6,6 @@ are not images, or have no place in the layout, are counted and left alone.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from padim_dist.archive.manifest import MANIFEST_SCHEMA
+from padim_dist.archive.manifest import MANIFEST_SCHEMA, image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
@@ -119,7 +118,6 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
     if archive.fs.isfile(archive.url):
         raise ArchiveError(f"archive.url {archive.url} is a file; give a folder, or layout: table")
     files = dict(_files(archive))
-    pattern = re.compile(group) if group else None
     ignored: Counter[str] = Counter()
     rows: dict[str, list[Any]] = {name: [] for name in MANIFEST_SCHEMA.names}
     for path, info in files.items():
@@ -128,26 +126,22 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
             link = "links to folders, which are not followed" if info.get("islink") else None
             ignored[suffix or link or "(no suffix)"] += 1
             continue
-        if not path.isprintable() and not _is_utf8(path):
+        if not _is_utf8(path):
             ignored["names that are not UTF-8"] += 1
             continue
         place = layout(path)
         if place is None:
             ignored["masks and images outside the layout"] += 1
             continue
-        name: str | None = ONE_GROUP
-        if pattern is not None:
-            match = pattern.search(path)
-            name = (match["group"] or None) if match else None
         mask = next((m for m in place.mask if m in files), None)
         size = int(info["size"] or 0)
-        rows["image_id"].append(hashlib.sha256(path.encode()).hexdigest()[:16])
+        rows["image_id"].append(image_id(path))
         rows["uri"].append(archive.at(path))
         rows["offset"].append(0)
         rows["length"].append(size)
         rows["size"].append(size)
         rows["etag"].append(object_tag(info))
-        rows["group"].append(name)
+        rows["group"].append(find_group(path, group))
         rows["split"].append(place.split)
         rows["label"].append(place.label)
         rows["mask_uri"].append(archive.at(mask) if mask else None)
@@ -159,6 +153,14 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
             f"in {', '.join(sorted(IMAGE_SUFFIXES))}. Check archive.url and archive.layout"
         )
     return Listing(pa.table(rows, schema=MANIFEST_SCHEMA), dict(ignored))
+
+
+def find_group(path: str, pattern: str | None) -> str | None:
+    """Group that a regular expression finds in a path; None where it finds none."""
+    if pattern is None:
+        return ONE_GROUP
+    match = re.search(pattern, path)
+    return (match["group"] or None) if match else None
 
 
 def _is_utf8(path: str) -> bool:

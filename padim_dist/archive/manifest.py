@@ -46,6 +46,11 @@ SHARDS_SCHEMA = pa.schema(
 """A row a shard: the group and split of its rows, how many and how large, their digest."""
 
 
+def image_id(path: str) -> str:
+    """Id of an image: of its path inside the archive, or its uri as a table has it."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
 def sort_and_cut(images: pa.Table, shard_images: int) -> tuple[pa.Table, pa.Table]:
     """Sort a listing and cut it into shards of equal cost.
 

@@ -30,8 +30,6 @@ _CREDENTIALS = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-
-
 # What a disk or share answers when it is the one in trouble, not the file.
 _PASSING = frozenset(
     {
@@ -111,10 +109,29 @@ class ObjectFetcher:
         RunError
             If the store keeps failing.
         """
+        return self._patiently(lambda: self._read(row), row["uri"])
+
+    def _read(self, row: dict[str, Any]) -> bytes:
+        """One attempt; what is neither an ImageError nor a RunError may pass."""
         url, _, name = row["uri"].rpartition("/")
         folder = Folder(url or "/", self.options)
-        read = _read_local if folder.is_local else _read_remote
-        return self._patiently(lambda: read(folder, name, row, self.archive), row["uri"])
+        try:
+            data, tag = folder.read_tagged(name)
+        except FileNotFoundError:
+            if folder.is_local and self.archive and not os.path.exists(self.archive):
+                raise RunError(
+                    f"the archive {self.archive} is not there (any more). Run the same command "
+                    "again when it is: it resumes"
+                ) from None
+            raise ImageError("missing", "the object of the manifest is not there") from None
+        except OSError as error:
+            if _is_of_the_store(error, folder.url):
+                raise
+            raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
+        _compare(tag, row)
+        if row["size"] and len(data) != row["size"]:
+            raise ConnectionError(f"{len(data)} bytes came instead of {row['size']}")
+        return data
 
     def _patiently(self, read: Callable[[], bytes], uri: str) -> bytes:
         failures = 0
@@ -135,38 +152,23 @@ class ObjectFetcher:
                 time.sleep(delay)
 
 
-def _read_local(folder: Folder, name: str, row: dict[str, Any], archive: str) -> bytes:
-    try:
-        data, tag = folder.read_tagged(name)
-    except FileNotFoundError:
-        if archive and not os.path.exists(archive):
-            raise RunError(
-                f"the archive {archive} is not there (any more). Run the same command again when "
-                "it is: it resumes"
-            ) from None
-        raise ImageError("missing", "the object of the manifest is not there") from None
-    except OSError as error:
-        if error.errno in _PASSING:
-            raise
-        raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
-    _compare(tag, row)
-    return data
+def _is_of_the_store(error: OSError, uri: str) -> bool:
+    """Whether an error is trouble of the store, to be tried again, or of this one object.
 
+    A disk that cannot read a file most often has a bad file; a remote store that does
+    not forbid an object is most often busy.
 
-def _read_remote(folder: Folder, name: str, row: dict[str, Any], _: str) -> bytes:
-    try:
-        data, tag = folder.read_tagged(name)
-    except FileNotFoundError:
-        raise ImageError("missing", "the object of the manifest is not there") from None
-    except PermissionError as error:
-        response = getattr(error.__cause__, "response", {})
-        if response.get("Error", {}).get("Code") in _CREDENTIALS:
-            raise RunError(f"the store of {row['uri']} refuses the credentials: {error}") from error
-        raise ImageError("unreadable", f"cannot be read: {error}") from None
-    _compare(tag, row)
-    if row["size"] and len(data) != row["size"]:
-        raise ConnectionError(f"{len(data)} bytes came instead of {row['size']}")
-    return data
+    Raises
+    ------
+    RunError
+        If the credentials are refused: trying again would not help.
+    """
+    if "://" not in uri:
+        return error.errno in _PASSING
+    response = getattr(error.__cause__, "response", {})
+    if response.get("Error", {}).get("Code") in _CREDENTIALS:
+        raise RunError(f"the store of {uri} refuses the credentials: {error}") from error
+    return not isinstance(error, PermissionError)
 
 
 def _compare(tag: str | None, row: dict[str, Any]) -> None:

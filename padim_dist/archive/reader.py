@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from padim_dist.archive.decode import decode
+from padim_dist.archive.decode import decode, decode_mask
 from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.transform import prepare
+from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
 
@@ -79,6 +79,17 @@ class ImageReader:
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
 
+    def load_mask(self, mask_uri: str) -> Tensor:
+        """Load a ground-truth mask at the size of the crop: bool, (height, width).
+
+        Raises
+        ------
+        ImageError, RunError
+            As `fetch`; or if it cannot be decoded.
+        """
+        row = {"uri": mask_uri, "length": 0, "size": 0, "etag": None}
+        return prepare_mask(decode_mask(self.fetch(row), self.max_pixels), self.geometry)
+
     def fetch(self, row: dict[str, Any]) -> bytes:
         """Bytes of a manifest row.
 
@@ -97,11 +108,6 @@ class ImageReader:
                 f"{self.max_pixels} needs",
             )
         return self.fetcher.fetch(row)
-
-
-def mask_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What `ImageReader.fetch` needs to fetch the mask of a manifest row."""
-    return {"uri": row["mask_uri"], "length": 0, "size": 0, "etag": None}
 
 
 def read_ahead(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections import Counter
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from padim_dist.archive.layouts import ONE_GROUP, Listing
-from padim_dist.archive.manifest import MANIFEST_SCHEMA
+from padim_dist.archive.layouts import Listing, find_group
+from padim_dist.archive.manifest import MANIFEST_SCHEMA, image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
@@ -49,7 +48,7 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
     written = rows["uri"]
     if None in written:
         raise ArchiveError(f"{table.url} has no uri in row {written.index(None) + 1}")
-    uris = [_absolute(uri, home) for uri in rows["uri"]]
+    uris = [_absolute(uri, home) for uri in written]
     twice = [uri for uri, count in Counter(uris).items() if count > 1]
     if twice:
         raise ArchiveError(f"{table.url} has {len(twice)} uris more than once, e.g. {twice[0]!r}")
@@ -64,14 +63,15 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
         )
     masks = rows.get("mask_uri") or [None] * len(uris)
     columns = {
-        "image_id": [hashlib.sha256(uri.encode()).hexdigest()[:16] for uri in rows["uri"]],
+        "image_id": [image_id(uri) for uri in written],
         "uri": uris,
         "offset": [0] * len(uris),
         "length": sizes,
         "size": sizes,
         "etag": [object_tag(info) if info else None for info in infos],
         "group": [
-            name or None for name in rows.get("group") or [_group(uri, group) for uri in written]
+            name or None
+            for name in rows.get("group") or [find_group(uri, group) for uri in written]
         ],
         "split": splits,
         "label": rows.get("label") or [None] * len(uris),
@@ -115,13 +115,6 @@ def _read(table: Folder, home: Folder) -> dict[str, list[Any]]:
 
 def _absolute(uri: str, home: Folder) -> str:
     return uri if "://" in uri or uri.startswith("/") else home.at(uri)
-
-
-def _group(uri: str, pattern: str | None) -> str | None:
-    if pattern is None:
-        return ONE_GROUP
-    match = re.search(pattern, uri)
-    return match["group"] if match else None
 
 
 def _info(uri: str, home: Folder) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -73,6 +74,15 @@ class Snapshot:
     def images(self) -> int:
         """Number of rows."""
         return sum(shard.images for shard in self.shards)
+
+
+def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
+    """Images of each group by split; those without a group are left out."""
+    groups: dict[str, Counter[str]] = {}
+    for shard in shards:
+        if shard.group is not None:
+            groups.setdefault(shard.group, Counter())[shard.split] += shard.images
+    return groups
 
 
 def write_manifest(

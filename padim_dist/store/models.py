@@ -17,7 +17,14 @@ from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.arrays import compressor, open_zarr_group
-from padim_dist.store.moments import Band, band_slice, block_name, blocks, mean_name
+from padim_dist.store.moments import (
+    Band,
+    band_slice,
+    block_name,
+    blocks,
+    mean_name,
+    moments_arrays,
+)
 from padim_dist.store.workspace import Workspace, group_slug
 
 
@@ -100,10 +107,7 @@ def write_band(
     root = open_zarr_group(folder, path, "r+")
     inner = _child(root, group_slug(group), "moments")
     inner.attrs["count"] = moments.count
-    for name, level, data in [
-        *((mean_name(a), a, mean) for a, mean in enumerate(moments.mean)),
-        *blocks("scatter", moments.scatter),
-    ]:
+    for name, level, data in moments_arrays(moments):
         _array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
     inner = _child(root, group_slug(group), "gaussian")
     whiten = {(a, a): block for a, block in enumerate(gaussian.whiten)}

@@ -43,7 +43,7 @@ def write_part(
     """Write the moments of a part, replacing what a killed task may have left."""
     group = open_zarr_group(folder, path, "w")
     group.attrs["count"] = moments.count
-    for name, level, data in _arrays(moments):
+    for name, level, data in moments_arrays(moments):
         rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
         bands = -(-data.shape[0] // rows)
         array = group.create_array(
@@ -60,11 +60,7 @@ def write_part(
 
 def read_band(folder: Folder, path: str, shape: PyramidShape, band: Band) -> Moments:
     """Read a band of cells of a part."""
-    return moments_of_group(open_zarr_group(folder, path, "r"), shape, band)
-
-
-def moments_of_group(group: zarr.Group, shape: PyramidShape, band: Band) -> Moments:
-    """Moments of a band of cells, from a group with the arrays of `write_part`."""
+    group = open_zarr_group(folder, path, "r")
 
     def read(name: str, level: int) -> torch.Tensor:
         array = group[name]
@@ -81,7 +77,7 @@ def moments_of_group(group: zarr.Group, shape: PyramidShape, band: Band) -> Mome
     )
 
 
-def _arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
+def moments_arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
     """Name, level of axis 0, and data of each array."""
     means = [(mean_name(a), a, mean) for a, mean in enumerate(moments.mean)]
     return means + blocks("scatter", moments.scatter)

@@ -80,6 +80,12 @@ def kept_weights(workspace: Workspace, digest: str) -> State:
     return _load(workspace.folder.read(path), workspace.folder.at(path))
 
 
+def kept_weights_bytes(workspace: Workspace, digest: str) -> int:
+    """Size of what `keep_weights` kept, without reading it."""
+    folder = workspace.folder
+    return int(folder.fs.size(folder.at(workspace.weights(digest))))
+
+
 def _load(data: bytes, source: str) -> State:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
