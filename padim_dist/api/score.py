@@ -168,6 +168,8 @@ def _finish(
         path,
         {
             **before,
+            # Other words for the same images, e.g. all splits where there is but one.
+            "settings": [*(known for known in before["settings"] if known != wanted), wanted],
             "asked_at": head["asked_at"],
             "finished_at": before.get("finished_at", datetime.now(UTC).isoformat()),
             "statuses": statuses,

@@ -218,6 +218,28 @@ def test_new_test_images_do_not_refit_but_are_scored(tmp_path, scheduler):
     assert second.images == first.images + 1
 
 
+def test_other_words_for_the_same_images_find_the_run(tmp_path, scheduler):
+    """All splits where there is but one: the same run, whichever was asked for first."""
+    for i in range(3):
+        draw(tmp_path / "archive/train/good" / f"{i}.png", i)
+    configs = [
+        tiny_config(
+            tmp_path,
+            tmp_path / "archive",
+            scheduler,
+            archive={"group": None},
+            score={"splits": splits},
+        )
+        for splits in (["train"], ["train", "test"])
+    ]
+    pd.fit(configs[0])
+    assert pd.score(configs[0]).run_id == pd.score(configs[1]).run_id
+    assert pd.score(configs[0]).scored == 0
+    for config in configs:
+        with pytest.raises(RequestError, match="no labelled image of the split 'test'"):
+            pd.evaluate(config)
+
+
 def test_settings_that_changed_are_named(audit):
     changed = audit.model_copy(update={"model": audit.model.model_copy(update={"seed": 5})})
     with pytest.raises(RequestError, match=r"differs in model\.seed: 1024 -> 5\. Set them back"):
