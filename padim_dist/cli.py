@@ -32,8 +32,9 @@ from rich.progress import (
 from rich.text import Text
 
 from padim_dist.errors import PadimDistError
-from padim_dist.progress import Listener
-from padim_dist.progress import Progress as Stage
+from padim_dist.events import Event, Listener, TaskRetried
+from padim_dist.events import Progress as Stage
+from padim_dist.logs import JsonHandler, json_listener
 from padim_dist.summary import print_result
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+logger = logging.getLogger("padim_dist")
 out = Console()
 err = Console(stderr=True)
 
@@ -50,47 +52,75 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="path.to.key=value; may be given many times.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", help="Events and logs on stderr as JSON, no progress bars.")
+]
+Resume = Annotated[
+    str | None, typer.Option("--resume", help="Only go on with the fit or run of this id.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
 
 
 @app.command()
 def index(
-    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
 ) -> None:
     """List the archive and cut it into shards: a manifest."""
-    _run("index", config, set_, as_json, debug)
+    _run("index", config, set_, as_json, log_json, debug)
 
 
 @app.command()
 def fit(
-    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigPath,
+    set_: Overrides = None,
+    resume: Resume = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
 ) -> None:
     """Fit a Gaussian for every patch on the normal images of every group."""
-    _run("fit", config, set_, as_json, debug)
+    _run("fit", config, set_, as_json, log_json, debug, resume=resume)
 
 
 @app.command()
 def score(
-    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigPath,
+    set_: Overrides = None,
+    resume: Resume = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
 ) -> None:
     """Score every image: a score table and heatmaps."""
-    _run("score", config, set_, as_json, debug)
+    _run("score", config, set_, as_json, log_json, debug, resume=resume)
 
 
 @app.command()
 def evaluate(
-    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
 ) -> None:
     """Figures of merit of a run, where the archive has labels and masks."""
-    _run("evaluate", config, set_, as_json, debug)
+    _run("evaluate", config, set_, as_json, log_json, debug)
 
 
 @app.command()
 def doctor(
-    config: ConfigPath, set_: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
 ) -> None:
     """Check configuration, weights, archive, workspace, cluster, memory; say what to do."""
-    result = _run("doctor", config, set_, as_json, debug)
+    result = _run("doctor", config, set_, as_json, log_json, debug)
     if any(finding.verdict == "wrong" for finding in result.findings):
         raise typer.Exit(2)
 
@@ -99,13 +129,14 @@ def doctor(
 def demo(
     folder: Annotated[str, typer.Argument(help="Where everything is put.")] = "demo",
     as_json: AsJson = False,
+    log_json: LogJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a small archive, then index, fit, score and evaluate it; no network needed."""
-    with _outcome(debug):
+    with _outcome(debug, log_json):
         from padim_dist.api.demo import demo as function
 
-        with _bars() as listener:
+        with _subscriber(log_json) as listener:
             result = function(folder, listener)
         _print(result, as_json)
 
@@ -115,24 +146,35 @@ def main() -> None:
     app()
 
 
-def _run(name: str, config: str, overrides: list[str] | None, as_json: bool, debug: bool) -> Any:
-    with _outcome(debug):
+def _run(
+    name: str,
+    config: str,
+    overrides: list[str] | None,
+    as_json: bool,
+    log_json: bool,
+    debug: bool,
+    **more: Any,
+) -> Any:
+    with _outcome(debug, log_json):
         from padim_dist.config import load_config
 
         # First the settings, which are read at once, then what waits for torch.
         settings = load_config(config, overrides or [])
         function = getattr(import_module(f"padim_dist.api.{name}"), name)
-        with _bars() as listener:
-            result = function(settings, listener)
+        with _subscriber(log_json) as listener:
+            result = function(settings, listener, **more)
         _print(result, as_json)
         return result
 
 
 @contextmanager
-def _outcome(debug: bool) -> Iterator[None]:
+def _outcome(debug: bool, log_json: bool) -> Iterator[None]:
     """Turn errors that a user can mend into one message and an exit code."""
-    handler = RichHandler(console=err, show_path=False, show_time=False, markup=False)
-    logger = logging.getLogger("padim_dist")
+    handler: logging.Handler = (
+        JsonHandler(sys.stderr)
+        if log_json
+        else RichHandler(console=err, show_path=False, show_time=False, markup=False)
+    )
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
@@ -141,28 +183,41 @@ def _outcome(debug: bool) -> Iterator[None]:
     except PadimDistError as error:
         if debug:
             raise
-        _complain(str(error))
+        _complain(str(error), log_json)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:
         if debug:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _complain(f"{what}. 'padim-dist doctor' checks what can be read and written")
+        _complain(f"{what}. 'padim-dist doctor' checks what can be read and written", log_json)
         raise typer.Exit(1) from None
     except typer.Exit:
         raise
     except Exception as error:
         if debug:
             raise
-        _complain(f"{type(error).__name__}: {error}. With --debug the traceback is shown")
+        _complain(f"{type(error).__name__}: {error}. With --debug the traceback is shown", log_json)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print("interrupted; run the same command again: it resumes")
         raise typer.Exit(130) from None
 
 
-def _complain(message: str) -> None:
+def _complain(message: str, log_json: bool) -> None:
+    if log_json:
+        logger.error(message)
+        return
     err.print("[bold red]error:[/]", Text(message), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _subscriber(log_json: bool) -> Iterator[Listener]:
+    """Who listens to the events: JSON lines or progress bars."""
+    if log_json:
+        yield json_listener(sys.stderr)
+    else:
+        with _bars() as listener:
+            yield listener
 
 
 @contextmanager
@@ -182,7 +237,13 @@ def _bars() -> Iterator[Listener]:
     )
     tasks: dict[str, TaskID] = {}
 
-    def listen(stage: Stage) -> None:
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskRetried):
+            logger.warning("%s: %s is done again: %s", event.stage, event.task, event.reason)
+        if isinstance(event, Stage):
+            show(event)
+
+    def show(stage: Stage) -> None:
         bars.start()
         total = stage.total or None
         if stage.stage not in tasks:

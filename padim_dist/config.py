@@ -136,6 +136,32 @@ class ScoreConfig(_Section):
     """Which images are scored: by default every image of the manifest."""
 
 
+class AdaptiveConfig(_Section):
+    """How far a local cluster scales itself with the work that waits."""
+
+    minimum: int = Field(1, ge=1)
+    """Workers that are always there."""
+    maximum: int = Field(ge=1)
+    """Workers at most."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AdaptiveConfig:
+        if self.maximum < self.minimum:
+            raise ValueError(f"maximum {self.maximum} is less than minimum {self.minimum}")
+        return self
+
+
+class TlsConfig(_Section):
+    """Files in PEM form for Dask's TLS: scheduler, workers and client trust the same authority."""
+
+    ca: str
+    """Certificate of the authority."""
+    cert: str
+    """Certificate of this side."""
+    key: str
+    """Its private key."""
+
+
 class ClusterConfig(_Section):
     """Where the work is done."""
 
@@ -145,6 +171,10 @@ class ClusterConfig(_Section):
     """Of the scheduler, for kind ``address``."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Worker processes; auto: as many as cores (divided by threads) and memory hold."""
+    adaptive: AdaptiveConfig | None = None
+    """``{minimum, maximum}``: local workers come and go with the work, instead of ``workers``."""
+    tls: TlsConfig | None = None
+    """Encrypts all of Dask's connections, and lets nobody in without a certificate."""
     threads: int = Field(1, ge=1)
     """Threads of the trunk in each worker."""
     readers: int = Field(2, ge=1)
@@ -156,7 +186,17 @@ class ClusterConfig(_Section):
     def _has_address(self) -> ClusterConfig:
         if (self.kind == "address") != (self.address is not None):
             raise ValueError("kind 'address' and a value for 'address' go together")
+        if self.adaptive and (self.kind != "local" or self.workers != "auto"):
+            raise ValueError(
+                "'adaptive' is for kind 'local', without 'workers'; another cluster is scaled by "
+                "whoever runs it, and workers may come and go at any time"
+            )
         return self
+
+    @property
+    def most_workers(self) -> int | None:
+        """Workers that the cluster may scale itself to; None where it does not."""
+        return self.adaptive.maximum if self.adaptive else None
 
 
 class Config(_Section):

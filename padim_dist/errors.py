@@ -48,6 +48,10 @@ class RunError(PadimDistError, RuntimeError):
     """A run started and could not be finished; starting it again resumes it."""
 
 
+class HeldError(PadimDistError, RuntimeError):
+    """Somebody else is at work on the same fit or run."""
+
+
 class ImageError(PadimDistError, ValueError):
     """One image cannot be used: it becomes a row with this status and reason.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,22 +96,54 @@ class Folder:
         """Write a file in one atomic step: readers see the old one or the new one."""
         fs, target = self.fs, self.at(path)
         if isinstance(fs, LocalFileSystem):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(f"{target}.{uuid.uuid4().hex}.tmp")
-            try:
-                with draft.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+            with _draft(target) as draft:
+                draft.write_bytes(data)
+                _flush(draft)
                 draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
         else:
             fs.pipe_file(target, data)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file in one atomic step unless it is there; whether it was written.
+
+        Of several writers at the same time one succeeds, and the file is whole.
+        """
+        fs, target = self.fs, self.at(path)
+        try:
+            if isinstance(fs, LocalFileSystem):
+                with _draft(target) as draft:
+                    draft.write_bytes(data)
+                    _flush(draft)
+                    os.link(draft, target)
+            else:
+                fs.pipe_file(target, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError:
+            # Stores word the conflict as they like. (Two writers at once may both be refused
+            # for a moment, and a shared folder may know no links: then one plain put is right.)
+            if self.exists(path):
+                return False
+            self.put(path, data)
+        return True
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self.fs.rm_file(self.at(path))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        with suppress(FileNotFoundError):
+            self.fs.rm(self.at(path), recursive=True)
+
     def put_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Write an object as JSON, atomically."""
-        self.put(path, json.dumps(value, indent=1, sort_keys=True).encode())
+        self.put(path, _to_json(value))
+
+    def create_json(self, path: str, value: Mapping[str, Any]) -> bool:
+        """Write an object as JSON unless the file is there; whether it was written."""
+        return self.create(path, _to_json(value))
 
     def exists(self, path: str = "") -> bool:
         """Whether there is a file or folder at a path inside the folder."""
@@ -124,6 +157,26 @@ class Folder:
             return []
         names = sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [name for name in names if not name.endswith(".tmp")]
+
+
+def _to_json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+@contextmanager
+def _draft(target: str) -> Iterator[Path]:
+    """A path beside a local file, for its content until it is whole."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(f"{target}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str | None]:

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "padim_dist"
-LEAVES = {"errors", "storage", "progress"}
+LEAVES = {"errors", "storage", "events"}
 MAY_IMPORT = {
     "core": {"errors"},
     "archive": {"core", *LEAVES},
     "store": {"core", *LEAVES},
     "engine": {"core", "archive", "store", "config", *LEAVES},
     "report": set(),
-    "synthetic": {"progress"},
+    "synthetic": {"events"},
     "api": {"core", "archive", "store", "engine", "report", "synthetic", "config", *LEAVES},
     "config": {"core", "errors"},
     "summary": set(),
-    "cli": {"api", "config", "summary", *LEAVES},
+    "logs": {"events"},
+    "cli": {"api", "config", "summary", "logs", *LEAVES},
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL"},
-    "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr"},
+    "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
 }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from padim_dist.storage import Folder
@@ -41,3 +43,30 @@ def test_urls_are_made_absolute(tmp_path, monkeypatch):
     assert Folder("x/").url == f"{tmp_path}/x"
     assert Folder(f"file://{tmp_path}").url == str(tmp_path)
     assert Folder("s3://bucket/a/").url == "s3://bucket/a"
+
+
+@pytest.mark.parametrize("url", ["local", "memory://create"])
+def test_of_many_writers_one_creates_the_file(tmp_path, url):
+    folder = Folder(str(tmp_path) if url == "local" else url)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: folder.create("a/b.json", b"%d" % i), range(32)))
+    if url == "local":  # memory:// is one process's own, and looks before it writes
+        assert made.count(True) == 1
+        assert folder.read("a/b.json") == b"%d" % made.index(True)
+    assert folder.create("a/b.json", b"later") is False
+    assert folder.read("a/b.json") != b"later"
+    assert folder.list("a") == ["b.json"]
+    folder.remove("a/b.json")
+    folder.remove("a/b.json")
+    assert folder.create("a/b.json", b"new") is True
+
+
+def test_without_links_a_file_is_created_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    folder = Folder(str(tmp_path))
+    assert folder.create("b.json", b"first") is True
+    assert folder.create("b.json", b"second") is False
+    assert folder.read("b.json") == b"first"

@@ -55,6 +55,13 @@ def model_settings(config: Config) -> dict[str, Any]:
     return {"archive": archive, "model": config.model.model_dump(mode="json")}
 
 
+def asked_settings(config: Config) -> dict[str, Any]:
+    """All settings that determine results: what a resumed fit or run is compared by."""
+    settings = config.model_dump(mode="json", include={"model", "fit", "score"})
+    archive = archive_settings(config)
+    return {**settings, "archive": {**archive, "max_pixels": config.archive.max_pixels}}
+
+
 def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
     """Layers and number of channels, with the tested defaults for ``auto``."""
     model = config.model
@@ -147,6 +154,44 @@ def find_run(config: Config) -> tuple[ModelInfo, dict[str, Any]]:
             wanted,
             "score",
         )
+    )
+
+
+def check_resumed(
+    workspace: Workspace, path: str, asked: str | None, found: str, wanted: Mapping[str, Any]
+) -> None:
+    """Refuse to resume something under settings, or on images, that make another one of it.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where it lies.
+    path : str
+        What was written when it was started; has ``asked``, the settings then.
+    asked : str or None
+        Id of the fit or run to resume; None for whichever the settings make.
+    found : str
+        Id that the settings make.
+    wanted : mapping
+        The settings.
+
+    Raises
+    ------
+    RequestError
+        Names the differences.
+    """
+    if asked is None or asked == found:
+        return
+    try:
+        settings = workspace.folder.read_json(path)["asked"]
+    except FileNotFoundError:
+        raise RequestError(
+            f"workspace {workspace.folder.url} holds no {asked}; leave out --resume to start"
+        ) from None
+    reason = "; ".join(differences(settings, wanted)) or "the images, which are others now"
+    raise RequestError(
+        f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
+        f"{reason}. Set that back, or leave out --resume to start {found}"
     )
 
 

@@ -18,7 +18,7 @@ from padim_dist.api.readers import open_heatmaps, open_scores
 from padim_dist.api.score import score
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
-from padim_dist.progress import Listener, ignore
+from padim_dist.events import Listener, ignore
 from padim_dist.report.sheet import SheetItem, contact_sheet
 from padim_dist.store.manifests import read_shard
 from padim_dist.synthetic.archive import make_archive

@@ -13,10 +13,17 @@ from padim_dist.api.index import cut_archive
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import describe, open_client, settle, worker_count, worker_memory
+from padim_dist.engine.cluster import (
+    describe,
+    open_client,
+    open_to_all,
+    settle,
+    worker_count,
+    worker_memory,
+)
 from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import PadimDistError
-from padim_dist.progress import Listener, Progress, ignore
+from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
@@ -178,6 +185,13 @@ class _Examination:
         else:
             with open_client(cluster, 1) as client:
                 yield Finding("cluster", "right", f"{cluster.address}: {describe(client)}")
+        if open_to_all(cluster):
+            yield Finding(
+                "security",
+                "doubtful",
+                f"the scheduler at {cluster.address} takes code to run from whoever reaches it",
+                "set cluster.tls (and start scheduler and workers with it), or close the network",
+            )
 
 
 def doctor(config: Config, listener: Listener = ignore) -> DoctorResult:

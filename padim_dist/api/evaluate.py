@@ -19,7 +19,7 @@ from padim_dist.core.geometry import Grid
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.errors import ImageError, RequestError
-from padim_dist.progress import Listener, Progress, ignore
+from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import read_shard
 from padim_dist.store.runs import finished_shards, open_array, read_scores
 from padim_dist.store.workspace import Workspace

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy
 import torch
@@ -33,7 +34,8 @@ from padim_dist.engine.fit import (
     find_receipts,
 )
 from padim_dist.errors import ArchiveError
-from padim_dist.progress import Listener, ignore
+from padim_dist.events import Listener, ignore
+from padim_dist.store.lease import hold
 from padim_dist.store.manifests import Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo, finish_model, list_models, read_info
 from padim_dist.store.weights import keep_weights
@@ -46,8 +48,8 @@ class FitResult:
 
     Attributes
     ----------
-    model_id : str
-        Content address of the model.
+    fit_id, model_id : str
+        Content addresses of the moments, and of the model made from them.
     images : int
         Normal images of the manifest.
     embedded, resumed : int
@@ -62,6 +64,7 @@ class FitResult:
         What to know about the model.
     """
 
+    fit_id: str
     model_id: str
     images: int
     embedded: int
@@ -73,35 +76,40 @@ class FitResult:
     warnings: list[str]
 
 
-def fit(config: Config, listener: Listener = ignore) -> FitResult:
+def fit(config: Config, listener: Listener = ignore, resume: str | None = None) -> FitResult:
     """Fit the Gaussians of every group on its normal images.
 
     A second call with the same settings and archive resumes: parts that have a
-    receipt are not embedded again, and a finished model is left as it is.
+    receipt are not embedded again, and a finished model is left as it is. While it
+    works it holds the fit's lease.
 
     Parameters
     ----------
     config : Config
         The configuration.
     listener : callable, optional
-        Is told the progress.
+        Is told what happens.
+    resume : str, optional
+        Id of a fit that this one must be a continuation of.
 
     Raises
     ------
-    ConfigError, ArchiveError, ResourceError, RunError
+    ConfigError, RequestError, ArchiveError, ResourceError, HeldError, RunError
         See there; each message says what to do.
     """
     started = time.monotonic()
-    plan = _plan(config, listener)
+    plan = _plan(config, listener, resume)
     folder, jobs = plan.workspace.folder, plan.jobs
-    receipts = find_receipts(jobs)
-    images = sum(job.part.images for job in jobs)
+    images = sum(job.size for job in jobs)
     model = read_info(folder, plan.workspace.model(plan.model_id))
     if model is None:
-        resumed = sum(receipt.done for receipt in receipts.values())
-        receipts = _run(plan, receipts, config, listener)
+        with hold(folder, plan.workspace.fit(plan.fit_id)) as lease:
+            receipts = find_receipts(jobs)
+            resumed = sum(receipt.done for receipt in receipts.values())
+            receipts = _run(plan, receipts, config, lease.guard(listener))
         counts = _counts(jobs, receipts)
     else:
+        receipts = find_receipts(jobs)
         resumed = images
         counts = dict(model.counts)
         _ask_again(plan, model, config)
@@ -113,6 +121,7 @@ def fit(config: Config, listener: Listener = ignore) -> FitResult:
     for warning in warnings:
         logger.warning(warning)
     return FitResult(
+        fit_id=plan.fit_id,
         model_id=plan.model_id,
         images=images,
         embedded=images - resumed,
@@ -135,7 +144,7 @@ def _ask_again(plan: _Plan, model: ModelInfo, config: Config) -> None:
     own = [info for info in list_models(plan.workspace) if asked in info.settings]
     if not own or own[-1] != model:
         settings = [*(known for known in model.settings if known != asked), asked]
-        again = replace(model, settings=settings, asked_at=datetime.now(UTC).isoformat())
+        again = replace(model, settings=settings, asked_at=_now())
         finish_model(plan.workspace.folder, plan.workspace.model(plan.model_id), again)
 
 
@@ -147,11 +156,12 @@ class _Plan:
     snapshot: Snapshot
     embedding: EmbeddingSpec
     jobs: list[EmbedJob]
+    fit_id: str
     model_id: str
     cluster: ClusterConfig
 
 
-def _plan(config: Config, listener: Listener) -> _Plan:
+def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
     """Look at everything that can be wrong before work starts, and deal the work out."""
     spec = common.plan_embedding(config)
     snapshot = current_manifest(config, listener)
@@ -164,7 +174,8 @@ def _plan(config: Config, listener: Listener) -> _Plan:
     cluster = settle(config.cluster, "fit", need)
     workspace = common.workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
-    fit_id = _fit_id(spec, snapshot, parts, config)
+    fit_id = _fit_id(spec, parts, config)
+    common.check_resumed(workspace, _head(workspace, str(resume)), resume, fit_id, _asked(config))
     jobs = [
         EmbedJob(
             workspace=workspace.folder,
@@ -179,7 +190,19 @@ def _plan(config: Config, listener: Listener) -> _Plan:
         for part in parts
     ]
     model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
-    return _Plan(workspace, snapshot, spec, jobs, content_id(model), cluster)
+    return _Plan(workspace, snapshot, spec, jobs, fit_id, content_id(model), cluster)
+
+
+def _asked(config: Config) -> dict[str, Any]:
+    """Settings that determine a fit's moments, which know of no epsilon and no sigma."""
+    settings = common.asked_settings(config)
+    del settings["score"], settings["model"]["epsilon"], settings["model"]["sigma"]
+    return settings
+
+
+def _head(workspace: Workspace, fit_id: str) -> str:
+    """Where it is written what a fit was asked for."""
+    return f"{workspace.fit(fit_id)}/fit.json"
 
 
 def _run(
@@ -192,8 +215,11 @@ def _run(
     disk = projection.fit_disk(plan.embedding, len(missing), len(groups))
     projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
     tasks = len(groups) * len(bands(shape))
+    head = {"fit_id": plan.fit_id, "asked": _asked(config), "started_at": _now()}
+    folder.create_json(_head(plan.workspace, plan.fit_id), head)
+    most = plan.cluster.most_workers
     with open_client(plan.cluster, max(len(missing), tasks)) as client:
-        done = {**receipts, **embed_parts(client, missing, listener)}
+        done = {**receipts, **embed_parts(client, missing, listener, most)}
         _check_readable(plan.jobs, done)
         parts: dict[str, list[str]] = {group: [] for group in groups}
         for job in plan.jobs:
@@ -213,17 +239,17 @@ def _run(
             for group in groups
             for number, band in enumerate(bands(shape))
         ]
-        factorise_bands(client, work, listener)
+        factorise_bands(client, work, listener, most)
     info = ModelInfo(
         model_id=plan.model_id,
-        fit_id=plan.jobs[0].fit_id,
+        fit_id=plan.fit_id,
         snapshot=plan.snapshot.snapshot,
         embedding=plan.embedding,
         epsilon=config.model.epsilon,
         sigma=config.model.sigma,
         counts=_counts(plan.jobs, done),
         settings=[common.model_settings(config)],
-        created_at=(now := datetime.now(UTC).isoformat()),
+        created_at=(now := _now()),
         asked_at=now,
         versions={
             "python": platform.python_version(),
@@ -237,10 +263,13 @@ def _run(
     return done
 
 
-def _fit_id(spec: EmbeddingSpec, snapshot: Snapshot, parts: Sequence[Part], config: Config) -> str:
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _fit_id(spec: EmbeddingSpec, parts: Sequence[Part], config: Config) -> str:
     """Content address of a fit's moments: the embedding and the rows of each part."""
-    digests = {shard.shard: shard.digest for shard in snapshot.shards}
-    dealt = [[part.group, *(digests[shard] for shard in part.shards)] for part in parts]
+    dealt = [[part.group, *(shard.digest for shard in part.shards)] for part in parts]
     return content_id(
         {
             "embedding": spec.to_dict(),

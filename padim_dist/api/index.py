@@ -13,7 +13,7 @@ from padim_dist.archive.layouts import list_images, mvtec
 from padim_dist.archive.manifest import sort_and_cut
 from padim_dist.archive.tables import list_table
 from padim_dist.config import Config
-from padim_dist.progress import Listener, Progress, ignore
+from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import Snapshot, images_by_group, latest_manifest, write_manifest
 
 

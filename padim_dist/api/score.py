@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,8 @@ from padim_dist.engine import projection
 from padim_dist.engine.cluster import open_client, settle
 from padim_dist.engine.score import ScoreJob, score_shards
 from padim_dist.errors import RequestError
-from padim_dist.progress import Listener, ignore
+from padim_dist.events import Listener, ignore
+from padim_dist.store.lease import hold
 from padim_dist.store.manifests import Shard, Snapshot
 from padim_dist.store.models import ModelInfo
 from padim_dist.store.runs import (
@@ -27,6 +29,8 @@ from padim_dist.store.runs import (
 )
 from padim_dist.store.weights import kept_weights_bytes
 from padim_dist.store.workspace import Workspace, content_id
+
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,27 @@ class ScoreResult:
     images_per_second: float
 
 
-def score(config: Config, listener: Listener = ignore) -> ScoreResult:
+def score(config: Config, listener: Listener = ignore, resume: str | None = None) -> ScoreResult:
     """Score the images of the manifest with the newest model of these settings.
 
     Every image ends as exactly one row, whatever is wrong with it. A second call
-    resumes: shards that have a score table are not scored again.
+    resumes: shards that have a score table are not scored again. While it works it holds
+    the run's lease.
 
     Parameters
     ----------
     config : Config
         The configuration.
     listener : callable, optional
-        Is told the progress.
+        Is told what happens.
+    resume : str, optional
+        Id of a run that this one must be a continuation of.
 
     Raises
     ------
     RequestError
         If there is no such model, or it lacks a group of the archive.
-    ConfigError, ArchiveError, ResourceError, RunError
+    ConfigError, ArchiveError, ResourceError, HeldError, RunError
         See there; each message says what to do.
     """
     started = time.monotonic()
@@ -91,20 +98,19 @@ def score(config: Config, listener: Listener = ignore) -> ScoreResult:
             "max_pixels": config.archive.max_pixels,
         }
     )
-    done = finished_shards(workspace, run_id)
-    statuses: Counter[str] = Counter()
-    for place in done:
-        statuses.update(count_statuses(workspace.folder, workspace.scores(run_id, place)))
-    resumed = statuses.total()
     head = _head(config, run_id, model, snapshot, shards)
-    jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
-    work = [job for job in jobs if job.place not in done]
-    if work:
-        cluster = _settle(config, model, workspace, sum(job.shard.images for job in work))
-        _start(config, head, model, shards, workspace)
-        with open_client(cluster, len(work)) as client:
-            for receipt in score_shards(client, work, listener).values():
-                statuses.update(receipt.statuses)
+    path = f"{workspace.run(str(resume))}/run.json"
+    common.check_resumed(workspace, path, resume, run_id, head["asked"])
+    statuses: Counter[str] = Counter()
+    if len(finished_shards(workspace, run_id)) == len(shards):
+        statuses = _finished(workspace, run_id)
+        resumed = statuses.total()
+    else:
+        with hold(workspace.folder, workspace.run(run_id)) as lease:
+            statuses = _finished(workspace, run_id)
+            resumed = statuses.total()
+            listener = lease.guard(listener)
+            statuses += _score(config, head, model, snapshot, shards, workspace, listener)
     _finish(head, dict(statuses), config, workspace)
     scored = statuses.total() - resumed
     seconds = time.monotonic() - started
@@ -120,6 +126,35 @@ def score(config: Config, listener: Listener = ignore) -> ScoreResult:
     )
 
 
+def _finished(workspace: Workspace, run_id: str) -> Counter[str]:
+    """Rows of a run that are there, by status."""
+    paths = [workspace.scores(run_id, place) for place in finished_shards(workspace, run_id)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        counts = pool.map(lambda path: count_statuses(workspace.folder, path), paths)
+        return sum(map(Counter, counts), Counter())
+
+
+def _score(
+    config: Config,
+    head: dict[str, Any],
+    model: ModelInfo,
+    snapshot: Snapshot,
+    shards: list[Shard],
+    workspace: Workspace,
+    listener: Listener,
+) -> Counter[str]:
+    """Score the shards that have no score table; their rows by status."""
+    run_id = head["run_id"]
+    done = finished_shards(workspace, run_id)
+    jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
+    work = [job for job in jobs if job.place not in done]
+    cluster = _settle(config, model, workspace, sum(job.size for job in work))
+    _start(config, head, model, shards, workspace)
+    with open_client(cluster, len(work)) as client:
+        receipts = score_shards(client, work, listener, cluster.most_workers)
+    return sum((Counter(receipt.statuses) for receipt in receipts.values()), Counter())
+
+
 def _head(
     config: Config, run_id: str, model: ModelInfo, snapshot: Snapshot, shards: list[Shard]
 ) -> dict[str, Any]:
@@ -130,6 +165,7 @@ def _head(
         "model_id": model.model_id,
         "snapshot": snapshot.snapshot,
         "settings": [common.run_settings(config)],
+        "asked": common.asked_settings(config),
         "shards": [shard.shard for shard in shards],
         "images": sum(shard.images for shard in shards),
         "started_at": now,

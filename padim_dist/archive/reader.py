@@ -71,6 +71,8 @@ class ImageReader:
     def load(self, row: dict[str, Any]) -> LoadedImage:
         """Load the image of a manifest row; whatever goes wrong is in the outcome."""
         try:
+            if "refused" in row:
+                raise ImageError("unreadable", row["refused"])
             if row["group"] is None:
                 raise ImageError("unreadable", "its name does not match archive.group: no group")
             pixels = decode(self.fetch(row), self.max_pixels)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import dask
 import torch
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes, parse_bytes
 from distributed import Client, LocalCluster
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from padim_dist.config import ClusterConfig
+from padim_dist.config import ClusterConfig, TlsConfig
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
 
@@ -22,6 +26,8 @@ _PATIENCE = 30.0
 _SETTINGS = {
     # A worker that imports torch or decodes a huge image is late with its heartbeat, not dead.
     "distributed.scheduler.worker-ttl": "15 minutes",
+    # The engine finds out itself whether a task kills its workers: engine/run.py.
+    "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     "distributed.comm.timeouts.connect": f"{_PATIENCE:.0f} s",
 }
@@ -38,7 +44,9 @@ _ALLOCATOR = {
 
 
 def worker_count(config: ClusterConfig) -> int:
-    """Number of local workers: a setting, or the cores divided by threads; one for a GPU."""
+    """Number of local workers, at most: a setting, or cores divided by threads; one for a GPU."""
+    if config.adaptive:
+        return config.adaptive.maximum
     if config.workers != "auto":
         return config.workers
     if torch.cuda.is_available():
@@ -70,7 +78,7 @@ def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
     """
     if config.kind != "local":
         return config
-    if config.workers == "auto" and config.memory == "auto":
+    if config.workers == "auto" and not config.adaptive and config.memory == "auto":
         whole = config.model_copy(update={"workers": 1})
         fitting = max(1, int(worker_memory(whole) * USABLE_SHARE // need.total))
         config = config.model_copy(update={"workers": min(fitting, worker_count(config))})
@@ -96,37 +104,74 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
     """
     with dask.config.set(_SETTINGS):
         if config.kind == "address":
-            with _existing(str(config.address)) as client:
+            with _existing(config) as client:
                 yield client
             return
-        threads = str(config.threads)
-        environment = {
-            **dask.config.get("distributed.nanny.pre-spawn-environ"),
-            **_ALLOCATOR,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-        }
+        most = min(worker_count(config), max(most_tasks, 1))
+        least = min(config.adaptive.minimum, most) if config.adaptive else most
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+            dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
             LocalCluster(
-                n_workers=min(worker_count(config), max(most_tasks, 1)),
+                n_workers=least,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=worker_memory(config),
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
+                security=_security(config.tls),
+                protocol="tls://" if config.tls else "tcp://",
             ) as cluster,
             Client(cluster) as client,
         ):
+            # Also at a fixed size: this is what replaces a worker whose nanny gave up.
+            cluster.adapt(minimum=least, maximum=most, interval="2s", wait_count=15)
             yield client
 
 
-@contextmanager
-def _existing(address: str) -> Iterator[Client]:
+def _environment(config: ClusterConfig) -> dict[str, str]:
+    """Environment of a local worker from its first instruction on."""
+    threads = str(config.threads)
+    return {
+        **dask.config.get("distributed.nanny.pre-spawn-environ"),
+        **_ALLOCATOR,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+
+
+def _security(tls: TlsConfig | None) -> Security | None:
+    if tls is None:
+        return None
+    for path in (tls.ca, tls.cert, tls.key):
+        if not Path(path).is_file():
+            raise ConfigError(f"cluster.tls: there is no file {path}")
+    roles = ("scheduler", "worker", "client")
+    return Security(
+        require_encryption=True,
+        tls_ca_file=tls.ca,
+        **{f"tls_{role}_cert": tls.cert for role in roles},
+        **{f"tls_{role}_key": tls.key for role in roles},
+    )
+
+
+def open_to_all(config: ClusterConfig) -> bool:
+    """Whether whoever reaches the scheduler may run code on it: no TLS, and not loopback."""
+    if config.address is None or config.tls is not None:
+        return False
+    host = urlsplit(config.address).hostname or ""
     try:
-        client = Client(address, timeout=_PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+@contextmanager
+def _existing(config: ClusterConfig) -> Iterator[Client]:
+    address = str(config.address)
+    try:
+        client = Client(address, timeout=_PATIENCE, security=_security(config.tls))
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
             f"no Dask scheduler answers at cluster.address {address} ({error}); start one with "
             "'dask scheduler' or correct the address"

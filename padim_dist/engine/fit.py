@@ -20,11 +20,12 @@ from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.engine.examine import Examination
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import batches, device, get_embedder, set_up
-from padim_dist.progress import Listener
+from padim_dist.events import Listener
 from padim_dist.storage import Folder
-from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.manifests import Shard
 from padim_dist.store.models import create_model, write_band
 from padim_dist.store.moments import Band, read_band, write_part
 from padim_dist.store.workspace import Workspace
@@ -44,7 +45,7 @@ class Part:
         The group.
     part : int
         Number within the group.
-    shards : tuple of int
+    shards : tuple of Shard
         Shards of the manifest.
     images : int
         Their rows.
@@ -52,7 +53,7 @@ class Part:
 
     group: str
     part: int
-    shards: tuple[int, ...]
+    shards: tuple[Shard, ...]
     images: int
 
 
@@ -73,6 +74,19 @@ class EmbedJob:
     def name(self) -> str:
         """Group and number of the part."""
         return f"part {self.part.part} of {self.part.group}"
+
+    @property
+    def size(self) -> int:
+        """Images of the part."""
+        return self.part.images
+
+    @property
+    def examinations(self) -> list[Examination]:
+        """The part's shards."""
+        return [
+            Examination(self.workspace, self.snapshot, shard, self.reader)
+            for shard in self.part.shards
+        ]
 
     @property
     def receipt(self) -> str:
@@ -129,6 +143,16 @@ class FactoriseJob:
         """Group and number of the band."""
         return f"band {self.number} of {self.group}"
 
+    @property
+    def size(self) -> int:
+        """One band."""
+        return 1
+
+    @property
+    def examinations(self) -> list[Examination]:
+        """No image is read."""
+        return []
+
 
 @dataclass(frozen=True)
 class BandReceipt:
@@ -149,8 +173,7 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
         count = min(len(own), MOST_PARTS if isinstance(parts, str) else parts)
         for part in range(count):
             mine = own[len(own) * part // count : len(own) * (part + 1) // count]
-            numbers = tuple(shard.shard for shard in mine)
-            dealt.append(Part(group, part, numbers, sum(shard.images for shard in mine)))
+            dealt.append(Part(group, part, tuple(mine), sum(shard.images for shard in mine)))
     return dealt
 
 
@@ -180,22 +203,28 @@ def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
 
 
 def embed_parts(
-    client: Client, jobs: Sequence[EmbedJob], listener: Listener
+    client: Client, jobs: Sequence[EmbedJob], listener: Listener, most_workers: int | None = None
 ) -> dict[str, PartReceipt]:
     """Embed parts on the workers; their receipts by their paths."""
-    total = sum(job.part.images for job in jobs)
-    done = run_tasks(client, embed_part, jobs, "fit: embed", total, listener)
+    total = sum(job.size for job in jobs)
+    done = run_tasks(client, embed_part, jobs, "fit: embed", total, listener, most_workers)
     return {job.receipt: receipt for job, receipt in done}
 
 
-def factorise_bands(client: Client, jobs: Sequence[FactoriseJob], listener: Listener) -> None:
+def factorise_bands(
+    client: Client,
+    jobs: Sequence[FactoriseJob],
+    listener: Listener,
+    most_workers: int | None = None,
+) -> None:
     """Merge and factorise bands on the workers; the model's arrays are made first."""
     if jobs:
         first = jobs[0]
         groups = list(dict.fromkeys(job.group for job in jobs))
         path = Workspace(first.workspace).model(first.model_id)
         create_model(first.workspace, path, first.shape, groups, band_cells(first.shape))
-    for _ in run_tasks(client, factorise_band, jobs, "fit: factorise", len(jobs), listener):
+    stage = "fit: factorise"
+    for _ in run_tasks(client, factorise_band, jobs, stage, len(jobs), listener, most_workers):
         pass
 
 
@@ -208,9 +237,7 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     moments = Moments.zeros(job.embedding.shape, device())
     reporter = Reporter()
     failures: list[dict[str, Any]] = []
-    rows = (
-        row for shard in job.part.shards for row in read_shard(job.workspace, job.snapshot, shard)
-    )
+    rows = (row for examination in job.examinations for row in examination.rows())
     done = 0
     for images, pixels in batches(rows, job.reader, job.readers, job.embedding.batch, False):
         unusable = [image for image in images if image.pixels is None]
@@ -232,8 +259,10 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
     write_part(job.workspace, path, moments, shape, band_cells(shape))
     receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
-    if moments.count:  # a part of which nothing could be read is looked at again next time
-        job.workspace.put_json(job.receipt, receipt)
+    # A part of which nothing could be read is looked at again next time.
+    if moments.count and not job.workspace.create_json(job.receipt, receipt):
+        job.workspace.remove_tree(path)
+        return _read_receipt(job)  # a twin was faster
     return _receipt(receipt)
 
 
@@ -243,6 +272,7 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
     receipt = workspace.band(job.model_id, job.group, job.number)
     if job.workspace.exists(receipt):
         return BandReceipt()
+    Reporter()
     set_up(job.threads)
     first, *others = job.parts
     moments = read_band(job.workspace, first, job.shape, job.band)
@@ -251,7 +281,7 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
     gaussian = factorise(moments, job.epsilon)
     path = workspace.model(job.model_id)
     write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
-    job.workspace.put_json(receipt, {"cells": list(job.band), "count": moments.count})
+    job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
     return BandReceipt()
 
 

@@ -17,12 +17,13 @@ from padim_dist.archive.reader import ImageReader, LoadedImage
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.core.heatmap import AnomalyMap
+from padim_dist.engine.examine import Examination
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import batches, device, get_embedder, get_gaussian, set_up
 from padim_dist.errors import RunError
-from padim_dist.progress import Listener
+from padim_dist.events import Listener
 from padim_dist.storage import Folder
-from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.manifests import Shard
 from padim_dist.store.runs import count_statuses, write_heatmaps, write_scores
 from padim_dist.store.workspace import Workspace
 
@@ -58,6 +59,16 @@ class ScoreJob:
         """Place of the shard."""
         return f"shard {self.place}"
 
+    @property
+    def size(self) -> int:
+        """Images of the shard."""
+        return self.shard.images
+
+    @property
+    def examinations(self) -> list[Examination]:
+        """The shard."""
+        return [Examination(self.workspace, self.snapshot, self.shard, self.reader)]
+
 
 @dataclass(frozen=True)
 class ShardReceipt:
@@ -77,11 +88,11 @@ class ShardReceipt:
 
 
 def score_shards(
-    client: Client, jobs: Sequence[ScoreJob], listener: Listener
+    client: Client, jobs: Sequence[ScoreJob], listener: Listener, most_workers: int | None = None
 ) -> dict[int, ShardReceipt]:
     """Score shards on the workers; their receipts by place in the run."""
-    total = sum(job.shard.images for job in jobs)
-    done = run_tasks(client, score_shard, jobs, "score", total, listener)
+    total = sum(job.size for job in jobs)
+    done = run_tasks(client, score_shard, jobs, "score", total, listener, most_workers)
     return {job.place: receipt for job, receipt in done}
 
 
@@ -95,8 +106,8 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
     spec = job.embedding
     grid = spec.shape.grids[0]
     anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
-    rows = read_shard(job.workspace, job.snapshot, job.shard.shard)
     reporter = Reporter()
+    rows = [row for examination in job.examinations for row in examination.rows()]
     table: list[dict[str, Any]] = []
     maps = np.full((len(rows), *grid), np.nan, np.float32)
     for images, pixels in batches(rows, job.reader, job.readers, spec.batch, True):
@@ -125,7 +136,8 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
         first = write_heatmaps(job.workspace, workspace.run(job.run_id), job.place, maps)
         for place, row in enumerate(table):
             row["heatmap_row"] = first + place if row["status"] == "scored" else None
-    write_scores(job.workspace, path, table)
+    if not write_scores(job.workspace, path, table):  # a twin was faster
+        return ShardReceipt(count_statuses(job.workspace, path))
     return ShardReceipt(dict(Counter(row["status"] for row in table)))
 
 

@@ -100,11 +100,11 @@ def open_array(folder: Folder, run: str) -> zarr.Array[Any]:
     return array
 
 
-def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a shard's score table: its receipt, so it comes last."""
+def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Write a shard's score table, its receipt, so it comes last; False if one is there."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), SCORES_SCHEMA), sink, compression="zstd")
-    folder.put(path, sink.getvalue())
+    return folder.create(path, sink.getvalue())
 
 
 def read_scores(folder: Folder, path: str) -> pa.Table:

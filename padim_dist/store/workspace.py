@@ -4,9 +4,12 @@
 
     manifests/<snapshot>/{part-*.parquet, shards.parquet, manifest.json}
     weights/<digest>.pt
-    moments/<fit_id>/<group>/{part-*.zarr, part-*.json}
+    moments/<fit_id>/{fit.json, <group>/{part-*.zarr, part-*.json}}
     models/<model_id>.zarr, with .receipts/<group>/band-*.json
     runs/<run_id>/{run.json, scores/shard-*.parquet, heatmaps.zarr, metrics.json}
+    set_aside/<rows>.json
+
+A fit and a run that is being worked on has a ``lease-*.json`` in its folder.
 
 Ids are content addresses: other settings make another id, so nothing is ever mixed. A
 receipt is a small file written last and in one atomic put: it says that what it
@@ -67,7 +70,7 @@ class Workspace:
 
     def part(self, fit_id: str, group: str, part: int) -> str:
         """Receipt of a part of a fit; it names the Zarr group with the part's moments."""
-        return f"moments/{fit_id}/{group_slug(group)}/part-{part:05d}.json"
+        return f"{self.fit(fit_id)}/{group_slug(group)}/part-{part:05d}.json"
 
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""
@@ -77,10 +80,18 @@ class Workspace:
         """Receipt of a band of cells of a model."""
         return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/band-{band:05d}.json"
 
+    def fit(self, fit_id: str) -> str:
+        """Folder of a fit's moments."""
+        return f"moments/{fit_id}"
+
+    def set_aside(self, rows: str) -> str:
+        """Images of a shard's rows that kill the worker which reads them."""
+        return f"set_aside/{rows}.json"
+
     def run(self, run_id: str) -> str:
         """Folder of a run."""
         return f"runs/{run_id}"
 
     def scores(self, run_id: str, shard: int) -> str:
         """Score table of a shard: also the shard's receipt."""
-        return f"runs/{run_id}/scores/shard-{shard:07d}.parquet"
+        return f"{self.run(run_id)}/scores/shard-{shard:07d}.parquet"

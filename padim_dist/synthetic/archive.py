@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from padim_dist.progress import Listener, Progress, ignore
+from padim_dist.events import Listener, Progress, ignore
 from padim_dist.synthetic.parts import DEFECTS, GROUPS, draw_part
 
 

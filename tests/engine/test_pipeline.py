@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import zarr
 from PIL import Image
 
 import padim_dist as pd
@@ -18,8 +17,9 @@ from padim_dist.api import common
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster import open_client
 from padim_dist.errors import ArchiveError, RequestError, ResourceError, RunError
-from padim_dist.progress import Progress
+from padim_dist.events import Event, Progress, TaskFinished, TaskStarted
 from tests.conftest import draw, make_mvtec, tiny_config
+from tests.results import arrays, same, scores
 
 
 @pytest.fixture(scope="module")
@@ -35,28 +35,6 @@ def audit(tmp_path_factory, archive, scheduler) -> Config:
     pd.fit(config)
     pd.score(config)
     return config
-
-
-def arrays(config: Config) -> dict[str, np.ndarray]:
-    """All arrays of the newest model."""
-    model = pd.open_model(config.workspace)
-    group = zarr.open_group(f"{config.workspace}/models/{model.info.model_id}.zarr", mode="r")
-    return {
-        f"{name}/{kind}/{array}": group[f"{name}/{kind}/{array}"][...]
-        for name in model.groups
-        for kind in ("moments", "gaussian")
-        for array in sorted(group[f"{name}/{kind}"].array_keys())
-    }
-
-
-def scores(config: Config) -> list[dict]:
-    """Score rows, sorted, without times."""
-    table = pd.open_scores(config.workspace).order("image_id").to_arrow_table()
-    return table.drop_columns(["scored_at"]).to_pylist()
-
-
-def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def test_one_worker_and_two_give_the_same_bits(tmp_path, archive, audit):
@@ -194,14 +172,22 @@ def test_open_model_shows_the_dense_gaussian(audit):
 
 
 def test_progress_is_told_and_ends_whole(tmp_path, archive, scheduler):
-    heard: list[Progress] = []
+    heard: list[Event] = []
     config = tiny_config(tmp_path, archive, scheduler)
     pd.fit(config, heard.append)
     pd.score(config, heard.append)
-    last = {p.stage: p for p in heard}
+    last = {event.stage: event for event in heard if isinstance(event, Progress)}
     assert last.keys() == {"index", "fit: embed", "fit: factorise", "score"}
     assert all(p.done == p.total for p in last.values())
     assert last["score"].failed == 3
+    started = {(e.stage, e.task) for e in heard if isinstance(e, TaskStarted)}
+    finished = [(e.stage, e.task) for e in heard if isinstance(e, TaskFinished)]
+    assert started == set(finished)
+    assert len(finished) == len(set(finished))
+    done = [e for e in heard if isinstance(e, TaskFinished) and e.stage == "score"]
+    assert sum(e.images for e in done) == last["score"].total
+    assert sum(e.failed for e in done) == 3
+    assert all(e.seconds > 0 for e in done)
 
 
 def test_new_test_images_do_not_refit_but_are_scored(tmp_path, scheduler):

@@ -1,0 +1,60 @@
+"""Logs for machines: events and log records as JSON, one object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from padim_dist.events import Event, Listener, Progress
+
+_SECONDS_BETWEEN_PROGRESS = 5.0
+
+
+def json_listener(stream: TextIO) -> Listener:
+    """Subscriber that writes every event; progress at most every five seconds.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from padim_dist.events import TaskStarted
+    >>> json_listener(sys.stdout)(TaskStarted("score", "shard 3", "tcp://w"))  # doctest: +ELLIPSIS
+    {"time": "...", "event": "task_started", "stage": "score", "task": "shard 3", ...}
+    """
+    told: dict[str, tuple[Progress, float]] = {}
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            before, at = told.get(event.stage, (None, -1e9))
+            ends = event.total > 0 and event.done == event.total
+            recent = time.monotonic() - at < _SECONDS_BETWEEN_PROGRESS
+            if event == before or (recent and not ends):
+                return
+            told[event.stage] = event, time.monotonic()
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+        _write(stream, {"event": name, **asdict(event)})
+
+    return listen
+
+
+class JsonHandler(logging.Handler):
+    """Handler that writes log records in the same form, as ``"event": "log"``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        level, message = record.levelname.lower(), record.getMessage()
+        _write(self._stream, {"event": "log", "level": level, "message": message})
+
+
+def _write(stream: TextIO, values: dict[str, Any]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    stream.write(json.dumps({"time": now, **values}) + "\n")
+    stream.flush()

@@ -1,0 +1,234 @@
+"""Workers that die, stall, come and go; drivers that meet. Real processes, the same results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from distributed.security import Security
+
+import padim_dist as pd
+from padim_dist.api import common
+from padim_dist.archive.reader import ImageReader, LoadedImage
+from padim_dist.config import Config
+from padim_dist.engine import policy
+from padim_dist.errors import HeldError, RequestError, RunError
+from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
+from padim_dist.storage import Folder
+from padim_dist.store.lease import hold
+from tests.conftest import make_mvtec, tiny_config
+from tests.results import arrays, same, scores
+
+
+class KillingReader(ImageReader):
+    """Its process dies on one image, as of a fault in a decoder or for want of memory."""
+
+    def load(self, row: dict) -> LoadedImage:
+        if "refused" not in row and row["uri"].endswith("b/test/spot/02.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().load(row)
+
+
+class DeadlyReader(ImageReader):
+    """Whatever it reads, its process dies when it is not read alone."""
+
+    def load(self, row: dict) -> LoadedImage:
+        if threading.current_thread().name.startswith("reader"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().load(row)
+
+
+class StallingReader(ImageReader):
+    """The first one to load a certain image waits until the test is over."""
+
+    def load(self, row: dict) -> LoadedImage:
+        if row["uri"].endswith("b/test/spot/03.png"):
+            here = Path(row["uri"]).parents[4]
+            try:
+                (here / "stalled").touch(exist_ok=False)
+            except FileExistsError:
+                return super().load(row)
+            while not (here / "over").exists():
+                time.sleep(0.05)
+        return super().load(row)
+
+
+def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:
+    """Let jobs carry another reader."""
+    usual: Callable[[Config], ImageReader] = common.reader_of
+
+    def reader_of(config: Config) -> ImageReader:
+        return kind(**vars(usual(config)))
+
+    monkeypatch.setattr(common, "reader_of", reader_of)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    return make_mvtec(tmp_path_factory.mktemp("faults") / "archive", groups=("b",))
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory, archive, scheduler) -> Config:
+    config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler)
+    pd.fit(config)
+    pd.score(config)
+    return config
+
+
+def kill_workers(scheduler: str, how_many: int) -> None:
+    with Client(scheduler, set_as_default=False) as client:
+        pids = list(client.run(os.getpid).values())
+    for pid in pids[:how_many]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_an_image_that_kills_its_worker_becomes_a_row(
+    tmp_path, archive, audit, scheduler, monkeypatch
+):
+    config = tiny_config(tmp_path, archive, scheduler)
+    pd.fit(config)
+    read_with(monkeypatch, KillingReader)
+    heard: list[Event] = []
+    assert pd.score(config, heard.append).statuses == {"scored": 17, "unreadable": 4}
+    rows, usual = scores(config), scores(audit)
+    differing = [row for row, other in zip(rows, usual, strict=True) if row != other]
+    assert [Path(row["uri"]).name for row in differing] == ["02.png"]
+    (row,) = differing
+    assert row["status"] == "unreadable"
+    assert row["error"].startswith("reading it killed 2 workers")
+    retried = [event for event in heard if isinstance(event, TaskRetried)]
+    assert any("1 images kill the worker" in event.reason for event in retried)
+    # What was found is kept: nobody dies again, until it is removed.
+    (kept,) = (Path(config.workspace) / "set_aside").iterdir()
+    assert str(kept) in row["error"]
+    run = Path(config.workspace) / "runs" / pd.score(config).run_id
+    for path in (run / "scores").iterdir():
+        path.unlink()
+    heard.clear()
+    pd.score(config, heard.append)
+    assert scores(config) == rows
+    assert not any(isinstance(event, TaskRetried) for event in heard)
+
+
+def test_a_task_that_no_image_is_to_blame_for_ends_the_run(
+    tmp_path, archive, scheduler, monkeypatch
+):
+    config = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 50})
+    read_with(monkeypatch, DeadlyReader)
+    monkeypatch.setattr("padim_dist.engine.run._MOST_EXAMINATIONS", 1)
+    heard: list[Event] = []
+    with pytest.raises(RunError, match="no single image does it: most likely for want of memory"):
+        pd.fit(config, heard.append)
+    assert isinstance(heard[-1], TaskFailed)
+
+
+def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
+    """In the embedding, the factorising and the scoring: the same bits."""
+    config = tiny_config(tmp_path, archive, scheduler)
+    killed: list[str] = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, TaskStarted) and event.stage not in killed:
+            killed.append(event.stage)
+            kill_workers(scheduler, 2)
+
+    pd.fit(config, kill)
+    pd.score(config, kill)
+    assert killed == ["fit: embed", "fit: factorise", "score"]
+    assert same(arrays(config), arrays(audit))
+    assert scores(config) == scores(audit)
+
+
+def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):
+    root = make_mvtec(tmp_path / "archive", groups=("b",))
+    config = tiny_config(tmp_path, root, scheduler)
+    pd.fit(config)
+    monkeypatch.setattr(policy, "_LEAST_SECONDS", 0.5)
+    read_with(monkeypatch, StallingReader)
+    heard: list[Event] = []
+    try:
+        result = pd.score(config, heard.append)
+    finally:
+        (tmp_path / "over").touch()
+    assert (tmp_path / "stalled").exists()
+    assert result.statuses == {"scored": 18, "unreadable": 3}
+    assert [e.reason[:9] for e in heard if isinstance(e, TaskRetried)] == ["straggles"]
+    assert len(scores(config)) == 21
+
+
+def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):
+    security = Security.temporary()
+    tls = {
+        "ca": security.tls_ca_file,
+        "cert": security.tls_scheduler_cert,
+        "key": security.tls_scheduler_key,
+    }
+    for name, content in tls.items():
+        (tmp_path / f"{name}.pem").write_text(content)
+    cluster = {
+        "adaptive": {"minimum": 1, "maximum": 2},
+        "memory": "4GiB",
+        "tls": {name: str(tmp_path / f"{name}.pem") for name in tls},
+    }
+    heard: list[Event] = []
+    config = tiny_config(tmp_path, archive, None, cluster=cluster)
+    pd.fit(config, heard.append)
+    pd.score(config, heard.append)
+    assert same(arrays(config), arrays(audit))
+    assert scores(config) == scores(audit)
+    workers = {event.worker for event in heard if isinstance(event, TaskStarted)}
+    assert all(worker.startswith("tls://127.0.0.1") for worker in workers)
+
+
+def test_a_second_run_on_the_same_target_is_refused(tmp_path, archive, scheduler):
+    config = tiny_config(tmp_path, archive, scheduler)
+    fit_id = pd.fit(config).fit_id
+    run_id = pd.score(config).run_id
+    folder = Folder(config.workspace)
+    run = Path(config.workspace) / "runs" / run_id
+    next((run / "scores").iterdir()).unlink()
+    with hold(folder, f"runs/{run_id}"), pytest.raises(HeldError, match=r"process \d+ has been at"):
+        pd.score(config)
+    assert pd.score(config).scored > 0
+    with hold(folder, f"moments/{fit_id}"):
+        assert pd.fit(config).embedded == 0  # there is nothing to do: nobody is disturbed
+
+
+def test_a_run_that_lost_its_lease_stops(tmp_path, archive, scheduler, monkeypatch):
+    """It slept too long, and another one took over."""
+    from padim_dist.store import lease
+
+    monkeypatch.setattr(lease.Pace.__init__, "__defaults__", (0.05, 30.0))
+    config = tiny_config(tmp_path, archive, scheduler)
+    fits = Path(config.workspace) / "moments"
+
+    def take_over(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "fit: embed" and event.done == 0:
+            for held in fits.glob("*/lease-00001.json"):
+                (held.parent / "lease-00002.json").write_bytes(held.read_bytes())
+
+    with pytest.raises(HeldError, match="was taken over by somebody else"):
+        pd.fit(config, take_over)
+
+
+def test_resuming_under_other_settings_is_refused(tmp_path, archive, scheduler):
+    config = tiny_config(tmp_path, archive, scheduler)
+    fit = pd.fit(config)
+    assert pd.fit(config, resume=fit.fit_id).embedded == 0
+    score = pd.score(config, resume=None)
+    assert pd.score(config, resume=score.run_id).scored == 0
+    other = tiny_config(tmp_path, archive, scheduler, model={"seed": 5}, fit={"parts": 2})
+    with pytest.raises(RequestError, match=r"fit\.parts: 'auto' -> 2; model\.seed: 1024 -> 5"):
+        pd.fit(other, resume=fit.fit_id)
+    quiet = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
+    with pytest.raises(RequestError, match=r"score\.heatmaps: 'grid' -> 'none'"):
+        pd.score(quiet, resume=score.run_id)
+    with pytest.raises(RequestError, match="holds no abc; leave out --resume"):
+        pd.fit(config, resume="abc")

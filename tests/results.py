@@ -1,0 +1,35 @@
+"""What a run made, in a form that can be compared bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import padim_dist as pd
+from padim_dist.config import Config
+from padim_dist.storage import Folder
+from padim_dist.store.arrays import open_zarr_group
+
+Arrays = dict[str, np.ndarray]
+
+
+def arrays(config: Config) -> Arrays:
+    """All arrays of the newest model."""
+    model = pd.open_model(config.workspace, config.storage_options)
+    folder = Folder(config.workspace, config.storage_options)
+    group = open_zarr_group(folder, f"models/{model.info.model_id}.zarr", "r")
+    return {
+        f"{name}/{kind}/{array}": np.asarray(group[f"{name}/{kind}/{array}"][...])
+        for name in model.groups
+        for kind in ("moments", "gaussian")
+        for array in sorted(group[f"{name}/{kind}"].array_keys())
+    }
+
+
+def scores(config: Config) -> list[dict]:
+    """Score rows, sorted, without times."""
+    table = pd.open_scores(config.workspace, config.storage_options)
+    return table.order("image_id").to_arrow_table().drop_columns(["scored_at"]).to_pylist()
+
+
+def same(a: Arrays, b: Arrays) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
