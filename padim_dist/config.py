@@ -178,7 +178,9 @@ class ClusterConfig(_Section):
     threads: int = Field(1, ge=1)
     """Threads of the trunk in each worker."""
     readers: int = Field(2, ge=1)
-    """Threads that read and decode ahead in each worker."""
+    """Threads that decode ahead in each worker."""
+    requests: int = Field(16, ge=1)
+    """Requests for images that are under way at the same time in each worker."""
     memory: Literal["auto"] | str = "auto"
     """Memory limit of a local worker, e.g. ``8GiB``; auto: its share of the machine's."""
 

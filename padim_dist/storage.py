@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,25 @@ from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
 Options = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a read brought.
+
+    Attributes
+    ----------
+    data : bytes
+        The file, or the range of it that was asked for.
+    tag : str or None
+        `object_tag` of the whole file.
+    md5 : str or None
+        Of the data, by what the store says; None where it does not say.
+    """
+
+    data: bytes
+    tag: str | None
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +98,28 @@ class Folder:
         data: bytes = self.fs.cat_file(self.at(path))
         return data
 
-    def read_tagged(self, path: str) -> tuple[bytes, str | None]:
-        """Bytes of a file and its `object_tag`; from S3 in one request."""
+    def read_body(
+        self,
+        path: str,
+        start: int | None = None,
+        stop: int | None = None,
+        timeout: float | None = None,
+    ) -> Body:
+        """Read a file, or a range of its bytes, and its `object_tag`; from S3 in one request.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        TimeoutError
+            If a remote store takes longer than `timeout` seconds for all of it.
+        """
         fs, target = self.fs, self.at(path)
         if "s3" in fs.protocol:
-            data, tag = sync(fs.loop, _get_from_s3, fs, target)
-        else:
-            data, tag = fs.cat_file(target), object_tag(fs.info(target))
-        return bytes(data), tag
+            body: Body = sync(fs.loop, _get_from_s3, fs, target, start, stop, timeout=timeout)
+            return body
+        data = fs.cat_file(target, start, stop)
+        return Body(bytes(data), object_tag(fs.info(target)))
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Object of a JSON file."""
@@ -179,12 +213,18 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-async def _get_from_s3(fs: AsyncFileSystem, url: str) -> tuple[bytes, str | None]:
+async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
     """Body and etag in one request, where `cat_file` would ask for the size first."""
     bucket, key, _ = fs.split_path(url)
-    response = await fs._call_s3("get_object", Bucket=bucket, Key=key)
-    async with response["Body"] as body:
-        return await body.read(), object_tag(response)
+    part = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
+    response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
+    async with response["Body"] as stream:
+        data = await stream.read()
+    tag = object_tag(response)
+    encrypted = "kms" in response.get("ServerSideEncryption", "")
+    encrypted = encrypted or "SSECustomerAlgorithm" in response
+    plain = tag is not None and re.fullmatch("[0-9a-f]{32}", tag) is not None
+    return Body(data, tag, tag if plain and not part and not encrypted else None)
 
 
 def object_tag(info: Mapping[str, Any]) -> str | None:

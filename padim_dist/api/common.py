@@ -14,6 +14,7 @@ from padim_dist.config import Config, differences
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
+from padim_dist.engine.worker import Reading
 from padim_dist.errors import ConfigError, RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.models import ModelInfo, list_models
@@ -40,6 +41,11 @@ def reader_of(config: Config) -> ImageReader:
     """How the archive's images are read."""
     fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
     return ImageReader(fetcher, config.model.geometry, config.archive.max_pixels)
+
+
+def reading_of(config: Config) -> Reading:
+    """The same, and how many at a time."""
+    return Reading(reader_of(config), config.cluster.requests, config.cluster.readers)
 
 
 def archive_settings(config: Config) -> dict[str, Any]:

@@ -183,9 +183,8 @@ def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
             snapshot=snapshot.snapshot,
             part=part,
             embedding=spec,
-            reader=common.reader_of(config),
+            reading=common.reading_of(config),
             threads=config.cluster.threads,
-            readers=config.cluster.readers,
         )
         for part in parts
     ]

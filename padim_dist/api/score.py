@@ -231,10 +231,9 @@ def _jobs(
             place=place,
             embedding=model.embedding,
             sigma=model.sigma,
-            reader=common.reader_of(config),
+            reading=common.reading_of(config),
             heatmaps=config.score.heatmaps == "grid",
             threads=config.cluster.threads,
-            readers=config.cluster.readers,
         )
         for place, shard in enumerate(shards)
     ]

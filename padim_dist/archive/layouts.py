@@ -137,6 +137,7 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
         size = int(info["size"] or 0)
         rows["image_id"].append(image_id(path))
         rows["uri"].append(archive.at(path))
+        rows["member"].append(None)
         rows["offset"].append(0)
         rows["length"].append(size)
         rows["size"].append(size)

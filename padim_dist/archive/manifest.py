@@ -17,6 +17,7 @@ MANIFEST_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("uri", pa.string()),
+        ("member", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("size", pa.int64()),
@@ -28,6 +29,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("shard", pa.int32()),
     ]
 )
+
+TAIL = "(damaged tail)"
+"""Stands as ``member`` for what is lost of a damaged tar file."""
 
 # What an image costs besides its bytes: the trunk takes about as long as decoding 1 MB of JPEG.
 _COST_OF_AN_IMAGE = 1_000_000

@@ -1,4 +1,4 @@
-"""Fetching one object of an archive: its bytes, a reason why not, or a failed run.
+"""Fetching an object of an archive, or a range of it: its bytes, a reason why not, or a failed run.
 
 Three kinds of trouble are kept apart. What concerns one image (missing, changed,
 forbidden) is an `ImageError` and becomes its row. What passes (a busy store, a reset,
@@ -10,15 +10,15 @@ unreadable images.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from padim_dist.archive.requests import Request, Row
 from padim_dist.errors import ImageError, RunError
-from padim_dist.storage import Folder, Options
+from padim_dist.storage import Body, Folder, Options
 
 # Refusals that speak of the credentials or the clock, not of one object.
 _CREDENTIALS = frozenset(
@@ -55,11 +55,17 @@ class RetryPolicy:
         In all.
     first, most : float
         Seconds: the range of the first delay, and the most that it grows to by doubling.
+    timeout : float
+        Seconds that an attempt may take.
+    limit : float
+        Seconds for the object, all attempts and delays together.
     """
 
     attempts: int = 7
     first: float = 0.2
     most: float = 10.0
+    timeout: float = 60.0
+    limit: float = 300.0
 
     def delay(self, failures: int, draw: float) -> float | None:
         """Seconds to wait after so many failures; None to give up.
@@ -99,24 +105,45 @@ class ObjectFetcher:
     archive: str = ""
     retry: RetryPolicy = RetryPolicy()
 
-    def fetch(self, row: dict[str, Any]) -> bytes:
-        """Bytes of a manifest row: the very object that was indexed.
+    def fetch(self, request: Request) -> list[bytes]:
+        """Bytes of each row of a request: of the very object that was indexed.
 
         Raises
         ------
         ImageError
             With the status ``missing``, ``changed`` or ``unreadable``.
         RunError
-            If the store keeps failing.
+            If the store keeps failing, or takes longer than the policy's limit.
         """
-        return self._patiently(lambda: self._read(row), row["uri"])
+        end = time.monotonic() + self.retry.limit
+        failures = 0
+        bodies: list[str] = []  # digests of bodies that are not what the store says
+        while True:
+            try:
+                return request.cut(self._read(request, self._left(end), bodies))
+            except (ImageError, RunError, MemoryError):
+                raise
+            except Exception as error:  # HTTP clients raise what they like
+                failures += 1
+                delay = self.retry.delay(failures, random.random())
+                if delay is None or delay >= end - time.monotonic():
+                    reason = f"{type(error).__name__}: {error}"
+                    raise RunError(
+                        f"the store of {request.uri} failed {failures} times in a row ({reason}). "
+                        "Run the same command again when it is well: it resumes"
+                    ) from error
+                time.sleep(delay)
 
-    def _read(self, row: dict[str, Any]) -> bytes:
+    def _left(self, end: float) -> float:
+        """Seconds for the next attempt."""
+        return max(0.001, min(self.retry.timeout, end - time.monotonic()))
+
+    def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
         """One attempt; what is neither an ImageError nor a RunError may pass."""
-        url, _, name = row["uri"].rpartition("/")
+        url, _, name = request.uri.rpartition("/")
         folder = Folder(url or "/", self.options)
         try:
-            data, tag = folder.read_tagged(name)
+            body = folder.read_body(name, request.start, request.stop, timeout)
         except FileNotFoundError:
             if folder.is_local and self.archive and not os.path.exists(self.archive):
                 raise RunError(
@@ -128,28 +155,25 @@ class ObjectFetcher:
             if _is_of_the_store(error, folder.url):
                 raise
             raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
-        _compare(tag, row)
-        if row["size"] and len(data) != row["size"]:
-            raise ConnectionError(f"{len(data)} bytes came instead of {row['size']}")
-        return data
+        _compare(body.tag, request.rows[0])
+        if request.size and len(body.data) != request.size:
+            raise ConnectionError(f"{len(body.data)} bytes came instead of {request.size}")
+        _check(body, bodies)
+        return body.data
 
-    def _patiently(self, read: Callable[[], bytes], uri: str) -> bytes:
-        failures = 0
-        while True:
-            try:
-                return read()
-            except (ImageError, RunError):
-                raise
-            except Exception as error:  # HTTP clients raise what they like
-                failures += 1
-                delay = self.retry.delay(failures, random.random())
-                if delay is None:
-                    reason = f"{type(error).__name__}: {error}"
-                    raise RunError(
-                        f"the store of {uri} failed {failures} times in a row ({reason}). Run the "
-                        "same command again when it is well: it resumes"
-                    ) from error
-                time.sleep(delay)
+
+def _check(body: Body, bodies: list[str]) -> None:
+    """Compare a body with the checksum of the store.
+
+    Some stores' etags look like an MD5 and are none: of two bodies in a row that are the
+    same, the second is believed.
+    """
+    if body.md5 is None:
+        return
+    digest = hashlib.md5(body.data, usedforsecurity=False).hexdigest()
+    if digest not in (body.md5, *bodies[-1:]):
+        bodies.append(digest)
+        raise ConnectionError(f"a body came with MD5 {digest} instead of {body.md5}")
 
 
 def _is_of_the_store(error: OSError, uri: str) -> bool:
@@ -162,16 +186,20 @@ def _is_of_the_store(error: OSError, uri: str) -> bool:
     ------
     RunError
         If the credentials are refused: trying again would not help.
+    ImageError
+        If the range that was asked for is not there (any more).
     """
     if "://" not in uri:
         return error.errno in _PASSING
-    response = getattr(error.__cause__, "response", {})
-    if response.get("Error", {}).get("Code") in _CREDENTIALS:
+    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+    if code == "InvalidRange":
+        raise ImageError("changed", "the object is shorter than in the manifest; index it again")
+    if code in _CREDENTIALS:
         raise RunError(f"the store of {uri} refuses the credentials: {error}") from error
     return not isinstance(error, PermissionError)
 
 
-def _compare(tag: str | None, row: dict[str, Any]) -> None:
+def _compare(tag: str | None, row: Row) -> None:
     if row["etag"] is not None and tag is not None and tag != row["etag"]:
         raise ImageError(
             "changed",

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from padim_dist.archive.decode import decode, decode_mask
+from padim_dist.archive.manifest import TAIL
 from padim_dist.archive.objects import ObjectFetcher
+from padim_dist.archive.requests import Request, plan_requests
 from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
+BUDGET = 64 * 2**20
+"""Bytes of images that a worker has read and not yet decoded, at most."""
+_ROWS_PLANNED = 1024
+_RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
 # An image of 16-bit RGBA pixels takes 8 bytes a pixel uncompressed; the rest is metadata.
 _BYTES_A_PIXEL = 8
 _BYTES_OF_METADATA = 16 * 2**20
@@ -68,63 +72,176 @@ class ImageReader:
     geometry: InputGeometry
     max_pixels: int
 
-    def load(self, row: dict[str, Any]) -> LoadedImage:
-        """Load the image of a manifest row; whatever goes wrong is in the outcome."""
+    def plan(self, rows: Iterable[dict[str, Any]]) -> Iterator[Request | LoadedImage]:
+        """Requests for rows, in order, and what became of those that nothing is asked for."""
+        wanted: list[dict[str, Any]] = []
+        for row in rows:
+            if (error := self._refuse(row)) is not None:
+                yield from plan_requests(wanted)
+                wanted = []
+                yield LoadedImage(row, status=error.status, error=error.reason)
+            else:
+                wanted.append(row)
+                if len(wanted) == _ROWS_PLANNED:
+                    yield from plan_requests(wanted)
+                    wanted = []
+        yield from plan_requests(wanted)
+
+    def fetch(self, request: Request) -> list[bytes | ImageError]:
+        """Bytes of each row of a request, or why there are none.
+
+        Raises
+        ------
+        RunError
+            If the store keeps failing.
+        """
         try:
-            if "refused" in row:
-                raise ImageError("unreadable", row["refused"])
-            if row["group"] is None:
-                raise ImageError("unreadable", "its name does not match archive.group: no group")
-            pixels = decode(self.fetch(row), self.max_pixels)
+            return [*self.fetcher.fetch(request)]
+        except ImageError as error:
+            return [error] * len(request.rows)
+
+    def decode(self, row: dict[str, Any], data: bytes | ImageError) -> LoadedImage:
+        """Decode and transform an image; whatever goes wrong is in the outcome."""
+        try:
+            if isinstance(data, ImageError):
+                raise data
+            pixels = decode(data, self.max_pixels)
             height, width = pixels.shape[1:]
             return LoadedImage(row, prepare(pixels, self.geometry), width, height)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
 
+    def load(self, row: dict[str, Any]) -> LoadedImage:
+        """Load the image of one row, in the calling thread."""
+        (step,) = self.plan([row])
+        if isinstance(step, LoadedImage):
+            return step
+        (data,) = self.fetch(step)
+        return self.decode(row, data)
+
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
+
+        Parameters
+        ----------
+        mask_uri : str
+            A file; or a member of a tar file, as ``<uri>#bytes=<start>-<stop>``.
 
         Raises
         ------
         ImageError, RunError
-            As `fetch`; or if it cannot be decoded.
+            If it cannot be had or decoded.
         """
-        row = {"uri": mask_uri, "length": 0, "size": 0, "etag": None}
-        return prepare_mask(decode_mask(self.fetch(row), self.max_pixels), self.geometry)
+        match = _RANGE.search(mask_uri)
+        start, stop = map(int, match.groups()) if match else (0, 0)
+        uri = mask_uri[: match.start()] if match else mask_uri
+        row = {"offset": start, "length": stop - start, "etag": None}
+        request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
+        (data,) = self.fetcher.fetch(request)
+        return prepare_mask(decode_mask(data, self.max_pixels), self.geometry)
 
-    def fetch(self, row: dict[str, Any]) -> bytes:
-        """Bytes of a manifest row.
-
-        Raises
-        ------
-        ImageError
-            With the status ``missing``, ``changed``, ``unreadable`` or ``too_large``.
-        RunError
-            If the store keeps failing.
-        """
-        limit = _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA
-        if row["length"] > limit:
-            raise ImageError(
+    def _refuse(self, row: dict[str, Any]) -> ImageError | None:
+        """Why an image is not even asked for; None if it is."""
+        if "refused" in row:
+            return ImageError("unreadable", row["refused"])
+        if row["group"] is None:
+            return ImageError("unreadable", "its name does not match archive.group: no group")
+        if row["member"] == TAIL:
+            return ImageError(
+                "unreadable",
+                f"the tar file is damaged from byte {row['offset']} of {row['size']} on; what was "
+                "there is not known",
+            )
+        if row["member"] is not None and row["offset"] + row["length"] > row["size"]:
+            return ImageError(
+                "unreadable",
+                f"the tar file ends, with {row['size']} bytes, inside this member, which would end "
+                f"at {row['offset'] + row['length']}",
+            )
+        if row["member"] is not None and row["length"] == 0:
+            return ImageError("unreadable", "the file is empty")
+        if row["length"] > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
+            return ImageError(
                 "too_large",
                 f"{row['length']} bytes are more than any image within archive.max_pixels = "
                 f"{self.max_pixels} needs",
             )
-        return self.fetcher.fetch(row)
+        return None
 
 
 def read_ahead(
-    items: Iterable[Item], load: Callable[[Item], Result], threads: int, depth: int
-) -> Iterator[Result]:
-    """Map in threads and in order, at most `depth` items ahead of the consumer."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
-        pending: deque[Any] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(load, item))
-                if len(pending) > depth:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    rows: Iterable[dict[str, Any]],
+    reader: ImageReader,
+    requests: int,
+    decoders: int,
+    depth: int,
+    budget: int = BUDGET,
+) -> Iterator[LoadedImage]:
+    """Load images in order, ahead of whoever takes them.
+
+    Many requests are under way while few threads decode. Nothing grows with the archive:
+    at most `depth` images (or one request's members) are held, and their bytes, until
+    decoded, keep within the budget (or are those of one request).
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Of the manifest.
+    reader : ImageReader
+        Fetches and decodes.
+    requests, decoders : int
+        Requests under way, and threads that decode.
+    depth : int
+        Images ahead.
+    budget : int
+        Bytes ahead that are not decoded yet.
+
+    Yields
+    ------
+    LoadedImage
+
+    Raises
+    ------
+    RunError
+        If the store keeps failing.
+    """
+    fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
+    decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")
+    ahead: deque[_Ahead] = deque()
+
+    def is_full(more: int) -> bool:
+        held = sum(item.size for item in ahead if not item.image.done())
+        return len(ahead) >= depth or held + more > budget
+
+    def take(bodies: Future[list[bytes | ImageError]], place: int, row: dict[str, Any]) -> Any:
+        # Decoders wait for what was asked for first, in its order: they cannot block each other.
+        data, bodies.result()[place] = bodies.result()[place], b""
+        return reader.decode(row, data)
+
+    try:
+        for step in reader.plan(rows):
+            size = 0 if isinstance(step, LoadedImage) else step.size
+            while ahead and is_full(size):
+                yield ahead.popleft().image.result()
+            if isinstance(step, LoadedImage):
+                done: Future[LoadedImage] = Future()
+                done.set_result(step)
+                ahead.append(_Ahead(0, done))
+                continue
+            bodies = fetching.submit(reader.fetch, step)
+            for place, row in enumerate(step.rows):
+                image = decoding.submit(take, bodies, place, dict(row))
+                ahead.append(_Ahead(size // len(step.rows), image))
+        while ahead:
+            yield ahead.popleft().image.result()
+    finally:
+        fetching.shutdown(wait=False, cancel_futures=True)
+        decoding.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """An image under way, and how many bytes it holds until it is decoded."""
+
+    size: int
+    image: Future[LoadedImage]

@@ -65,6 +65,7 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
     columns = {
         "image_id": [image_id(uri) for uri in written],
         "uri": uris,
+        "member": [None] * len(uris),
         "offset": [0] * len(uris),
         "length": sizes,
         "size": sizes,

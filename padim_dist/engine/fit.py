@@ -15,14 +15,13 @@ from typing import Any
 
 from distributed import Client
 
-from padim_dist.archive.reader import ImageReader
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.engine.examine import Examination
 from padim_dist.engine.run import Reporter, run_tasks
-from padim_dist.engine.worker import batches, device, get_embedder, set_up
+from padim_dist.engine.worker import Reading, batches, device, get_embedder, set_up
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard
@@ -66,9 +65,8 @@ class EmbedJob:
     snapshot: str
     part: Part
     embedding: EmbeddingSpec
-    reader: ImageReader
+    reading: Reading
     threads: int
-    readers: int
 
     @property
     def name(self) -> str:
@@ -84,7 +82,7 @@ class EmbedJob:
     def examinations(self) -> list[Examination]:
         """The part's shards."""
         return [
-            Examination(self.workspace, self.snapshot, shard, self.reader)
+            Examination(self.workspace, self.snapshot, shard, self.reading.reader)
             for shard in self.part.shards
         ]
 
@@ -239,7 +237,7 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     failures: list[dict[str, Any]] = []
     rows = (row for examination in job.examinations for row in examination.rows())
     done = 0
-    for images, pixels in batches(rows, job.reader, job.readers, job.embedding.batch, False):
+    for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         unusable = [image for image in images if image.pixels is None]
         if pixels is not None:
             moments.update(embedder(pixels))

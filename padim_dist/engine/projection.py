@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from padim_dist.archive.reader import BUDGET
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.errors import ResourceError
 
@@ -74,7 +75,7 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
         "trunk": 2 * weights,
         "activations": int(activations),
         "embeddings": 4 * 4 * spec.batch * embedding,
-        "images": readers * _DECODING_BYTES * max_pixels + 3 * spec.batch * 3 * crop,
+        "images": BUDGET + readers * _DECODING_BYTES * max_pixels + 3 * spec.batch * 3 * crop,
     }
 
 

@@ -13,13 +13,13 @@ import torch
 from distributed import Client
 from torch import Tensor
 
-from padim_dist.archive.reader import ImageReader, LoadedImage
+from padim_dist.archive.reader import LoadedImage
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.engine.examine import Examination
 from padim_dist.engine.run import Reporter, run_tasks
-from padim_dist.engine.worker import batches, device, get_embedder, get_gaussian, set_up
+from padim_dist.engine.worker import Reading, batches, device, get_embedder, get_gaussian, set_up
 from padim_dist.errors import RunError
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
@@ -49,10 +49,9 @@ class ScoreJob:
     place: int
     embedding: EmbeddingSpec
     sigma: float
-    reader: ImageReader
+    reading: Reading
     heatmaps: bool
     threads: int
-    readers: int
 
     @property
     def name(self) -> str:
@@ -67,7 +66,7 @@ class ScoreJob:
     @property
     def examinations(self) -> list[Examination]:
         """The shard."""
-        return [Examination(self.workspace, self.snapshot, self.shard, self.reader)]
+        return [Examination(self.workspace, self.snapshot, self.shard, self.reading.reader)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
     rows = [row for examination in job.examinations for row in examination.rows()]
     table: list[dict[str, Any]] = []
     maps = np.full((len(rows), *grid), np.nan, np.float32)
-    for images, pixels in batches(rows, job.reader, job.readers, spec.batch, True):
+    for images, pixels in batches(rows, job.reading, spec.batch, True):
         start = len(table)
         table += [_row(image, job) for image in images]
         if pixels is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +25,15 @@ from padim_dist.store.workspace import Workspace
 T = TypeVar("T")
 _lock = threading.RLock()
 _held: dict[str, tuple[Hashable, Any]] = {}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a task reads images: `read_ahead` has the meanings."""
+
+    reader: ImageReader
+    requests: int
+    decoders: int
 
 
 def device() -> torch.device:
@@ -64,7 +74,7 @@ def get_gaussian(workspace: Folder, model_id: str, group: str, spec: EmbeddingSp
 
 
 def batches(
-    rows: Iterable[dict[str, Any]], reader: ImageReader, threads: int, size: int, fill: bool
+    rows: Iterable[dict[str, Any]], reading: Reading, size: int, fill: bool
 ) -> Iterator[tuple[list[LoadedImage], Tensor | None]]:
     """Load images ahead and hand them out in batches, in order.
 
@@ -72,10 +82,8 @@ def batches(
     ----------
     rows : iterable of dict
         Of the manifest.
-    reader : ImageReader
-        Loads them.
-    threads : int
-        That load at the same time.
+    reading : Reading
+        How they are loaded.
     size : int
         Usable images in a batch.
     fill : bool
@@ -91,7 +99,8 @@ def batches(
     """
     images: list[LoadedImage] = []
     usable: list[Tensor] = []
-    for image in read_ahead(rows, reader.load, threads, depth=2 * size):
+    depth = 2 * size
+    for image in read_ahead(rows, reading.reader, reading.requests, reading.decoders, depth):
         images.append(image)
         if image.pixels is not None:
             usable.append(image.pixels)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from padim_dist.archive.layouts import folder, list_images, mvtec
 from padim_dist.archive.manifest import MANIFEST_SCHEMA, sort_and_cut
 from padim_dist.archive.objects import ObjectFetcher
+from padim_dist.archive.requests import Request
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.conftest import draw, make_mvtec
@@ -112,7 +113,9 @@ def test_links_to_folders_are_not_followed(tmp_path):
     assert len(found.images) == 2
     assert found.ignored == {"links to folders, which are not followed": 1}
     for row in found.images.to_pylist():
-        assert ObjectFetcher({}).fetch(row)  # has the tag that it was listed with
+        assert ObjectFetcher({}).fetch(
+            Request(row["uri"], (row,))
+        )  # has the tag that it was listed with
 
 
 def test_names_that_are_not_utf8_are_counted(tmp_path):

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from padim_dist.archive.manifest import TAIL
 from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.reader import ImageReader, read_ahead
+from padim_dist.archive.requests import Request
 from padim_dist.core.geometry import InputGeometry
+from padim_dist.errors import ImageError, RunError
 from tests.conftest import draw
 
 READER = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
 
 
-def row(path, length: int = 0, group: str | None = "a") -> dict:
-    return {"uri": str(path), "length": length, "size": length, "etag": None, "group": group}
+def row(path, length: int = 0, group: str | None = "a", **more) -> dict:
+    plain = {"uri": str(path), "member": None, "offset": 0, "length": length, "size": length}
+    return {**plain, "etag": None, "group": group, **more}
 
 
 def test_every_outcome_is_a_status(tmp_path):
@@ -31,28 +36,111 @@ def test_every_outcome_is_a_status(tmp_path):
     large = READER.load(row(tmp_path / "a.jpg", length=10**9))
     assert large.status == "too_large"
     assert "1000000000 bytes are more than any image" in large.error
+    assert READER.load(row(tmp_path / "a.jpg", refused="it kills")).error == "it kills"
 
 
-def test_reading_ahead_is_in_order_and_bounded():
-    gate, started = threading.Event(), []
+@pytest.fixture
+def packed(tmp_path) -> list[dict]:
+    """Rows of five images in one file, between other bytes."""
+    content, rows = b"head", []
+    for i in range(5):
+        draw(tmp_path / f"{i}.png", i)
+        data = (tmp_path / f"{i}.png").read_bytes()
+        rows.append({"member": f"{i}.png", "offset": len(content), "length": len(data)})
+        content += data + bytes(100)
+    (tmp_path / "all.tar").write_bytes(content)
+    return [row(tmp_path / "all.tar", **{**r, "size": len(content)}) for r in rows]
 
-    def load(i: int) -> int:
-        started.append(i)
-        gate.wait(10)
-        return i * i
 
-    results = read_ahead(range(50), load, threads=2, depth=5)
-    gate.set()
-    assert next(results) == 0
-    assert max(started) <= 6
-    assert list(results) == [i * i for i in range(1, 50)]
+def test_members_are_the_images_they_are(tmp_path, packed):
+    for i, image in enumerate(read_ahead(packed, READER, 4, 2, 8)):
+        alone = READER.load(row(tmp_path / f"{i}.png"))
+        assert (image.pixels == alone.pixels).all()
+        assert (READER.load(packed[i]).pixels == alone.pixels).all()
+
+
+def test_a_damaged_member_harms_no_neighbour(packed):
+    packed[2] = {**packed[2], "length": 50}
+    packed[3] = {**packed[3], "length": packed[3]["size"]}
+    packed.insert(4, {**packed[4], "length": 0})
+    packed.append({**packed[4], "member": TAIL})
+    images = list(read_ahead(packed, READER, 4, 2, 8))
+    assert [image.status for image in images] == [
+        "scored",
+        "scored",
+        "unreadable",
+        "unreadable",
+        "unreadable",
+        "scored",
+        "unreadable",
+    ]
+    assert "the tar file ends" in str(images[3].error)
+    assert images[4].error == "the file is empty"
+    assert "damaged from byte" in str(images[6].error)
+    gone = [{**r, "etag": "other"} for r in packed[:2]]
+    assert [i.status for i in read_ahead(gone, READER, 4, 2, 8)] == ["changed", "changed"]
+    gone = [{**r, "uri": r["uri"] + "x"} for r in packed[:2]]
+    assert [i.status for i in read_ahead(gone, READER, 4, 2, 8)] == ["missing", "missing"]
+
+
+def test_a_mask_inside_a_tar(tmp_path):
+    draw(tmp_path / "mask.png", 3)
+    data = (tmp_path / "mask.png").read_bytes()
+    (tmp_path / "x.tar").write_bytes(bytes(77) + data)
+    whole = READER.load_mask(str(tmp_path / "mask.png"))
+    inside = READER.load_mask(f"{tmp_path}/x.tar#bytes=77-{77 + len(data)}")
+    assert (whole == inside).all()
+
+
+@dataclass(frozen=True)
+class GatedFetcher(ObjectFetcher):
+    """Answers when it is told to, and counts what is under way."""
+
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    asked: list[str] = field(default_factory=list)
+    full: threading.Event = field(default_factory=threading.Event)
+    enough: int = 0
+
+    def fetch(self, request: Request) -> list[bytes]:
+        self.asked.append(request.uri)
+        if len(self.asked) == self.enough:
+            self.full.set()
+        assert self.gate.acquire(timeout=30)
+        return [b"no image"] * len(request.rows)
+
+
+@pytest.mark.parametrize(
+    ("requests", "depth", "budget", "ahead"),
+    [(4, 100, 10**9, 4), (50, 7, 10**9, 7), (50, 100, 3500, 3), (50, 100, 10, 1)],
+)
+def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
+    """By requests, by images, by bytes; one is always under way."""
+    fetcher = GatedFetcher({}, enough=ahead)
+    reader = replace(READER, fetcher=fetcher)
+    rows = [row(f"{i:02d}", length=1000) for i in range(60)]
+    images = read_ahead(rows, reader, requests, 2, depth, budget)
+    first: list = []
+    taker = threading.Thread(target=lambda: first.append(next(images)))
+    taker.start()
+    assert fetcher.full.wait(30)  # this many are asked for before the first answer
+    fetcher.gate.release()
+    taker.join(30)
+    assert len(fetcher.asked) <= ahead + 2
+    for _ in rows:
+        fetcher.gate.release()
+    names = [image.row["uri"] for image in (*first, *images)]
+    assert names == [r["uri"] for r in rows]
 
 
 def test_what_reading_raises_reaches_the_consumer():
-    def load(i: int) -> int:
-        if i == 3:
-            raise MemoryError("no more")
-        return i
+    class Failing(ObjectFetcher):
+        def fetch(self, request: Request) -> list[bytes]:
+            if request.uri == "3":
+                raise RunError("the store is gone")
+            raise ImageError("missing", "not there")
 
-    with pytest.raises(MemoryError, match="no more"):
-        list(read_ahead(range(9), load, 2, 4))
+    reader = replace(READER, fetcher=Failing({}))
+    images = read_ahead([row(i) for i in range(99)], reader, 2, 2, 4)
+    assert [next(images).status for _ in range(3)] == ["missing"] * 3
+    with pytest.raises(RunError, match="the store is gone"):
+        list(images)

@@ -18,7 +18,7 @@ from padim_dist.api import common
 from padim_dist.archive.reader import ImageReader, LoadedImage
 from padim_dist.config import Config
 from padim_dist.engine import policy
-from padim_dist.errors import HeldError, RequestError, RunError
+from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
@@ -29,34 +29,34 @@ from tests.results import arrays, same, scores
 class KillingReader(ImageReader):
     """Its process dies on one image, as of a fault in a decoder or for want of memory."""
 
-    def load(self, row: dict) -> LoadedImage:
-        if "refused" not in row and row["uri"].endswith("b/test/spot/02.png"):
+    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
+        if row["uri"].endswith("b/test/spot/02.png"):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().load(row)
+        return super().decode(row, data)
 
 
 class DeadlyReader(ImageReader):
     """Whatever it reads, its process dies when it is not read alone."""
 
-    def load(self, row: dict) -> LoadedImage:
+    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
         if threading.current_thread().name.startswith("reader"):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().load(row)
+        return super().decode(row, data)
 
 
 class StallingReader(ImageReader):
     """The first one to load a certain image waits until the test is over."""
 
-    def load(self, row: dict) -> LoadedImage:
+    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
         if row["uri"].endswith("b/test/spot/03.png"):
             here = Path(row["uri"]).parents[4]
             try:
                 (here / "stalled").touch(exist_ok=False)
             except FileExistsError:
-                return super().load(row)
+                return super().decode(row, data)
             while not (here / "over").exists():
                 time.sleep(0.05)
-        return super().load(row)
+        return super().decode(row, data)
 
 
 def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:

@@ -1,4 +1,4 @@
-"""A proxy on loopback that makes an S3 server fail: seeded, a fault at most for each request."""
+"""A proxy on loopback that makes an S3 server fail: seeded, at most a fault for each request."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import random
 import threading
 from collections import Counter
 
-BUSY = (
-    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n"
-    b"Connection: close\r\n\r\n%s"
-)
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from yarl import URL
+
+REFUSALS = {"busy": 503, "throttled": 429, "broken": 500}
 BODY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
-FAULTS = ("busy", "reset", "short", "late")
+FAULTS = (*REFUSALS, "reset", "short", "late")
+"""What fails unless said otherwise; there are also ``stall`` and ``corrupt``."""
+_PIECE = 64 * 2**10
+_NOT_FORWARDED = {"connection", "expect", "transfer-encoding", "content-length"}
 
 
 class FaultProxy:
@@ -26,13 +29,19 @@ class FaultProxy:
         Of requests that fail.
     seed : int
         Of which ones, and how.
+    latency : float
+        Seconds added to each request.
     """
 
-    def __init__(self, host: str, port: int, share: float, seed: int) -> None:
+    def __init__(
+        self, host: str, port: int, share: float = 0.0, seed: int = 0, latency: float = 0.0
+    ) -> None:
         self.share = share
-        self.kinds = FAULTS
+        self.kinds: tuple[str, ...] = FAULTS
+        self.latency = latency
         self.faults: Counter[str] = Counter()
-        self._upstream = (host, port)
+        self.requests: list[str] = []
+        self._upstream = f"http://{host}:{port}"
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -44,7 +53,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(10)
 
     @property
@@ -56,60 +65,62 @@ class FaultProxy:
         self._loop.close()
 
     async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self._port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._over = asyncio.Event()
+        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        connector = TCPConnector(limit=0)
+        async with ClientSession(
+            connector=connector, auto_decompress=False, timeout=ClientTimeout(None)
+        ) as self._client:
+            self._ready.set()
+            await self._over.wait()
+            await runner.cleanup()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            await self._handle(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head.decode("latin1").split("\r\n")
-        fields = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        if fields.get("expect") == "100-continue":
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await reader.readexactly(int(fields.get("content-length", 0)))
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await request.content.read()  # of any size, unlike read()
+        self.requests.append(f"{request.method} {request.raw_path}")
         fault = self._random.choice(self.kinds) if self._random.random() < self.share else None
         if fault:
             self.faults[fault] += 1
-        if fault == "busy":
-            writer.write(BUSY % (len(BODY), BODY))
-            await writer.drain()
-            return
-        if fault == "late":
-            await asyncio.sleep(0.1)
-        answer = await self._ask(lines, body)
-        if fault == "reset":
-            writer.transport.abort()
-            return
-        writer.write(answer[: len(answer) // 2] if fault == "short" else answer)
-        await writer.drain()
+        if fault in REFUSALS:
+            return web.Response(status=REFUSALS[fault], body=BODY)
+        await asyncio.sleep(self.latency + (0.1 if fault == "late" else 0.0))
+        async with self._client.request(
+            request.method,
+            URL(self._upstream + request.raw_path, encoded=True),
+            headers=[(k, v) for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED],
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            data=body,
+            allow_redirects=False,
+        ) as answer:
+            response = web.StreamResponse(status=answer.status, reason=answer.reason)
+            for name, value in answer.headers.items():
+                if name.lower() not in ("connection", "transfer-encoding"):
+                    response.headers.add(name, value)
+            await response.prepare(request)
+            if request.method == "HEAD":
+                return response
+            await self._pass_on(request, response, answer.content.iter_chunked(_PIECE), fault)
+        return response
 
-    async def _ask(self, lines: list[str], body: bytes) -> bytes:
-        """The server's whole answer, told to close its connection."""
-        kept = [x for x in lines if x and not x.lower().startswith(("connection:", "expect:"))]
-        request = "\r\n".join([*kept, "Connection: close", "", ""]).encode("latin1")
-        reader, writer = await asyncio.open_connection(*self._upstream)
-        try:
-            writer.write(request + body)
-            await writer.drain()
-            return await reader.read()
-        finally:
-            writer.close()
+    async def _pass_on(self, request, response, pieces, fault: str | None) -> None:
+        """Write the body, spoiled in its first piece where that is the fault."""
+        async for piece in pieces:
+            if fault in ("reset", "short", "stall"):
+                await response.write(piece[: len(piece) // 2])
+                if fault == "stall":
+                    await self._over.wait()
+                if fault == "reset":
+                    request.transport.abort()
+                else:
+                    request.transport.close()
+                return
+            if fault == "corrupt":
+                piece, fault = bytes([piece[0] ^ 1]) + piece[1:], None
+            await response.write(piece)
+        await response.write_eof()

@@ -1,0 +1,97 @@
+"""Which bytes to ask for: an object for an image, or a range for neighbours in a tar file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+_GAP = 64 * 2**10
+_LONGEST = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the store.
+
+    Attributes
+    ----------
+    uri : str
+        The object.
+    rows : tuple of mapping
+        Manifest rows whose bytes it brings.
+    start, stop : int or None
+        Range of bytes, half open; None for the whole object.
+    """
+
+    uri: str
+    rows: tuple[Row, ...]
+    start: int | None = None
+    stop: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it brings, as far as the manifest knows."""
+        if self.start is None or self.stop is None:
+            return int(self.rows[0]["length"] or 0)
+        return self.stop - self.start
+
+    def cut(self, body: bytes) -> list[bytes]:
+        """Bytes of each row."""
+        if self.start is None:
+            return [body]
+        starts = [row["offset"] - self.start for row in self.rows]
+        return [
+            body[start : start + row["length"]]
+            for start, row in zip(starts, self.rows, strict=True)
+        ]
+
+
+def plan_requests(
+    rows: Iterable[Row], gap: int = _GAP, longest: int = _LONGEST
+) -> Iterator[Request]:
+    """Requests for manifest rows, in order.
+
+    A row without ``member`` is a whole object. Members of one tar file that follow each
+    other are joined to one range.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Manifest rows; members lie inside their tar files.
+    gap : int
+        Bytes between two members that are read for nothing, at most.
+    longest : int
+        Bytes of a joined range, at most; a single member may be larger.
+
+    Examples
+    --------
+    >>> rows = [dict(uri="a.tar", member=str(i), offset=512 * i, length=500) for i in (1, 2, 9)]
+    >>> [(r.start, r.stop, len(r.rows)) for r in plan_requests(rows, gap=1024)]
+    [(512, 1524, 2), (4608, 5108, 1)]
+    """
+    joined: list[Row] = []
+    start = stop = 0
+    for row in rows:
+        begins, ends = row["offset"], row["offset"] + row["length"]
+        follows = (
+            joined
+            and row["member"] is not None
+            and row["uri"] == joined[0]["uri"]
+            and start <= begins <= stop + gap
+            and max(stop, ends) - start <= longest
+        )
+        if joined and not follows:
+            yield Request(joined[0]["uri"], tuple(joined), start, stop)
+            joined = []
+        if row["member"] is None:
+            yield Request(row["uri"], (row,))
+            continue
+        if not joined:
+            start, stop = begins, ends
+        joined.append(row)
+        stop = max(stop, ends)
+    if joined:
+        yield Request(joined[0]["uri"], tuple(joined), start, stop)
