@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy"},
-    "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL"},
+    "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr"},
 }
 

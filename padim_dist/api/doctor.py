@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from padim_dist.api import common
-from padim_dist.api.index import cut_archive
+from padim_dist.api.index import cut_archive, list_archive
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -74,8 +74,9 @@ class _Examination:
 
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
-        _, shards, ignored = cut_archive(self.config)
-        return [Shard(**row) for row in shards.to_pylist()], dict(ignored)
+        with list_archive(self.config) as spool:
+            shards = [Shard(**fields) for fields, _ in cut_archive(spool, self.config)]
+        return shards, dict(spool.ignored)
 
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
