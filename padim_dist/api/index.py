@@ -15,6 +15,7 @@ from padim_dist.archive.layouts import list_images, mvtec
 from padim_dist.archive.manifest import cut
 from padim_dist.archive.spool import Spool
 from padim_dist.archive.tables import list_table
+from padim_dist.archive.tars import list_tars
 from padim_dist.config import Config
 from padim_dist.progress import Listener, Progress, ignore
 from padim_dist.store.manifests import Snapshot, images_by_group, latest_manifest, write_manifest
@@ -82,6 +83,8 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
     with Spool() as spool:
         if archive.layout == "table":
             list_table(place, archive.train, archive.group, spool, tell)
+        elif archive.layout == "tar":
+            list_tars(place, folder_layout(archive.train), archive.group, spool, tell)
         else:
             layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
             list_images(place, layout, archive.group, spool, tell)

@@ -109,7 +109,9 @@ def list_images(
     if not archive.exists():
         raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
     if archive.fs.isfile(archive.url):
-        raise ArchiveError(f"archive.url {archive.url} is a file; give a folder, or layout: table")
+        raise ArchiveError(
+            f"archive.url {archive.url} is a file; give a folder, or layout: tar or table"
+        )
     listed = 0
     for page in walk(archive):
         spool.add(_sort_out(archive, page, layout, group))
