@@ -10,6 +10,7 @@ from typing import Literal
 
 from padim_dist.api import common
 from padim_dist.api.index import cut_archive, list_archive
+from padim_dist.api.places import workspace_of
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -133,7 +134,7 @@ class _Examination:
             yield Finding("weights", "right", found)
 
     def workspace(self) -> Iterator[Finding]:
-        folder = common.workspace_of(self.config).folder
+        folder = workspace_of(self.config).folder
         probe = f"probe-{uuid.uuid4().hex}"
         folder.put(probe, b"")
         folder.fs.rm_file(folder.at(probe))
@@ -146,7 +147,7 @@ class _Examination:
         images = sum(shard.images for shard in shards)
         weights = common.state_bytes(self.state)
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
-        free = common.free_disk(common.workspace_of(config).folder)
+        free = common.free_disk(workspace_of(config).folder)
         for what, need, disk in (
             (
                 "fit",

@@ -15,8 +15,8 @@ import torchvision
 import zarr
 
 from padim_dist.api import common
-from padim_dist.api.common import logger
 from padim_dist.api.index import current_manifest
+from padim_dist.api.places import logger, workspace_of
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -162,7 +162,7 @@ def _plan(config: Config, listener: Listener) -> _Plan:
         spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
     )
     cluster = settle(config.cluster, "fit", need)
-    workspace = common.workspace_of(config)
+    workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
     fit_id = _fit_id(spec, snapshot, parts, config)
     jobs = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from padim_dist.api.common import archive_of, archive_settings, logger, workspace_of
+from padim_dist.api.places import archive_of, archive_settings, logger, workspace_of
 from padim_dist.archive.layouts import folder as folder_layout
 from padim_dist.archive.layouts import list_images, mvtec
 from padim_dist.archive.manifest import cut
