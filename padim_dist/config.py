@@ -43,15 +43,16 @@ class ArchiveConfig(_Section):
 
     url: str
     """Folder of the archive: a path or any fsspec URL."""
-    layout: Literal["folder", "mvtec", "table"] = "folder"
-    """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``table``: the url
-    is a Parquet or CSV file with columns uri, group, split, label, mask_uri."""
+    layout: Literal["folder", "mvtec", "tar", "table"] = "folder"
+    """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``tar``: the url is
+    a folder of .tar files, or one; ``table``: the url is a Parquet or CSV file with columns
+    uri, group, split, label, mask_uri."""
     group: str | None = None
     """Regular expression with a group named ``group``, searched in the path inside the
     archive: each group has its own Gaussians. Null: one group."""
     train: str = "(^|/)(train|good|normal)/"
-    """Regular expression: which images are normal, in the layout ``folder`` and in a
-    ``table`` without a column split."""
+    """Regular expression: which images are normal, in the layouts ``folder`` and ``tar``,
+    and in a ``table`` without a column split."""
     shard_images: int = Field(512, ge=1)
     """Images in a shard, the unit of work and of resuming."""
     max_pixels: int = Field(32_000_000, ge=1)

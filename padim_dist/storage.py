@@ -84,9 +84,12 @@ class Folder:
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
         """File system of this process."""
+        if self.is_local:
+            # Not by the path: "::" in a name would be read as a chain of file systems.
+            return fsspec.filesystem("file", **self.protocol_options)
         # Listings are never cached: other processes write what this one looks for.
-        fresh = {} if self.is_local else {"use_listings_cache": False}
-        fs, _ = fsspec.core.url_to_fs(self.url, **{**self.protocol_options, **fresh})
+        fresh = {**self.protocol_options, "use_listings_cache": False}
+        fs, _ = fsspec.core.url_to_fs(self.url, **fresh)
         return fs
 
     def at(self, *parts: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ MAY_IMPORT = {
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy"},
-    "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL"},
+    "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
 }
 
@@ -53,8 +55,6 @@ def test_rooms_import_only_what_they_may(room):
 
 @pytest.mark.parametrize("room", OUTSIDE)
 def test_rooms_know_only_their_libraries(room):
-    import sys
-
     for path in modules(room):
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
         assert outside <= OUTSIDE[room] | {"padim_dist", "__future__"}, path
@@ -64,6 +64,12 @@ def test_dask_lives_in_the_engine_alone():
     for path in PACKAGE.rglob("*.py"):
         if "engine" not in path.parts:
             assert not {n.split(".")[0] for n in imports(path)} & {"dask", "distributed"}, path
+
+
+def test_listing_an_archive_does_not_load_torch():
+    """It would take ten times the memory of the listing itself."""
+    code = "import sys, padim_dist.api.index; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_room_is_listed():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from padim_dist.api.places import archive_of, archive_settings, workspace_of
 from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config, differences
@@ -22,19 +22,8 @@ from padim_dist.store.runs import list_runs
 from padim_dist.store.weights import State, fetch_weights
 from padim_dist.store.workspace import Workspace
 
-logger = logging.getLogger("padim_dist")
 UNKNOWN_WEIGHTS = ""
 """Stands for the weights' digest in a plan that was made before they were loaded."""
-
-
-def workspace_of(config: Config) -> Workspace:
-    """The workspace."""
-    return Workspace(Folder(config.workspace, config.storage_options))
-
-
-def archive_of(config: Config) -> Folder:
-    """The archive."""
-    return Folder(config.archive.url, config.storage_options)
 
 
 def reader_of(config: Config) -> ImageReader:
@@ -46,12 +35,6 @@ def reader_of(config: Config) -> ImageReader:
 def reading_of(config: Config) -> Reading:
     """The same, and how many at a time."""
     return Reading(reader_of(config), config.cluster.requests, config.cluster.readers)
-
-
-def archive_settings(config: Config) -> dict[str, Any]:
-    """Settings that determine a manifest."""
-    settings = config.archive.model_dump(mode="json", exclude={"max_pixels"})
-    return {**settings, "url": archive_of(config).url}
 
 
 def model_settings(config: Config) -> dict[str, Any]:

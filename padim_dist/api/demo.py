@@ -14,6 +14,7 @@ from padim_dist.api import common
 from padim_dist.api.evaluate import GroupFigures, evaluate
 from padim_dist.api.fit import fit
 from padim_dist.api.index import index
+from padim_dist.api.places import logger, workspace_of
 from padim_dist.api.readers import open_heatmaps, open_scores
 from padim_dist.api.score import score
 from padim_dist.config import Config, make_config
@@ -96,7 +97,7 @@ def _configure(root: Path, archive: Path) -> Config:
     try:
         common.load_state(config)
     except WeightsError:
-        common.logger.info("ImageNet weights cannot be had here: using seeded random ones")
+        logger.info("ImageNet weights cannot be had here: using seeded random ones")
         tree["model"]["weights"] = "random"
         config = make_config(tree)
     (root / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
@@ -146,6 +147,6 @@ def _draw(config: Config, run_id: str) -> Any:
 
 
 def _manifest_rows(config: Config, run_id: str) -> list[dict[str, Any]]:
-    folder = common.workspace_of(config).folder
+    folder = workspace_of(config).folder
     run = folder.read_json(f"runs/{run_id}/run.json")
     return [row for shard in run["shards"] for row in read_shard(folder, run["snapshot"], shard)]

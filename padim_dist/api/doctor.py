@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Literal
 
 from padim_dist.api import common
-from padim_dist.api.index import cut_archive
+from padim_dist.api.index import cut_archive, list_archive
+from padim_dist.api.places import workspace_of
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -81,8 +82,9 @@ class _Examination:
 
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
-        _, shards, ignored = cut_archive(self.config)
-        return [Shard(**row) for row in shards.to_pylist()], dict(ignored)
+        with list_archive(self.config) as spool:
+            shards = [Shard(**fields) for fields, _ in cut_archive(spool, self.config)]
+        return shards, dict(spool.ignored)
 
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
@@ -139,7 +141,7 @@ class _Examination:
             yield Finding("weights", "right", found)
 
     def workspace(self) -> Iterator[Finding]:
-        folder = common.workspace_of(self.config).folder
+        folder = workspace_of(self.config).folder
         probe = f"probe-{uuid.uuid4().hex}"
         folder.put(probe, b"")
         folder.fs.rm_file(folder.at(probe))
@@ -152,7 +154,7 @@ class _Examination:
         images = sum(shard.images for shard in shards)
         weights = common.state_bytes(self.state)
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
-        free = common.free_disk(common.workspace_of(config).folder)
+        free = common.free_disk(workspace_of(config).folder)
         for what, need, disk in (
             (
                 "fit",

@@ -13,6 +13,7 @@ import torch
 from scipy import ndimage
 
 from padim_dist.api import common
+from padim_dist.api.places import logger, workspace_of
 from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config
 from padim_dist.core.geometry import Grid
@@ -108,7 +109,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
         If there is no such run, it is not finished, or the archive has no labels.
     """
     info, run = common.find_run(config)
-    workspace = common.workspace_of(config)
+    workspace = workspace_of(config)
     places = range(len(run["shards"]))
     missing = len(set(places) - finished_shards(workspace, run["run_id"]))
     if missing:
@@ -198,7 +199,7 @@ def _regions(row: dict[str, Any], reader: ImageReader) -> npt.NDArray[np.int32] 
     try:
         mask = reader.load_mask(row["mask_uri"])
     except ImageError as error:
-        common.logger.warning("mask %s is left out: %s", row["mask_uri"], error)
+        logger.warning("mask %s is left out: %s", row["mask_uri"], error)
         return None
     regions, _ = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)
     numbered: npt.NDArray[np.int32] = regions.astype(np.int32)

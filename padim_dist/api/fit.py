@@ -16,8 +16,8 @@ import torchvision
 import zarr
 
 from padim_dist.api import common
-from padim_dist.api.common import logger
 from padim_dist.api.index import current_manifest
+from padim_dist.api.places import logger, workspace_of
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -172,7 +172,7 @@ def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
         spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
     )
     cluster = settle(config.cluster, "fit", need)
-    workspace = common.workspace_of(config)
+    workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
     fit_id = _fit_id(spec, parts, config)
     common.check_resumed(workspace, _head(workspace, str(resume)), resume, fit_id, _asked(config))

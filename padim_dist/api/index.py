@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from padim_dist.api.common import archive_of, archive_settings, logger, workspace_of
+from padim_dist.api.places import archive_of, archive_settings, logger, workspace_of
 from padim_dist.archive.layouts import folder as folder_layout
 from padim_dist.archive.layouts import list_images, mvtec
-from padim_dist.archive.manifest import sort_and_cut
+from padim_dist.archive.manifest import cut
+from padim_dist.archive.spool import Spool
 from padim_dist.archive.tables import list_table
+from padim_dist.archive.tars import list_tars
 from padim_dist.config import Config
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import Snapshot, images_by_group, latest_manifest, write_manifest
@@ -67,25 +71,40 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
     )
 
 
-def cut_archive(config: Config) -> tuple[pa.Table, pa.Table, Mapping[str, int]]:
-    """List the archive and cut it: its rows, its shards, and what was left alone."""
-    archive = config.archive
-    place = archive_of(config)
-    if archive.layout == "table":
-        listing = list_table(place, archive.train, archive.group)
-    else:
-        layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
-        listing = list_images(place, layout, archive.group)
-    return *sort_and_cut(listing.images, archive.shard_images), listing.ignored
+@contextmanager
+def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]:
+    """List the archive: a spool with all its rows, and what was left alone."""
+    archive, place = config.archive, archive_of(config)
+
+    def tell(listed: int) -> None:
+        listener(Progress("index", 0, listed))
+
+    tell(0)
+    with Spool() as spool:
+        if archive.layout == "table":
+            list_table(place, archive.train, archive.group, spool, tell)
+        elif archive.layout == "tar":
+            list_tars(place, folder_layout(archive.train), archive.group, spool, tell)
+        else:
+            layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
+            list_images(place, layout, archive.group, spool, tell)
+        yield spool
+
+
+def cut_archive(spool: Spool, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Fields of each shard of a listed archive, and its rows."""
+    rows = spool.sort()
+    return cut(rows.tables(), rows.totals, config.archive.shard_images)
 
 
 def make_manifest(config: Config, listener: Listener = ignore) -> Snapshot:
     """List the archive, cut it into shards, and keep the manifest."""
-    listener(Progress("index", 0, 0))
-    table, shards, ignored = cut_archive(config)
     folder = workspace_of(config).folder
-    snapshot = write_manifest(folder, table, shards, archive_settings(config), ignored)
-    listener(Progress("index", len(table), len(table)))
+    with list_archive(config, listener) as spool:
+        shards = cut_archive(spool, config)
+        settings = archive_settings(config)
+        snapshot = write_manifest(folder, shards, settings, spool.ignored, spool.folder)
+    listener(Progress("index", snapshot.images, snapshot.images))
     return snapshot
 
 

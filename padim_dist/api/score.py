@@ -11,6 +11,7 @@ from typing import Any
 
 from padim_dist.api import common
 from padim_dist.api.index import current_manifest
+from padim_dist.api.places import workspace_of
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import open_client, settle
@@ -86,7 +87,7 @@ def score(config: Config, listener: Listener = ignore, resume: str | None = None
     """
     started = time.monotonic()
     model = common.find_model(config)
-    workspace = common.workspace_of(config)
+    workspace = workspace_of(config)
     snapshot = current_manifest(config, listener)
     shards = [shard for shard in snapshot.shards if shard.split in config.score.splits]
     _check_groups(shards, model, config)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-import pyarrow as pa
-
-from padim_dist.archive.manifest import MANIFEST_SCHEMA, image_id
+from padim_dist.archive.manifest import image_id
+from padim_dist.archive.spool import Batch, Spool
+from padim_dist.archive.walk import Page, walk
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, object_tag
+from padim_dist.storage import Folder
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 ONE_GROUP = "all"
@@ -78,23 +77,13 @@ def folder(train: str) -> Layout:
     return place
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The images of an archive.
-
-    Attributes
-    ----------
-    images : pyarrow.Table
-        `MANIFEST_SCHEMA`, unsorted, column `shard` not yet filled.
-    ignored : mapping of str to int
-        Number of files left alone, by suffix or reason.
-    """
-
-    images: pa.Table
-    ignored: Mapping[str, int]
-
-
-def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
+def list_images(
+    archive: Folder,
+    layout: Layout,
+    group: str | None,
+    spool: Spool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> None:
     """List the images of an archive.
 
     Parameters
@@ -107,53 +96,66 @@ def list_images(archive: Folder, layout: Layout, group: str | None) -> Listing:
         Regular expression with a group named ``group``; searched in the path inside
         the archive. An image that it does not match has no group: it is never
         fitted, and becomes a row that says so.
+    spool : Spool
+        Takes the rows.
+    tell : callable, optional
+        Is told how many files were listed so far.
 
     Raises
     ------
     ArchiveError
-        If there is no such folder, or no image in it.
+        If there is no such folder, no image in it, or it cannot be listed.
     """
     if not archive.exists():
         raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
     if archive.fs.isfile(archive.url):
-        raise ArchiveError(f"archive.url {archive.url} is a file; give a folder, or layout: table")
-    files = dict(_files(archive))
-    ignored: Counter[str] = Counter()
-    rows: dict[str, list[Any]] = {name: [] for name in MANIFEST_SCHEMA.names}
-    for path, info in files.items():
-        suffix = PurePosixPath(path).suffix.lower()
-        if suffix not in IMAGE_SUFFIXES:
-            link = "links to folders, which are not followed" if info.get("islink") else None
-            ignored[suffix or link or "(no suffix)"] += 1
-            continue
-        if not _is_utf8(path):
-            ignored["names that are not UTF-8"] += 1
-            continue
-        place = layout(path)
-        if place is None:
-            ignored["masks and images outside the layout"] += 1
-            continue
-        mask = next((m for m in place.mask if m in files), None)
-        size = int(info["size"] or 0)
-        rows["image_id"].append(image_id(path))
-        rows["uri"].append(archive.at(path))
-        rows["member"].append(None)
-        rows["offset"].append(0)
-        rows["length"].append(size)
-        rows["size"].append(size)
-        rows["etag"].append(object_tag(info))
-        rows["group"].append(find_group(path, group))
-        rows["split"].append(place.split)
-        rows["label"].append(place.label)
-        rows["mask_uri"].append(archive.at(mask) if mask else None)
-        rows["shard"].append(0)
-    if not rows["uri"]:
-        found = ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "nothing at all"
         raise ArchiveError(
-            f"archive.url {archive.url} has no image in this layout (found: {found}); images end "
-            f"in {', '.join(sorted(IMAGE_SUFFIXES))}. Check archive.url and archive.layout"
+            f"archive.url {archive.url} is a file; give a folder, or layout: tar or table"
         )
-    return Listing(pa.table(rows, schema=MANIFEST_SCHEMA), dict(ignored))
+    listed = 0
+    for page in walk(archive):
+        spool.add(_sort_out(archive, page, layout, group))
+        listed += len(page.files)
+        tell(listed)
+    if not spool.images:
+        raise ArchiveError(
+            f"archive.url {archive.url} has no image in this layout (found: "
+            f"{summary(spool.ignored)}); images end in {', '.join(sorted(IMAGE_SUFFIXES))}. Check "
+            "archive.url and archive.layout"
+        )
+
+
+def summary(ignored: Counter[str]) -> str:
+    """What was found instead of images, for people."""
+    return ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "nothing at all"
+
+
+def _sort_out(archive: Folder, page: Page, layout: Layout, group: str | None) -> Batch:
+    batch = Batch(ignored=Counter(page.ignored))
+    for file in page.files:
+        suffix = PurePosixPath(file.path).suffix.lower()
+        uri = archive.at(file.path)
+        if suffix not in IMAGE_SUFFIXES:
+            batch.ignored[suffix or "(no suffix)"] += 1
+        elif (place := layout(file.path)) is None:
+            batch.ignored["masks and images outside the layout"] += 1
+            batch.masks.append({"path": file.path, "uri": uri, "object": uri, "offset": 0})
+        else:
+            batch.images.append(
+                {
+                    "image_id": image_id(file.path),
+                    "uri": uri,
+                    "offset": 0,
+                    "length": file.size,
+                    "size": file.size,
+                    "etag": file.tag,
+                    "group": find_group(file.path, group),
+                    "split": place.split,
+                    "label": place.label,
+                    "masks": place.mask,
+                }
+            )
+    return batch
 
 
 def find_group(path: str, pattern: str | None) -> str | None:
@@ -162,21 +164,3 @@ def find_group(path: str, pattern: str | None) -> str | None:
         return ONE_GROUP
     match = re.search(pattern, path)
     return (match["group"] or None) if match else None
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _files(archive: Folder) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Paths inside the archive and what the store tells of them."""
-    fs = archive.fs
-    root = fs._strip_protocol(archive.url).rstrip("/") + "/"
-    for path, info in fs.find(archive.url, detail=True).items():
-        if info.get("islink"):
-            info = fs.info(path)  # of what it points to, as reading it does
-        yield path.removeprefix(root), info

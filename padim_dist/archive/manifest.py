@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-MANIFEST_SCHEMA = pa.schema(
+ROWS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("uri", pa.string()),
@@ -26,28 +29,26 @@ MANIFEST_SCHEMA = pa.schema(
         ("split", pa.string()),
         ("label", pa.string()),
         ("mask_uri", pa.string()),
-        ("shard", pa.int32()),
     ]
 )
-
+"""A row an image, not yet cut into shards; `docs/formats.md` says what the columns mean."""
+MANIFEST_SCHEMA = ROWS_SCHEMA.append(pa.field("shard", pa.int32()))
 TAIL = "(damaged tail)"
-"""Stands as ``member`` for what is lost of a damaged tar file."""
+"""Member that stands for the rest of a tar file in which no more headers can be read."""
 
-# What an image costs besides its bytes: the trunk takes about as long as decoding 1 MB of JPEG.
-_COST_OF_AN_IMAGE = 1_000_000
+COST_OF_AN_IMAGE = 1_000_000
+"""Besides its bytes: the trunk takes about as long as decoding 1 MB of JPEG."""
+MOST_BYTES = 2**28
+"""That a row costs at most: what is larger is no image, and is not read."""
+
+_RunKey = tuple[str | None, str]
 
 
-SHARDS_SCHEMA = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("images", pa.int64()),
-        ("bytes", pa.int64()),
-        ("digest", pa.string()),
-    ]
-)
-"""A row a shard: the group and split of its rows, how many and how large, their digest."""
+class Total(NamedTuple):
+    """Number of rows and their cost added up."""
+
+    images: int
+    cost: int
 
 
 def image_id(path: str) -> str:
@@ -55,75 +56,91 @@ def image_id(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-def sort_and_cut(images: pa.Table, shard_images: int) -> tuple[pa.Table, pa.Table]:
-    """Sort a listing and cut it into shards of equal cost.
+def cut(
+    tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
+) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Cut sorted rows into shards of equal cost; a shard at a time is in memory.
 
     Parameters
     ----------
-    images : pyarrow.Table
-        `MANIFEST_SCHEMA`, in any order.
+    tables : iterable of pyarrow.Table
+        `ROWS_SCHEMA`, sorted by group, split, uri and offset; in parts of any size.
+    totals : mapping
+        What the rows of each (group, split) come to.
     shard_images : int
         Images in a shard, on average, at most.
 
-    Returns
-    -------
-    table : pyarrow.Table
-        Sorted by group, split, uri and offset, with column `shard` filled.
-    shards : pyarrow.Table
-        `SHARDS_SCHEMA`, in order; shard i covers the rows with ``shard == i``.
+    Yields
+    ------
+    shard : dict
+        ``shard``, ``group``, ``split``, ``images``, ``bytes`` and ``digest`` of its rows.
+    rows : pyarrow.Table
+        `MANIFEST_SCHEMA`.
     """
-    keys = ("group", "split", "uri", "offset")
-    table = images.sort_by([(key, "ascending") for key in keys]).combine_chunks()
-    size = table["size"].to_numpy()
-    numbers = np.empty(len(table), np.int32)
-    count = 0
-    for start, stop in _runs(table):
-        cut = _cut(size[start:stop] + _COST_OF_AN_IMAGE, shard_images)
-        numbers[start:stop] = count + cut
-        count += int(cut[-1]) + 1
-    place = table.schema.get_field_index("shard")
-    table = table.set_column(place, "shard", pa.array(numbers))
-    bounds = np.flatnonzero(np.diff(numbers, prepend=-1, append=count))
-    shards = []
-    for start, stop in zip(bounds.tolist(), bounds[1:].tolist(), strict=False):
+    number = 0
+    place: tuple[_RunKey, int] | None = None
+    pieces: list[pa.Table] = []
+    for share, piece in _shares(tables, totals, shard_images):
+        if pieces and share != place:
+            yield _shard(number, pieces)
+            number, pieces = number + 1, []
+        place = share
+        pieces.append(piece)
+    if pieces:
+        yield _shard(number, pieces)
+
+
+def _shares(
+    tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
+) -> Iterator[tuple[tuple[_RunKey, int], pa.Table]]:
+    """Rows by the share of their group's and split's cost in which their middle lies."""
+    run: _RunKey | None = None
+    spent = 0
+    for key, rows in (item for table in tables for item in _runs(table)):
+        if key != run:
+            run, spent = key, 0
+        images, whole = totals[key]
+        shards = -(-images // shard_images)
+        cost = np.minimum(rows["length"].to_numpy(), MOST_BYTES) + COST_OF_AN_IMAGE
+        middle = spent + np.cumsum(cost) - cost / 2
+        spent += int(cost.sum())
+        share = np.minimum((middle / whole * shards).astype(np.int64), shards - 1)
+        for start, stop in _bounds(share[1:] != share[:-1]):
+            yield (key, int(share[start])), rows.slice(start, stop - start)
+
+
+def _runs(table: pa.Table) -> Iterator[tuple[_RunKey, pa.Table]]:
+    """Runs of rows with equal group and split."""
+    changed = np.zeros(max(len(table) - 1, 0), bool)
+    for name in ("group", "split"):
+        codes = table[name].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+        changed |= codes[1:] != codes[:-1]
+    for start, stop in _bounds(changed):
         rows = table.slice(start, stop - start)
-        shards.append(
-            {
-                "shard": int(numbers[start]),
-                "group": rows["group"][0].as_py(),
-                "split": rows["split"][0].as_py(),
-                "images": len(rows),
-                "bytes": int(size[start:stop].sum()),
-                "digest": _digest(rows),
-            }
-        )
-    return table, pa.Table.from_pylist(shards, SHARDS_SCHEMA)
+        yield (rows["group"][0].as_py(), rows["split"][0].as_py()), rows
 
 
-def _runs(table: pa.Table) -> list[tuple[int, int]]:
-    """Bounds of the runs of rows with equal group and split."""
-    codes = [
-        table[name].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
-        for name in ("group", "split")
-    ]
-    changed = np.zeros(len(table), bool)
-    changed[0] = True
-    for code in codes:
-        changed[1:] |= code[1:] != code[:-1]
-    starts = np.flatnonzero(changed)
-    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True))
+def _bounds(changed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Start and stop of runs, given where a row differs from the one before it."""
+    starts = [0, *(np.flatnonzero(changed) + 1).tolist(), len(changed) + 1]
+    return pairwise(starts)
 
 
-def _cut(cost: npt.NDArray[np.int64], shard_images: int) -> npt.NDArray[np.int64]:
-    """Shard number, from 0, of each of a run of images: equal shares of the cost."""
-    shards = -(-len(cost) // shard_images)
-    middle = np.cumsum(cost) - cost / 2
-    share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
-    _, numbers = np.unique(share, return_inverse=True)
-    return numbers.astype(np.int64)
+def _shard(number: int, pieces: list[pa.Table]) -> tuple[dict[str, Any], pa.Table]:
+    rows = pa.concat_tables(pieces).combine_chunks()
+    shard = {
+        "shard": number,
+        "group": rows["group"][0].as_py(),
+        "split": rows["split"][0].as_py(),
+        "images": len(rows),
+        "bytes": int(rows["length"].to_numpy().sum()),
+        "digest": _digest(rows),
+    }
+    numbers = pa.array(np.full(len(rows), number, np.int32))
+    return shard, rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA)
 
 
 def _digest(rows: pa.Table) -> str:
     """Content address of a shard's rows, whatever their shard number."""
-    values = [rows[name].to_pylist() for name in MANIFEST_SCHEMA.names if name != "shard"]
+    values = [rows[name].to_pylist() for name in ROWS_SCHEMA.names]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from padim_dist.archive.layouts import Listing, find_group
-from padim_dist.archive.manifest import MANIFEST_SCHEMA, image_id
+from padim_dist.archive.layouts import find_group
+from padim_dist.archive.manifest import image_id
+from padim_dist.archive.spool import Batch, Spool
+from padim_dist.archive.walk import THREADS
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
 COLUMNS = ("uri", "group", "split", "label", "mask_uri")
-_THREADS = 16
+_ROWS = 4096
+_CSV = csv.ParseOptions(newlines_in_values=True)
 
 
-def list_table(table: Folder, train: str, group: str | None) -> Listing:
-    """Images of a table.
+def list_table(
+    table: Folder,
+    train: str,
+    group: str | None,
+    spool: Spool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> None:
+    """List the images of a table.
 
     Parameters
     ----------
@@ -36,6 +45,10 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
     group : str or None
         Regular expression with a group named ``group``: without a column ``group``,
         where in the uri the group is.
+    spool : Spool
+        Takes the rows.
+    tell : callable, optional
+        Is told how many rows were looked up so far.
 
     Raises
     ------
@@ -44,74 +57,119 @@ def list_table(table: Folder, train: str, group: str | None) -> Listing:
         ``split`` that is none, or a uri twice.
     """
     home = Folder(table.url.rpartition("/")[0] or "/", table.options)
-    rows = _read(table, home)
-    written = rows["uri"]
-    if None in written:
-        raise ArchiveError(f"{table.url} has no uri in row {written.index(None) + 1}")
-    uris = [_absolute(uri, home) for uri in written]
-    twice = [uri for uri, count in Counter(uris).items() if count > 1]
-    if twice:
-        raise ArchiveError(f"{table.url} has {len(twice)} uris more than once, e.g. {twice[0]!r}")
-    with ThreadPoolExecutor(_THREADS) as pool:
-        infos = list(pool.map(lambda uri: _info(uri, home), uris))
-    sizes = [int(info["size"] or 0) if info else 0 for info in infos]
-    splits = rows.get("split") or ["train" if re.search(train, uri) else "test" for uri in written]
-    wrong = sorted({str(split or "nothing") for split in splits} - {"train", "test"})
-    if wrong:
+    columns = _columns(table, home)
+    count = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for rows in _read(table, home, columns):
+            if "uri" in columns:
+                _check(table, rows, "split" in columns, count)
+                uris = [_absolute(row["uri"], home) for row in rows]
+                infos = pool.map(lambda uri: _info(uri, home), uris)
+                spool.add(
+                    Batch(
+                        [
+                            _image(row, uri, info, home, train, group)
+                            for row, uri, info in zip(rows, uris, infos, strict=True)
+                        ]
+                    )
+                )
+            count += len(rows)
+            tell(count)
+    if not spool.images:
         raise ArchiveError(
-            f"{table.url} has {wrong[0]!r} in column 'split'; valid are 'train' and 'test'"
+            f"{table.url} needs a column 'uri' and a row at least; it has {count} rows of "
+            f"{', '.join(columns)}. Known columns: {', '.join(COLUMNS)}"
         )
-    masks = rows.get("mask_uri") or [None] * len(uris)
-    columns = {
-        "image_id": [image_id(uri) for uri in written],
-        "uri": uris,
-        "member": [None] * len(uris),
-        "offset": [0] * len(uris),
-        "length": sizes,
-        "size": sizes,
-        "etag": [object_tag(info) if info else None for info in infos],
-        "group": [
-            name or None
-            for name in rows.get("group") or [find_group(uri, group) for uri in written]
-        ],
-        "split": splits,
-        "label": rows.get("label") or [None] * len(uris),
-        "mask_uri": [_absolute(mask, home) if mask else None for mask in masks],
-        "shard": [0] * len(uris),
-    }
-    return Listing(pa.table(columns, schema=MANIFEST_SCHEMA), {})
+    twice, example = spool.repeated_uris()
+    if twice:
+        raise ArchiveError(f"{table.url} has {twice} uris more than once, e.g. {example!r}")
 
 
-def _read(table: Folder, home: Folder) -> dict[str, list[Any]]:
-    """Known columns of the table."""
-    name = table.url.rpartition("/")[2]
-    try:
-        data = home.read(name)
-        if name.endswith(".csv"):
-            content = csv.read_csv(
-                io.BytesIO(data),
-                convert_options=csv.ConvertOptions(
-                    column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=True
-                ),
+def _check(table: Folder, rows: list[dict[str, Any]], has_split: bool, before: int) -> None:
+    """Refuse rows that have no uri, or a wrong split."""
+    for number, row in enumerate(rows, before + 1):
+        if row["uri"] is None:
+            raise ArchiveError(f"{table.url} has no uri in row {number}")
+        if has_split and row["split"] not in ("train", "test"):
+            raise ArchiveError(
+                f"{table.url} has {row['split'] or 'nothing'!r} in column 'split' of row {number}; "
+                "valid are 'train' and 'test'"
             )
+
+
+def _image(
+    row: dict[str, Any],
+    uri: str,
+    info: dict[str, Any] | None,
+    home: Folder,
+    train: str,
+    group: str | None,
+) -> dict[str, Any]:
+    """Row of the spool."""
+    size = int(info["size"] or 0) if info else 0
+    mask = row.get("mask_uri")
+    written = row["uri"]
+    return {
+        "image_id": image_id(written),
+        "uri": uri,
+        "offset": 0,
+        "length": size,
+        "size": size,
+        "etag": object_tag(info) if info else None,
+        "group": (row["group"] if "group" in row else find_group(written, group)) or None,
+        "split": row["split"]
+        if "split" in row
+        else "train"
+        if re.search(train, written)
+        else "test",
+        "label": row.get("label"),
+        "mask_uri": _absolute(mask, home) if mask else None,
+    }
+
+
+def _columns(table: Folder, home: Folder) -> list[str]:
+    """Names of the table's columns."""
+    with _explained(table), _opened(table, home) as file:
+        if table.url.endswith(".csv"):
+            with csv.open_csv(file, parse_options=_CSV) as reader:
+                return list(reader.schema.names)
+        return list(pq.read_schema(file).names)
+
+
+def _read(table: Folder, home: Folder, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Known columns of the table, a part at a time; all columns if none is known."""
+    known = [column for column in COLUMNS if column in columns] or columns
+    with _explained(table), _opened(table, home) as file:
+        if table.url.endswith(".csv"):
+            text = csv.ConvertOptions(
+                column_types=dict.fromkeys(known, pa.string()),
+                include_columns=known,
+                strings_can_be_null=True,
+            )
+            with csv.open_csv(file, parse_options=_CSV, convert_options=text) as reader:
+                for batch in reader:
+                    yield batch.to_pylist()
         else:
-            content = pq.read_table(pa.BufferReader(data))
-    except (OSError, pa.ArrowInvalid) as error:
+            strings = pa.schema([(column, pa.string()) for column in known])
+            with pq.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(_ROWS, columns=known):
+                    yield pa.Table.from_batches([batch]).select(known).cast(strings).to_pylist()
+
+
+def _opened(table: Folder, home: Folder) -> AbstractContextManager[Any]:
+    file: AbstractContextManager[Any] = home.fs.open(table.url, "rb")
+    return file
+
+
+@contextmanager
+def _explained(table: Folder) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ArchiveError(
             f"archive.url {table.url} is not a Parquet or CSV table: {reason}"
         ) from error
-    if "uri" not in content.column_names or not len(content):
-        found = ", ".join(content.column_names)
-        raise ArchiveError(
-            f"{table.url} needs a column 'uri' and a row at least; it has {len(content)} rows of "
-            f"{found}. Known columns: {', '.join(COLUMNS)}"
-        )
-    return {
-        column: content[column].cast(pa.string()).to_pylist()
-        for column in COLUMNS
-        if column in content.column_names
-    }
 
 
 def _absolute(uri: str, home: Folder) -> str:

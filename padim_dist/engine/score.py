@@ -151,7 +151,7 @@ def _measure(
 
 def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
     """Row of the score table, score and peak not yet filled."""
-    kept = ("image_id", "uri", "etag", "group", "split", "label")
+    kept = ("image_id", "uri", "member", "etag", "group", "split", "label")
     return {
         **{name: image.row[name] for name in kept},
         "status": image.status,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +18,17 @@ from padim_dist.storage import Folder
 from padim_dist.store.workspace import content_id
 
 SHARDS_A_FILE = 64
+SHARDS_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("images", pa.int64()),
+        ("bytes", pa.int64()),
+        ("digest", pa.string()),
+    ]
+)
+"""A row a `Shard`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Shard:
     images : int
         Number of rows.
     bytes : int
-        Their sizes added up.
+        Of its images.
     digest : str
         Content address of the rows, whatever the shard's number.
     """
@@ -87,30 +100,52 @@ def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
 
 def write_manifest(
     folder: Folder,
-    table: pa.Table,
-    shards: pa.Table,
+    shards: Iterable[tuple[Mapping[str, Any], pa.Table]],
     settings: Mapping[str, Any],
     ignored: Mapping[str, int],
+    drafts: Path,
 ) -> Snapshot:
-    """Write a sorted and cut manifest; ``manifest.json`` comes last and is its receipt."""
-    entries = [Shard(**row) for row in shards.to_pylist()]
+    """Write a manifest, shard by shard; ``manifest.json`` comes last and is its receipt.
+
+    Parameters
+    ----------
+    folder : Folder
+        The workspace.
+    shards : iterable of (mapping, pyarrow.Table)
+        Fields of each `Shard`, and its rows.
+    settings, ignored
+        As in `Snapshot`.
+    drafts : Path
+        Folder of this machine for the files until the snapshot's name is known, which
+        depends on all of them.
+    """
+    entries: list[Shard] = []
+    files: list[Path] = []
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for fields, rows in shards:
+            if len(entries) % SHARDS_A_FILE == 0:
+                stack.close()
+                files.append(drafts / f"part-{len(files):05d}.parquet")
+                writer = stack.enter_context(
+                    pq.ParquetWriter(files[-1], rows.schema, compression="zstd")
+                )
+            assert writer is not None
+            writer.write_table(rows, row_group_size=len(rows))
+            entries.append(Shard(**fields))
     digests = [entry.digest for entry in entries]
     snapshot = content_id({"settings": dict(settings), "shards": digests})
-    start = 0
-    for first in range(0, len(entries), SHARDS_A_FILE):
-        sink = io.BytesIO()
-        with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
-            for entry in entries[first : first + SHARDS_A_FILE]:
-                writer.write_table(table.slice(start, entry.images), row_group_size=entry.images)
-                start += entry.images
-        folder.put(_file(snapshot, first), sink.getvalue())
+    for number, file in enumerate(files):
+        folder.put(_file(snapshot, number * SHARDS_A_FILE), file.read_bytes())
+        file.unlink()
     sink = io.BytesIO()
-    pq.write_table(shards, sink)
+    pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
     folder.put(f"manifests/{snapshot}/shards.parquet", sink.getvalue())
     created_at = datetime.now(UTC).isoformat()
-    head = {"settings": dict(settings), "ignored": dict(ignored), "created_at": created_at}
-    folder.put_json(f"manifests/{snapshot}/manifest.json", {**head, "images": len(table)})
-    return Snapshot(snapshot, dict(settings), entries, dict(ignored), created_at)
+    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), created_at)
+    head = {"settings": made.settings, "ignored": made.ignored, "created_at": created_at}
+    folder.put_json(f"manifests/{snapshot}/manifest.json", {**head, "images": made.images})
+    return made
 
 
 def latest_manifest(folder: Folder, settings: Mapping[str, Any]) -> Snapshot | None:

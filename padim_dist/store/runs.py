@@ -22,6 +22,7 @@ SCORES_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("uri", pa.string()),
+        ("member", pa.string()),
         ("etag", pa.string()),
         ("group", pa.string()),
         ("split", pa.string()),

@@ -1,135 +1,158 @@
-"""Layouts, and the cut into shards."""
+"""The spool, and the cut into shards."""
 
 from __future__ import annotations
 
-import os
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.layouts import folder, list_images, mvtec
-from padim_dist.archive.manifest import MANIFEST_SCHEMA, sort_and_cut
-from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.requests import Request
-from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder
-from tests.conftest import draw, make_mvtec
+from padim_dist.archive.manifest import MANIFEST_SCHEMA, ROWS_SCHEMA, cut
+from padim_dist.archive.spool import Batch, SortedRows, Spool
+from tests.archive.rows import sorted_rows
 
-GROUP = "^(?P<group>[^/]+)/"
+Rows = list[dict[str, Any]]
+KEYS = ("group", "split", "uri", "offset")
 
 
-def listing(sizes: list[int], groups: list[str | None], splits: list[str]) -> pa.Table:
-    n = len(sizes)
-    columns = {name: [None] * n for name in MANIFEST_SCHEMA.names}
-    columns.update(
-        image_id=[f"{i:04d}" for i in range(n)],
-        uri=[f"/x/{i:04d}.jpg" for i in range(n)],
-        offset=[0] * n,
-        length=sizes,
-        size=sizes,
-        group=groups,
-        split=splits,
-    )
-    return pa.table(columns, schema=MANIFEST_SCHEMA)
+def image(i: int, length: int, group: str | None, split: str) -> dict[str, Any]:
+    uri = f"/x/{i:04d}.jpg"
+    row = {"image_id": f"{i:04d}", "uri": uri, "offset": 0, "length": length, "size": length}
+    return {**row, "group": group, "split": split}
 
 
 @st.composite
-def listings(draw: st.DrawFn) -> pa.Table:
+def images(draw: st.DrawFn) -> Rows:
     n = draw(st.integers(1, 60))
 
     def values(of: st.SearchStrategy) -> list:
         return draw(st.lists(of, min_size=n, max_size=n))
 
-    return listing(
-        values(st.integers(0, 50_000_000)),
-        values(st.sampled_from(["a", "b", None])),
-        values(st.sampled_from(["train", "test"])),
-    )
+    lengths = values(st.integers(0, 50_000_000))
+    groups = values(st.sampled_from(["a", "b", "Z", "ü", None]))
+    splits = values(st.sampled_from(["train", "test"]))
+    return [image(i, *rest) for i, rest in enumerate(zip(lengths, groups, splits, strict=True))]
 
 
-@given(listings(), st.integers(1, 20), st.randoms())
-def test_cut_is_complete_and_depends_on_the_rows_alone(table, shard_images, random):
-    rows, shards = sort_and_cut(table, shard_images)
-    assert sorted(rows["image_id"].to_pylist()) == table["image_id"].to_pylist()
-    assert shards["shard"].to_pylist() == list(range(len(shards)))
-    assert sum(shards["images"].to_pylist()) == len(table)
-    for shard in shards.to_pylist():
-        own = rows.filter(pa.compute.equal(rows["shard"], shard["shard"]))
+def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[Rows, pa.Table]:
+    """Fields of the shards of these rows, and the rows."""
+    with Spool() as spool:
+        for start in range(0, len(rows), a_batch):
+            spool.add(Batch([dict(row) for row in rows[start : start + a_batch]]))
+        ordered = spool.sort()
+        found = list(cut(in_parts(ordered, a_batch), ordered.totals, shard_images))
+    return [fields for fields, _ in found], pa.concat_tables([table for _, table in found])
+
+
+def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
+    """Other parts than the spool gives, so that shards lie across them."""
+    return [
+        table.slice(start, size) for table in rows.tables() for start in range(0, len(table), size)
+    ]
+
+
+def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
+    """The cut by its definition: all rows of a group and split at once."""
+    table = pa.Table.from_pylist(rows, ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
+    numbers: list[int] = []
+    runs = list(dict.fromkeys(zip(*(table[key].to_pylist() for key in KEYS[:2]), strict=True)))
+    for run in runs:
+        chosen = [row for row in table.to_pylist() if (row["group"], row["split"]) == run]
+        cost = np.array([row["length"] for row in chosen]) + 1_000_000
+        shards = -(-len(cost) // shard_images)
+        middle = np.cumsum(cost) - cost / 2
+        share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
+        _, local = np.unique(share, return_inverse=True)
+        first = numbers[-1] + 1 if numbers else 0
+        numbers += (first + local).tolist()
+    return table.append_column(MANIFEST_SCHEMA.field("shard"), pa.array(numbers, pa.int32()))
+
+
+@given(images(), st.integers(1, 20), st.randoms())
+def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
+    """Whatever the order in which they came and the parts in which they lay."""
+    shards, table = spooled(rows, shard_images)
+    assert table.equals(cut_in_memory(rows, shard_images))
+    assert [shard["shard"] for shard in shards] == list(range(len(shards)))
+    for shard in shards:
+        own = table.filter(pa.compute.equal(table["shard"], shard["shard"]))
         assert len(own) == shard["images"] > 0
+        assert sum(own["length"].to_pylist()) == shard["bytes"]
         assert set(own["group"].to_pylist()) == {shard["group"]}
         assert set(own["split"].to_pylist()) == {shard["split"]}
-    order = list(range(len(table)))
-    random.shuffle(order)
-    again, shards_again = sort_and_cut(table.take(order), shard_images)
-    assert again.equals(rows)
-    assert shards_again.equals(shards)
+    random.shuffle(rows)
+    assert spooled(rows, shard_images, a_batch=23) == (shards, table)
 
 
 def test_shards_are_of_equal_cost():
     """One huge file among small ones: the others share the work, not the count."""
-    sizes = [100_000] * 99 + [40_000_000]
-    _, shards = sort_and_cut(listing(sizes, ["a"] * 100, ["test"] * 100), 25)
-    images = shards["images"].to_pylist()
-    assert len(images) == 4
-    cost = [b + n * 1_000_000 for b, n in zip(shards["bytes"].to_pylist(), images, strict=True)]
+    lengths = [100_000] * 99 + [40_000_000]
+    rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
+    counts = [shard["images"] for shard in spooled(rows, 25)[0]]
+    cost = [shard["bytes"] + shard["images"] * 1_000_000 for shard in spooled(rows, 25)[0]]
+    assert len(counts) == 4
     assert max(cost) < 1.35 * np.mean(cost)
-    assert images[-1] < 15
+    assert counts[-1] < 15
 
 
-def test_mvtec_reads_many_products(tmp_path):
-    found = list_images(Folder(str(make_mvtec(tmp_path))), mvtec, GROUP)
-    rows = found.images.to_pylist()
-    assert {row["group"] for row in rows} == {"a", "b"}
-    assert sum(row["split"] == "train" for row in rows) == 20
-    spots = [row for row in rows if row["label"] == "spot"]
-    assert len(spots) == 8
-    assert all(row["mask_uri"].endswith("_mask.png") for row in spots)
-    assert all(row["mask_uri"] is None for row in rows if row["label"] == "good")
-    assert found.ignored == {".txt": 1, "masks and images outside the layout": 8}
+def test_what_is_too_large_to_be_read_costs_little():
+    """Else the tail of one damaged tar would leave all images to one shard."""
+    lengths = [100_000] * 99 + [10**12]
+    rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
+    assert next(shard["images"] for shard in spooled(rows, 25)[0]) < 95
 
 
-def test_folder_layout_and_names_without_a_group(tmp_path):
-    for name in ("cam-1/good/a.jpg", "cam-1/night 1/b.JPG", "strange/ü'\"\n.png", "good.jpg"):
-        draw(tmp_path / name, 1)
-    found = list_images(Folder(str(tmp_path)), folder("(^|/)good/"), "cam-(?P<group>[^/]+)/")
-    rows = {row["uri"].removeprefix(f"{tmp_path}/"): row for row in found.images.to_pylist()}
-    assert len(rows) == 4
-    assert rows["cam-1/good/a.jpg"]["split"] == "train"
-    assert rows["cam-1/night 1/b.JPG"]["group"] == "1"
-    assert rows["good.jpg"]["group"] is None
-    assert rows["good.jpg"]["split"] == "test"
-    assert len({row["image_id"] for row in rows.values()}) == 4
+def test_odd_names_survive_the_spool():
+    names = ["a\nb", "'\"", "😀", "ü", "u\u0308", "\x01\x7f", "[*]", "%2F", ""]
+    rows = [{**image(i, 1, name, "test"), "uri": f"/x/{name}"} for i, name in enumerate(names)]
+    with Spool() as spool:
+        spool.add(Batch(rows))
+        found = sorted_rows(spool)
+    assert [(row["group"], row["uri"]) for row in found] == sorted(
+        ((name, f"/x/{name}") for name in names), key=lambda pair: pair[0].encode()
+    )
 
 
-def test_links_to_folders_are_not_followed(tmp_path):
-    """Not even in circles; links to files are files."""
-    draw(tmp_path / "archive/good/a.jpg", 1)
-    (tmp_path / "archive/good/b.jpg").symlink_to("a.jpg")
-    (tmp_path / "archive/good/circle").symlink_to("../good")
-    found = list_images(Folder(str(tmp_path / "archive")), folder("good/"), None)
-    assert len(found.images) == 2
-    assert found.ignored == {"links to folders, which are not followed": 1}
-    for row in found.images.to_pylist():
-        assert ObjectFetcher({}).fetch(
-            Request(row["uri"], (row,))
-        )  # has the tag that it was listed with
+def test_masks_and_notes_find_their_images():
+    def mask(path: str, thing: str, offset: int = 0) -> dict[str, Any]:
+        return {"path": path, "uri": f"{thing}#{offset}", "object": thing, "offset": offset}
+
+    rows = [image(i, 1, "g", "test") for i in range(5)]
+    for row, masks in zip(rows, (["no", "one"], ["two"], ["both", "one"], [], None), strict=True):
+        row["masks"] = masks
+    rows[3]["key"] = rows[4]["key"] = "k"
+    batch = Batch(
+        rows,
+        # Of two in one object the later counts; of two in two objects none does.
+        [
+            mask("one", "a"),
+            mask("two", "a", 1),
+            mask("two", "a", 2),
+            *map(mask, ["both"] * 2, "ab"),
+        ],
+        [
+            {"key": "k", "rank": 1, "label": "low", "split": "train"},
+            {"key": "k", "rank": 2, "label": "high", "group": None},
+        ],
+        Counter({".txt": 2}),
+    )
+    with Spool() as spool:
+        spool.add(batch)
+        found = sorted(sorted_rows(spool), key=lambda row: row["image_id"])
+        assert spool.ignored == {".txt": 2}
+    assert [row["mask_uri"] for row in found] == ["a#0", "a#2", "a#0", None, None]
+    assert [row["label"] for row in found] == [None, None, None, "high", "high"]
+    assert [row["split"] for row in found] == ["test"] * 3 + ["train"] * 2
+    assert {row["group"] for row in found} == {"g"}
 
 
-def test_names_that_are_not_utf8_are_counted(tmp_path):
-    draw(tmp_path / "good/a.jpg", 1)
-    os.rename(tmp_path / "good/a.jpg", os.fsencode(tmp_path) + b"/good/caf\xe9.jpg")
-    draw(tmp_path / "good/b.jpg", 1)
-    found = list_images(Folder(str(tmp_path)), folder("good/"), None)
-    assert len(found.images) == 1
-    assert found.ignored == {"names that are not UTF-8": 1}
-
-
-def test_nothing_to_list_is_named(tmp_path):
-    with pytest.raises(ArchiveError, match="does not exist"):
-        list_images(Folder(str(tmp_path / "no")), mvtec, None)
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ArchiveError, match=r"no image in this layout \(found: 1 \.txt\)"):
-        list_images(Folder(str(tmp_path)), mvtec, None)
+def test_of_members_of_one_name_the_last_is_kept_and_the_others_are_counted():
+    rows = [{**image(0, 1, "g", "test"), "member": "m", "offset": i} for i in (512, 2048, 1024)]
+    rows.append({**image(1, 1, "g", "test"), "member": "m", "offset": 7})
+    with Spool() as spool:
+        spool.add(Batch(rows))
+        assert [row["offset"] for row in sorted_rows(spool)] == [2048, 7]
+        assert list(spool.ignored.values()) == [2]

@@ -7,9 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import padim_dist as pd
+from padim_dist.archive.spool import Spool
 from padim_dist.archive.tables import list_table
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
+from tests.archive.rows import sorted_rows
 from tests.conftest import draw, tiny_config
 
 
@@ -21,7 +23,9 @@ def photos(tmp_path):
 
 
 def rows(path, train: str = "/[0-3]", group: str | None = None) -> list[dict]:
-    return list_table(Folder(str(path)), train, group).images.to_pylist()
+    with Spool() as spool:
+        list_table(Folder(str(path)), train, group, spool)
+        return sorted_rows(spool)
 
 
 def test_parquet_with_all_columns(photos):
@@ -34,12 +38,29 @@ def test_parquet_with_all_columns(photos):
         "more": list(range(7)),
     }
     pq.write_table(pa.table(table), photos / "t.parquet")
-    found = rows(photos / "t.parquet")
-    assert [row["uri"] for row in found[:6]] == [f"{photos}/photos/{i}.jpg" for i in range(6)]
-    assert found[5]["mask_uri"] == f"{photos}/photos/4.jpg"
-    assert found[0]["size"] == (photos / "photos/0.jpg").stat().st_size
-    assert found[6]["etag"] is None
-    assert len({row["image_id"] for row in found}) == 7
+    found = {row["uri"]: row for row in rows(photos / "t.parquet")}
+    paths = [f"{photos}/photos/{i}.jpg" for i in range(6)]
+    assert set(found) == {*paths, f"{photos}/gone.jpg"}
+    assert [found[path]["group"] for path in paths] == list("aaabbb")
+    assert found[paths[5]]["mask_uri"] == paths[4]
+    assert found[paths[5]]["label"] == "spot"
+    assert found[paths[0]]["size"] == (photos / "photos/0.jpg").stat().st_size
+    assert found[f"{photos}/gone.jpg"]["etag"] is None
+    assert len({row["image_id"] for row in found.values()}) == 7
+
+
+def test_long_tables_and_names_with_newlines(tmp_path):
+    """More rows than are read at once; columns that are not ours may hold anything."""
+    uris = [f"{tmp_path}/{i:05d}\n.jpg" for i in range(30_000)]
+    lines = ["id,uri", *(f'{i if i < 29_000 else "x"},"{uri}"' for i, uri in enumerate(uris))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    told = []
+    with Spool() as spool:
+        list_table(Folder(f"{tmp_path}/t.csv"), "good", None, spool, told.append)
+        assert [row["uri"] for row in sorted_rows(spool)] == uris
+    assert told == sorted(set(told))
+    assert told[-1] == 30_000
+    assert len(told) > 1
 
 
 def test_csv_goes_all_the_way(photos, scheduler):

@@ -1,0 +1,54 @@
+"""Sidecars in tar files, as WebDataset has them: what is known of the image of the same key."""
+
+from __future__ import annotations
+
+import json
+
+MOST_BYTES = 2**20
+"""Of a sidecar; larger ones are none."""
+
+
+def key_of(name: str) -> tuple[str, str]:
+    """Key of a member, and which of the key's files it is.
+
+    Examples
+    --------
+    >>> key_of("cam.1/0042.mask.png"), key_of("cam.1/0042.JPG")
+    (('cam.1/0042', 'mask.png'), ('cam.1/0042', 'jpg'))
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, _, kind = base.partition(".")
+    return folder + slash + stem, kind.lower()
+
+
+def read_note(kind: str, data: bytes) -> dict[str, str] | None:
+    """What a sidecar says: ``group``, ``split`` and ``label``, as far as it names them.
+
+    Parameters
+    ----------
+    kind : str
+        ``"json"``: an object; ``"cls"``: the label.
+    data : bytes
+        Of the sidecar.
+
+    Returns
+    -------
+    dict or None
+        None if it cannot be understood.
+
+    Examples
+    --------
+    >>> read_note("json", b'{"label": "crack", "lens": 3}'), read_note("cls", b"crack")
+    ({'label': 'crack'}, {'label': 'crack'})
+    >>> read_note("json", b'{"split": "validation"}') is None
+    True
+    """
+    try:
+        told = json.loads(data) if kind == "json" else {"label": data.decode().strip()}
+        names = ("group", "split", "label")
+        note = {name: told[name] for name in names if told.get(name) not in (None, "")}
+        for value in note.values():
+            value.encode()
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return note if note.get("split", "test") in ("train", "test") else None

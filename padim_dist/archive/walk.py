@@ -1,0 +1,239 @@
+"""The files below a folder, page by page, several folders at once.
+
+A page holds about a thousand files, and as many pages are in memory as there are
+threads: an archive may be of any size. The order of the pages is that of their arrival.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder, object_tag
+
+THREADS = 16
+_PAGE = 1000
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of an archive.
+
+    Attributes
+    ----------
+    path : str
+        Inside the archive.
+    size : int
+        Bytes.
+    tag : str or None
+        Its `object_tag`, the same as reading it gives.
+    """
+
+    path: str
+    size: int
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of what is directly inside a folder.
+
+    Attributes
+    ----------
+    files : list of File
+        Its files.
+    folders : list of str
+        Paths of its folders inside the archive, each with a slash at its end.
+    ignored : Counter
+        What is neither, or cannot be read by its name: how many, by reason.
+    """
+
+    files: list[File] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def add(self, path: str, size: object, tag: str | None) -> None:
+        """Take a file in; one whose name cannot be written to a table is counted only."""
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            self.ignored["names that are not UTF-8"] += 1
+        else:
+            # Some stores tell no size.
+            self.files.append(File(path, int(str(size or 0)), tag))
+
+
+def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
+    """Pages of a folder and of all folders below it, in no particular order.
+
+    Links to folders are not followed. What is no file, or cannot be addressed by its
+    name, is counted in the pages.
+
+    Raises
+    ------
+    ArchiveError
+        If the store cannot list a folder: a part of an archive must not be taken for all
+        of it. (A local folder that may not be entered is counted.)
+    """
+    list_folder = _lister(archive)
+
+    def pages(folder: str) -> Iterator[Page]:
+        try:
+            yield from list_folder(archive, folder)
+        except Exception as error:  # stores and HTTP clients raise what they like
+            raise ArchiveError(
+                f"{archive.at(folder)} cannot be listed ({type(error).__name__}: {error}). "
+                "Run the same command again when it can"
+            ) from error
+
+    return in_threads([pages("")], threads, lambda page: map(pages, page.folders))
+
+
+def in_threads(
+    sources: Iterable[Iterator[Item]],
+    threads: int,
+    follow: Callable[[Item], Iterable[Iterator[Item]]] = lambda _: (),
+) -> Iterator[Item]:
+    """Run iterators in threads, each one item at a time.
+
+    Parameters
+    ----------
+    sources : iterable of iterator
+        What to run; the next one is taken when a thread has nothing else to do.
+    threads : int
+        How many iterators are asked at once: as many items are in memory.
+    follow : callable, optional
+        From an item to further iterators, which are run before older ones.
+    """
+    sources = iter(sources)
+    waiting: list[Iterator[Item]] = []
+    running: dict[Future[Item | None], Iterator[Item]] = {}
+    item: Item | None = None
+    with ThreadPoolExecutor(threads, thread_name_prefix="listing") as pool:
+        try:
+            while True:
+                while len(running) < threads:
+                    # The newest first: deep before wide, so that few wait.
+                    source = waiting.pop() if waiting else next(sources, None)
+                    if source is None:
+                        break
+                    running[pool.submit(next, source, None)] = source
+                if item is not None:
+                    yield item  # while the threads fetch the next ones
+                if not running:
+                    return
+                future = wait(running, return_when=FIRST_COMPLETED).done.pop()
+                source, item = running.pop(future), future.result()
+                if item is not None:
+                    waiting.append(source)
+                    waiting.extend(follow(item))
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _lister(archive: Folder) -> Callable[[Folder, str], Iterator[Page]]:
+    if archive.is_local:
+        return _local
+    return _s3 if "s3" in archive.fs.protocol else _other
+
+
+def _local(archive: Folder, folder: str) -> Iterator[Page]:
+    fs = archive.fs
+    try:
+        entries = os.scandir(archive.at(folder))
+    except (PermissionError, FileNotFoundError):
+        yield Page(ignored=Counter({"folders that may not be entered": 1}))
+        return
+    with entries:
+        while chunk := list(islice(entries, _PAGE)):
+            page = Page()
+            for entry in chunk:
+                path = folder + entry.name
+                try:
+                    info = fs.info(entry)
+                except FileNotFoundError:
+                    page.ignored["files that went while the archive was listed"] += 1
+                    continue
+                linked = info["islink"]
+                if linked:
+                    info = _target(archive, path)
+                if info["type"] == "file":
+                    page.add(path, info["size"], object_tag(info))
+                elif info["type"] != "directory":
+                    page.ignored["devices, pipes and sockets"] += 1
+                elif linked:
+                    page.ignored["links to folders, which are not followed"] += 1
+                else:
+                    page.folders.append(f"{path}/")
+            yield page
+
+
+def _target(archive: Folder, path: str) -> dict[str, Any]:
+    """Of what a link points to; one that leads nowhere is a file that reading will find missing."""
+    try:
+        info: dict[str, Any] = archive.fs.info(archive.at(path))
+    except OSError:
+        return {"type": "file", "size": 0}
+    return info
+
+
+def _s3(archive: Folder, folder: str) -> Iterator[Page]:
+    """By pages of the store, so that a folder of any size needs little memory."""
+    fs = archive.fs
+    bucket, key, _ = fs.split_path(archive.url)
+    root = f"{key}/" if key else ""
+    more: dict[str, str] = {}
+    while True:
+        answer = fs.call_s3(
+            "list_objects_v2", Bucket=bucket, Prefix=root + folder, Delimiter="/", **more
+        )
+        page = Page([], [p["Prefix"].removeprefix(root) for p in answer.get("CommonPrefixes", [])])
+        for info in answer.get("Contents", []):
+            path = info["Key"].removeprefix(root)
+            whole = fs.split_path(archive.at(path)) == (bucket, info["Key"], None)
+            if info["Key"].endswith("/") and not info["Size"]:
+                page.ignored["markers of folders"] += 1
+            elif whole and _can_be_addressed(path):
+                page.add(path, info["Size"], object_tag(info))
+            else:
+                page.ignored["names that cannot be addressed"] += 1
+        yield page
+        if not answer.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+
+def _other(archive: Folder, folder: str) -> Iterator[Page]:
+    """Any other store: a folder is a page."""
+    fs = archive.fs
+    root = fs._strip_protocol(archive.url).rstrip("/") + "/"
+    page = Page()
+    for info in fs.ls(archive.at(folder).rstrip("/"), detail=True):
+        path = info["name"].removeprefix(root)
+        if info["name"].rstrip("/") + "/" == root + folder:
+            page.ignored["markers of folders"] += info["type"] != "directory"
+        elif info["type"] == "directory":
+            page.folders.append(path.rstrip("/") + "/")
+        elif _can_be_addressed(path):
+            page.add(path, info["size"], object_tag(info))
+        else:
+            page.ignored["names that cannot be addressed"] += 1
+    yield page
+
+
+def _can_be_addressed(path: str) -> bool:
+    """Whether a URL that ends in this path leads to it and to nothing else.
+
+    Empty names between slashes are taken out on the way, and fsspec reads ``::`` as a
+    chain of file systems.
+    """
+    folder, _, name = path.rpartition("/")
+    return bool(name) and "::" not in folder and "" not in path.split("/")

@@ -1,0 +1,99 @@
+"""Layouts: what the files of an archive are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from padim_dist.archive.layouts import Layout, folder, list_images, mvtec
+from padim_dist.archive.objects import ObjectFetcher
+from padim_dist.archive.requests import Request
+from padim_dist.archive.spool import Spool
+from padim_dist.errors import ArchiveError, ImageError
+from padim_dist.storage import Folder
+from tests.archive.rows import sorted_rows
+from tests.conftest import draw, make_mvtec
+
+GROUP = "^(?P<group>[^/]+)/"
+
+
+def listing(
+    archive: Folder, layout: Layout, group: str | None
+) -> tuple[list[dict[str, Any]], Mapping[str, int]]:
+    """Rows of an archive, and what was left alone."""
+    with Spool() as spool:
+        list_images(archive, layout, group, spool)
+        return sorted_rows(spool), dict(spool.ignored)
+
+
+def test_mvtec_reads_many_products(tmp_path):
+    rows, ignored = listing(Folder(str(make_mvtec(tmp_path))), mvtec, GROUP)
+    assert {row["group"] for row in rows} == {"a", "b"}
+    assert sum(row["split"] == "train" for row in rows) == 20
+    spots = [row for row in rows if row["label"] == "spot"]
+    assert len(spots) == 8
+    assert all(row["mask_uri"].endswith("_mask.png") for row in spots)
+    assert all(row["mask_uri"] is None for row in rows if row["label"] == "good")
+    assert ignored == {".txt": 1, "masks and images outside the layout": 8}
+
+
+def test_folder_layout_and_names_without_a_group(tmp_path):
+    for name in ("cam-1/good/a.jpg", "cam-1/night 1/b.JPG", "strange/ü'\"\n.png", "good.jpg"):
+        draw(tmp_path / name, 1)
+    found, _ = listing(Folder(str(tmp_path)), folder("(^|/)good/"), "cam-(?P<group>[^/]+)/")
+    rows = {row["uri"].removeprefix(f"{tmp_path}/"): row for row in found}
+    assert len(rows) == 4
+    assert rows["cam-1/good/a.jpg"]["split"] == "train"
+    assert rows["cam-1/night 1/b.JPG"]["group"] == "1"
+    assert rows["good.jpg"]["group"] is None
+    assert rows["good.jpg"]["split"] == "test"
+    assert len({row["image_id"] for row in rows.values()}) == 4
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    """Not even in circles; links to files are files."""
+    draw(tmp_path / "archive/good/a.jpg", 1)
+    (tmp_path / "archive/good/b.jpg").symlink_to("a.jpg")
+    (tmp_path / "archive/good/circle").symlink_to("../good")
+    (tmp_path / "archive/good/circle.png").symlink_to("../good")
+    found, ignored = listing(Folder(str(tmp_path / "archive")), folder("good/"), None)
+    assert len(found) == 2
+    assert ignored == {"links to folders, which are not followed": 2}
+    for row in found:
+        assert ObjectFetcher({}).fetch(
+            Request(row["uri"], (row,))
+        )  # has the tag that it was listed with
+
+
+def test_links_that_lead_nowhere_are_rows(tmp_path):
+    """Reading them says what is wrong."""
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/broken.jpg").symlink_to("gone.jpg")
+    (tmp_path / "good/loop.jpg").symlink_to("loop.jpg")
+    rows, _ = listing(Folder(str(tmp_path)), folder("good/"), None)
+    outcomes = []
+    for row in rows:
+        with pytest.raises(ImageError) as caught:
+            ObjectFetcher({}).fetch(Request(row["uri"], (row,)))
+        outcomes.append(caught.value.status)
+    assert outcomes == ["missing", "unreadable"]
+
+
+def test_names_that_are_not_utf8_are_counted(tmp_path):
+    draw(tmp_path / "good/a.jpg", 1)
+    os.rename(tmp_path / "good/a.jpg", os.fsencode(tmp_path) + b"/good/caf\xe9.jpg")
+    draw(tmp_path / "good/b.jpg", 1)
+    found, ignored = listing(Folder(str(tmp_path)), folder("good/"), None)
+    assert len(found) == 1
+    assert ignored == {"names that are not UTF-8": 1}
+
+
+def test_nothing_to_list_is_named(tmp_path):
+    with pytest.raises(ArchiveError, match="does not exist"):
+        listing(Folder(str(tmp_path / "no")), mvtec, None)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ArchiveError, match=r"no image in this layout \(found: 1 \.txt\)"):
+        listing(Folder(str(tmp_path)), mvtec, None)

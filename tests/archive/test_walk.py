@@ -1,0 +1,172 @@
+"""The walk: every file once, whatever its name, wherever it lies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from moto.server import ThreadedMotoServer
+
+from padim_dist.archive.walk import File, in_threads, walk
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder
+
+ODD = ("a b+%20.jpg", "'\"`$.jpg", "😀/ü.jpg", "u\u0308.jpg", "#?&=.jpg", "x::y.jpg", "~", "..jpg")
+
+
+@pytest.fixture(scope="module")
+def options() -> Iterator[dict[str, dict[str, object]]]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
+    server.stop()
+
+
+def bucket(options: dict[str, dict[str, object]], name: str, keys: list[str]) -> Folder:
+    """Folder of a new bucket with these objects, whose names are taken as they are."""
+    fs = fsspec.filesystem("s3", **options["s3"])
+    fs.mkdir(name)
+    for key in keys:
+        fs.call_s3("put_object", Bucket=name, Key=key, Body=b"" if key[-1] == "/" else key.encode())
+    return Folder(f"s3://{name}/photos", options)
+
+
+def look(archive: Folder, threads: int = 4) -> tuple[dict[str, File], Counter[str]]:
+    """Files by path, none twice, and what was ignored."""
+    files: dict[str, File] = {}
+    ignored: Counter[str] = Counter()
+    for page in walk(archive, threads):
+        assert not files.keys() & {file.path for file in page.files}
+        files.update({file.path: file for file in page.files})
+        ignored.update(page.ignored)
+    return files, ignored
+
+
+def read(archive: Folder, file: File) -> tuple[bytes, str | None]:
+    """As a worker does, from the URL alone."""
+    folder, _, name = archive.at(file.path).rpartition("/")
+    body = Folder(folder, archive.options).read_body(name)
+    return body.data, body.tag
+
+
+def test_local_files_with_odd_names(tmp_path):
+    names = [*ODD, "line\nbreak.jpg", "back\\slash.jpg", "q::r/deep/x.jpg", "*?[a].jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    archive = Folder(str(tmp_path))
+    files, ignored = look(archive)
+    assert set(files) == set(names)
+    assert ignored == {"devices, pipes and sockets": 1}
+    for name, file in files.items():
+        assert read(archive, file) == (name.encode(), file.tag)
+        assert file.size == len(name.encode())
+
+
+def test_many_local_files_in_many_folders(tmp_path):
+    wide = {f"wide/{i:04d}.jpg" for i in range(2500)}
+    deep = {f"{'/'.join('abcdefgh'[:n])}/{n}.jpg" for n in range(1, 9)}
+    many = {f"many/{i:04d}/x.jpg" for i in range(1200)}
+    for name in wide | deep | many:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    files, ignored = look(Folder(str(tmp_path)))
+    assert set(files) == wide | deep | many
+    assert not ignored
+
+
+def test_a_folder_that_may_not_be_entered_is_counted(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open.jpg").touch()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if "closed" in path:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    files, ignored = look(Folder(str(tmp_path)))
+    assert set(files) == {"open.jpg"}
+    assert ignored == {"folders that may not be entered": 1}
+
+
+def test_any_other_store(tmp_path):
+    archive = Folder(f"memory:/{tmp_path}")
+    for name in ("a.jpg", "x/b.jpg", "x/y/c.jpg"):
+        archive.fs.pipe_file(archive.at(name), name.encode())
+    files, ignored = look(archive)
+    assert set(files) == {"a.jpg", "x/b.jpg", "x/y/c.jpg"}
+    assert not ignored
+    for name, file in files.items():
+        assert read(archive, file)[0] == name.encode()
+
+
+def test_s3_pages_and_prefixes(options):
+    """More objects than a page of the store holds, folders among them on every page."""
+    names = [f"{i:04d}{'/deep/er' if i % 50 == 0 else ''}.jpg" for i in range(1100)]
+    archive = bucket(options, "pages", [f"photos/{name}" for name in names] + ["other/x.jpg"])
+    files, ignored = look(archive, threads=16)
+    assert set(files) == set(names)
+    assert not ignored
+
+
+def test_s3_objects_with_odd_names(options):
+    """What can be read is listed, with the tag that reading gives; all else is counted."""
+    names = [*ODD, "./c.jpg", "a/../b.jpg", "\x01\x7f.jpg"]
+    lost = ["/d.jpg", "x//e.jpg", "v?versionId=3.jpg", "q::r/x.jpg"]
+    markers = ["", "x/", "empty/"]
+    archive = bucket(options, "odd", [f"photos/{name}" for name in names + lost + markers])
+    files, ignored = look(archive)
+    assert set(files) == set(names)
+    assert ignored == {"names that cannot be addressed": 4, "markers of folders": 3}
+    for name, file in files.items():
+        assert read(archive, file) == (f"photos/{name}".encode(), file.tag)
+    assert set(look(Folder("s3://odd", options))[0]) == {f"photos/{name}" for name in names}
+
+
+def test_a_store_that_cannot_be_listed_ends_the_listing(options):
+    """It must not pass for an archive that holds less."""
+    with pytest.raises(ArchiveError, match="never-made/photos/ cannot be listed"):
+        list(walk(Folder("s3://never-made/photos", options)))
+
+
+def test_threads_ask_several_iterators_and_hold_little():
+    """Two sources run at once; further ones are not even looked at until there is room."""
+    together = threading.Barrier(2, timeout=20)
+    taken: list[int] = []
+
+    def source(number: int) -> Iterator[tuple[int, int]]:
+        if number < 2:
+            together.wait()
+        yield from ((number, i) for i in range(3))
+
+    def sources() -> Iterator[Iterator[tuple[int, int]]]:
+        for number in range(4):
+            taken.append(number)
+            yield source(number)
+
+    items = in_threads(sources(), 2)
+    found = [next(items)]
+    assert len(taken) == 2
+    found += items
+    assert sorted(found) == [(number, i) for number in range(4) for i in range(3)]
+
+
+def test_what_a_thread_raises_reaches_the_consumer(tmp_path: Path):
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        list(in_threads([broken(), iter(range(5))], 2))
