@@ -23,8 +23,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     trials: list[Trial] = []
     with Laboratory(asked.seed) as laboratory:
-        for kind in [asked.only] if asked.only else KINDS:
-            for seed in range(asked.seed, asked.seed + asked.trials):
+        for seed in range(asked.seed, asked.seed + asked.trials):
+            for kind in [asked.only] if asked.only else KINDS:
                 trial = laboratory.try_(kind, seed)
                 trials.append(trial)
                 console.print(

@@ -48,36 +48,36 @@ class Faults:
 
 
 class WorkerKills(Faults):
-    """``kill -9`` of a random worker every few seconds, and soon after a stage begins.
+    """``kill -9`` of a random worker: at some starts, when a stage begins, every few seconds.
 
-    After a kill some task must begin before the next one: on a busy machine a worker's
-    start takes longer than the pause, and whoever kills all that start stops everything.
+    The seconds count from when a task begins after the last kill: on a busy machine a start
+    takes longer than that, and whoever kills all that start stops everything.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self._stage = ""
-        self._pause = 0.0
 
     def begin(self, command: Command) -> None:
-        self.due = time.monotonic() + self.random.uniform(1.5, 8.0)  # while it starts
+        at_start = self.random.random() < 0.5
+        self.due = time.monotonic() + self.random.uniform(2.0, 5.0) if at_start else math.inf
 
     def hear(self, command: Command, event: Event) -> None:
-        if event["event"] != "task_started":
-            return
-        if event["stage"] != self._stage:
+        if event["event"] == "task_started" and event["stage"] != self._stage:
             self._stage = event["stage"]
             self.due = time.monotonic() + self.random.uniform(0.0, 0.3)
-        elif self.due == math.inf:
-            self.due = self._pause
+        elif event["event"] == "task_started" and self.due == math.inf:
+            self.due = time.monotonic() + self.random.uniform(1.5, 4.0)
 
     def strike(self, command: Command) -> None:
+        workers = command.workers()
+        if not workers:  # not yet, or all just died
+            self.due = time.monotonic() + self.random.uniform(0.1, 0.5)
+            return
         self.due = math.inf
-        if workers := command.workers():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self.random.choice(workers).kill()
-                self.happened[command.stage] += 1
-        self._pause = time.monotonic() + self.random.uniform(1.5, 4.0)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.random.choice(workers).kill()
+            self.happened[command.stage] += 1
 
 
 class DriverKills(Faults):

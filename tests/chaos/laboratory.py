@@ -16,6 +16,7 @@ from typing import Self
 import fsspec
 from moto.server import ThreadedMotoServer
 
+import padim_dist as pd
 from padim_dist.config import Config
 from tests.chaos.faults import DriverKills, Faults, WorkerKills
 from tests.chaos.results import Outcome
@@ -33,8 +34,7 @@ _ON_DISK: dict[str, type[Faults]] = {
     DRIVER_KILLS: DriverKills,
 }
 KINDS = (*_ON_DISK, FAILING_REQUESTS)
-_NORMAL = 200
-_SHARD = 40
+_SHARDS = 5
 _SHARE = 0.05
 
 
@@ -70,10 +70,14 @@ class Laboratory:
     ----------
     seed : int
         Of the archive.
+    normal : int
+        Normal images in each of its two groups: how long a trial takes.
+    scheduler : str, optional
+        Address of a cluster that makes the reference, instead of a command with one worker.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, normal: int = 200, scheduler: str | None = None) -> None:
+        self._seed, self._normal, self._scheduler = seed, normal, scheduler
         self._stack = ExitStack()
         self._server: tuple[str, int] | None = None
 
@@ -81,18 +85,27 @@ class Laboratory:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-chaos")))
             self._archive = make_mvtec(
-                self._folder / "archive", normal=_NORMAL, seed=1000 * self._seed
+                self._folder / "archive", normal=self._normal, seed=1000 * self._seed
             )
-            config = self._config("reference", workers=1)
-            wrong = run_commands(config, self._folder / "reference.yaml", Faults(0))
-            if wrong:
-                raise RuntimeError(f"the reference failed: {wrong[0]}")
-            self._reference = Outcome.read(config)
+            self._reference = self._make_reference()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _make_reference(self) -> Outcome:
+        if self._scheduler:
+            cluster = {"kind": "address", "address": self._scheduler}
+            config = self._config("reference", cluster=cluster)
+            pd.fit(config)
+            pd.score(config)
+        else:
+            config = self._config("reference", workers=1)
+            wrong = run_commands(config, self._folder / "reference.yaml", Faults(0))
+            if wrong:
+                raise RuntimeError(f"without any fault: {wrong[0]}")
+        return Outcome.read(config)
 
     def try_(self, kind: str, seed: int) -> Trial:
         """Make a trial."""
@@ -131,7 +144,7 @@ class Laboratory:
             self._archive,
             None,
             **{
-                "archive": {"shard_images": _SHARD},
+                "archive": {"shard_images": self._normal // _SHARDS},
                 "cluster": {"workers": workers, "memory": "4GiB"},
                 **changes,
             },
@@ -142,7 +155,7 @@ class Laboratory:
             name,
             workspace=f"s3://{name}/audit",
             storage_options={"s3": {"endpoint_url": url}},
-            archive={"url": "s3://archive/photos", "shard_images": _SHARD},
+            archive={"url": "s3://archive/photos", "shard_images": self._normal // _SHARDS},
         )
 
     def _store(self) -> tuple[str, int]:
