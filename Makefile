@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format requirements clean
+.PHONY: help demo test chaos lint format requirements clean
 
 help:
 	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture"
 	@echo "make test   set up, run the tests"
+	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
 	@echo "make lint   set up, check format, lint and types"
 
 demo: $(VENV)/.run
@@ -15,6 +16,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --trials 20
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -63,14 +63,16 @@ def draw(path: Path, seed: int, spoiled: bool = False, size: tuple[int, int] = (
     Image.fromarray(pixels.astype(np.uint8)).save(path, quality=95)
 
 
-def make_mvtec(root: Path, groups: tuple[str, ...] = ("a", "b"), normal: int = 10) -> Path:
+def make_mvtec(
+    root: Path, groups: tuple[str, ...] = ("a", "b"), normal: int = 10, seed: int = 0
+) -> Path:
     """A tiny archive of groups in the layout of MVTec AD, broken files included."""
     for g, group in enumerate(groups):
         for i in range(normal):
-            draw(root / group / "train/good" / f"{i:02d}.jpg", 100 * g + i)
+            draw(root / group / "train/good" / f"{i:02d}.jpg", seed + 100 * g + i)
         for i in range(4):
-            draw(root / group / "test/good" / f"{i:02d}.png", 100 * g + 50 + i)
-            draw(root / group / "test/spot" / f"{i:02d}.png", 100 * g + 70 + i, spoiled=True)
+            draw(root / group / "test/good" / f"{i:02d}.png", seed + 100 * g + 50 + i)
+            draw(root / group / "test/spot" / f"{i:02d}.png", seed + 100 * g + 70 + i, spoiled=True)
             mask = np.zeros((80, 96), np.uint8)
             mask[40:56, 20:36] = 255
             path = root / group / "ground_truth/spot" / f"{i:02d}_mask.png"

@@ -13,7 +13,8 @@ import dask
 import torch
 from dask.system import CPU_COUNT
 from dask.utils import format_bytes, parse_bytes
-from distributed import Client, LocalCluster
+from distributed import Adaptive, Client, LocalCluster
+from distributed.core import Status
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
@@ -21,6 +22,7 @@ from padim_dist.config import ClusterConfig, TlsConfig
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
 
+logger = logging.getLogger("padim_dist")
 _PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer and to have a worker."""
 _SETTINGS = {
@@ -30,7 +32,10 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     "distributed.comm.timeouts.connect": f"{_PATIENCE:.0f} s",
+    # A nanny that starts its worker anew is left alone, also where that takes its time.
+    "distributed.deploy.lost-worker-timeout": "15 minutes",
 }
+_MOST_STARTS = 3
 
 
 # One arena that keeps its memory: the trunk's large buffers are used again instead of being
@@ -111,8 +116,20 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
         least = min(config.adaptive.minimum, most) if config.adaptive else most
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
-            LocalCluster(
-                n_workers=least,
+            _local(config, least) as cluster,
+            Client(cluster) as client,
+        ):
+            # Also at a fixed size: this is what replaces a worker whose nanny gave up.
+            cluster.adapt(_Replacing, minimum=least, maximum=most, interval="2s", wait_count=15)
+            yield client
+
+
+def _local(config: ClusterConfig, workers: int) -> LocalCluster:
+    """A new cluster of this machine; tried again where a worker dies while it starts."""
+    for start in range(_MOST_STARTS):
+        try:
+            return LocalCluster(
+                n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=worker_memory(config),
@@ -120,12 +137,35 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
                 silence_logs=logging.CRITICAL,
                 security=_security(config.tls),
                 protocol="tls://" if config.tls else "tcp://",
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            # Also at a fixed size: this is what replaces a worker whose nanny gave up.
-            cluster.adapt(minimum=least, maximum=most, interval="2s", wait_count=15)
-            yield client
+            )
+        except RuntimeError as error:
+            cause = error
+            logger.warning("a worker died at its start (%d of %d)", start + 1, _MOST_STARTS)
+    raise RunError(
+        f"no worker process could be started ({cause}); look at the memory of the machine, and "
+        "whether something stops its processes"
+    ) from cause
+
+
+class _Replacing(Adaptive):  # type: ignore[misc]
+    """Scales a local cluster, and replaces workers whose nanny gave up.
+
+    A nanny gives up when its worker dies once more while it is started anew. Dask goes on
+    counting it as one of the workers that were asked for.
+    """
+
+    async def target(self) -> int:
+        """Number of workers that there should be."""
+        given_up = [
+            name
+            for name, nanny in self.cluster.workers.items()
+            if nanny.status in (Status.closed, Status.failed)
+        ]
+        for name in given_up:
+            del self.cluster.workers[name]
+        if self.cluster.worker_spec.keys() - self.cluster.workers.keys():
+            self.cluster.scale(len(self.cluster.worker_spec))  # starts those that are not there
+        return int(await super().target())
 
 
 def _environment(config: ClusterConfig) -> dict[str, str]:

@@ -1,0 +1,115 @@
+"""A command of padim-dist as a process of its own, with the events that it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+Event = dict[str, Any]
+
+
+class Command:
+    """A command that runs.
+
+    Parameters
+    ----------
+    name : str
+        ``fit`` or ``score``.
+    config : Path
+        The YAML file.
+
+    Attributes
+    ----------
+    stage : str
+        What it is at, by its own account: its name until it says something else.
+    last : deque of str
+        Its last words, for whoever must find out what went wrong.
+    killed : bool
+        Whether `kill` ended it.
+    """
+
+    def __init__(self, name: str, config: Path) -> None:
+        self.name = name
+        self.stage = f"{name}: start"
+        self.last: deque[str] = deque(maxlen=20)
+        self.killed = False
+        self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "padim_dist", name, "-c", str(config), "--log-json"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # Its workers hold the other end of the pipe too: its end is not the command's end.
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._await_end, daemon=True).start()
+
+    @property
+    def code(self) -> int | None:
+        """Exit code; None as long as it runs, minus the signal's number if one killed it."""
+        return self._process.poll()
+
+    def next(self, seconds: float) -> Event | None:
+        """The next event; None if there is none in this time, or ever."""
+        if self.code is not None:
+            return None
+        try:
+            return self._inbox.get(timeout=max(seconds, 0.0))
+        except queue.Empty:
+            return None
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._process.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    # The others are the tracker of shared resources, and what git, lscpu ... say.
+                    if "--multiprocessing-fork" in child.cmdline():
+                        found.append(child)
+        return found
+
+    def kill(self) -> list[psutil.Process]:
+        """Kill the process with ``kill -9``; the workers that are orphans now."""
+        orphans = self.workers()
+        self.killed = self.code is None
+        self._process.kill()
+        self._process.wait()
+        return orphans
+
+    def abandon(self) -> None:
+        """End it and its workers, since it does not end by itself."""
+        for worker in self.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        self.last.append("abandoned: it was out of time")
+        self._process.kill()
+        self._process.wait()
+
+    def _listen(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        with stream:
+            for line in stream:
+                self.last.append(line.rstrip())
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:  # of a library, or cut off by the kill
+                    continue
+                self.stage = event.get("stage", self.stage)
+                self._inbox.put(event)
+
+    def _await_end(self) -> None:
+        self._process.wait()
+        self._inbox.put(None)

@@ -1,0 +1,130 @@
+"""What goes wrong in a trial, and when: drawn by a seed, timed by what the command tells."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections import Counter
+
+import psutil
+
+from tests.chaos.command import Command, Event
+
+
+class Faults:
+    """None at all, and what the others are made from.
+
+    Parameters
+    ----------
+    seed : int
+        Of when, and to whom, something happens.
+
+    Attributes
+    ----------
+    due : float
+        When to strike next, by the monotonic clock.
+    happened : Counter
+        Faults by the stage in which they happened.
+    orphans : list of psutil.Process
+        Workers whose driver was killed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.due = math.inf
+        self.happened: Counter[str] = Counter()
+        self.orphans: list[psutil.Process] = []
+
+    def begin(self, command: Command) -> None:
+        """A command was started."""
+
+    def hear(self, command: Command, event: Event) -> None:
+        """A command told something."""
+
+    def strike(self, command: Command) -> None:
+        """The moment has come."""
+
+
+class WorkerKills(Faults):
+    """``kill -9`` of a random worker: at some starts, when a stage begins, every few seconds.
+
+    The seconds count from when a task begins after the last kill: on a busy machine a start
+    takes longer than that, and whoever kills all that start stops everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._stage = ""
+
+    def begin(self, command: Command) -> None:
+        at_start = self.random.random() < 0.5
+        self.due = time.monotonic() + self.random.uniform(2.0, 5.0) if at_start else math.inf
+
+    def hear(self, command: Command, event: Event) -> None:
+        if event["event"] == "task_started" and event["stage"] != self._stage:
+            self._stage = event["stage"]
+            self.due = time.monotonic() + self.random.uniform(0.0, 0.3)
+        elif event["event"] == "task_started" and self.due == math.inf:
+            self.due = time.monotonic() + self.random.uniform(1.5, 4.0)
+
+    def strike(self, command: Command) -> None:
+        workers = command.workers()
+        if not workers:  # not yet, or all just died
+            self.due = time.monotonic() + self.random.uniform(0.1, 0.5)
+            return
+        self.due = math.inf
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.random.choice(workers).kill()
+            self.happened[command.stage] += 1
+
+
+class DriverKills(Faults):
+    """``kill -9`` of the command itself, three times, each at another moment.
+
+    A moment is the start of a command or a stage of it; there, some tasks are awaited, and
+    then some time. Where no more of a stage is left than that, the next one will do.
+    """
+
+    KILLS = 3
+    _SECONDS = {
+        "fit: start": 4.0,
+        "fit: embed": 0.5,
+        "fit: factorise": 0.3,
+        "score: start": 4.0,
+        "score": 0.5,
+    }
+    _MOST_TASKS = 8
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._moments = list(self._SECONDS)
+        self._plan = sorted(self.random.sample(range(len(self._moments)), self.KILLS))
+        self._tasks = 0
+
+    def begin(self, command: Command) -> None:
+        self.due = math.inf
+        self._tasks = self.random.randint(0, self._MOST_TASKS)
+        self._reach(command.stage, command.stage)
+
+    def hear(self, command: Command, event: Event) -> None:
+        stage = event.get("stage")
+        if stage in self._moments and self._plan and self.due == math.inf:
+            planned = self._moments[self._plan[0]]
+            self._tasks -= stage == planned and event["event"] == "task_finished"
+            self._reach(stage, planned if self._tasks <= 0 else "")
+
+    def strike(self, command: Command) -> None:
+        self.due = math.inf
+        self._plan.pop(0)
+        self.happened[command.stage] += 1
+        self.orphans += command.kill()
+
+    def _reach(self, stage: str, planned: str) -> None:
+        """Set the time where the planned moment has come, or is past."""
+        if not self._plan:
+            return
+        place = self._moments.index(stage)
+        if place > self._plan[0] or (place == self._plan[0] and stage == planned):
+            self.due = time.monotonic() + self.random.uniform(0.0, self._SECONDS[stage])

@@ -1,0 +1,61 @@
+"""One trial each of the kills, and that a difference would be seen. ``make chaos`` makes more."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.chaos.laboratory import DRIVER_KILLS, WORKER_KILLS, Laboratory, Trial
+from tests.chaos.results import Outcome
+from tests.chaos.table import make_table
+
+
+@pytest.fixture(scope="module")
+def laboratory(scheduler) -> Iterator[Laboratory]:
+    with Laboratory(seed=1, normal=60, scheduler=scheduler) as laboratory:
+        yield laboratory
+
+
+@pytest.mark.parametrize(("kind", "least"), [(WORKER_KILLS, 3), (DRIVER_KILLS, 3)])
+def test_kills_change_nothing(laboratory, kind, least):
+    trial = laboratory.try_(kind, seed=1)
+    assert trial.differences == []
+    assert trial.faults.total() >= least
+
+
+def test_a_single_bit_is_a_difference():
+    rows = [{"image_id": name, "uri": f"/a/{name}", "score": 0.5} for name in "xy"]
+    model = {"mean": np.ones(3), "scatter": np.zeros(2)}
+    reference = Outcome(model, rows, np.zeros((2, 4, 4), np.float16))
+    assert reference.differences(reference) == []
+    other = np.nextafter(model["mean"], 2.0)
+    other = dataclasses.replace(reference, model={**model, "mean": other})
+    assert other.differences(reference) == ["model: array mean differs"]
+    minus = {**model, "scatter": -model["scatter"]}
+    other = dataclasses.replace(reference, model=minus)
+    assert other.differences(reference) == ["model: array scatter differs"]
+    other = dataclasses.replace(reference, rows=[rows[0], rows[0], {**rows[1], "score": 0.25}])
+    assert [found[:20] for found in other.differences(reference)] == [
+        "score table: 3 rows,",
+        "score table: image y",
+    ]
+    moved = dataclasses.replace(reference, rows=[{**row, "uri": "s3://a"} for row in rows])
+    assert len(moved.differences(reference)) == 2
+    assert moved.differences(reference, elsewhere=True) == []
+
+
+def test_the_table_adds_up():
+    table = make_table(
+        [Trial(WORKER_KILLS, 0, 1.0), Trial(WORKER_KILLS, 1, 3.0, differences=["x"])]
+    )
+    assert [list(column.cells)[0] for column in table.columns] == [
+        WORKER_KILLS,
+        "2",
+        "-",
+        "2.0",
+        "3.0",
+        "1",
+    ]

@@ -1,0 +1,60 @@
+"""A trial: fit and score as real commands in a new workspace, with faults."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+
+from padim_dist.config import Config
+from tests.chaos.command import Command
+from tests.chaos.faults import Faults
+
+_MOST_SECONDS = 600.0
+"""For one command, however often it is started: far more than it ever needs."""
+_SECONDS_TO_END = 60.0
+
+
+def run_commands(config: Config, path: Path, faults: Faults) -> list[str]:
+    """Run fit and score to their ends; what went wrong that should not.
+
+    Parameters
+    ----------
+    config : Config
+        With a workspace of its own.
+    path : Path
+        Where to write the configuration.
+    faults : Faults
+        Are let loose on the commands. A command that they kill is started again.
+    """
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    for name in ("fit", "score"):
+        end = time.monotonic() + _MOST_SECONDS
+        command = _run(name, path, faults, end)
+        while command.killed:
+            command = _run(name, path, faults, end)
+        if command.code != 0:
+            words = "\n".join(command.last)
+            return [f"{name} ended with code {command.code}; its last words:\n{words}"]
+    _, alive = psutil.wait_procs(faults.orphans, timeout=_SECONDS_TO_END)
+    for process in alive:
+        process.kill()
+    return [f"worker {process.pid} outlived its driver by a minute" for process in alive]
+
+
+def _run(name: str, path: Path, faults: Faults, end: float) -> Command:
+    """Run a command until it ends, is killed, or has no time left."""
+    command = Command(name, path)
+    faults.begin(command)
+    while command.code is None:
+        now = time.monotonic()
+        if now >= end:
+            command.abandon()
+            break
+        if now >= faults.due:
+            faults.strike(command)
+        elif event := command.next(min(end, faults.due) - now):
+            faults.hear(command, event)
+    return command
