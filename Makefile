@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test chaos lint format requirements clean
+.PHONY: help demo test test-s3 chaos lint format requirements clean
 
 help:
 	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture"
 	@echo "make test   set up, run the tests"
+	@echo "make test-s3  the tests of object storage, against a real server (Ceph's gateway, Debian)"
 	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
 	@echo "make lint   set up, check format, lint and types"
 
@@ -16,6 +17,12 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+# A server of its own on a port of its own; ended also where a test fails.
+test-s3: $(VENV)/.dev
+	infra/dev/radosgw start --port 9180
+	eval "$$(infra/dev/radosgw env --port 9180)"; $(BIN)/pytest tests/s3; status=$$?; \
+	  infra/dev/radosgw stop --port 9180; exit $$status
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --trials 20

@@ -6,6 +6,7 @@ is a `Folder`, which is a URL and its options.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -21,6 +22,10 @@ from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
 Options = Mapping[str, Mapping[str, Any]]
+
+# For botocore, unless the user says otherwise: room for more requests at a time than its 10,
+# and no check of our own calls against the model of the service, a fifth of what a GET costs.
+_S3_CONFIG = {"max_pool_connections": 64, "parameter_validation": False}
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,11 @@ class Folder:
             # Not by the path: "::" in a name would be read as a chain of file systems.
             return fsspec.filesystem("file", **self.protocol_options)
         # Listings are never cached: other processes write what this one looks for.
-        fresh = {**self.protocol_options, "use_listings_cache": False}
-        fs, _ = fsspec.core.url_to_fs(self.url, **fresh)
+        options = self.protocol_options
+        if self.url.startswith(("s3://", "s3a://")):
+            # A copy: botocore rewrites what it is given.
+            options["config_kwargs"] = _S3_CONFIG | copy.deepcopy(options.get("config_kwargs", {}))
+        fs, _ = fsspec.core.url_to_fs(self.url, **{**options, "use_listings_cache": False})
         return fs
 
     def at(self, *parts: str) -> str:
@@ -115,12 +123,16 @@ class Folder:
         FileNotFoundError
             If there is none.
         TimeoutError
-            If a remote store takes longer than `timeout` seconds for all of it.
+            If a store takes longer than `timeout` seconds for all of it (where fsspec reaches
+            it by an asynchronous file system, as all of the large ones).
         """
         fs, target = self.fs, self.at(path)
         if "s3" in fs.protocol:
             body: Body = sync(fs.loop, _get_from_s3, fs, target, start, stop, timeout=timeout)
             return body
+        if isinstance(fs, AsyncFileSystem):
+            other: Body = sync(fs.loop, _get, fs, target, start, stop, timeout=timeout)
+            return other
         data = fs.cat_file(target, start, stop)
         return Body(bytes(data), object_tag(fs.info(target)))
 
@@ -214,6 +226,11 @@ def _draft(target: str) -> Iterator[Path]:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+async def _get(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
+    data = await fs._cat_file(url, start=start, end=stop)
+    return Body(bytes(data), object_tag(await fs._info(url)))
 
 
 async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:

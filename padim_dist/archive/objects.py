@@ -113,7 +113,8 @@ class ObjectFetcher:
         ImageError
             With the status ``missing``, ``changed`` or ``unreadable``.
         RunError
-            If the store keeps failing, or takes longer than the policy's limit.
+            If the store keeps failing, or takes longer than the policy's limit; or if the
+            memory does not suffice.
         """
         end = time.monotonic() + self.retry.limit
         failures = 0
@@ -121,8 +122,14 @@ class ObjectFetcher:
         while True:
             try:
                 return request.cut(self._read(request, self._left(end), bodies))
-            except (ImageError, RunError, MemoryError):
+            except (ImageError, RunError):
                 raise
+            except MemoryError as error:
+                raise RunError(
+                    f"no memory is left in this worker for the {request.size} bytes of "
+                    f"{request.uri}. Lower cluster.workers or model.batch, then run the same "
+                    "command again: it resumes"
+                ) from error
             except Exception as error:  # HTTP clients raise what they like
                 failures += 1
                 delay = self.retry.delay(failures, random.random())

@@ -17,7 +17,7 @@ from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.requests import Request, plan_requests
 from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.errors import ImageError
+from padim_dist.errors import ImageError, RunError
 
 BUDGET = 64 * 2**20
 """Bytes of images that a worker has read and not yet decoded, at most."""
@@ -98,10 +98,20 @@ class ImageReader:
         try:
             return [*self.fetcher.fetch(request)]
         except ImageError as error:
+            if error.status == "unreadable" and len(request.rows) > 1:
+                # A bad spot of a disk concerns the members that lie on it alone.
+                alone = plan_requests(request.rows, most=1)
+                return [data for one in alone for data in self.fetch(one)]
             return [error] * len(request.rows)
 
     def decode(self, row: dict[str, Any], data: bytes | ImageError) -> LoadedImage:
-        """Decode and transform an image; whatever goes wrong is in the outcome."""
+        """Decode and transform an image; whatever is wrong with it is in the outcome.
+
+        Raises
+        ------
+        RunError
+            If the memory does not suffice.
+        """
         try:
             if isinstance(data, ImageError):
                 raise data
@@ -110,6 +120,11 @@ class ImageReader:
             return LoadedImage(row, prepare(pixels, self.geometry), width, height)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
+        except MemoryError as error:
+            raise RunError(
+                f"no memory is left in this worker to decode {row['uri']}. Lower cluster.workers, "
+                "cluster.readers or archive.max_pixels, then run the same command again: it resumes"
+            ) from error
 
     def load(self, row: dict[str, Any]) -> LoadedImage:
         """Load the image of one row, in the calling thread."""
@@ -203,7 +218,7 @@ def read_ahead(
     Raises
     ------
     RunError
-        If the store keeps failing.
+        If the store keeps failing, or the memory does not suffice.
     """
     fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
     decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")

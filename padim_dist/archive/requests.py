@@ -10,6 +10,8 @@ Row = Mapping[str, Any]
 
 _GAP = 64 * 2**10
 _LONGEST = 8 * 2**20
+MOST_MEMBERS = 32
+"""Members that a request joins, at most: all of them may be decoded before the first is taken."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Request:
 
 
 def plan_requests(
-    rows: Iterable[Row], gap: int = _GAP, longest: int = _LONGEST
+    rows: Iterable[Row], gap: int = _GAP, longest: int = _LONGEST, most: int = MOST_MEMBERS
 ) -> Iterator[Request]:
     """Requests for manifest rows, in order.
 
@@ -65,6 +67,8 @@ def plan_requests(
         Bytes between two members that are read for nothing, at most.
     longest : int
         Bytes of a joined range, at most; a single member may be larger.
+    most : int
+        Members of a joined range, at most.
 
     Examples
     --------
@@ -77,9 +81,9 @@ def plan_requests(
     for row in rows:
         begins, ends = row["offset"], row["offset"] + row["length"]
         follows = (
-            joined
+            0 < len(joined) < most
             and row["member"] is not None
-            and row["uri"] == joined[0]["uri"]
+            and (row["uri"], row.get("etag")) == (joined[0]["uri"], joined[0].get("etag"))
             and start <= begins <= stop + gap
             and max(stop, ends) - start <= longest
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from padim_dist.archive.reader import BUDGET
+from padim_dist.archive.requests import MOST_MEMBERS
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.errors import ResourceError
 
@@ -69,13 +70,15 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     crop = prod(spec.geometry.crop)
     shape = spec.shape
     embedding = sum(g * d for g, d in zip(shape.positions, shape.channels, strict=True))
+    ahead = 3 * spec.batch + MOST_MEMBERS
     activations = spec.batch * crop * _ACTIVATION_BYTES * _HALF[spec.precision]
     return {
         "libraries": _BASE,
         "trunk": 2 * weights,
         "activations": int(activations),
         "embeddings": 4 * 4 * spec.batch * embedding,
-        "images": BUDGET + readers * _DECODING_BYTES * max_pixels + 3 * spec.batch * 3 * crop,
+        # Raw bytes count twice: a body that has just come is there whole and in pieces.
+        "images": 2 * BUDGET + readers * _DECODING_BYTES * max_pixels + ahead * 3 * crop,
     }
 
 

@@ -99,7 +99,7 @@ def batches(
     """
     images: list[LoadedImage] = []
     usable: list[Tensor] = []
-    depth = 2 * size
+    depth = max(2 * size, reading.requests)
     for image in read_ahead(rows, reading.reader, reading.requests, reading.decoders, depth):
         images.append(image)
         if image.pixels is not None:

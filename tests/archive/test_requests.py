@@ -14,8 +14,9 @@ spans = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 900)), max_size=3
     st.lists(st.tuples(st.sampled_from(["a.tar", "b.tar", "c.png"]), spans), max_size=4),
     st.integers(0, 400),
     st.integers(1, 3000),
+    st.integers(1, 6),
 )
-def test_every_row_gets_its_bytes_from_few_bounded_requests(objects, gap, longest):
+def test_every_row_gets_its_bytes_from_few_bounded_requests(objects, gap, longest, most):
     content = bytes(i % 251 for i in range(40_000))
     rows = []
     for uri, steps in objects:
@@ -25,10 +26,11 @@ def test_every_row_gets_its_bytes_from_few_bounded_requests(objects, gap, longes
             offset = 0 if member is None else at + skipped
             at = offset + length
             rows.append({"uri": uri, "member": member, "offset": offset, "length": length})
-    requests = list(plan_requests(rows, gap, longest))
+    requests = list(plan_requests(rows, gap, longest, most))
     assert [row for request in requests for row in request.rows] == rows
     for request in requests:
         assert {row["uri"] for row in request.rows} == {request.uri}
+        assert len(request.rows) <= most
         if request.start is None:
             assert len(request.rows) == 1
             assert request.cut(content) == [content]
@@ -39,4 +41,8 @@ def test_every_row_gets_its_bytes_from_few_bounded_requests(objects, gap, longes
     for one, two in itertools.pairwise(requests):
         if one.uri == two.uri and one.stop is not None and two.start is not None:
             apart = two.start < one.start or two.start > one.stop + gap
-            assert apart or two.rows[0]["offset"] + two.rows[0]["length"] - one.start > longest
+            assert (
+                apart
+                or len(one.rows) == most
+                or two.rows[0]["offset"] + two.rows[0]["length"] - one.start > longest
+            )

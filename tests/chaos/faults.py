@@ -88,7 +88,7 @@ class DriverKills(Faults):
     """
 
     KILLS = 3
-    _SECONDS = {
+    _SECONDS: ClassVar = {
         "fit: start": 4.0,
         "fit: embed": 0.5,
         "fit: factorise": 0.3,

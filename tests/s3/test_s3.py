@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 import padim_dist as pd
 from padim_dist.archive.objects import ObjectFetcher, RetryPolicy, _check
 from padim_dist.archive.requests import Request
 from padim_dist.config import Config
-from padim_dist.errors import ImageError, RunError
-from padim_dist.storage import Body
+from padim_dist.errors import HeldError, ImageError, RunError
+from padim_dist.storage import Body, Folder
+from padim_dist.store.lease import hold
 from tests.conftest import make_mvtec, tiny_config
 from tests.s3.proxy import FAULTS, FaultProxy
 
 # Left open by the HTTP clients when a server is stopped under them.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, int]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +44,8 @@ def options(url: str) -> dict[str, dict[str, object]]:
 def bucket(server: tuple[str, int], archive: Path, name: str) -> fsspec.AbstractFileSystem:
     """A new bucket with a copy of the archive."""
     fs = fsspec.filesystem("s3", **options(f"http://{server[0]}:{server[1]}")["s3"])
+    if fs.exists(name):
+        fs.rm(name, recursive=True)
     fs.mkdir(name)
     fs.put(f"{archive}/", f"{name}/photos/", recursive=True)
     return fs
@@ -135,8 +128,7 @@ def proxied(server, local, monkeypatch) -> Iterator[tuple[FaultProxy, ObjectFetc
     archive, _ = local
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     fs = fsspec.filesystem("s3", **options(f"http://{server[0]}:{server[1]}")["s3"])
-    if not fs.exists("proxied"):
-        bucket(server, archive, "proxied")
+    bucket(server, archive, "proxied")
     with FaultProxy(*server) as proxy:
         patience = RetryPolicy(attempts=4, first=0.01, timeout=2.0, limit=20.0)
         impatient = {"config_kwargs": {"retries": {"max_attempts": 0}}}
@@ -190,6 +182,16 @@ def test_a_body_must_have_the_stores_checksum_or_come_twice():
     _check(replace(wrong, md5=None), [])
 
 
+def test_a_store_whose_etags_are_no_checksums_is_believed(proxied):
+    """The same body twice, from a store that sends no checksum of its own beside the etag."""
+    proxy, fetcher, row = proxied
+    fetcher.options["s3"]["config_kwargs"]["response_checksum_validation"] = "when_required"
+    proxy.kinds, proxy.share = ("corrupt",), 1.0
+    (body,) = fetcher.fetch(whole(row))
+    assert body[1:] == row["body"][1:]
+    assert proxy.faults == {"corrupt": 2}
+
+
 def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
     proxy, fetcher, row = proxied
     proxy.share, proxy.kinds = 1.0, ("busy", "reset", "short")
@@ -205,6 +207,20 @@ def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
     shrunk = {**row, "member": "x", "offset": 10**6, "length": 5, "etag": None}
     with pytest.raises(ImageError, match="changed: the object is shorter"):
         fetcher.fetch(Request(row["uri"], (shrunk,), 10**6, 10**6 + 5))
+
+
+def test_of_many_writers_one_creates_an_object_and_leases_hold(server, local):
+    archive, _ = local
+    bucket(server, archive, "created")
+    folder = Folder("s3://created/audit", options(f"http://{server[0]}:{server[1]}"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: folder.create("a.json", b"%d" % i), range(16)))
+    assert made.count(True) == 1
+    assert folder.read("a.json") == b"%d" % made.index(True)
+    with hold(folder, "run"), pytest.raises(HeldError, match="at work on s3://created/audit/run"):
+        hold(folder, "run").__enter__()
+    with hold(folder, "run"):
+        assert folder.list("run") == ["lease-00002.json"]
 
 
 @pytest.mark.parametrize("failures", range(1, 9))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass, replace
+
+import fsspec
+import pytest
+
+from padim_dist.archive.objects import ObjectFetcher, RetryPolicy
+from padim_dist.archive.reader import ImageReader
+from padim_dist.archive.requests import Request
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.errors import ImageError, RunError
+from padim_dist.storage import Body, Folder, object_tag
+
+HASTY = RetryPolicy(attempts=3, first=0.0)
+DATA = bytes(range(256)) * 4
+
+
+def row(uri, member: str | None = None, offset: int = 0, length: int = len(DATA), **more) -> dict:
+    plain = {"uri": str(uri), "member": member, "offset": offset, "length": length}
+    return {**plain, "size": len(DATA), "etag": None, "group": "a", **more}
+
+
+def members(uri, count: int = 4) -> Request:
+    """One request for pieces of 100 bytes."""
+    rows = tuple(row(uri, str(i), 100 * i, 100) for i in range(count))
+    return Request(str(uri), rows, 0, 100 * count)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Stands for `Folder.read_body`: answers and errors in turn, the last one for ever."""
+
+    answers: list
+
+    def __call__(self, folder, name, start=None, stop=None, timeout=None) -> Body:  # noqa: ARG002
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return replace(answer, data=answer.data[start:stop])
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *answers: object) -> list:
+    """Let the store answer so; what it has not said yet."""
+    script = Scripted(list(answers))
+    monkeypatch.setattr(Folder, "read_body", lambda *args, **more: script(*args, **more))
+    return script.answers
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_range_is_that_of_the_object_that_was_indexed(tmp_path, where):
+    uri = str(tmp_path / "x.tar") if where == "disk" else "memory://objects/x.tar"
+    fs, path = fsspec.core.url_to_fs(uri)
+    fs.pipe_file(path, DATA)
+    tag = object_tag(fs.info(path))
+    request = members(uri)
+    request = replace(request, rows=tuple({**r, "etag": tag} for r in request.rows))
+    fetched = ObjectFetcher({}).fetch(request)
+    assert fetched == [DATA[100 * i : 100 * (i + 1)] for i in range(4)]
+    fs.pipe_file(path, DATA[:-1])
+    with pytest.raises(ImageError, match="index the archive again") as caught:
+        ObjectFetcher({}).fetch(request)
+    assert caught.value.status == "changed"
+
+
+def test_a_body_that_is_not_what_the_store_says_is_read_again(monkeypatch):
+    md5 = hashlib.md5(DATA).hexdigest()
+    sound = Body(DATA, None, md5)
+    wrong = [Body(bytes([i]) + DATA[1:], None, md5) for i in (1, 2)]
+    request = Request("s3://b/x", (row("s3://b/x"),))
+    fetcher = ObjectFetcher({}, retry=HASTY)
+    answer(monkeypatch, wrong[0], sound)
+    assert fetcher.fetch(request) == [DATA]
+    answer(monkeypatch, wrong[0], wrong[0])
+    assert fetcher.fetch(request) == [wrong[0].data]
+    answer(monkeypatch, wrong[0], wrong[1], wrong[0])
+    with pytest.raises(RunError, match=rf"3 times in a row .*instead of {md5}"):
+        fetcher.fetch(request)
+    answer(monkeypatch, Body(DATA[:9], None), sound)  # too short
+    assert fetcher.fetch(request) == [DATA]
+
+
+def test_no_memory_is_no_fault_of_the_store(monkeypatch):
+    answer(monkeypatch, MemoryError())
+    with pytest.raises(RunError, match=r"no memory is left .* 1024 bytes .* cluster\.workers"):
+        ObjectFetcher({}).fetch(Request("s3://b/x", (row("s3://b/x"),)))
+
+
+def test_a_bad_spot_of_a_disk_harms_the_member_that_lies_on_it(monkeypatch, tmp_path):
+    bad, good = OSError(errno.EIO, "Input/output error"), Body(DATA, None)
+    left = answer(monkeypatch, bad, good, bad, good)  # together, then one by one
+    reader = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), 10**6)
+    found = reader.fetch(members(tmp_path / "x.tar", 3))
+    assert [found[0], found[2]] == [DATA[:100], DATA[200:300]]
+    assert isinstance(found[1], ImageError)
+    assert str(found[1]) == "unreadable: cannot be read: Input/output error"
+    assert left == [good]
+
+
+def test_users_options_come_before_ours():
+    """And they are left as they were."""
+    mine = {"retries": {"max_attempts": 0}, "max_pool_connections": 3}
+    given = {"s3": {"endpoint_url": "http://127.0.0.1:1", "config_kwargs": mine}}
+    fs = Folder("s3://bucket/x", given).fs
+    assert fs.config_kwargs["max_pool_connections"] == 3
+    assert fs.config_kwargs["parameter_validation"] is False
+    assert mine == {"retries": {"max_attempts": 0}, "max_pool_connections": 3}
