@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dask
@@ -147,7 +148,7 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
     ) from cause
 
 
-class _Replacing(Adaptive):  # type: ignore[misc]
+class _Replacing(Adaptive):
     """Scales a local cluster, and replaces workers whose nanny gave up.
 
     A nanny gives up when its worker dies once more while it is started anew. Dask goes on
@@ -156,16 +157,18 @@ class _Replacing(Adaptive):  # type: ignore[misc]
 
     async def target(self) -> int:
         """Number of workers that there should be."""
+        cluster: Any = self.cluster
         given_up = [
             name
-            for name, nanny in self.cluster.workers.items()
+            for name, nanny in cluster.workers.items()
             if nanny.status in (Status.closed, Status.failed)
         ]
         for name in given_up:
-            del self.cluster.workers[name]
-        if self.cluster.worker_spec.keys() - self.cluster.workers.keys():
-            self.cluster.scale(len(self.cluster.worker_spec))  # starts those that are not there
-        return int(await super().target())
+            del cluster.workers[name]
+        if cluster.worker_spec.keys() - cluster.workers.keys():
+            cluster.scale(len(cluster.worker_spec))  # starts those that are not there
+        wanted: int = await super().target()  # type: ignore[no-untyped-call]
+        return wanted
 
 
 def _environment(config: ClusterConfig) -> dict[str, str]:

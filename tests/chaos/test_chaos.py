@@ -51,7 +51,7 @@ def test_the_table_adds_up():
     table = make_table(
         [Trial(WORKER_KILLS, 0, 1.0), Trial(WORKER_KILLS, 1, 3.0, differences=["x"])]
     )
-    assert [list(column.cells)[0] for column in table.columns] == [
+    assert [next(iter(column.cells)) for column in table.columns] == [
         WORKER_KILLS,
         "2",
         "-",
