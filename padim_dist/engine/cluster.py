@@ -167,7 +167,8 @@ class _Replacing(Adaptive):
             del cluster.workers[name]
         if cluster.worker_spec.keys() - cluster.workers.keys():
             cluster.scale(len(cluster.worker_spec))  # starts those that are not there
-        return int(await super().target())  # type: ignore[no-untyped-call]
+        wanted: int = await super().target()  # type: ignore[no-untyped-call]
+        return wanted
 
 
 def _environment(config: ClusterConfig) -> dict[str, str]:

@@ -93,7 +93,10 @@ class Holder:
         if self.place != place:
             return None
         try:
-            return bool(psutil.Process(self.process).create_time() != self.process_began)
+            process = psutil.Process(self.process)
+            # A dead one stays in the list until its parent asks, which some never do.
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            return is_dead or bool(process.create_time() != self.process_began)
         except psutil.NoSuchProcess:
             return True
 

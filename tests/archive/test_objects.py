@@ -35,7 +35,7 @@ class Scripted:
 
     answers: list
 
-    def __call__(self, folder, name, start=None, stop=None, timeout=None) -> Body:  # noqa: ARG002
+    def __call__(self, folder, name, start=None, stop=None, timeout=None) -> Body:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer

@@ -12,6 +12,17 @@ import psutil
 
 from tests.chaos.command import Command, Event
 
+_KILLS = 3
+_MOMENTS = {
+    "fit: start": 4.0,
+    "fit: embed": 0.5,
+    "fit: factorise": 0.3,
+    "score: start": 4.0,
+    "score": 0.5,
+}
+"""When drivers are killed, and at most how many seconds after that."""
+_MOST_TASKS = 8
+
 
 class Faults:
     """None at all, and what the others are made from.
@@ -40,7 +51,7 @@ class Faults:
     def begin(self, command: Command) -> None:
         """A command was started."""
 
-    def hear(self, command: Command, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         """A command told something."""
 
     def strike(self, command: Command) -> None:
@@ -54,15 +65,12 @@ class WorkerKills(Faults):
     takes longer than that, and whoever kills all that start stops everything.
     """
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._stage = ""
-
     def begin(self, command: Command) -> None:
+        self._stage = command.stage
         at_start = self.random.random() < 0.5
         self.due = time.monotonic() + self.random.uniform(2.0, 5.0) if at_start else math.inf
 
-    def hear(self, command: Command, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         if event["event"] == "task_started" and event["stage"] != self._stage:
             self._stage = event["stage"]
             self.due = time.monotonic() + self.random.uniform(0.0, 0.3)
@@ -87,28 +95,18 @@ class DriverKills(Faults):
     then some time. Where no more of a stage is left than that, the next one will do.
     """
 
-    KILLS = 3
-    _SECONDS: ClassVar = {
-        "fit: start": 4.0,
-        "fit: embed": 0.5,
-        "fit: factorise": 0.3,
-        "score: start": 4.0,
-        "score": 0.5,
-    }
-    _MOST_TASKS = 8
-
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self._moments = list(self._SECONDS)
-        self._plan = sorted(self.random.sample(range(len(self._moments)), self.KILLS))
+        self._moments = list(_MOMENTS)
+        self._plan = sorted(self.random.sample(range(len(self._moments)), _KILLS))
         self._tasks = 0
 
     def begin(self, command: Command) -> None:
         self.due = math.inf
-        self._tasks = self.random.randint(0, self._MOST_TASKS)
+        self._tasks = self.random.randint(0, _MOST_TASKS)
         self._reach(command.stage, command.stage)
 
-    def hear(self, command: Command, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         stage = event.get("stage")
         if stage in self._moments and self._plan and self.due == math.inf:
             planned = self._moments[self._plan[0]]
@@ -118,8 +116,9 @@ class DriverKills(Faults):
     def strike(self, command: Command) -> None:
         self.due = math.inf
         self._plan.pop(0)
-        self.happened[command.stage] += 1
+        stage = command.stage
         self.orphans += command.kill()
+        self.happened[stage] += command.killed
 
     def _reach(self, stage: str, planned: str) -> None:
         """Set the time where the planned moment has come, or is past."""
@@ -127,4 +126,4 @@ class DriverKills(Faults):
             return
         place = self._moments.index(stage)
         if place > self._plan[0] or (place == self._plan[0] and stage == planned):
-            self.due = time.monotonic() + self.random.uniform(0.0, self._SECONDS[stage])
+            self.due = time.monotonic() + self.random.uniform(0.0, _MOMENTS[stage])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -38,10 +39,30 @@ def run_commands(config: Config, path: Path, faults: Faults) -> list[str]:
         if command.code != 0:
             words = "\n".join(command.last)
             return [f"{name} ended with code {command.code}; its last words:\n{words}"]
-    _, alive = psutil.wait_procs(faults.orphans, timeout=_SECONDS_TO_END)
+    return [
+        f"worker {process.pid} outlived its driver by a minute"
+        for process in _survivors(faults.orphans)
+    ]
+
+
+def _survivors(orphans: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Workers that do not end by themselves; they are ended here."""
+    end = time.monotonic() + _SECONDS_TO_END
+    alive = [process for process in orphans if _lives(process)]
+    while alive and time.monotonic() < end:
+        psutil.wait_procs(alive, timeout=0.5)
+        alive = [process for process in alive if _lives(process)]
     for process in alive:
         process.kill()
-    return [f"worker {process.pid} outlived its driver by a minute" for process in alive]
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _run(name: str, path: Path, faults: Faults, end: float) -> Command:
@@ -56,5 +77,5 @@ def _run(name: str, path: Path, faults: Faults, end: float) -> Command:
         if now >= faults.due:
             faults.strike(command)
         elif event := command.next(min(end, faults.due) - now):
-            faults.hear(command, event)
+            faults.hear(event)
     return command

@@ -7,8 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client
 from distributed.security import Security
@@ -16,8 +18,9 @@ from distributed.security import Security
 import padim_dist as pd
 from padim_dist.api import common
 from padim_dist.archive.reader import ImageReader, LoadedImage
-from padim_dist.config import Config
+from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import policy
+from padim_dist.engine.cluster import open_client
 from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
@@ -144,6 +147,28 @@ def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
     assert killed == ["fit: embed", "fit: factorise", "score"]
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)
+
+
+def test_a_worker_that_dies_again_while_it_is_started_anew_is_replaced():
+    """Its nanny gives up then, and a fixed number of workers is not the number there is."""
+    with open_client(ClusterConfig(workers=1, memory="4GiB"), 1) as client:
+        first = client.submit(os.getpid, pure=False).result()
+        before = {child.pid for child in psutil.Process().children()}
+        os.kill(first, signal.SIGKILL)
+        second = new_worker(before)
+        os.kill(second, signal.SIGKILL)
+        third = client.submit(os.getpid, pure=False).result(timeout=120)
+        assert third not in (first, second)
+
+
+def new_worker(before: set[int]) -> int:
+    """Process number of a worker that was not there before, as soon as it is."""
+    while True:
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if child.pid not in before and "--multiprocessing-fork" in child.cmdline():
+                    return child.pid
+        time.sleep(0.01)
 
 
 def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):

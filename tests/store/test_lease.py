@@ -6,10 +6,13 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from padim_dist.errors import HeldError
@@ -46,6 +49,18 @@ def test_a_killed_process_of_this_machine_loses_its_lease_at_once(tmp_path):
     process.join()
     with hold(folder, "run", never):
         assert folder.list("run") == ["lease-00002.json"]
+
+
+def test_a_dead_process_that_nobody_asks_about_is_gone():
+    """Its parent lives and does not wait for it: it stays in the list of processes."""
+    process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    me = Holder.myself()
+    held = replace(me, process=process.pid, process_began=psutil.Process(process.pid).create_time())
+    assert held.is_gone(me.place) is False
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert held.is_gone(me.place) is True
+    process.wait()
 
 
 def test_a_lease_of_another_machine_is_taken_over_when_it_stops_beating(tmp_path, elsewhere):
