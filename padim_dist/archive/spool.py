@@ -1,30 +1,40 @@
 """The spool: rows on their way to a manifest, kept and sorted on disk.
 
-Rows arrive in any order, page by page, and are written to temporary Parquet files;
-DuckDB, held to little memory, joins what is known of them and sorts them. However
-large an archive is, the memory of the process stays the same.
+Rows arrive in any order, page by page, and are written to temporary Parquet files.
+DuckDB, held to little memory, joins what is known of them. Then runs of them are sorted,
+and merged as they are read: however large an archive is, the memory of the process stays
+the same. (DuckDB's own sort gives up where a hundred times its memory is to be sorted.)
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from padim_dist.archive.manifest import COST_OF_AN_IMAGE, MOST_BYTES, ROWS_SCHEMA, Total
+from padim_dist.errors import ResourceError
 
-_ROWS_A_WRITE = 10_000
-_ROWS_A_GROUP = 20_480
-_MEMORY = "128MB"
-_THREADS = 2
+_ROWS_A_GROUP = 10_240
+_ROWS_A_READ = 1024
+_ROWS_A_MERGE = 128
+_ROWS_A_RUN = 51_200
+_ORDER = ("group", "split", "uri", "offset")
+_ORDERED = [ROWS_SCHEMA.get_field_index(name) for name in _ORDER]
+_Row = tuple[Any, ...]
+_MEMORY = ("64MB", "256MB", "1GB", "4GB")
+Answer = TypeVar("Answer")
 
 _IMAGES = pa.schema(
     [
@@ -43,7 +53,7 @@ _NOTES = pa.schema(
 
 # Of members of one tar with the same name the last one counts, as for tar itself. A name that
 # several objects have leads to no mask: a wrong mask would be worse than none.
-_SORTED = """
+_JOINED = """
 WITH
 repeated AS (
     SELECT uri, member, max("offset") AS latest FROM images
@@ -74,11 +84,10 @@ LEFT JOIN repeated ON images.uri = repeated.uri AND images.member = repeated.mem
 LEFT JOIN known ON images.key = known.key
 LEFT JOIN chosen ON images.row = chosen.row
 WHERE latest IS NULL OR "offset" = latest
-ORDER BY "group" NULLS LAST, split NULLS LAST, images.uri, "offset"
 """
 _TOTALS = f"""
 SELECT "group", split, count(*), sum(least(length, {MOST_BYTES}) + {COST_OF_AN_IMAGE})::BIGINT
-FROM sorted GROUP BY ALL
+FROM joined GROUP BY ALL
 """
 
 
@@ -121,6 +130,9 @@ class Spool:
     """
 
     def __init__(self) -> None:
+        # Arrow's own allocator keeps much of what it is given back.
+        self._pool = pa.default_memory_pool()
+        pa.set_memory_pool(pa.system_memory_pool())
         self._temporary = TemporaryDirectory(prefix="padim-dist-index-")
         self.folder = Path(self._temporary.name)
         self.images = 0
@@ -142,6 +154,7 @@ class Spool:
         for table in self._tables.values():
             table.writer.close()
         self._temporary.cleanup()
+        pa.set_memory_pool(self._pool)
 
     def add(self, batch: Batch) -> None:
         """Take a batch in."""
@@ -156,34 +169,53 @@ class Spool:
     def repeated_uris(self) -> tuple[int, str | None]:
         """How many uris more than one row has, and the first of them."""
         query = "SELECT uri FROM images GROUP BY uri HAVING count(*) > 1"
-        with self._database() as database:
-            count, first = database.sql(f"SELECT count(*), min(uri) FROM ({query})").fetchall()[0]
+        query = f"SELECT count(*), min(uri) FROM ({query})"
+        count, first = self._ask(lambda database: database.sql(query).fetchall()[0])
         return count, first
 
     def sort(self) -> SortedRows:
         """Join and sort what was taken in; after this nothing more is."""
-        path = self.folder / "sorted.parquet"
-        with self._database() as database:
-            database.sql(_SORTED).write_parquet(str(path), row_group_size=_ROWS_A_GROUP)
-            database.read_parquet(str(path)).create_view("sorted")
-            rows = database.sql(_TOTALS).fetchall()
+        joined = self.folder / "joined.parquet"
+
+        def join(database: duckdb.DuckDBPyConnection) -> list[Any]:
+            database.sql(_JOINED).write_parquet(str(joined), row_group_size=_ROWS_A_GROUP)
+            database.read_parquet(str(joined)).create_view("joined")
+            return database.sql(_TOTALS).fetchall()
+
+        rows = self._ask(join)
         totals = {(group, split): Total(images, cost) for group, split, images, cost in rows}
         left = sum(total.images for total in totals.values())
         if left < self.images:
             reason = "members of tar files replaced by a later one of the same name"
             self.ignored[reason] = self.images - left
-        return SortedRows(path, totals)
+        runs: list[Path] = []
+        with pq.ParquetFile(joined) as file:
+            for batch in file.iter_batches(_ROWS_A_RUN):
+                run = pa.Table.from_batches([batch]).cast(ROWS_SCHEMA)
+                runs.append(self.folder / f"run-{len(runs):06d}.parquet")
+                pq.write_table(
+                    run.sort_by([(key, "ascending") for key in _ORDER]),
+                    runs[-1],
+                    row_group_size=_ROWS_A_READ,
+                    write_statistics=False,
+                )
+        return SortedRows(runs, totals)
 
-    def _database(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB with the tables as views, held to little memory."""
-        temporary = str(self.folder / "duckdb")
-        database = duckdb.connect(
-            config={"memory_limit": _MEMORY, "threads": _THREADS, "temp_directory": temporary}
-        )
-        for name, table in self._tables.items():
+    def _ask(self, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        """Let DuckDB work on the tables in little memory; in more where that is not enough."""
+        for table in self._tables.values():
             table.close()
-            database.read_parquet(str(table.path)).create_view(name)
-        return database
+        temporary = str(self.folder / "duckdb")
+        for memory in _MEMORY:
+            config = {"memory_limit": memory, "threads": "1", "temp_directory": temporary}
+            with duckdb.connect(config={**config}) as database:
+                for name, table in self._tables.items():
+                    database.read_parquet(str(table.path)).create_view(name)
+                try:
+                    return work(database)
+                except duckdb.OutOfMemoryException as error:
+                    found = error
+        raise ResourceError(f"{self.images} rows cannot be joined in {memory} of memory: {found}")
 
 
 @dataclass(frozen=True)
@@ -192,20 +224,38 @@ class SortedRows:
 
     Attributes
     ----------
-    path : Path
-        Parquet file with the rows.
+    runs : list of Path
+        Parquet files, each in order.
     totals : mapping
         What the rows of each (group, split) come to.
     """
 
-    path: Path
+    runs: list[Path]
     totals: dict[tuple[str | None, str], Total]
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows in order, a part at a time: `ROWS_SCHEMA`."""
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(_ROWS_A_WRITE):
-                yield pa.Table.from_batches([batch]).cast(ROWS_SCHEMA)
+        with ExitStack() as stack:
+            files = [stack.enter_context(pq.ParquetFile(run)) for run in self.runs]
+            if len(files) == 1:
+                for batch in files[0].iter_batches(_ROWS_A_READ):
+                    yield pa.Table.from_batches([batch])
+                return
+            rows = heapq.merge(*map(_rows, files), key=_place)
+            while part := list(islice(rows, _ROWS_A_READ)):
+                columns = map(list, zip(*part, strict=True))
+                yield pa.table(list(columns), schema=ROWS_SCHEMA)
+
+
+def _rows(file: pq.ParquetFile) -> Iterator[_Row]:
+    for batch in file.iter_batches(_ROWS_A_MERGE):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _place(row: _Row) -> _Row:
+    """What a row is sorted by; Python orders strings as UTF-8 does."""
+    group, split, uri, offset = (row[column] for column in _ORDERED)
+    return group is None, group or "", split, uri, offset
 
 
 class _Table:
@@ -214,11 +264,13 @@ class _Table:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.writer = pq.ParquetWriter(path, schema, write_statistics=False)
-        self._rows: list[dict[str, Any]] = []
+        self._waiting: list[pa.Table] = []
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        self._rows += rows
-        if len(self._rows) >= _ROWS_A_WRITE:
+        if rows:
+            # At once, since Python's objects take ten times the room.
+            self._waiting.append(pa.Table.from_pylist(rows, self.writer.schema))
+        if sum(map(len, self._waiting)) >= _ROWS_A_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -227,5 +279,6 @@ class _Table:
             self.writer.close()
 
     def _flush(self) -> None:
-        self.writer.write_table(pa.Table.from_pylist(self._rows, self.writer.schema))
-        self._rows = []
+        if self._waiting:
+            self.writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from padim_dist.archive.manifest import MANIFEST_SCHEMA, ROWS_SCHEMA, cut
 from padim_dist.archive.spool import Batch, SortedRows, Spool
+from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 
 Rows = list[dict[str, Any]]
@@ -87,6 +89,17 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     assert spooled(rows, shard_images, a_batch=23) == (shards, table)
 
 
+@given(images())
+def test_runs_are_merged_in_order(rows):
+    """More rows than are sorted at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("padim_dist.archive.spool._ROWS_A_RUN", 7)
+        patch.setattr("padim_dist.archive.spool._ROWS_A_READ", 3)
+        shards, table = spooled(rows, 5)
+    assert table.equals(cut_in_memory(rows, 5))
+    assert (shards, table) == spooled(rows, 5)
+
+
 def test_shards_are_of_equal_cost():
     """One huge file among small ones: the others share the work, not the count."""
     lengths = [100_000] * 99 + [40_000_000]
@@ -114,6 +127,20 @@ def test_odd_names_survive_the_spool():
     assert [(row["group"], row["uri"]) for row in found] == sorted(
         ((name, f"/x/{name}") for name in names), key=lambda pair: pair[0].encode()
     )
+
+
+def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
+    rows = [{**image(i, 1, "g", "test"), "key": f"{i:064d}"} for i in range(50_000)]
+    notes = [{"key": row["key"], "rank": 1, "label": row["key"]} for row in rows]
+    for limits in (("4MB",), ("4MB", "1GB")):
+        monkeypatch.setattr("padim_dist.archive.spool._MEMORY", limits)
+        with Spool() as spool:
+            spool.add(Batch([dict(row) for row in rows], notes=notes))
+            if len(limits) == 1:
+                with pytest.raises(ResourceError, match="50000 rows cannot be joined in 4MB"):
+                    spool.sort()
+            else:
+                assert sum(len(table) for table in spool.sort().tables()) == len(rows)
 
 
 def test_masks_and_notes_find_their_images():
