@@ -8,6 +8,7 @@ decoder is left alone: damaged files crash the process (see docs/architecture.md
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from padim_dist.errors import ImageError
 
 # The limit below is checked on every header; Pillow's own warns at another size.
 Image.MAX_IMAGE_PIXELS = None
+# What it says of damaged tags would fill the logs of workers; the image's row says what matters.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112

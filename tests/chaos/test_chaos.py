@@ -1,4 +1,4 @@
-"""One trial each of the kills, and that a difference would be seen. ``make chaos`` makes more."""
+"""One trial of killed drivers, and that a difference would be seen. ``make chaos`` makes more."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.chaos.table import make_table
 
 @pytest.fixture(scope="module")
 def laboratory(scheduler) -> Iterator[Laboratory]:
-    with Laboratory(seed=1, normal=60, scheduler=scheduler) as laboratory:
+    with Laboratory(seed=1, normal=30, scheduler=scheduler) as laboratory:
         yield laboratory
 
 
-@pytest.mark.parametrize(("kind", "least"), [(WORKER_KILLS, 3), (DRIVER_KILLS, 3)])
-def test_kills_change_nothing(laboratory, kind, least):
-    trial = laboratory.try_(kind, seed=1)
+def test_killed_drivers_change_nothing(laboratory):
+    """Killed workers are in tests/engine/test_faults.py, failing requests in tests/s3."""
+    trial = laboratory.try_(DRIVER_KILLS, seed=1)
     assert trial.differences == []
-    assert trial.faults.total() >= least
+    assert trial.faults.total() == 3
 
 
 def test_a_single_bit_is_a_difference():
