@@ -166,3 +166,17 @@ def test_debug_shows_the_traceback(setup):
     done = run("fit", "-c", str(path), "--set", "archive.url=/nowhere", "--debug")
     assert "Traceback" in done.stderr
     assert "ArchiveError" in done.stderr
+
+
+def test_logs_for_machines(setup, tmp_path):
+    """Every line of stderr is an object, also that of a mistake."""
+    path, _ = setup
+    done = run("index", "-c", str(path), "--log-json", "--json")
+    assert done.returncode == 0
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert told[-1]["event"] == "progress"
+    assert told[-1]["done"] == told[-1]["total"] == last_json(done)["images"]
+    done = run("index", "-c", str(tmp_path / "none.yaml"), "--log-json")
+    assert done.returncode == 2
+    (line,) = (json.loads(line) for line in done.stderr.splitlines())
+    assert (line["event"], line["level"]) == ("log", "error")

@@ -1,0 +1,117 @@
+"""How fast images are embedded from object storage, against the local disk.
+
+    infra/dev/radosgw start && eval "$(infra/dev/radosgw env)"
+    python -m benchmarks.object_storage FOLDER --endpoint http://127.0.0.1:9100
+
+takes the images of FOLDER again and again until there are 2,000, every fiftieth of them cut in
+half, and fits on them with two workers: from the disk, from the server as objects and as tar
+files, and as objects with 20 ms added to each request; alternately. Prints images a second from
+the first task's start to the last one's end, and the medians' shares of the disk's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import fsspec
+from rich.progress import track
+
+import padim_dist as pd
+from padim_dist.config import make_config
+from padim_dist.events import Event, TaskFinished, TaskStarted
+from tests.s3.proxy import FaultProxy
+
+LATENCY = 0.02
+A_TAR = 250
+
+
+def make_archive(source: Path, folder: Path, count: int) -> None:
+    """Copies of the source's images; every fiftieth is cut in half."""
+    images = sorted(p for p in source.rglob("*") if p.suffix in (".jpg", ".png", ".jpeg"))
+    images = [path for path in images if "ground_truth" not in path.parts]
+    for number in range(count):
+        path = images[number % len(images)]
+        data = path.read_bytes()
+        name = f"{number // 500}/{number:05d}{path.suffix}"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data[: len(data) // 2] if number % 50 == 49 else data)
+
+
+def upload(folder: Path, fs: fsspec.AbstractFileSystem, bucket: str) -> None:
+    """As objects, and packed in tar files."""
+    if not fs.exists(bucket):
+        fs.mkdir(bucket)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in track(files, "upload"):
+        fs.pipe_file(f"{bucket}/objects/{path.relative_to(folder)}", path.read_bytes())
+    for start in range(0, len(files), A_TAR):
+        with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
+            with tarfile.open(packed.name, "w") as tar:
+                for path in files[start : start + A_TAR]:
+                    tar.add(path, path.relative_to(folder).as_posix())
+            fs.pipe_file(f"{bucket}/tars/{start:05d}.tar", Path(packed.name).read_bytes())
+
+
+def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float:
+    """Images a second of a fit, without the start of the cluster."""
+    seen: list[tuple[float, Event]] = []
+    with tempfile.TemporaryDirectory() as workspace:
+        config = make_config(
+            {
+                "workspace": workspace,
+                "storage_options": {"s3": {"endpoint_url": endpoint}} if endpoint else {},
+                "archive": {"url": archive, "layout": layout, "train": ".", "shard_images": 64},
+                "model": {"weights": weights},
+                "cluster": {"workers": 2},
+            }
+        )
+        pd.fit(config, lambda event: seen.append((time.monotonic(), event)))
+    embedding = [(at, e) for at, e in seen if getattr(e, "stage", "") == "fit: embed"]
+    start = min(at for at, e in embedding if isinstance(e, TaskStarted))
+    ends = [(at, e.images) for at, e in embedding if isinstance(e, TaskFinished)]
+    return sum(images for _, images in ends) / (max(at for at, _ in ends) - start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--weights", default="random")
+    asked = parser.parse_args()
+    host, _, port = asked.endpoint.removeprefix("http://").partition(":")
+    fs = fsspec.filesystem("s3", endpoint_url=asked.endpoint)
+    bucket = f"benchmark-{time.time_ns()}"
+    rates: dict[str, list[float]] = {}
+    with (
+        tempfile.TemporaryDirectory() as local,
+        FaultProxy(host, int(port), latency=LATENCY) as proxy,
+    ):
+        make_archive(asked.folder, Path(local), asked.images)
+        upload(Path(local), fs, bucket)
+        places = {
+            "disk": (local, "folder", None),
+            "objects": (f"s3://{bucket}/objects", "folder", asked.endpoint),
+            "tar files": (f"s3://{bucket}/tars", "tar", asked.endpoint),
+            "objects, 20 ms": (f"s3://{bucket}/objects", "folder", proxy.url),
+        }
+        for _ in range(asked.rounds):
+            for name, (archive, layout, endpoint) in places.items():
+                found = rate(archive, layout, asked.weights, endpoint)
+                rates.setdefault(name, []).append(found)
+                print(f"{name:>15}  {found:6.1f} images/s", flush=True)
+    fs.rm(bucket, recursive=True)
+    for name, found in rates.items():
+        share = median(found) / median(rates["disk"])
+        print(f"{name:>15}  median {median(found):6.1f} images/s, {share:.2f} of the disk's")
+
+
+if __name__ == "__main__":
+    main()
