@@ -259,8 +259,11 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
     # A part of which nothing could be read is looked at again next time.
     if moments.count and not job.workspace.create_json(job.receipt, receipt):
-        job.workspace.remove_tree(path)
-        return _read_receipt(job)  # a twin was faster
+        # A twin was faster; or it is mine, and the store's answer to the first put was lost.
+        kept = _read_receipt(job)
+        if kept.moments != path:
+            job.workspace.remove_tree(path)
+        return kept
     return _receipt(receipt)
 
 

@@ -25,6 +25,7 @@ from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
+from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
 from tests.results import arrays, same, scores
 
@@ -60,6 +61,14 @@ class StallingReader(ImageReader):
             while not (here / "over").exists():
                 time.sleep(0.05)
         return super().decode(row, data)
+
+
+class ForgetfulFolder(Folder):
+    """A store whose answers are lost: what was written is refused when it is sent again."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        super().create(path, data)
+        return super().create(path, data)
 
 
 def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:
@@ -170,6 +179,19 @@ def new_worker(before: set[int]) -> int:
                 if child.pid not in before and "--multiprocessing-fork" in child.cmdline():
                     return child.pid
         time.sleep(0.01)
+
+
+def test_a_put_whose_answer_is_lost_is_not_a_twin(tmp_path, archive, audit, scheduler, monkeypatch):
+    """It is sent again, and refused then: the moments that its receipt names must stay."""
+    config = tiny_config(tmp_path, archive, scheduler)
+    folder = ForgetfulFolder(config.workspace)
+    for command in ("fit", "score"):
+        where = f"padim_dist.api.{command}.workspace_of"
+        monkeypatch.setattr(where, lambda _: Workspace(folder))
+    pd.fit(config)
+    pd.score(config)
+    assert same(arrays(config), arrays(audit))
+    assert scores(config) == scores(audit)
 
 
 def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):
