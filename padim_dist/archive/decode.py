@@ -8,12 +8,14 @@ decoder is left alone: damaged files crash the process (see docs/architecture.md
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -26,8 +28,29 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
-# What Pillow raises for damaged files.
-_DAMAGE = (OSError, ValueError, SyntaxError, IndexError, EOFError, OverflowError)
+# From the EXIF orientation to what turns the picture the right way up.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises for damaged files: a tag of another type than it should be goes unchecked.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    LookupError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 def decode(data: bytes, max_pixels: int) -> Tensor:
@@ -74,7 +97,7 @@ def decode_mask(data: bytes, max_pixels: int) -> Tensor:
     image = _open(data, max_pixels)
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        image = _turned(image)
         if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
             image = image.convert("RGBA").convert("RGB")  # palettes looked up, alpha left out
         values = np.asarray(image)
@@ -119,12 +142,16 @@ def _by_pillow(image: Image.Image) -> Image.Image:
             "unreadable",
             f"32-bit pixels (Pillow mode {image.mode}) have no agreed range; store 8 or 16 bits",
         )
+    image = _turned(image)
     if image.mode.startswith("I;16"):
         wide: npt.NDArray[np.uint32] = np.asarray(image).astype(np.uint32)
-        exif = image.getexif()
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
-        if _ORIENTATION in exif:
-            image.getexif()[_ORIENTATION] = exif[_ORIENTATION]
     if "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about the direct way from a palette
-    return ImageOps.exif_transpose(image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """The right way up. Pillow's own way writes the EXIF data anew, which damaged tags prevent."""
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)

@@ -169,10 +169,26 @@ def _with_exif(rng: random.Random) -> tuple[str, bytes]:
     return ".jpg", encode(picture(rng), "jpg", exif=cut)
 
 
+def with_odd_tag(data: bytes) -> bytes:
+    """A TIFF file whose place of the pixels is a float."""
+    (first,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, first)
+    places = [first + 2 + 12 * i for i in range(tags)]
+    (place,) = [p for p in places if struct.unpack_from("<H", data, p) == (273,)]
+    spoiled = bytearray(data)
+    struct.pack_into("<H", spoiled, place + 2, 11)
+    return bytes(spoiled)
+
+
+def _odd_tag(rng: random.Random) -> tuple[str, bytes]:
+    return ".tif", with_odd_tag(encode(picture(rng), "tif"))
+
+
 def _with_text_bomb(rng: random.Random) -> tuple[str, bytes]:
     """200 MB of text in 200 kB."""
     chunks = PngImagePlugin.PngInfo()
-    chunks.add(b"zTXt", b"note\0\0" + _much_text())
+    kind, head = rng.choice([(b"zTXt", b"note\0\0"), (b"iTXt", b"note\0\1\0\0\0")])
+    chunks.add(kind, head + _much_text())
     return ".png", encode(picture(rng), "png", pnginfo=chunks)
 
 
@@ -208,7 +224,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes | None]], str
     "one pixel": (_sized((1, 1)), "scored"),
     "long": (_sized((1, 20_000), (20_000, 1)), "scored"),
     "odd name": (_named, "scored"),
-    "link in a circle": (lambda _: (".jpg", None), None),
+    "link in a circle": (lambda _: (".jpg", None), "unreadable"),
     "broken link": (lambda _: (".jpg", None), "missing"),
     "garbage behind it": (
         lambda rng: (".jpg", encode(picture(rng), "jpg") + rng.randbytes(500)),
@@ -216,7 +232,8 @@ _KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes | None]], str
     ),
     "progressive": (lambda rng: (".jpg", encode(picture(rng), "jpg", progressive=True)), "scored"),
     "odd EXIF": (_with_exif, None),
-    "bomb of text": (_with_text_bomb, None),
+    "odd tag": (_odd_tag, "unreadable"),
+    "bomb of text": (_with_text_bomb, "unreadable"),
     "odd colour profile": (_with_profile, "scored"),
     "palette or alpha": (_palette, "scored"),
 }

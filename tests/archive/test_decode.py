@@ -16,6 +16,7 @@ from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
 from padim_dist.synthetic.archive import _png_of_claimed_size
+from tests.archive.corpus import with_odd_tag
 
 LIMIT = 10**7
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags
@@ -113,6 +114,34 @@ def test_broken_files_give_a_reason(name):
     with pytest.raises(ImageError, match=reason) as caught:
         decode(data, LIMIT)
     assert caught.value.status == "unreadable"
+
+
+def test_a_tag_of_another_type_is_damage():
+    """Pillow takes the place of the pixels from a tag, and does not ask whether it is a number."""
+    with pytest.raises(ImageError, match="damaged TIFF") as caught:
+        decode(with_odd_tag(encode(picture(), "TIFF")), LIMIT)
+    assert caught.value.status == "unreadable"
+
+
+def test_damaged_exif_does_not_keep_a_picture_from_being_turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = 300.0
+    data = encode(picture(), "WEBP", exif=exif, lossless=True)
+    rational = struct.pack(">HHI", 0x011A, 5, 1)
+    assert data.count(rational) == 1
+    spoiled = data.replace(rational, struct.pack(">HHI", 0x011A, 2, 1))  # text
+    assert torch.equal(decode(spoiled, LIMIT), decode(data, LIMIT))
+    assert decode(spoiled, LIMIT).shape == (3, 61, 47)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_turned(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = np.arange(0, 35 * 1800, 1800).reshape(5, 7).astype(np.uint16)
+    found = decode(encode(Image.fromarray(wide), kind, exif=exif), LIMIT)
+    np.testing.assert_array_equal(found[0].numpy(), np.rot90(np.round(wide / 257), -1))
 
 
 def test_bombs_are_refused_from_their_header():

@@ -22,6 +22,8 @@ def corpus(tmp_path_factory) -> tuple[Path, list[Specimen]]:
     root = tmp_path_factory.mktemp("damaged")
     for i in range(6):
         draw(root / "archive/good" / f"{i}.png", i)
+    (root / "archive/folder.jpg").mkdir()  # neither is an image
+    (root / "archive/all").symlink_to(root / "archive")
     return root, draw_corpus(root / "archive/odd")
 
 
@@ -52,7 +54,10 @@ def test_nothing_stops_and_nothing_is_lost(tmp_path, corpus, scheduler):
     assert min(statuses[s] for s in ("scored", "unreadable", "too_large", "missing")) >= 20
     # The usable ones among them, without their neighbours: the same bits.
     alone = config_of(tmp_path / "alone", tmp_path / "archive", scheduler)
-    for path in [*(root / "archive/good").iterdir(), *(p for p in found if found[p]["score"])]:
+    for path in [
+        *(root / "archive/good").iterdir(),
+        *(p for p in found if found[p]["status"] == "scored"),
+    ]:
         copy = tmp_path / "archive" / path.relative_to(root / "archive")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
