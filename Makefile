@@ -18,11 +18,11 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/pytest
 
-# A server of its own on a port of its own; ended also where a test fails.
+# A server of its own on a port of its own; ended also where a test fails or somebody interrupts.
 test-s3: $(VENV)/.dev
-	infra/dev/radosgw start --port 9180
-	eval "$$(infra/dev/radosgw env --port 9180)"; $(BIN)/pytest tests/s3; status=$$?; \
-	  infra/dev/radosgw stop --port 9180; exit $$status
+	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
+	  infra/dev/radosgw start --port 9180 && \
+	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --trials 20
