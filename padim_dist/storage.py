@@ -141,6 +141,13 @@ class Folder:
         value: dict[str, Any] = json.loads(self.read(path))
         return value
 
+    def find_json(self, path: str) -> dict[str, Any] | None:
+        """Object of a JSON file; None where there is none."""
+        try:
+            return self.read_json(path)
+        except FileNotFoundError:
+            return None
+
     def put(self, path: str, data: bytes) -> None:
         """Write a file in one atomic step: readers see the old one or the new one."""
         fs, target = self.fs, self.at(path)

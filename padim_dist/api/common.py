@@ -171,13 +171,12 @@ def check_resumed(
     """
     if asked is None or asked == found:
         return
-    try:
-        settings = workspace.folder.read_json(path)["asked"]
-    except FileNotFoundError:
+    started = workspace.folder.find_json(path)
+    if started is None:
         raise RequestError(
             f"workspace {workspace.folder.url} holds no {asked}; leave out --resume to start"
-        ) from None
-    reason = "; ".join(differences(settings, wanted)) or "the images, which are others now"
+        )
+    reason = "; ".join(differences(started["asked"], wanted)) or "the images, which are others now"
     raise RequestError(
         f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
         f"{reason}. Set that back, or leave out --resume to start {found}"

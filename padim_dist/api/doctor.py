@@ -144,7 +144,7 @@ class _Examination:
         folder = workspace_of(self.config).folder
         probe = f"probe-{uuid.uuid4().hex}"
         folder.put(probe, b"")
-        folder.fs.rm_file(folder.at(probe))
+        folder.remove(probe)
         yield Finding("workspace", "right", f"{folder.url} can be written")
 
     def needs(self) -> Iterator[Finding]:

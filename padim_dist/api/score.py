@@ -102,16 +102,19 @@ def score(config: Config, listener: Listener = ignore, resume: str | None = None
     head = _head(config, run_id, model, snapshot, shards)
     path = f"{workspace.run(str(resume))}/run.json"
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
-    statuses: Counter[str] = Counter()
-    if len(finished_shards(workspace, run_id)) == len(shards):
-        statuses = _finished(workspace, run_id)
+    done = finished_shards(workspace, run_id)
+    if len(done) == len(shards):
+        statuses = _count(workspace, run_id, done)
         resumed = statuses.total()
     else:
         with hold(workspace.folder, workspace.run(run_id)) as lease:
-            statuses = _finished(workspace, run_id)
+            done = finished_shards(workspace, run_id)
+            statuses = _count(workspace, run_id, done)
             resumed = statuses.total()
+            jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
+            work = [job for job in jobs if job.place not in done]
             listener = lease.guard(listener)
-            statuses += _score(config, head, model, snapshot, shards, workspace, listener)
+            statuses += _score(config, head, model, shards, work, workspace, listener)
     _finish(head, dict(statuses), config, workspace)
     scored = statuses.total() - resumed
     seconds = time.monotonic() - started
@@ -127,9 +130,9 @@ def score(config: Config, listener: Listener = ignore, resume: str | None = None
     )
 
 
-def _finished(workspace: Workspace, run_id: str) -> Counter[str]:
-    """Rows of a run that are there, by status."""
-    paths = [workspace.scores(run_id, place) for place in finished_shards(workspace, run_id)]
+def _count(workspace: Workspace, run_id: str, places: set[int]) -> Counter[str]:
+    """Rows of finished shards, by status."""
+    paths = [workspace.scores(run_id, place) for place in places]
     with ThreadPoolExecutor(_THREADS) as pool:
         counts = pool.map(lambda path: count_statuses(workspace.folder, path), paths)
         return sum(map(Counter, counts), Counter())
@@ -139,16 +142,12 @@ def _score(
     config: Config,
     head: dict[str, Any],
     model: ModelInfo,
-    snapshot: Snapshot,
     shards: list[Shard],
+    work: list[ScoreJob],
     workspace: Workspace,
     listener: Listener,
 ) -> Counter[str]:
     """Score the shards that have no score table; their rows by status."""
-    run_id = head["run_id"]
-    done = finished_shards(workspace, run_id)
-    jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
-    work = [job for job in jobs if job.place not in done]
     cluster = _settle(config, model, workspace, sum(job.size for job in work))
     _start(config, head, model, shards, workspace)
     with open_client(cluster, len(work)) as client:

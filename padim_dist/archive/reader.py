@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,6 @@ from padim_dist.errors import ImageError, RunError
 
 BUDGET = 64 * 2**20
 """Bytes of images that a worker has read and not yet decoded, at most."""
-_ROWS_PLANNED = 1024
 _RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
 # An image of 16-bit RGBA pixels takes 8 bytes a pixel uncompressed; the rest is metadata.
 _BYTES_A_PIXEL = 8
@@ -74,18 +74,14 @@ class ImageReader:
 
     def plan(self, rows: Iterable[dict[str, Any]]) -> Iterator[Request | LoadedImage]:
         """Requests for rows, in order, and what became of those that nothing is asked for."""
-        wanted: list[dict[str, Any]] = []
-        for row in rows:
-            if (error := self._refuse(row)) is not None:
-                yield from plan_requests(wanted)
-                wanted = []
-                yield LoadedImage(row, status=error.status, error=error.reason)
+        judged = ((row, self._refuse(row)) for row in rows)
+        for wanted, some in groupby(judged, key=lambda pair: pair[1] is None):
+            if wanted:
+                yield from plan_requests(row for row, _ in some)
             else:
-                wanted.append(row)
-                if len(wanted) == _ROWS_PLANNED:
-                    yield from plan_requests(wanted)
-                    wanted = []
-        yield from plan_requests(wanted)
+                for row, error in some:
+                    assert error is not None
+                    yield LoadedImage(row, status=error.status, error=error.reason)
 
     def fetch(self, request: Request) -> list[bytes | ImageError]:
         """Bytes of each row of a request, or why there are none.

@@ -18,7 +18,7 @@ from padim_dist.archive.layouts import IMAGE_SUFFIXES, Layout, find_group, mvtec
 from padim_dist.archive.manifest import TAIL, image_id
 from padim_dist.archive.sidecars import MOST_BYTES, key_of, read_note
 from padim_dist.archive.spool import Batch, Spool
-from padim_dist.archive.walk import THREADS, File, in_threads, walk
+from padim_dist.archive.walk import THREADS, File, in_threads, is_utf8, walk
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
@@ -154,7 +154,7 @@ class _Scan:
         suffix = PurePosixPath(name).suffix.lower()
         key, kind = key_of(name)
         cut_short = member.offset_data + member.size > headers.size
-        if not _is_utf8(name):
+        if not is_utf8(name):
             batch.ignored["names that are not UTF-8"] += 1
         elif suffix in IMAGE_SUFFIXES and kind != "mask.png" and not _MASK.search(self._path(name)):
             batch.images.append(self._image(name, key, member, headers.size))
@@ -239,11 +239,3 @@ class _Scan:
             f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the same "
             "command again when it can"
         )
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -61,13 +61,20 @@ class Page:
 
     def add(self, path: str, size: object, tag: str | None) -> None:
         """Take a file in; one whose name cannot be written to a table is counted only."""
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            self.ignored["names that are not UTF-8"] += 1
-        else:
+        if is_utf8(path):
             # Some stores tell no size.
             self.files.append(File(path, int(str(size or 0)), tag))
+        else:
+            self.ignored["names that are not UTF-8"] += 1
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name, as Python has it, can be written to a table."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:

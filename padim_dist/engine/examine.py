@@ -58,7 +58,7 @@ class Examination:
     def rows(self) -> list[dict[str, Any]]:
         """Manifest rows; those that were set aside have a key ``refused`` with the reason."""
         rows = read_shard(self.workspace, self.snapshot, self.shard.shard)
-        refused = _read(self.workspace, self.path) or {}
+        refused = self.workspace.find_json(self.path) or {}
         for row in rows:
             if row["image_id"] in refused:
                 row["refused"] = refused[row["image_id"]]
@@ -96,9 +96,10 @@ def examine_shard(examination: Examination) -> int:
     """Task: load the images of a shard one by one; how many had to be set aside."""
     folder = examination.workspace
     rows = read_shard(folder, examination.snapshot, examination.shard.shard)
-    journal = _read(folder, examination.journal) or {"next": 0, "deaths": 0, "refused": {}}
-    started = "began" in journal
-    if started:  # whoever wrote this died at that image
+    journal = folder.find_json(examination.journal)
+    if journal is None:
+        journal = {"next": 0, "deaths": 0, "refused": {}}
+    else:  # whoever wrote it died at that image
         journal["deaths"] += 1
         if journal["deaths"] >= _DEATHS:
             row = rows[journal["next"]]
@@ -109,16 +110,9 @@ def examine_shard(examination: Examination) -> int:
             journal.update(next=journal["next"] + 1, deaths=0)
     for place in range(journal["next"], len(rows)):
         deaths = journal["deaths"] if place == journal["next"] else 0
-        journal.update(next=place, deaths=deaths, began=True)
+        journal.update(next=place, deaths=deaths)
         folder.put_json(examination.journal, journal)
         examination.reader.load(rows[place])
     folder.put_json(examination.path, journal["refused"])
     folder.remove(examination.journal)
     return len(journal["refused"])
-
-
-def _read(folder: Folder, path: str) -> dict[str, Any] | None:
-    try:
-        return folder.read_json(path)
-    except FileNotFoundError:
-        return None

@@ -19,7 +19,6 @@ from padim_dist.engine.examine import Examination, examine
 from padim_dist.engine.policy import Running, is_suspect, stragglers, window
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import (
-    Event,
     Listener,
     Progress,
     TaskFailed,
@@ -82,8 +81,7 @@ class Reporter:
 
     def _send(self, done: int, failed: int) -> None:
         self._last = time.monotonic()
-        begins = done == 0
-        self._worker.log_event(_TOPIC, [self._key, self._worker.address, begins, done, failed])
+        self._worker.log_event(_TOPIC, [self._key, self._worker.address, done, failed])
 
 
 @dataclass
@@ -173,7 +171,7 @@ class _Pass(Generic[J, O]):
             if others:
                 self._submit(slow.place, others)
                 reason = f"straggles on {slow.worker}: done a second time elsewhere"
-                self._tell(TaskRetried(self.stage, self.jobs[slow.place].name, reason))
+                self.listener(TaskRetried(self.stage, self.jobs[slow.place].name, reason))
 
     def _submit(self, place: int, workers: list[str] | None = None) -> None:
         future = self.client.submit(
@@ -187,18 +185,20 @@ class _Pass(Generic[J, O]):
         self.attempts[str(future.key)] = _Attempt(future, place)
         future.add_done_callback(self.inbox.put)
 
-    def _hear(self, key: str, worker: str, begins: bool, done: int, failed: int) -> None:
+    def _hear(self, key: str, worker: str, done: int, failed: int) -> None:
         attempt = self.attempts.get(key)
         if attempt is None:
             return
         job = self.jobs[attempt.place]
         attempt.done, attempt.failed = done, failed
-        if begins:
+        if done == 0:  # a start is told before any image is done
             if attempt.starts:
-                self._tell(TaskRetried(self.stage, job.name, f"its worker {attempt.worker} died"))
+                self.listener(
+                    TaskRetried(self.stage, job.name, f"its worker {attempt.worker} died")
+                )
             attempt.starts += 1
             attempt.worker, attempt.began = worker, time.monotonic()
-            self._tell(TaskStarted(self.stage, job.name, worker))
+            self.listener(TaskStarted(self.stage, job.name, worker))
         self._tell_progress()
 
     def _conclude(self, attempt: _Attempt) -> Iterator[tuple[J, O]]:
@@ -207,7 +207,7 @@ class _Pass(Generic[J, O]):
         try:
             outcome = self._outcome(attempt, job)
         except RunError as error:
-            self._tell(TaskFailed(self.stage, job.name, str(error)))
+            self.listener(TaskFailed(self.stage, job.name, str(error)))
             raise
         if outcome is None:
             return
@@ -217,7 +217,7 @@ class _Pass(Generic[J, O]):
             self.rates.append(seconds / max(job.size, 1))
         self.finished["done"] += outcome.done
         self.finished["failed"] += outcome.failed
-        self._tell(TaskFinished(self.stage, job.name, outcome.done, outcome.failed, seconds))
+        self.listener(TaskFinished(self.stage, job.name, outcome.done, outcome.failed, seconds))
         self._tell_progress()
         yield job, outcome
 
@@ -252,15 +252,13 @@ class _Pass(Generic[J, O]):
                 ) from error
             found = examine(self.client, job.examinations)
             reason += f"; {found} images kill the worker that reads them" if found else ""
-        self._tell(TaskRetried(self.stage, job.name, reason))
+        self.listener(TaskRetried(self.stage, job.name, reason))
         self.waiting.appendleft(attempt.place)
 
     def _abandon_copies(self, place: int) -> None:
         """Forget other attempts at a job that is done."""
         for key in [key for key, other in self.attempts.items() if other.place == place]:
             self.attempts.pop(key).future.cancel(force=True)
-        if place in self.waiting:
-            self.waiting.remove(place)
 
     def _tell_progress(self) -> None:
         most: dict[int, _Attempt] = {}
@@ -269,10 +267,7 @@ class _Pass(Generic[J, O]):
                 most[attempt.place] = attempt
         done = self.finished["done"] + sum(attempt.done for attempt in most.values())
         failed = self.finished["failed"] + sum(attempt.failed for attempt in most.values())
-        self._tell(Progress(self.stage, self.total, min(done, self.total), failed))
-
-    def _tell(self, event: Event) -> None:
-        self.listener(event)
+        self.listener(Progress(self.stage, self.total, min(done, self.total), failed))
 
 
 def run_tasks(

@@ -221,10 +221,8 @@ def _user() -> str:
 
 
 def _read(folder: Folder, path: str, number: int) -> Holder | None:
-    try:
-        return Holder(**folder.read_json(_file(path, number)))
-    except FileNotFoundError:
-        return None
+    values = folder.find_json(_file(path, number))
+    return Holder(**values) if values else None
 
 
 def _numbers(folder: Folder, path: str) -> list[int]:

@@ -152,11 +152,10 @@ def latest_manifest(folder: Folder, settings: Mapping[str, Any]) -> Snapshot | N
     """Newest finished manifest with these archive settings."""
     found: tuple[str, str, dict[str, Any]] | None = None
     for snapshot in folder.list("manifests"):
-        try:
-            head = folder.read_json(f"manifests/{snapshot}/manifest.json")
-        except FileNotFoundError:
+        head = folder.find_json(f"manifests/{snapshot}/manifest.json")
+        if head is None or head["settings"] != settings:
             continue
-        if head["settings"] == settings and (found is None or head["created_at"] > found[0]):
+        if found is None or head["created_at"] > found[0]:
             found = (head["created_at"], snapshot, head)
     if found is None:
         return None

@@ -128,10 +128,6 @@ def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:
     """``run.json`` of all runs, the one that was asked for last at the end."""
-    runs = []
-    for run_id in workspace.folder.list("runs"):
-        try:
-            runs.append(workspace.folder.read_json(f"runs/{run_id}/run.json"))
-        except FileNotFoundError:
-            continue
-    return sorted(runs, key=lambda run: str(run["asked_at"]))
+    folder = workspace.folder
+    found = (folder.find_json(f"{workspace.run(name)}/run.json") for name in folder.list("runs"))
+    return sorted((run for run in found if run), key=lambda run: str(run["asked_at"]))
