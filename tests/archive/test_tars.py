@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from padim_dist.archive.headers import Headers
 from padim_dist.archive.layouts import folder
@@ -24,6 +22,7 @@ from padim_dist.archive.tars import list_tars
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows
+from tests.s3.moto import moto_server
 
 FORMATS = {"gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT, "ustar": tarfile.USTAR_FORMAT}
 Row = dict[str, Any]
@@ -357,12 +356,8 @@ def test_damaged_tars_are_rows(tmp_path):
 
 @pytest.fixture
 def options() -> Iterator[dict[str, dict[str, object]]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
-    server.stop()
+    with moto_server() as (host, port):
+        yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import Counter
@@ -11,23 +10,19 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from padim_dist.archive.walk import File, in_threads, walk
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
+from tests.s3.moto import moto_server
 
 ODD = ("a b+%20.jpg", "'\"`$.jpg", "😀/ü.jpg", "u\u0308.jpg", "#?&=.jpg", "x::y.jpg", "~", "..jpg")
 
 
 @pytest.fixture(scope="module")
 def options() -> Iterator[dict[str, dict[str, object]]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
-    server.stop()
+    with moto_server() as (host, port):
+        yield {"s3": {"endpoint_url": f"http://{host}:{port}"}}
 
 
 def bucket(options: dict[str, dict[str, object]], name: str, keys: list[str]) -> Folder:

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from tests.processes import worker_processes
+
 ROOT = Path(__file__).parents[2]
 Event = dict[str, Any]
 
@@ -71,14 +73,10 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
-        found = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._process.pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    # The others are the tracker of shared resources, and what git, lscpu ... say.
-                    if "--multiprocessing-fork" in child.cmdline():
-                        found.append(child)
-        return found
+        try:
+            return worker_processes(psutil.Process(self._process.pid))
+        except psutil.NoSuchProcess:
+            return []
 
     def kill(self) -> list[psutil.Process]:
         """Kill the process with ``kill -9``; the workers that are orphans now."""

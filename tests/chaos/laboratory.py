@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 import fsspec
-from moto.server import ThreadedMotoServer
 
 import padim_dist as pd
 from padim_dist.config import Config
@@ -22,6 +20,7 @@ from tests.chaos.faults import DriverKills, Faults, WorkerKills
 from tests.chaos.results import Outcome
 from tests.chaos.trial import run_commands
 from tests.conftest import make_mvtec, tiny_config
+from tests.s3.moto import moto_server
 from tests.s3.proxy import FaultProxy
 
 TWO_WORKERS = "two workers"
@@ -161,11 +160,7 @@ class Laboratory:
     def _store(self) -> tuple[str, int]:
         """An S3 server with a copy of the archive."""
         if self._server is None:
-            logging.getLogger("werkzeug").setLevel(logging.ERROR)
-            server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-            server.start()
-            self._stack.callback(server.stop)
-            self._server = server.get_host_and_port()
+            self._server = self._stack.enter_context(moto_server())
             fs = _bucket(self._server)
             fs.mkdir("archive")
             fs.put(f"{self._archive}/", "archive/photos/", recursive=True)

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,6 +26,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
+from tests.processes import worker_processes
 from tests.results import arrays, same, scores
 
 
@@ -174,10 +174,9 @@ def test_a_worker_is_replaced_and_so_is_one_that_dies_at_its_start():
 def new_worker(before: set[int]) -> int:
     """Process number of a worker that was not there before, as soon as it is."""
     while True:
-        for child in psutil.Process().children():
-            with suppress(psutil.NoSuchProcess):
-                if child.pid not in before and "--multiprocessing-fork" in child.cmdline():
-                    return child.pid
+        for worker in worker_processes(psutil.Process()):
+            if worker.pid not in before:
+                return worker.pid
         time.sleep(0.01)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from moto.server import ThreadedMotoServer
+
+from tests.s3.moto import moto_server
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +18,5 @@ def server() -> Iterator[tuple[str, int]]:
     if url.hostname and url.port:
         yield url.hostname, url.port
         return
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()
-    server.stop()
+    with moto_server() as place:
+        yield place

@@ -95,7 +95,7 @@ def test_s3_gives_what_the_disk_gives(tmp_path, server, local, scheduler):
 
 
 def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):
-    """Every twentieth request fails, in four ways: the same rows."""
+    """Every twentieth request fails, in many ways: the same rows."""
     archive, on_disk = local
     bucket(server, archive, "failing")
     with FaultProxy(*server, share=0.05, seed=1) as proxy:
@@ -127,8 +127,7 @@ def proxied(server, local, monkeypatch) -> Iterator[tuple[FaultProxy, ObjectFetc
     """A failing server, an impatient fetcher, and a row with what it should bring."""
     archive, _ = local
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    fs = fsspec.filesystem("s3", **options(f"http://{server[0]}:{server[1]}")["s3"])
-    bucket(server, archive, "proxied")
+    fs = bucket(server, archive, "proxied")
     with FaultProxy(*server) as proxy:
         patience = RetryPolicy(attempts=4, first=0.01, timeout=2.0, limit=20.0)
         impatient = {"config_kwargs": {"retries": {"max_attempts": 0}}}
