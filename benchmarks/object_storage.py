@@ -12,16 +12,15 @@ the first task's start to the last one's end, and the medians' shares of the dis
 from __future__ import annotations
 
 import argparse
-import tarfile
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
 import fsspec
-from rich.progress import track
 
 import padim_dist as pd
+from infra.dev.upload import upload
 from padim_dist.config import make_config
 from padim_dist.events import Event, TaskFinished, TaskStarted
 from tests.s3.proxy import FaultProxy
@@ -40,21 +39,6 @@ def make_archive(source: Path, folder: Path, count: int) -> None:
         name = f"{number // 500}/{number:05d}{path.suffix}"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data[: len(data) // 2] if number % 50 == 49 else data)
-
-
-def upload(folder: Path, fs: fsspec.AbstractFileSystem, bucket: str) -> None:
-    """As objects, and packed in tar files."""
-    if not fs.exists(bucket):
-        fs.mkdir(bucket)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in track(files, "upload"):
-        fs.pipe_file(f"{bucket}/objects/{path.relative_to(folder)}", path.read_bytes())
-    for start in range(0, len(files), A_TAR):
-        with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
-            with tarfile.open(packed.name, "w") as tar:
-                for path in files[start : start + A_TAR]:
-                    tar.add(path, path.relative_to(folder).as_posix())
-            fs.pipe_file(f"{bucket}/tars/{start:05d}.tar", Path(packed.name).read_bytes())
 
 
 def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float:
@@ -95,7 +79,8 @@ def main() -> None:
         FaultProxy(host, int(port), latency=LATENCY) as proxy,
     ):
         make_archive(asked.folder, Path(local), asked.images)
-        upload(Path(local), fs, bucket)
+        upload(Path(local), fs, f"{bucket}/objects", None)
+        upload(Path(local), fs, f"{bucket}/tars", A_TAR)
         places = {
             "disk": (local, "folder", None),
             "objects": (f"s3://{bucket}/objects", "folder", asked.endpoint),

@@ -25,6 +25,21 @@ def pack(folder: Path, files: list[Path]) -> bytes:
     return content.getvalue()
 
 
+def upload(folder: Path, fs: fsspec.AbstractFileSystem, root: str, packed: int | None) -> None:
+    """Copy a folder as objects, or that many files to a tar file; its bucket is made if need be."""
+    bucket = root.split("/")[0]
+    if not fs.exists(bucket):
+        fs.mkdir(bucket)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if packed is None:
+        for file in track(files, "upload"):
+            fs.pipe_file(f"{root}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+        return
+    for start in track(range(0, len(files), packed), "pack and upload"):
+        content = pack(folder, files[start : start + packed])
+        fs.pipe_file(f"{root}/{start // packed:05d}.tar", content)
+
+
 def main() -> None:
     """Read the arguments and copy."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,16 +50,7 @@ def main() -> None:
     asked = parser.parse_args()
     options = {"endpoint_url": asked.endpoint} if asked.endpoint else {}
     fs, root = fsspec.core.url_to_fs(asked.url, **options)
-    if not fs.exists(root.split("/")[0]):
-        fs.mkdir(root.split("/")[0])
-    files = sorted(path for path in asked.folder.rglob("*") if path.is_file())
-    if asked.tar is None:
-        for file in track(files, "upload"):
-            fs.pipe_file(f"{root}/{file.relative_to(asked.folder).as_posix()}", file.read_bytes())
-        return
-    for start in track(range(0, len(files), asked.tar), "pack and upload"):
-        packed = pack(asked.folder, files[start : start + asked.tar])
-        fs.pipe_file(f"{root}/{start // asked.tar:05d}.tar", packed)
+    upload(asked.folder, fs, root, asked.tar)
 
 
 if __name__ == "__main__":
