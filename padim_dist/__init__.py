@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from padim_dist.api.doctor import doctor
     from padim_dist.api.evaluate import evaluate
     from padim_dist.api.fit import fit
+    from padim_dist.api.history import history
     from padim_dist.api.index import index
+    from padim_dist.api.promotions import models, promote, rollback
     from padim_dist.api.readers import open_heatmaps, open_model, open_scores
     from padim_dist.api.score import score
     from padim_dist.config import Config, load_config
@@ -25,10 +27,14 @@ _HOMES = {
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
     "fit": "api.fit",
+    "history": "api.history",
     "index": "api.index",
+    "models": "api.promotions",
     "open_heatmaps": "api.readers",
     "open_model": "api.readers",
     "open_scores": "api.readers",
+    "promote": "api.promotions",
+    "rollback": "api.promotions",
     "score": "api.score",
 }
 __all__ = [
@@ -37,11 +43,15 @@ __all__ = [
     "doctor",
     "evaluate",
     "fit",
+    "history",
     "index",
     "load_config",
+    "models",
     "open_heatmaps",
     "open_model",
     "open_scores",
+    "promote",
+    "rollback",
     "score",
 ]
 

@@ -58,6 +58,7 @@ LogJson = Annotated[
 Resume = Annotated[
     str | None, typer.Option("--resume", help="Only go on with the fit or run of this id.")
 ]
+Note = Annotated[str, typer.Option("--note", help="Why; kept in the history.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
 
 
@@ -94,9 +95,19 @@ def score(
     as_json: AsJson = False,
     log_json: LogJson = False,
     debug: Debug = False,
+    model: Annotated[
+        str | None, typer.Option(help="A model's id, or 'promoted'; else the newest.")
+    ] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="A manifest; else the newest of the archive.")
+    ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Only images that no finished run of this model scored.")
+    ] = False,
 ) -> None:
     """Score every image: a score table and heatmaps."""
-    _run("score", config, set_, as_json, log_json, debug, resume=resume)
+    more: dict[str, Any] = {"model": model, "snapshot": snapshot, "new": new}
+    _run("score", config, set_, as_json, log_json, debug, resume=resume, **more)
 
 
 @app.command()
@@ -109,6 +120,58 @@ def evaluate(
 ) -> None:
     """Figures of merit of a run, where the archive has labels and masks."""
     _run("evaluate", config, set_, as_json, log_json, debug)
+
+
+@app.command()
+def history(
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+) -> None:
+    """What came, changed and went in the archive, from index to index."""
+    _run("history", config, set_, as_json, log_json, debug)
+
+
+@app.command()
+def models(
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+) -> None:
+    """The models of the workspace: candidates, the promoted one, and all promotions."""
+    _run("models", config, set_, as_json, log_json, debug, home="promotions")
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Id of the model, or its beginning.")],
+    config: ConfigPath,
+    note: Note = "",
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+) -> None:
+    """Approve a model: nightly audits use it from now on."""
+    more = {"home": "promotions", "model": model, "note": note}
+    _run("promote", config, set_, as_json, log_json, debug, **more)
+
+
+@app.command()
+def rollback(
+    config: ConfigPath,
+    note: Note = "",
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+) -> None:
+    """Take the last promotion back: the model before it counts again."""
+    _run("rollback", config, set_, as_json, log_json, debug, home="promotions", note=note)
 
 
 @app.command()
@@ -153,6 +216,7 @@ def _run(
     as_json: bool,
     log_json: bool,
     debug: bool,
+    home: str | None = None,
     **more: Any,
 ) -> Any:
     with _outcome(debug, log_json):
@@ -160,7 +224,7 @@ def _run(
 
         # First the settings, which are read at once, then what waits for torch.
         settings = load_config(config, overrides or [])
-        function = getattr(import_module(f"padim_dist.api.{name}"), name)
+        function = getattr(import_module(f"padim_dist.api.{home or name}"), name)
         with _subscriber(log_json) as listener:
             result = function(settings, listener, **more)
         _print(result, as_json)

@@ -32,6 +32,8 @@ Size = Annotated[
     BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
 ]
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+"""All of them."""
 
 
 class _Section(BaseModel):
@@ -122,6 +124,31 @@ class FitConfig(_Section):
 
     parts: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Parts of a group that are embedded and kept apart; auto: one a shard, at most 32."""
+    window: int | None = Field(None, ge=1)
+    """Fit on the normal images that came in the last so many entries of the archive's history
+    (`padim-dist history`), whose moments are kept. Null: on those that the archive holds now."""
+    without: Annotated[
+        tuple[Annotated[str, BeforeValidator(str)], ...],
+        AfterValidator(lambda names: tuple(sorted(set(names)))),
+    ] = ()
+    """Of a window, what is left out: days (``2026-11-20``), entries of the history (``7``), or
+    their shards (``7/12``)."""
+
+    @field_validator("without")
+    @classmethod
+    def _names_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"\d{4}-\d\d-\d\d|\d+(/\d+)?", name):
+                raise ValueError(
+                    f"{name!r} is neither a day (2026-11-20) nor an entry (7) nor a shard (7/12)"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _needs_window(self) -> FitConfig:
+        if self.without and self.window is None:
+            raise ValueError("'without' leaves something out of a 'window'; set that too")
+        return self
 
 
 class ScoreConfig(_Section):
@@ -133,7 +160,7 @@ class ScoreConfig(_Section):
         tuple[Split, ...],
         Field(min_length=1),
         AfterValidator(lambda splits: tuple(sorted(set(splits), reverse=True))),
-    ] = ("train", "test")
+    ] = SPLITS
     """Which images are scored: by default every image of the manifest."""
 
 

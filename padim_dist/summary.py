@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,8 @@ def print_result(result: Any, console: Console) -> None:
             console.print(_figures(value, values.get("mean")))
         elif name == "findings":
             console.print(_findings(value))
+        elif isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
+            console.print(_list(name, value))
         elif name not in ("mean", "warnings"):
             console.print(
                 f"{name.replace('_', ' '):>18}  {_text(value)}",
@@ -65,6 +68,28 @@ def _figures(groups: Mapping[str, Any], mean: Mapping[str, float | None] | None)
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _list(title: str, items: Sequence[Any]) -> Table:
+    """Data classes of one kind, a row each; what none of them has is left out."""
+    names = [field.name for field in dataclasses.fields(items[0])]
+    names = [name for name in names if any(getattr(item, name) not in (None, "") for item in items)]
+    table = Table(title=title.capitalize(), title_justify="left")
+    for name in names:
+        right = isinstance(getattr(items[0], name), int)
+        table.add_column(
+            name.replace("_", " "), justify="right" if right else "left", overflow="fold"
+        )
+    for item in items:
+        table.add_row(*(escape(_cell(getattr(item, name))) for name in names))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    # A time: without its fraction of a second.
+    return _text(value) if isinstance(value, int) else re.sub(r"(T[\d:]{8})\.\d+", r"\1", value)
 
 
 def _findings(findings: Any) -> Table:

@@ -13,6 +13,7 @@ from padim_dist.archive.reader import ImageReader
 from padim_dist.config import Config, differences
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
 from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.engine.worker import Reading
 from padim_dist.errors import ConfigError, RequestError
@@ -26,15 +27,15 @@ UNKNOWN_WEIGHTS = ""
 """Stands for the weights' digest in a plan that was made before they were loaded."""
 
 
-def reader_of(config: Config) -> ImageReader:
-    """How the archive's images are read."""
+def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
+    """How the archive's images are read for an embedding of this geometry."""
     fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
-    return ImageReader(fetcher, config.model.geometry, config.archive.max_pixels)
+    return ImageReader(fetcher, geometry, config.archive.max_pixels)
 
 
-def reading_of(config: Config) -> Reading:
+def reading_of(config: Config, geometry: InputGeometry) -> Reading:
     """The same, and how many at a time."""
-    return Reading(reader_of(config), config.cluster.requests, config.cluster.readers)
+    return Reading(reader_of(config, geometry), config.cluster.requests, config.cluster.readers)
 
 
 def model_settings(config: Config) -> dict[str, Any]:
@@ -183,9 +184,10 @@ def check_resumed(
     )
 
 
-def run_settings(config: Config) -> dict[str, Any]:
-    """Settings that a model's run is found by."""
-    return {"score": config.score.model_dump(mode="json")}
+def run_settings(config: Config, new: bool = False) -> dict[str, Any]:
+    """Settings that a model's run is found by; a run of new images alone is another kind."""
+    settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
+    return {**settings, "new": True} if new else settings
 
 
 def _nothing_found(

@@ -60,6 +60,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     index(config, listener)
     fit(config, listener)
     scored = score(config, listener)
+    assert scored.run_id is not None  # only a score of new images alone may have none
     figures = evaluate(config, listener)
     picture = root / "top10.png"
     _draw(config, scored.run_id).save(picture)
@@ -123,7 +124,7 @@ def _draw(config: Config, run_id: str) -> Any:
         for group, maps in heatmaps.where(heatmaps.label == "good", drop=True).groupby("group")
     }
     manifest = {image["image_id"]: image for image in _manifest_rows(config, run_id)}
-    reader = common.reader_of(config)
+    reader = common.reader_of(config, config.model.geometry)
     items = []
     for row in rows:
         place = np.flatnonzero(heatmaps["image_id"].values == row["image_id"])

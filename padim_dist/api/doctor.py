@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from padim_dist.api import common
-from padim_dist.api.index import cut_archive, list_archive
+from padim_dist.api.index import cut_rows, list_archive
 from padim_dist.api.places import workspace_of
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
@@ -83,7 +83,7 @@ class _Examination:
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
         with list_archive(self.config) as spool:
-            shards = [Shard(**fields) for fields, _ in cut_archive(spool, self.config)]
+            shards = [Shard(**fields) for fields, _ in cut_rows(spool.sorted(), self.config)]
         return shards, dict(spool.ignored)
 
     def archive(self) -> Iterator[Finding]:

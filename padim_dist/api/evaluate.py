@@ -119,7 +119,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
         )
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
-    reader = common.reader_of(config)
+    reader = common.reader_of(config, config.model.geometry)
     tallies: dict[str, _Tally] = {}
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,8 @@ import zarr
 
 from padim_dist.api import common
 from padim_dist.api.index import current_manifest
-from padim_dist.api.places import logger, workspace_of
+from padim_dist.api.places import archive_settings, logger, workspace_of
+from padim_dist.api.window import Piece, choose_pieces
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
@@ -25,18 +26,19 @@ from padim_dist.engine.cluster import open_client, settle
 from padim_dist.engine.fit import (
     EmbedJob,
     FactoriseJob,
-    Part,
     PartReceipt,
     bands,
     deal_parts,
     embed_parts,
     factorise_bands,
     find_receipts,
+    unusable_images,
 )
-from padim_dist.errors import ArchiveError
+from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.history import Entry, read_history
 from padim_dist.store.lease import hold
-from padim_dist.store.manifests import Snapshot, images_by_group
+from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
 from padim_dist.store.models import ModelInfo, finish_model, list_models, read_info
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
@@ -51,9 +53,9 @@ class FitResult:
     fit_id, model_id : str
         Content addresses of the moments, and of the model made from them.
     images : int
-        Normal images of the manifest.
+        Normal images that were asked for: of the manifest, or of the window.
     embedded, resumed : int
-        Of those, handled now, and found done by an earlier fit.
+        Images read now, and those found done by an earlier fit.
     failures : mapping of str to int
         Images that could not be used, by status.
     groups : mapping of str to int
@@ -100,36 +102,36 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
     started = time.monotonic()
     plan = _plan(config, listener, resume)
     folder, jobs = plan.workspace.folder, plan.jobs
-    images = sum(job.size for job in jobs)
+    images = sum(job.size if merged else -job.size for job, merged in plan.merged())
     model = read_info(folder, plan.workspace.model(plan.model_id))
     if model is None:
         with hold(folder, plan.workspace.fit(plan.fit_id)) as lease:
             receipts = find_receipts(jobs)
-            resumed = sum(receipt.done for receipt in receipts.values())
+            embedded = sum(job.size for job in jobs if job.receipt not in receipts)
             receipts = _run(plan, receipts, config, lease.guard(listener))
-        counts = _counts(jobs, receipts)
+        counts = _counts(plan, receipts)
     else:
         receipts = find_receipts(jobs)
-        resumed = images
+        embedded = 0
         counts = dict(model.counts)
         _ask_again(plan, model, config)
     failures: Counter[str] = Counter()
     for receipt in receipts.values():
         failures.update(receipt.failures)
     seconds = time.monotonic() - started
-    warnings = _warnings(counts, plan.embedding, failures, images)
+    warnings = [*plan.warnings, *_warnings(counts, plan, failures, images)]
     for warning in warnings:
         logger.warning(warning)
     return FitResult(
         fit_id=plan.fit_id,
         model_id=plan.model_id,
         images=images,
-        embedded=images - resumed,
-        resumed=resumed,
+        embedded=embedded,
+        resumed=max(images - embedded, 0),
         failures=dict(failures),
         groups=counts,
         seconds=round(seconds, 2),
-        images_per_second=round((images - resumed) / seconds, 1),
+        images_per_second=round(embedded / seconds, 1),
         warnings=warnings,
     )
 
@@ -155,18 +157,25 @@ class _Plan:
     workspace: Workspace
     snapshot: Snapshot
     embedding: EmbeddingSpec
+    pieces: list[Piece]
     jobs: list[EmbedJob]
     fit_id: str
     model_id: str
     cluster: ClusterConfig
+    warnings: list[str]
+
+    def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
+        """The jobs, and whether their moments are merged; else they are taken out again."""
+        for job, piece in zip(self.jobs, self.pieces, strict=True):
+            yield job, piece.out_of is None
 
 
 def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
     """Look at everything that can be wrong before work starts, and deal the work out."""
     spec = common.plan_embedding(config)
     snapshot = current_manifest(config, listener)
-    _check_groups(snapshot, config)
-    parts = deal_parts(snapshot.shards, config.fit.parts)
+    pieces = _pieces(config, snapshot)
+    warnings = _check_groups(snapshot, pieces, config)
     state = common.load_state(config)
     need = projection.fit_need(
         spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
@@ -174,22 +183,52 @@ def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
-    fit_id = _fit_id(spec, parts, config)
-    common.check_resumed(workspace, _head(workspace, str(resume)), resume, fit_id, _asked(config))
     jobs = [
         EmbedJob(
             workspace=workspace.folder,
-            fit_id=fit_id,
-            snapshot=snapshot.snapshot,
-            part=part,
+            snapshot=piece.manifest,
+            part=piece.part,
             embedding=spec,
-            reading=common.reading_of(config),
+            reading=common.reading_of(config, spec.geometry),
             threads=config.cluster.threads,
         )
-        for part in parts
+        for piece in pieces
     ]
+    # The parts' receipts are content addresses of all that determines their moments.
+    taken = [[job.receipt, piece.out_of is None] for job, piece in zip(jobs, pieces, strict=True)]
+    fit_id = content_id({"parts": taken})
+    common.check_resumed(workspace, _head(workspace, str(resume)), resume, fit_id, _asked(config))
     model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
-    return _Plan(workspace, snapshot, spec, jobs, fit_id, content_id(model), cluster)
+    return _Plan(
+        workspace=workspace,
+        snapshot=snapshot,
+        embedding=spec,
+        pieces=pieces,
+        jobs=jobs,
+        fit_id=fit_id,
+        model_id=content_id(model),
+        cluster=cluster,
+        warnings=warnings,
+    )
+
+
+def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
+    """What the fit is made of: parts of the manifest, or of the window's increments."""
+    if config.fit.window is None:
+        parts = deal_parts(snapshot.shards, config.fit.parts)
+        return [Piece(snapshot.snapshot, part) for part in parts]
+    folder = workspace_of(config).folder
+    increments: dict[Entry, list[Shard]] = {}
+    for entry in read_history(folder, archive_settings(config))[-config.fit.window :]:
+        if entry.increment is not None:
+            came = read_manifest(folder, entry.increment)
+            if came is None:
+                raise RequestError(
+                    f"{folder.at('manifests', entry.increment)} is gone, which entry "
+                    f"{entry.number} of the history needs; put it back, or set a smaller fit.window"
+                )
+            increments[entry] = came.shards
+    return choose_pieces(increments, config.fit.without, config.fit.parts)
 
 
 def _asked(config: Config) -> dict[str, Any]:
@@ -211,31 +250,48 @@ def _run(
     folder, shape = plan.workspace.folder, plan.embedding.shape
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
+    most = plan.cluster.most_workers
     disk = projection.fit_disk(plan.embedding, len(missing), len(groups))
     projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
     tasks = len(groups) * len(bands(shape))
-    head = {"fit_id": plan.fit_id, "asked": _asked(config), "started_at": _now()}
+    parts = [
+        {
+            "group": job.part.group,
+            "receipt": job.receipt,
+            "manifest": job.snapshot,
+            "merged": merged,
+        }
+        for job, merged in plan.merged()
+    ]
+    head = {
+        "fit_id": plan.fit_id,
+        "asked": _asked(config),
+        "parts": parts,
+        "started_at": _now(),
+    }
     folder.create_json(_head(plan.workspace, plan.fit_id), head)
-    most = plan.cluster.most_workers
     with open_client(plan.cluster, max(len(missing), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener, most)}
-        _check_readable(plan.jobs, done)
-        parts: dict[str, list[str]] = {group: [] for group in groups}
-        for job in plan.jobs:
-            parts[job.part.group].append(done[job.receipt].moments)
+        _check_taken_out(plan)
+        counts = _counts(plan, done)
+        _check_readable(plan, done, counts)
+        moments: dict[tuple[str, bool], list[str]] = {}
+        for job, merged in plan.merged():
+            moments.setdefault((job.part.group, merged), []).append(done[job.receipt].moments)
         work = [
             FactoriseJob(
                 workspace=folder,
                 model_id=plan.model_id,
                 group=group,
-                parts=tuple(parts[group]),
+                parts=tuple(moments[group, True]),
+                taken_out=tuple(moments.get((group, False), ())),
                 shape=shape,
                 epsilon=config.model.epsilon,
                 number=number,
                 band=band,
                 threads=config.cluster.threads,
             )
-            for group in groups
+            for group in counts
             for number, band in enumerate(bands(shape))
         ]
         factorise_bands(client, work, listener, most)
@@ -246,7 +302,7 @@ def _run(
         embedding=plan.embedding,
         epsilon=config.model.epsilon,
         sigma=config.model.sigma,
-        counts=_counts(plan.jobs, done),
+        counts=counts,
         settings=[common.model_settings(config)],
         created_at=(now := _now()),
         asked_at=now,
@@ -266,68 +322,97 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _fit_id(spec: EmbeddingSpec, parts: Sequence[Part], config: Config) -> str:
-    """Content address of a fit's moments: the embedding and the rows of each part."""
-    dealt = [[part.group, *(shard.digest for shard in part.shards)] for part in parts]
-    return content_id(
-        {
-            "embedding": spec.to_dict(),
-            "parts": dealt,
-            "max_pixels": config.archive.max_pixels,
-        }
-    )
-
-
-def _counts(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
+def _counts(plan: _Plan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
+    """Images in the model, by group; groups without any are left out."""
     counts: Counter[str] = Counter()
-    for job in jobs:
-        counts[job.part.group] += receipts[job.receipt].fitted
-    return dict(counts)
+    for job, merged in plan.merged():
+        fitted = receipts[job.receipt].fitted
+        counts[job.part.group] += fitted if merged else -fitted
+    return {group: count for group, count in counts.items() if count > 0}
 
 
-def _check_groups(snapshot: Snapshot, config: Config) -> None:
-    """Refuse a fit that would leave a group without a model."""
+def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:
+    """Refuse a fit of nothing; say which groups will be left without a model."""
     images = images_by_group(snapshot.shards)
+    fit, archive = config.fit, config.archive
     if not images:
         raise ArchiveError(
-            f"none of {snapshot.images} images matches archive.group {config.archive.group!r}; it "
+            f"none of {snapshot.images} images matches archive.group {archive.group!r}; it "
             "is searched in the path inside the archive"
         )
-    without = [group for group, counts in images.items() if not counts["train"]]
-    if without:
-        shown = ", ".join(repr(group) for group in without[:8])
-        what = (
-            f"archive.train {config.archive.train!r}"
-            if config.archive.layout == "folder"
-            else "train/good"
-        )
-        raise ArchiveError(
-            f"no normal image in {len(without)} of {len(images)} groups ({shown}"
-            f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
-        )
+    fitted = {piece.part.group for piece in pieces}
+    without = [group for group in images if group not in fitted]
+    if not without:
+        return []
+    shown = ", ".join(repr(group) for group in without[:8])
+    what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
+    where = f" in the last {fit.window} entries of the history" if fit.window else ""
+    found = (
+        f"no normal image{where} in {len(without)} of {len(images)} groups ({shown}"
+        f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
+    )
+    if not fitted:
+        raise ArchiveError(found)
+    return [f"{found}. They are left out of the model"]
 
 
-def _check_readable(jobs: Sequence[EmbedJob], receipts: Mapping[str, PartReceipt]) -> None:
-    for group, count in _counts(jobs, receipts).items():
-        if count == 0:
-            own = [receipts[job.receipt] for job in jobs if job.part.group == group]
-            example = next((receipt.example for receipt in own if receipt.example), None)
-            raise ArchiveError(
-                f"no readable normal image in group {group!r}: all "
-                f"{sum(receipt.done for receipt in own)} failed, the first with: {example}"
+def _check_taken_out(plan: _Plan) -> None:
+    """Refuse to subtract other images than were added: what was taken in must be there still."""
+    jobs = {job.part: job for job in plan.jobs}
+    for job, piece in zip(plan.jobs, plan.pieces, strict=True):
+        if piece.out_of is None:
+            continue
+        images = {row["image_id"] for examination in job.examinations for row in examination.rows()}
+        before = _unusable(jobs[piece.out_of], images)
+        differ = before ^ _unusable(job, images)
+        if differ:
+            shard = piece.part.shards[0]
+            raise RequestError(
+                f"shard {shard.shard} of manifest {piece.manifest} cannot be taken out of the fit: "
+                f"{len(differ)} of its {len(images)} images are not what they were when they were "
+                "fitted (gone or replaced). Leave out the whole day or entry of the history "
+                "instead (fit.without)"
             )
 
 
+def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
+    """Which of these images are not in a part's moments."""
+    if not job.workspace.exists(job.receipt):  # no image of it could be used
+        return images
+    return unusable_images(job) & images
+
+
+def _check_readable(
+    plan: _Plan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int]
+) -> None:
+    """Refuse a model of nothing."""
+    if counts:
+        return
+    found = [receipts[job.receipt] for job in plan.jobs]
+    example = next((receipt.example for receipt in found if receipt.example), None)
+    raise ArchiveError(
+        f"no readable normal image: all {sum(receipt.done for receipt in found)} failed, the "
+        f"first with: {example}"
+    )
+
+
 def _warnings(
-    counts: Mapping[str, int], spec: EmbeddingSpec, failures: Mapping[str, int], images: int
+    counts: Mapping[str, int], plan: _Plan, failures: Mapping[str, int], images: int
 ) -> list[str]:
     found = []
-    few = {group: n for group, n in counts.items() if n <= spec.shape.depth}
+    depth = plan.embedding.shape.depth
+    few = {group: n for group, n in counts.items() if n <= depth}
     if few:
         shown = ", ".join(f"{group!r} {n}" for group, n in list(few.items())[:8])
         found.append(
             f"{len(few)} of {len(counts)} groups have no more images than the embedding has "
-            f"channels ({spec.shape.depth}): {shown}. Their covariances rest on model.epsilon"
+            f"channels ({depth}): {shown}. Their covariances rest on model.epsilon"
+        )
+    lost = sorted({job.part.group for job in plan.jobs} - set(counts))
+    if lost:
+        found.append(
+            f"no normal image could be read of {len(lost)} groups "
+            f"({', '.join(map(repr, lost[:8]))}): they are left out of the model"
         )
     if failures:
         kinds = ", ".join(f"{n} {status}" for status, n in sorted(failures.items()))

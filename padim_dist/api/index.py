@@ -1,24 +1,34 @@
-"""Index: from an archive to a manifest."""
+"""Index: from an archive to a manifest, and to what came, changed and went since the last one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from padim_dist.api.places import archive_of, archive_settings, logger, workspace_of
+from padim_dist.archive.increments import compare
 from padim_dist.archive.layouts import folder as folder_layout
 from padim_dist.archive.layouts import list_images, mvtec
 from padim_dist.archive.manifest import cut
 from padim_dist.archive.spool import Spool
 from padim_dist.archive.tables import list_table
 from padim_dist.archive.tars import list_tars
-from padim_dist.config import Config
+from padim_dist.archive.workbench import SortedRows
+from padim_dist.config import SPLITS, Config
 from padim_dist.events import Listener, Progress, ignore
-from padim_dist.store.manifests import Snapshot, images_by_group, latest_manifest, write_manifest
+from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
+from padim_dist.store.manifests import (
+    Snapshot,
+    images_by_group,
+    read_manifest,
+    read_shards,
+    write_manifest,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,10 @@ class IndexResult:
         Images whose path does not match ``archive.group``.
     ignored : mapping
         Files that were left alone, by suffix or reason.
+    number : int
+        Of the newest entry in the archive's history, as `history` shows it.
+    new, changed, gone : int
+        Images since the entry before; all 0 if nothing has happened.
     """
 
     snapshot: str
@@ -45,6 +59,10 @@ class IndexResult:
     groups: dict[str, dict[str, int]]
     without_group: int
     ignored: dict[str, int]
+    number: int
+    new: int
+    changed: int
+    gone: int
 
 
 def index(config: Config, listener: Listener = ignore) -> IndexResult:
@@ -55,19 +73,22 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
     ArchiveError
         If there is no such archive, or no image in it.
     """
-    snapshot = make_manifest(config, listener)
+    snapshot, entry, is_new = make_manifest(config, listener)
     groups = {
         group: {"train": counts["train"], "test": counts["test"]}
         for group, counts in images_by_group(snapshot.shards).items()
     }
-    without_group = sum(shard.images for shard in snapshot.shards if shard.group is None)
     return IndexResult(
-        snapshot.snapshot,
-        snapshot.images,
-        len(snapshot.shards),
-        groups,
-        without_group,
-        dict(snapshot.ignored),
+        snapshot=snapshot.snapshot,
+        images=snapshot.images,
+        shards=len(snapshot.shards),
+        groups=groups,
+        without_group=sum(shard.images for shard in snapshot.shards if shard.group is None),
+        ignored=dict(snapshot.ignored),
+        number=entry.number,
+        new=entry.new if is_new else 0,
+        changed=entry.changed if is_new else 0,
+        gone=entry.gone if is_new else 0,
     )
 
 
@@ -91,27 +112,83 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         yield spool
 
 
-def cut_archive(spool: Spool, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
-    """Fields of each shard of a listed archive, and its rows."""
-    rows = spool.sort()
+def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Fields of each shard of sorted rows, and its rows."""
     return cut(rows.tables(), rows.totals, config.archive.shard_images)
 
 
-def make_manifest(config: Config, listener: Listener = ignore) -> Snapshot:
-    """List the archive, cut it into shards, and keep the manifest."""
-    folder = workspace_of(config).folder
+def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:
+    """List the archive, cut it into shards, and keep the manifest.
+
+    Returns
+    -------
+    snapshot : Snapshot
+        The manifest.
+    entry : Entry
+        The newest of the archive's history.
+    is_new : bool
+        Whether it was made now: not if the archive holds just what it held.
+    """
+    folder, settings = workspace_of(config).folder, archive_settings(config)
     with list_archive(config, listener) as spool:
-        shards = cut_archive(spool, config)
-        settings = archive_settings(config)
+        rows = spool.sorted()
+        shards = cut_rows(rows, config)
         snapshot = write_manifest(folder, shards, settings, spool.ignored, spool.folder)
+        while True:
+            last = last_entry(folder, settings)
+            if last is not None and last.snapshot == snapshot.snapshot:
+                entry, is_new = last, False
+                break
+            entry = _entry(config, spool, snapshot, last)
+            if is_new := add_entry(folder, settings, entry):
+                break  # else somebody else has indexed it at the same time: look again
     listener(Progress("index", snapshot.images, snapshot.images))
-    return snapshot
+    return snapshot, entry, is_new
+
+
+def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
+    """Entry for the history; the manifest of what came is written."""
+    folder, settings = workspace_of(config).folder, archive_settings(config)
+    number = last.number + 1 if last else 1
+    now = datetime.now(UTC).isoformat()
+    earlier = read_manifest(folder, last.snapshot) if last else None
+    if last is None or earlier is None:  # the first, or the manifest before was removed
+        return Entry(
+            number=number,
+            snapshot=snapshot.snapshot,
+            increment=snapshot.snapshot,
+            images=snapshot.images,
+            new=snapshot.images,
+            changed=0,
+            gone=0,
+            changes=None,
+            indexed_at=now,
+        )
+    found = compare(spool, spool.joined(), read_shards(folder, earlier, SPLITS))
+    increment = None
+    if found.rows.images:
+        shards = cut_rows(found.rows, config)
+        increment = write_manifest(folder, shards, settings, {}, spool.folder).snapshot
+    table = found.changes.read_bytes()
+    return Entry(
+        number=number,
+        snapshot=snapshot.snapshot,
+        increment=increment,
+        images=snapshot.images,
+        new=found.counts.get("new", 0),
+        changed=found.counts.get("changed", 0),
+        gone=found.counts.get("gone", 0),
+        changes=put_changes(folder, settings, last.snapshot, snapshot.snapshot, table),
+        indexed_at=now,
+    )
 
 
 def current_manifest(config: Config, listener: Listener = ignore) -> Snapshot:
     """Newest manifest of these archive settings; made now if there is none."""
-    snapshot = latest_manifest(workspace_of(config).folder, archive_settings(config))
+    folder = workspace_of(config).folder
+    last = last_entry(folder, archive_settings(config))
+    snapshot = read_manifest(folder, last.snapshot) if last else None
     if snapshot is None:
         logger.info("no manifest of %s yet: indexing it", config.archive.url)
-        snapshot = make_manifest(config, listener)
+        snapshot, _, _ = make_manifest(config, listener)
     return snapshot

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from padim_dist.api import common
-from padim_dist.api.index import current_manifest
-from padim_dist.api.places import workspace_of
+from padim_dist.api.choice import choose_manifest, choose_model, select_new
+from padim_dist.api.places import logger, workspace_of
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import open_client, settle
@@ -41,7 +41,8 @@ class ScoreResult:
     Attributes
     ----------
     run_id, model_id : str
-        Content addresses of the run and of the model it used.
+        Content addresses of the run and of the model it used; no run where there was
+        nothing new to score.
     images : int
         Rows of the score table.
     scored, resumed : int
@@ -52,7 +53,7 @@ class ScoreResult:
         Of this call, start-up of the cluster included.
     """
 
-    run_id: str
+    run_id: str | None
     model_id: str
     images: int
     scored: int
@@ -62,8 +63,16 @@ class ScoreResult:
     images_per_second: float
 
 
-def score(config: Config, listener: Listener = ignore, resume: str | None = None) -> ScoreResult:
-    """Score the images of the manifest with the newest model of these settings.
+def score(
+    config: Config,
+    listener: Listener = ignore,
+    resume: str | None = None,
+    *,
+    model: str | None = None,
+    snapshot: str | None = None,
+    new: bool = False,
+) -> ScoreResult:
+    """Score the images of the manifest.
 
     Every image ends as exactly one row, whatever is wrong with it. A second call
     resumes: shards that have a score table are not scored again. While it works it holds
@@ -77,29 +86,45 @@ def score(config: Config, listener: Listener = ignore, resume: str | None = None
         Is told what happens.
     resume : str, optional
         Id of a run that this one must be a continuation of.
+    model : str, optional
+        Id of the model, or ``"promoted"``; by default the newest of these settings.
+    snapshot : str, optional
+        The manifest; by default the newest of the archive.
+    new : bool, optional
+        Only images that no finished run of this model has scored.
 
     Raises
     ------
     RequestError
-        If there is no such model, or it lacks a group of the archive.
+        If there is no such model or manifest, or the model knows no group of the archive.
     ConfigError, ArchiveError, ResourceError, HeldError, RunError
         See there; each message says what to do.
+
+    Examples
+    --------
+    >>> score(config, model="promoted", new=True).statuses     # doctest: +SKIP
+    {'scored': 118, 'unreadable': 2}
     """
     started = time.monotonic()
-    model = common.find_model(config)
+    info = choose_model(config, model)
     workspace = workspace_of(config)
-    snapshot = current_manifest(config, listener)
-    shards = [shard for shard in snapshot.shards if shard.split in config.score.splits]
-    _check_groups(shards, model, config)
+    manifest = choose_manifest(config, snapshot, listener)
+    if new:
+        manifest = select_new(config, info, manifest)
+    shards = [shard for shard in manifest.shards if shard.split in config.score.splits]
+    if new and not shards:
+        seconds = round(time.monotonic() - started, 2)
+        return ScoreResult(None, info.model_id, 0, 0, 0, {}, seconds, 0.0)
+    _check_groups(shards, info, config)
     run_id = content_id(
         {
-            "model": model.model_id,
+            "model": info.model_id,
             "shards": [shard.digest for shard in shards],
             "heatmaps": config.score.heatmaps,
             "max_pixels": config.archive.max_pixels,
         }
     )
-    head = _head(config, run_id, model, snapshot, shards)
+    head = _head(config, run_id, info, manifest, shards, common.run_settings(config, new))
     path = f"{workspace.run(str(resume))}/run.json"
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
     done = finished_shards(workspace, run_id)
@@ -111,16 +136,16 @@ def score(config: Config, listener: Listener = ignore, resume: str | None = None
             done = finished_shards(workspace, run_id)
             statuses = _count(workspace, run_id, done)
             resumed = statuses.total()
-            jobs = _jobs(config, run_id, model, snapshot, shards, workspace)
+            jobs = _jobs(config, run_id, info, manifest, shards, workspace)
             work = [job for job in jobs if job.place not in done]
             listener = lease.guard(listener)
-            statuses += _score(config, head, model, shards, work, workspace, listener)
-    _finish(head, dict(statuses), config, workspace)
+            statuses += _score(config, head, info, shards, work, workspace, listener)
+    _finish(head, dict(statuses), workspace)
     scored = statuses.total() - resumed
     seconds = time.monotonic() - started
     return ScoreResult(
         run_id=run_id,
-        model_id=model.model_id,
+        model_id=info.model_id,
         images=statuses.total(),
         scored=scored,
         resumed=resumed,
@@ -156,7 +181,12 @@ def _score(
 
 
 def _head(
-    config: Config, run_id: str, model: ModelInfo, snapshot: Snapshot, shards: list[Shard]
+    config: Config,
+    run_id: str,
+    model: ModelInfo,
+    snapshot: Snapshot,
+    shards: list[Shard],
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """What is asked: the content of ``run.json`` as long as the run is not finished."""
     now = datetime.now(UTC).isoformat()
@@ -164,7 +194,7 @@ def _head(
         "run_id": run_id,
         "model_id": model.model_id,
         "snapshot": snapshot.snapshot,
-        "settings": [common.run_settings(config)],
+        "settings": [settings],
         "asked": common.asked_settings(config),
         "shards": [shard.shard for shard in shards],
         "images": sum(shard.images for shard in shards),
@@ -189,13 +219,11 @@ def _start(
         create_heatmaps(workspace.folder, run, len(shards), rows, grid)
 
 
-def _finish(
-    head: dict[str, Any], statuses: dict[str, int], config: Config, workspace: Workspace
-) -> None:
+def _finish(head: dict[str, Any], statuses: dict[str, int], workspace: Workspace) -> None:
     """Write the counts, unless the run stands there finished and is the newest of its kind."""
     path = f"{workspace.run(head['run_id'])}/run.json"
     before = workspace.folder.read_json(path)
-    wanted = common.run_settings(config)
+    (wanted,) = head["settings"]
     own = [run for run in list_runs(workspace) if wanted in run["settings"]]
     newest = bool(own) and own[-1]["run_id"] == head["run_id"]
     if "finished_at" in before and newest:
@@ -231,8 +259,9 @@ def _jobs(
             place=place,
             embedding=model.embedding,
             sigma=model.sigma,
-            reading=common.reading_of(config),
+            reading=common.reading_of(config, model.embedding.geometry),
             heatmaps=config.score.heatmaps == "grid",
+            has_model=shard.group is None or shard.group in model.counts,
             threads=config.cluster.threads,
         )
         for place, shard in enumerate(shards)
@@ -245,11 +274,22 @@ def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None
             f"the manifest has no image of the splits {', '.join(config.score.splits)} "
             "(score.splits); nothing to score"
         )
-    unknown = sorted({s.group for s in shards if s.group is not None} - set(model.counts))
-    if unknown:
+    groups = {shard.group for shard in shards if shard.group is not None}
+    unknown = sorted(groups - set(model.counts))
+    shown = ", ".join(map(repr, unknown[:8]))
+    if unknown and len(unknown) == len(groups):
         raise RequestError(
-            f"model {model.model_id} lacks {len(unknown)} groups of the archive "
-            f"({', '.join(map(repr, unknown[:8]))}); run 'fit' on the archive as it is now"
+            f"model {model.model_id} knows no group of the archive ({shown}), only "
+            f"{', '.join(map(repr, list(model.counts)[:8]))}; run 'fit' on the archive as it is now"
+        )
+    if unknown:
+        logger.warning(
+            "model %s lacks %d of %d groups (%s): their images become rows 'unreadable' that say "
+            "so; fit a model that has them",
+            model.model_id,
+            len(unknown),
+            len(groups),
+            shown,
         )
 
 

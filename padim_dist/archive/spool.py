@@ -1,40 +1,22 @@
-"""The spool: rows on their way to a manifest, kept and sorted on disk.
+"""The spool: rows on their way to a manifest.
 
-Rows arrive in any order, page by page, and are written to temporary Parquet files.
-DuckDB, held to little memory, joins what is known of them. Then runs of them are sorted,
-and merged as they are read: however large an archive is, the memory of the process stays
-the same. (DuckDB's own sort gives up where a hundred times its memory is to be sorted.)
+Rows arrive in any order, page by page, and are written to temporary Parquet files; what
+is known of them is joined there, and they come out sorted.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.archive.manifest import COST_OF_AN_IMAGE, MOST_BYTES, ROWS_SCHEMA, Total
-from padim_dist.errors import ResourceError
-
-_ROWS_A_GROUP = 10_240
-_ROWS_A_READ = 1024
-_ROWS_A_MERGE = 128
-_ROWS_A_RUN = 51_200
-_ORDER = ("group", "split", "uri", "offset")
-_ORDERED = [ROWS_SCHEMA.get_field_index(name) for name in _ORDER]
-_Row = tuple[Any, ...]
-_MEMORY = ("64MB", "256MB", "1GB", "4GB")
-Answer = TypeVar("Answer")
+from padim_dist.archive.manifest import ROWS_SCHEMA
+from padim_dist.archive.workbench import ROWS_A_GROUP, SortedRows, Workbench
 
 _IMAGES = pa.schema(
     [
@@ -85,10 +67,6 @@ LEFT JOIN known ON images.key = known.key
 LEFT JOIN chosen ON images.row = chosen.row
 WHERE latest IS NULL OR "offset" = latest
 """
-_TOTALS = f"""
-SELECT "group", split, count(*), sum(least(length, {MOST_BYTES}) + {COST_OF_AN_IMAGE})::BIGINT
-FROM joined GROUP BY ALL
-"""
 
 
 @dataclass(frozen=True)
@@ -116,7 +94,7 @@ class Batch:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-class Spool:
+class Spool(Workbench):
     """Takes batches in and gives sorted rows out; its folder is gone after the ``with``.
 
     Attributes
@@ -130,20 +108,14 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        # Arrow's own allocator keeps much of what it is given back.
-        self._pool = pa.default_memory_pool()
-        pa.set_memory_pool(pa.system_memory_pool())
-        self._temporary = TemporaryDirectory(prefix="padim-dist-index-")
-        self.folder = Path(self._temporary.name)
+        super().__init__()
         self.images = 0
         self.ignored: Counter[str] = Counter()
+        self._joined: Path | None = None
         self._tables = {
             name: _Table(self.folder / f"{name}.parquet", schema)
             for name, schema in (("images", _IMAGES), ("masks", _MASKS), ("notes", _NOTES))
         }
-
-    def __enter__(self) -> Spool:
-        return self
 
     def __exit__(
         self,
@@ -153,8 +125,7 @@ class Spool:
     ) -> None:
         for table in self._tables.values():
             table.writer.close()
-        self._temporary.cleanup()
-        pa.set_memory_pool(self._pool)
+        super().__exit__(kind, error, trace)
 
     def add(self, batch: Batch) -> None:
         """Take a batch in."""
@@ -170,92 +141,27 @@ class Spool:
         """How many uris more than one row has, and the first of them."""
         query = "SELECT uri FROM images GROUP BY uri HAVING count(*) > 1"
         query = f"SELECT count(*), min(uri) FROM ({query})"
-        count, first = self._ask(lambda database: database.sql(query).fetchall()[0])
+        count, first = self.ask(self._files(), lambda database: database.sql(query).fetchall()[0])
         return count, first
 
-    def sort(self) -> SortedRows:
-        """Join and sort what was taken in; after this nothing more is."""
-        joined = self.folder / "joined.parquet"
+    def joined(self) -> Path:
+        """All rows, with what is known of them, as a Parquet file; after this no more come."""
+        if self._joined is None:
+            self._joined = self.select("joined", self._files(), _JOINED)
+            left = pq.read_metadata(self._joined).num_rows
+            if left < self.images:
+                reason = "members of tar files replaced by a later one of the same name"
+                self.ignored[reason] = self.images - left
+        return self._joined
 
-        def join(database: duckdb.DuckDBPyConnection) -> list[Any]:
-            database.sql(_JOINED).write_parquet(str(joined), row_group_size=_ROWS_A_GROUP)
-            database.read_parquet(str(joined)).create_view("joined")
-            return database.sql(_TOTALS).fetchall()
+    def sorted(self) -> SortedRows:
+        """All rows in order."""
+        return self.sort(self.joined())
 
-        rows = self._ask(join)
-        totals = {(group, split): Total(images, cost) for group, split, images, cost in rows}
-        left = sum(total.images for total in totals.values())
-        if left < self.images:
-            reason = "members of tar files replaced by a later one of the same name"
-            self.ignored[reason] = self.images - left
-        runs: list[Path] = []
-        with pq.ParquetFile(joined) as file:
-            for batch in file.iter_batches(_ROWS_A_RUN):
-                run = pa.Table.from_batches([batch]).cast(ROWS_SCHEMA)
-                runs.append(self.folder / f"run-{len(runs):06d}.parquet")
-                pq.write_table(
-                    run.sort_by([(key, "ascending") for key in _ORDER]),
-                    runs[-1],
-                    row_group_size=_ROWS_A_READ,
-                    write_statistics=False,
-                )
-        return SortedRows(runs, totals)
-
-    def _ask(self, work: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
-        """Let DuckDB work on the tables in little memory; in more where that is not enough."""
+    def _files(self) -> dict[str, Path]:
         for table in self._tables.values():
             table.close()
-        temporary = str(self.folder / "duckdb")
-        for memory in _MEMORY:
-            config = {"memory_limit": memory, "threads": "1", "temp_directory": temporary}
-            with duckdb.connect(config={**config}) as database:
-                for name, table in self._tables.items():
-                    database.read_parquet(str(table.path)).create_view(name)
-                try:
-                    return work(database)
-                except duckdb.OutOfMemoryException as error:
-                    found = error
-        raise ResourceError(f"{self.images} rows cannot be joined in {memory} of memory: {found}")
-
-
-@dataclass(frozen=True)
-class SortedRows:
-    """Rows by group, split, uri and offset: in binary order, those without a group last.
-
-    Attributes
-    ----------
-    runs : list of Path
-        Parquet files, each in order.
-    totals : mapping
-        What the rows of each (group, split) come to.
-    """
-
-    runs: list[Path]
-    totals: dict[tuple[str | None, str], Total]
-
-    def tables(self) -> Iterator[pa.Table]:
-        """All rows in order, a part at a time: `ROWS_SCHEMA`."""
-        with ExitStack() as stack:
-            files = [stack.enter_context(pq.ParquetFile(run)) for run in self.runs]
-            if len(files) == 1:
-                for batch in files[0].iter_batches(_ROWS_A_READ):
-                    yield pa.Table.from_batches([batch])
-                return
-            rows = heapq.merge(*map(_rows, files), key=_place)
-            while part := list(islice(rows, _ROWS_A_READ)):
-                columns = map(list, zip(*part, strict=True))
-                yield pa.table(list(columns), schema=ROWS_SCHEMA)
-
-
-def _rows(file: pq.ParquetFile) -> Iterator[_Row]:
-    for batch in file.iter_batches(_ROWS_A_MERGE):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _place(row: _Row) -> _Row:
-    """What a row is sorted by; Python orders strings as UTF-8 does."""
-    group, split, uri, offset = (row[column] for column in _ORDERED)
-    return group is None, group or "", split, uri, offset
+        return {name: table.path for name, table in self._tables.items()}
 
 
 class _Table:
@@ -270,7 +176,7 @@ class _Table:
         if rows:
             # At once, since Python's objects take ten times the room.
             self._waiting.append(pa.Table.from_pylist(rows, self.writer.schema))
-        if sum(map(len, self._waiting)) >= _ROWS_A_GROUP:
+        if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
             self._flush()
 
     def close(self) -> None:

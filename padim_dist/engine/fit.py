@@ -27,7 +27,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard
 from padim_dist.store.models import create_model, write_band
 from padim_dist.store.moments import Band, read_band, write_part
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.workspace import Workspace, content_id
 
 MOST_PARTS = 32
 _BAND_BYTES = 64 * 2**20
@@ -55,13 +55,23 @@ class Part:
     shards: tuple[Shard, ...]
     images: int
 
+    @property
+    def digest(self) -> str:
+        """Content address of its rows: whatever fit or manifest it is part of."""
+        return content_id({"group": self.group, "rows": [shard.digest for shard in self.shards]})
+
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """What a worker needs to embed a part."""
+    """What a worker needs to embed a part.
+
+    Attributes
+    ----------
+    snapshot : str
+        The manifest that has the part's shards.
+    """
 
     workspace: Folder
-    fit_id: str
     snapshot: str
     part: Part
     embedding: EmbeddingSpec
@@ -88,8 +98,13 @@ class EmbedJob:
 
     @property
     def receipt(self) -> str:
-        """Path of the part's receipt in the workspace."""
-        return Workspace(self.workspace).part(self.fit_id, self.part.group, self.part.part)
+        """Path of the part's receipt in the workspace: of these rows, embedded in this way."""
+        way = {
+            "embedding": self.embedding.to_dict(),
+            "max_pixels": self.reading.reader.max_pixels,
+        }
+        part = self.part
+        return Workspace(self.workspace).part(content_id(way), part.group, part.digest)
 
 
 @dataclass(frozen=True)
@@ -124,12 +139,19 @@ class PartReceipt:
 
 @dataclass(frozen=True)
 class FactoriseJob:
-    """What a worker needs to make a band of a group's Gaussian."""
+    """What a worker needs to make a band of a group's Gaussian.
+
+    Attributes
+    ----------
+    parts, taken_out : tuple of str
+        Paths of the moments to merge, and of those to subtract from them then.
+    """
 
     workspace: Folder
     model_id: str
     group: str
     parts: tuple[str, ...]
+    taken_out: tuple[str, ...]
     shape: PyramidShape
     epsilon: float
     number: int
@@ -171,8 +193,13 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
         count = min(len(own), MOST_PARTS if isinstance(parts, str) else parts)
         for part in range(count):
             mine = own[len(own) * part // count : len(own) * (part + 1) // count]
-            dealt.append(Part(group, part, tuple(mine), sum(shard.images for shard in mine)))
+            dealt.append(make_part(group, part, mine))
     return dealt
+
+
+def make_part(group: str, part: int, shards: Sequence[Shard]) -> Part:
+    """Part of these shards."""
+    return Part(group, part, tuple(shards), sum(shard.images for shard in shards))
 
 
 def band_cells(shape: PyramidShape) -> int:
@@ -279,11 +306,19 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
     moments = read_band(job.workspace, first, job.shape, job.band)
     for part in others:
         moments.merge(read_band(job.workspace, part, job.shape, job.band))
+    for part in job.taken_out:
+        moments.subtract(read_band(job.workspace, part, job.shape, job.band))
     gaussian = factorise(moments, job.epsilon)
     path = workspace.model(job.model_id)
     write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
     job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
     return BandReceipt()
+
+
+def unusable_images(job: EmbedJob) -> set[str]:
+    """Ids of the images of a finished part that are not in its moments."""
+    receipt = job.workspace.read_json(job.receipt)
+    return {failure["image_id"] for failure in receipt["failures"]}
 
 
 def _read_receipt(job: EmbedJob) -> PartReceipt:

@@ -39,6 +39,8 @@ class ScoreJob:
         (Its number in the manifest moves when other images come in; the run does not.)
     heatmaps : bool
         Whether to keep them.
+    has_model : bool
+        Whether the model knows the shard's group; if not, its rows say so.
     """
 
     workspace: Folder
@@ -51,6 +53,7 @@ class ScoreJob:
     sigma: float
     reading: Reading
     heatmaps: bool
+    has_model: bool
     threads: int
 
     @property
@@ -107,6 +110,9 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
     anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
     reporter = Reporter()
     rows = [row for examination in job.examinations for row in examination.rows()]
+    if not job.has_model:
+        reason = f"model {job.model_id} has no group {job.shard.group!r}; fit one that has it"
+        rows = [{**row, "refused": reason} for row in rows]
     table: list[dict[str, Any]] = []
     maps = np.full((len(rows), *grid), np.nan, np.float32)
     for images, pixels in batches(rows, job.reading, spec.batch, True):

@@ -80,7 +80,7 @@ class Holder:
             space = ""
         process = psutil.Process()
         return cls(
-            owner=f"{_user()}@{host}, process {process.pid}",
+            owner=f"{user_and_host()}, process {process.pid}",
             place=f"{host} {space}",
             process=process.pid,
             process_began=process.create_time(),
@@ -213,11 +213,13 @@ def _is_over(
     return True
 
 
-def _user() -> str:
+def user_and_host() -> str:
+    """Who runs this process, and where, for people."""
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
     except (OSError, KeyError):  # a container's user may have a number alone
-        return str(os.getuid())
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _read(folder: Folder, path: str, number: int) -> Holder | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,29 +148,40 @@ def write_manifest(
     return made
 
 
-def latest_manifest(folder: Folder, settings: Mapping[str, Any]) -> Snapshot | None:
-    """Newest finished manifest with these archive settings."""
-    found: tuple[str, str, dict[str, Any]] | None = None
-    for snapshot in folder.list("manifests"):
-        head = folder.find_json(f"manifests/{snapshot}/manifest.json")
-        if head is None or head["settings"] != settings:
-            continue
-        if found is None or head["created_at"] > found[0]:
-            found = (head["created_at"], snapshot, head)
-    if found is None:
+def read_manifest(folder: Folder, snapshot: str) -> Snapshot | None:
+    """A finished manifest; None where there is none of this name."""
+    head = folder.find_json(f"manifests/{snapshot}/manifest.json")
+    if head is None:
         return None
-    created_at, snapshot, head = found
     rows = pq.read_table(pa.BufferReader(folder.read(f"manifests/{snapshot}/shards.parquet")))
     entries = [Shard(**row) for row in rows.to_pylist()]
-    return Snapshot(snapshot, head["settings"], entries, head["ignored"], created_at)
+    return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
+
+
+def read_shards(folder: Folder, snapshot: Snapshot, splits: Sequence[str]) -> Iterator[pa.Table]:
+    """Rows of a manifest's shards of these splits, a shard at a time, in order."""
+    for first in range(0, len(snapshot.shards), SHARDS_A_FILE):
+        shards = snapshot.shards[first : first + SHARDS_A_FILE]
+        wanted = [number for number, shard in enumerate(shards) if shard.split in splits]
+        if wanted:
+            with _opened(folder, snapshot.snapshot, first) as parquet:
+                for number in wanted:
+                    yield parquet.read_row_group(number)
 
 
 def read_shard(folder: Folder, snapshot: str, shard: int) -> list[dict[str, Any]]:
     """Manifest rows of a shard."""
-    path = folder.at(_file(snapshot, shard // SHARDS_A_FILE * SHARDS_A_FILE))
-    with folder.fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+    with _opened(folder, snapshot, shard // SHARDS_A_FILE * SHARDS_A_FILE) as parquet:
         rows: list[dict[str, Any]] = parquet.read_row_group(shard % SHARDS_A_FILE).to_pylist()
     return rows
+
+
+@contextmanager
+def _opened(folder: Folder, snapshot: str, first: int) -> Iterator[pq.ParquetFile]:
+    """The file that begins with this shard."""
+    path = folder.at(_file(snapshot, first))
+    with folder.fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+        yield parquet
 
 
 def _file(snapshot: str, first: int) -> str:

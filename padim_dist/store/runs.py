@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,15 @@ def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -
 def read_scores(folder: Folder, path: str) -> pa.Table:
     """Score table of a shard."""
     return pq.read_table(pa.BufferReader(folder.read(path)))
+
+
+def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of the score tables of a run, a shard at a time."""
+    folder, scores = workspace.folder, f"{workspace.run(run_id)}/scores"
+    for name in folder.list(scores):
+        if name.endswith(".parquet"):
+            with folder.fs.open(folder.at(scores, name), "rb") as file:
+                yield pq.read_table(file, columns=list(columns))
 
 
 def count_statuses(folder: Folder, path: str) -> dict[str, int]:

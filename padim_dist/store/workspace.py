@@ -4,9 +4,12 @@
 
     manifests/<snapshot>/{part-*.parquet, shards.parquet, manifest.json}
     weights/<digest>.pt
-    moments/<fit_id>/{fit.json, <group>/{part-*.zarr, part-*.json}}
+    snapshots/<archive>/{<number>.json, changes-*.parquet}
+    moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
+    fits/<fit_id>/fit.json
     models/<model_id>.zarr, with .receipts/<group>/band-*.json
     runs/<run_id>/{run.json, scores/shard-*.parquet, heatmaps.zarr, metrics.json}
+    promotions/<number>.json
     set_aside/<rows>.json
 
 A fit and a run that is being worked on has a ``lease-*.json`` in its folder.
@@ -27,7 +30,7 @@ from urllib.parse import quote
 
 from padim_dist.storage import Folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the workspace's formats; part of every id."""
 
 
@@ -68,9 +71,9 @@ class Workspace:
         """State dict of a trunk."""
         return f"weights/{digest}.pt"
 
-    def part(self, fit_id: str, group: str, part: int) -> str:
-        """Receipt of a part of a fit; it names the Zarr group with the part's moments."""
-        return f"{self.fit(fit_id)}/{group_slug(group)}/part-{part:05d}.json"
+    def part(self, embedding: str, group: str, part: str) -> str:
+        """Receipt of a part; it names the Zarr group with the part's moments."""
+        return f"moments/{embedding}/{group_slug(group)}/{part}.json"
 
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""
@@ -81,8 +84,8 @@ class Workspace:
         return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/band-{band:05d}.json"
 
     def fit(self, fit_id: str) -> str:
-        """Folder of a fit's moments."""
-        return f"moments/{fit_id}"
+        """Folder of a fit: what was asked."""
+        return f"fits/{fit_id}"
 
     def set_aside(self, rows: str) -> str:
         """Images of a shard's rows that kill the worker which reads them."""

@@ -9,4 +9,4 @@ from padim_dist.archive.spool import Spool
 
 def sorted_rows(spool: Spool) -> list[dict[str, Any]]:
     """All rows, in order."""
-    return [row for table in spool.sort().tables() for row in table.to_pylist()]
+    return [row for table in spool.sorted().tables() for row in table.to_pylist()]

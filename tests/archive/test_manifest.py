@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from padim_dist.archive.manifest import MANIFEST_SCHEMA, ROWS_SCHEMA, cut
-from padim_dist.archive.spool import Batch, SortedRows, Spool
+from padim_dist.archive.spool import Batch, Spool
+from padim_dist.archive.workbench import SortedRows
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 
@@ -44,7 +45,7 @@ def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[Rows, pa.T
     with Spool() as spool:
         for start in range(0, len(rows), a_batch):
             spool.add(Batch([dict(row) for row in rows[start : start + a_batch]]))
-        ordered = spool.sort()
+        ordered = spool.sorted()
         found = list(cut(in_parts(ordered, a_batch), ordered.totals, shard_images))
     return [fields for fields, _ in found], pa.concat_tables([table for _, table in found])
 
@@ -93,8 +94,8 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
 def test_runs_are_merged_in_order(rows):
     """More rows than are sorted at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.spool._ROWS_A_RUN", 7)
-        patch.setattr("padim_dist.archive.spool._ROWS_A_READ", 3)
+        patch.setattr("padim_dist.archive.workbench._ROWS_A_RUN", 7)
+        patch.setattr("padim_dist.archive.workbench._ROWS_A_READ", 3)
         shards, table = spooled(rows, 5)
     assert table.equals(cut_in_memory(rows, 5))
     assert (shards, table) == spooled(rows, 5)
@@ -133,14 +134,14 @@ def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
     rows = [{**image(i, 1, "g", "test"), "key": f"{i:064d}"} for i in range(50_000)]
     notes = [{"key": row["key"], "rank": 1, "label": row["key"]} for row in rows]
     for limits in (("4MB",), ("4MB", "1GB")):
-        monkeypatch.setattr("padim_dist.archive.spool._MEMORY", limits)
+        monkeypatch.setattr("padim_dist.archive.workbench._MEMORY", limits)
         with Spool() as spool:
             spool.add(Batch([dict(row) for row in rows], notes=notes))
             if len(limits) == 1:
                 with pytest.raises(ResourceError, match="50000 rows cannot be joined in 4MB"):
-                    spool.sort()
+                    spool.sorted()
             else:
-                assert sum(len(table) for table in spool.sort().tables()) == len(rows)
+                assert sum(len(table) for table in spool.sorted().tables()) == len(rows)
 
 
 def test_masks_and_notes_find_their_images():

@@ -244,7 +244,7 @@ def test_a_second_run_on_the_same_target_is_refused(tmp_path, archive, scheduler
     with hold(folder, f"runs/{run_id}"), pytest.raises(HeldError, match=r"process \d+ has been at"):
         pd.score(config)
     assert pd.score(config).scored > 0
-    with hold(folder, f"moments/{fit_id}"):
+    with hold(folder, f"fits/{fit_id}"):
         assert pd.fit(config).embedded == 0  # there is nothing to do: nobody is disturbed
 
 
@@ -254,7 +254,7 @@ def test_a_run_that_lost_its_lease_stops(tmp_path, archive, scheduler, monkeypat
 
     monkeypatch.setattr(lease.Pace.__init__, "__defaults__", (0.05, 30.0))
     config = tiny_config(tmp_path, archive, scheduler)
-    fits = Path(config.workspace) / "moments"
+    fits = Path(config.workspace) / "fits"
 
     def take_over(event: Event) -> None:
         if isinstance(event, Progress) and event.stage == "fit: embed" and event.done == 0:

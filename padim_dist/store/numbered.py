@@ -1,0 +1,29 @@
+"""Numbered files: a list that only grows, made of one small JSON file an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from padim_dist.storage import Folder
+
+
+def read_numbered(folder: Folder, path: str) -> list[dict[str, Any]]:
+    """Entries of a list, in order."""
+    return [folder.read_json(f"{path}/{number:05d}.json") for number in _numbers(folder, path)]
+
+
+def read_last(folder: Folder, path: str) -> dict[str, Any] | None:
+    """The last entry of a list; None where it is empty."""
+    numbers = _numbers(folder, path)
+    return folder.read_json(f"{path}/{numbers[-1]:05d}.json") if numbers else None
+
+
+def add_numbered(folder: Folder, path: str, number: int, entry: Mapping[str, Any]) -> bool:
+    """Add an entry; False if somebody else was faster to make one of this number."""
+    return folder.create_json(f"{path}/{number:05d}.json", entry)
+
+
+def _numbers(folder: Folder, path: str) -> list[int]:
+    names = (name.removesuffix(".json") for name in folder.list(path))
+    return sorted(int(name) for name in names if name.isdigit())

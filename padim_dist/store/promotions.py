@@ -1,0 +1,63 @@
+"""Promotions: which model the nightly audits use, and the history of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from padim_dist.storage import Folder
+from padim_dist.store.numbered import add_numbered, read_numbered
+
+_PATH = "promotions"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One decision.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    model_id : str
+        The model that is promoted from here on.
+    note : str
+        Why.
+    by : str
+        User and machine.
+    at : str
+        ISO 8601, UTC.
+    undoes : int or None
+        Number of the promotion that is rolled back; None for a new one.
+    """
+
+    number: int
+    model_id: str
+    note: str
+    by: str
+    at: str
+    undoes: int | None = None
+
+
+def read_promotions(folder: Folder) -> list[Promotion]:
+    """All decisions, the oldest first."""
+    return [Promotion(**values) for values in read_numbered(folder, _PATH)]
+
+
+def add_promotion(folder: Folder, promotion: Promotion) -> bool:
+    """Add a decision; False if somebody else was faster to make one of this number."""
+    return add_numbered(folder, _PATH, promotion.number, asdict(promotion))
+
+
+def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
+    """Promotions that were not rolled back, the one that counts at the end.
+
+    Examples
+    --------
+    >>> a, b = (Promotion(n, m, "", "", "") for n, m in ((1, "a"), (2, "b")))
+    >>> back = Promotion(3, "a", "", "", "", undoes=2)
+    >>> [p.model_id for p in in_force([a, b])], [p.model_id for p in in_force([a, b, back])]
+    (['a', 'b'], ['a'])
+    """
+    undone = {promotion.undoes for promotion in promotions}
+    return [p for p in promotions if p.undoes is None and p.number not in undone]
