@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import fsspec
+import psutil
 
 import padim_dist as pd
 from infra.dev.upload import upload
@@ -61,6 +62,16 @@ def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float
     return sum(images for _, images in ends) / (max(at for at, _ in ends) - start)
 
 
+def processor_seconds() -> tuple[float, float]:
+    """Seconds of all processors until now, and those of the server's processes."""
+    times = psutil.cpu_times()
+    server = 0.0
+    for process in psutil.process_iter(["name", "cpu_times"]):
+        if str(process.info["name"]).startswith(("radosgw", "ceph")) and process.info["cpu_times"]:
+            server += process.info["cpu_times"].user + process.info["cpu_times"].system
+    return times.user + times.nice + times.system, server
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -74,6 +85,7 @@ def main() -> None:
     fs = fsspec.filesystem("s3", endpoint_url=asked.endpoint)
     bucket = f"benchmark-{time.time_ns()}"
     rates: dict[str, list[float]] = {}
+    costs: dict[str, list[tuple[float, float]]] = {}
     with (
         tempfile.TemporaryDirectory() as local,
         FaultProxy(host, int(port), latency=LATENCY) as proxy,
@@ -89,13 +101,27 @@ def main() -> None:
         }
         for _ in range(asked.rounds):
             for name, (archive, layout, endpoint) in places.items():
+                before = processor_seconds()
                 found = rate(archive, layout, asked.weights, endpoint)
                 rates.setdefault(name, []).append(found)
-                print(f"{name:>15}  {found:6.1f} images/s", flush=True)
+                whole, server = (
+                    1000 * (now - then) / asked.images
+                    for now, then in zip(processor_seconds(), before, strict=True)
+                )
+                costs.setdefault(name, []).append((whole, server))
+                print(
+                    f"{name:>15}  {found:6.1f} images/s, {whole:.1f} ms of the processors an "
+                    f"image, {server:.1f} of it in the server",
+                    flush=True,
+                )
     fs.rm(bucket, recursive=True)
     for name, found in rates.items():
         share = median(found) / median(rates["disk"])
-        print(f"{name:>15}  median {median(found):6.1f} images/s, {share:.2f} of the disk's")
+        whole, server = (median(values) for values in zip(*costs[name], strict=True))
+        print(
+            f"{name:>15}  median {median(found):6.1f} images/s, {share:.2f} of the disk's; "
+            f"{whole:.1f} ms of the processors an image, {server:.1f} of it in the server"
+        )
 
 
 if __name__ == "__main__":

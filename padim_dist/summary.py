@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_FOR_PROGRAMS = ("increment", "changes")
 _FIGURES = ("image_auroc", "pixel_auroc", "pro")
 
 
@@ -24,7 +26,7 @@ def print_result(result: Any, console: Console) -> None:
             console.print(_findings(value))
         elif isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
             console.print(_list(name, value))
-        elif name not in ("mean", "warnings"):
+        elif name not in ("mean", "warnings") and value not in (None, []):
             console.print(
                 f"{name.replace('_', ' '):>18}  {_text(value)}",
                 highlight=False,
@@ -71,14 +73,17 @@ def _figure(value: float | None) -> str:
 
 
 def _list(title: str, items: Sequence[Any]) -> Table:
-    """Data classes of one kind, a row each; what none of them has is left out."""
-    names = [field.name for field in dataclasses.fields(items[0])]
+    """Data classes of one kind, a row each; what is for programs, or none has, is left out."""
+    names = [f.name for f in dataclasses.fields(items[0]) if f.name not in _FOR_PROGRAMS]
     names = [name for name in names if any(getattr(item, name) not in (None, "") for item in items)]
-    table = Table(title=title.capitalize(), title_justify="left")
+    table = Table(title=title.capitalize(), title_justify="left", box=SIMPLE_HEAD)
     for name in names:
         right = isinstance(getattr(items[0], name), int)
         table.add_column(
-            name.replace("_", " "), justify="right" if right else "left", overflow="fold"
+            name.replace("_", " "),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=name != "note",
         )
     for item in items:
         table.add_row(*(escape(_cell(getattr(item, name))) for name in names))
@@ -88,8 +93,10 @@ def _list(title: str, items: Sequence[Any]) -> Table:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    # A time: without its fraction of a second.
-    return _text(value) if isinstance(value, int) else re.sub(r"(T[\d:]{8})\.\d+", r"\1", value)
+    if isinstance(value, int):
+        return _text(value)
+    # A time, UTC like all of them: to the minute.
+    return re.sub(r"^([\d-]{10})T(\d\d:\d\d).*\+00:00$", r"\1 \2", value)
 
 
 def _findings(findings: Any) -> Table:

@@ -55,6 +55,26 @@ def test_the_whole_way(setup):
     assert "✓ evaluate" in shown.stderr
 
 
+def test_approval_by_command(setup):
+    path, _ = setup
+    asked = ("-c", str(path))
+    run("fit", *asked)
+    (entry,) = last_json(run("history", *asked, "--json"))["entries"]
+    assert (entry["number"], entry["new"]) == (1, 39)
+    missing = run("score", *asked, "--model", "promoted")
+    assert missing.returncode == 2
+    assert "'padim-dist promote MODEL' approves one" in missing.stderr
+    (model,) = last_json(run("models", *asked, "--json"))["models"]
+    assert model["state"] == "candidate"
+    promoted = run("promote", model["model_id"][:8], *asked, "--note", "looks right")
+    assert promoted.returncode == 0, promoted.stderr
+    shown = run("models", *asked).stdout
+    assert "promoted" in shown
+    assert "looks right" in shown
+    assert last_json(run("score", *asked, "--model", "promoted", "--new", "--json"))["images"] == 0
+    assert run("rollback", *asked).returncode == 2
+
+
 def test_doctor_finds_and_advises(setup):
     path, _ = setup
     good = run("doctor", "-c", str(path))

@@ -1,0 +1,120 @@
+"""What a night of one percent new images costs, and how much memory a worker takes.
+
+    python -m benchmarks.growing [--images 100000] [--small 500]
+
+draws a few small pictures and links them again and again (pictures of 64 pixels and random
+weights, so that what is measured is the engine more than the trunk), fits on 200 of them,
+and scores, each with two workers of their own: an archive of `--small` images, one of
+`--images`, and, after one percent of that came in anew, an index and a score of what is
+new. Prints seconds, shares, and the highest resident memory of any worker process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+import padim_dist as pd
+from padim_dist.config import Config, make_config
+from padim_dist.events import Event
+
+DRAWN = 200
+A_FOLDER = 1000
+
+
+def draw(folder: Path) -> list[Path]:
+    """A few pictures of noise."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    paths = [folder / f"{number}.jpg" for number in range(DRAWN)]
+    for path in paths:
+        Image.fromarray(random.integers(0, 255, (64, 64, 3), np.uint8)).save(path, quality=80)
+    return paths
+
+
+def arrive(root: Path, drawn: list[Path], start: int, stop: int) -> None:
+    """Link pictures into the archive under new names."""
+    for number in range(start, stop):
+        path = root / f"{number // A_FOLDER}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(drawn[number % len(drawn)], path)
+
+
+def settings(root: Path, workspace: Path) -> Config:
+    """Small crops, few channels, two workers."""
+    return make_config(
+        {
+            "workspace": str(workspace),
+            "archive": {"url": str(root), "train": "^good/"},
+            "model": {"weights": "random", "resize": 64, "crop": 64, "channels": 40},
+            "score": {"splits": ["test"]},
+            "cluster": {"workers": 2},
+        }
+    )
+
+
+class Memory:
+    """Listens, and looks at the worker processes each time."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+
+    def __call__(self, _: Event) -> None:
+        """See what they have taken at most until now."""
+        for process in psutil.Process().children(recursive=True):
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+            except OSError:
+                continue  # it has just ended
+            for line in status.splitlines():
+                if line.startswith("VmHWM"):
+                    self.peak = max(self.peak, int(line.split()[1]) * 1024)
+
+
+def audit(config: Config) -> tuple[float, float, int, int]:
+    """Index and score what is new: seconds of each, images, peak of a worker."""
+    memory = Memory()
+    started = time.monotonic()
+    pd.index(config)
+    indexed = time.monotonic()
+    images = pd.score(config, memory, new=True).images
+    return indexed - started, time.monotonic() - indexed, images, memory.peak
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--small", type=int, default=500)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        drawn = draw(place / "drawn")
+        nights = []
+        for name, count in (("small", asked.small), ("large", asked.images)):
+            root = place / name
+            arrive(root / "good", drawn, 0, DRAWN)
+            arrive(root, drawn, 0, count)
+            config = settings(root, place / f"{name}-audit")
+            pd.fit(config)
+            nights.append((f"all {count:,}", *audit(config)))
+        arrive(root, drawn, asked.images, asked.images + asked.images // 100)
+        nights.append(("1 % new", *audit(config)))
+        for name, indexing, scoring, images, peak in nights:
+            print(
+                f"{name:>12}: index {indexing:6.1f} s, score {scoring:7.1f} s, {images:7,} images, "
+                f"peak of a worker {peak / 2**20:.0f} MiB"
+            )
+        (_, *whole), (_, *night) = nights[-2:]
+        print(f"a night of 1 % takes {sum(night[:2]) / sum(whole[:2]):.1%} of a full one")
+
+
+if __name__ == "__main__":
+    main()

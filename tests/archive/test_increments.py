@@ -1,0 +1,89 @@
+"""Differences between two listings, against sets in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padim_dist.archive.increments import SCORED_SCHEMA, compare, not_scored
+from padim_dist.archive.manifest import ROWS_SCHEMA
+from padim_dist.archive.workbench import SortedRows, Workbench
+
+Rows = dict[tuple[str, str | None], dict[str, Any]]
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> Rows:
+    names = st.tuples(st.sampled_from("abcdé\n'"), st.sampled_from([None, "m", "n"]))
+    values = st.tuples(
+        st.sampled_from([None, "1", "2"]),  # etag
+        st.integers(0, 2),  # offset
+        st.sampled_from([None, "x", "y"]),  # group
+        st.sampled_from(["train", "test"]),
+    )
+    found = draw(st.dictionaries(names, values, max_size=12))
+    return {
+        (uri, member): {
+            "image_id": uri,
+            "uri": uri,
+            "member": member,
+            "offset": offset,
+            "length": 5,
+            "size": 9,
+            "etag": etag,
+            "group": group,
+            "split": split,
+        }
+        for (uri, member), (etag, offset, group, split) in found.items()
+    }
+
+
+def table(rows: Rows) -> pa.Table:
+    return pa.Table.from_pylist(list(rows.values()), ROWS_SCHEMA)
+
+
+def keys(rows: SortedRows) -> list[tuple[str, str | None]]:
+    return [(r["uri"], r["member"]) for t in rows.tables() for r in t.to_pylist()]
+
+
+@given(listings(), listings())
+def test_changes_are_those_of_sets(now, earlier):
+    with Workbench() as bench:
+        path = bench.keep("now", [table(now)], ROWS_SCHEMA)
+        found = compare(bench, path, [table(earlier)])
+        changes = pq.read_table(found.changes).to_pylist()
+        came = keys(found.rows)
+    differ = {k for k in now.keys() & earlier.keys() if now[k] != earlier[k]}
+    wanted = {
+        "new": now.keys() - earlier.keys(),
+        "changed": differ,
+        "gone": earlier.keys() - now.keys(),
+    }
+    assert {kind: len(group) for kind, group in wanted.items() if group} == found.counts
+    assert len(changes) == sum(map(len, wanted.values()))
+    for row in changes:
+        key = row["uri"], row["member"]
+        assert key in wanted[row["change"]]
+        assert row["etag"] == now.get(key, {}).get("etag")
+        assert row["previous_etag"] == earlier.get(key, {}).get("etag")
+        assert row["group"] == now.get(key, earlier.get(key))["group"]
+    assert len(came) == len(set(came))
+    assert set(came) == wanted["new"] | wanted["changed"]
+
+
+@given(listings(), listings(), listings())
+def test_what_is_not_scored_is_left(now, scored, more):
+    """Tables of several runs, with the same image more than once."""
+    with Workbench() as bench:
+        some = [table(scored).select(SCORED_SCHEMA.names), table(more), table(scored)]
+        found = keys(not_scored(bench, [table(now)], some))
+    done = {
+        tuple(row[name] for name in SCORED_SCHEMA.names)
+        for row in (*scored.values(), *more.values())
+    }
+    wanted = [k for k, row in now.items() if tuple(row[n] for n in SCORED_SCHEMA.names) not in done]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
