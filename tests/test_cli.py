@@ -59,6 +59,7 @@ def test_approval_by_command(setup):
     path, _ = setup
     asked = ("-c", str(path))
     run("fit", *asked)
+    run("score", *asked)
     (entry,) = last_json(run("history", *asked, "--json"))["entries"]
     assert (entry["number"], entry["new"]) == (1, 39)
     missing = run("score", *asked, "--model", "promoted")
