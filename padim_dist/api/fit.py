@@ -5,10 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy
 import torch
@@ -16,19 +15,16 @@ import torchvision
 import zarr
 
 from padim_dist.api import common
-from padim_dist.api.index import current_manifest
-from padim_dist.api.places import archive_settings, logger, workspace_of
-from padim_dist.api.window import Piece, choose_pieces
-from padim_dist.config import ClusterConfig, Config
-from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.api.fit_plan import FitPlan, asked_of_fit, head_path, plan_fit
+from padim_dist.api.places import logger
+from padim_dist.config import Config
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import open_client, settle
+from padim_dist.engine.cluster import open_client
 from padim_dist.engine.fit import (
     EmbedJob,
     FactoriseJob,
     PartReceipt,
     bands,
-    deal_parts,
     embed_parts,
     factorise_bands,
     find_receipts,
@@ -36,12 +32,8 @@ from padim_dist.engine.fit import (
 )
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.history import Entry, read_history
 from padim_dist.store.lease import hold
-from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
 from padim_dist.store.models import ModelInfo, finish_model, list_models, read_info
-from padim_dist.store.weights import keep_weights
-from padim_dist.store.workspace import Workspace, content_id
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
         See there; each message says what to do.
     """
     started = time.monotonic()
-    plan = _plan(config, listener, resume)
+    plan = plan_fit(config, listener, resume)
     folder, jobs = plan.workspace.folder, plan.jobs
     images = sum(job.size if merged else -job.size for job, merged in plan.merged())
     model = read_info(folder, plan.workspace.model(plan.model_id))
@@ -136,7 +128,7 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
     )
 
 
-def _ask_again(plan: _Plan, model: ModelInfo, config: Config) -> None:
+def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
     """Make a finished model the one that these settings stand for, if it is not.
 
     It may have been asked for in other words (the same weights at another path), or
@@ -150,101 +142,8 @@ def _ask_again(plan: _Plan, model: ModelInfo, config: Config) -> None:
         finish_model(plan.workspace.folder, plan.workspace.model(plan.model_id), again)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A fit that was found to be possible."""
-
-    workspace: Workspace
-    snapshot: Snapshot
-    embedding: EmbeddingSpec
-    pieces: list[Piece]
-    jobs: list[EmbedJob]
-    fit_id: str
-    model_id: str
-    cluster: ClusterConfig
-    warnings: list[str]
-
-    def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
-        """The jobs, and whether their moments are merged; else they are taken out again."""
-        for job, piece in zip(self.jobs, self.pieces, strict=True):
-            yield job, piece.out_of is None
-
-
-def _plan(config: Config, listener: Listener, resume: str | None) -> _Plan:
-    """Look at everything that can be wrong before work starts, and deal the work out."""
-    spec = common.plan_embedding(config)
-    snapshot = current_manifest(config, listener)
-    pieces = _pieces(config, snapshot)
-    warnings = _check_groups(snapshot, pieces, config)
-    state = common.load_state(config)
-    need = projection.fit_need(
-        spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
-    )
-    cluster = settle(config.cluster, "fit", need)
-    workspace = workspace_of(config)
-    spec = replace(spec, weights=keep_weights(workspace, state))
-    jobs = [
-        EmbedJob(
-            workspace=workspace.folder,
-            snapshot=piece.manifest,
-            part=piece.part,
-            embedding=spec,
-            reading=common.reading_of(config, spec.geometry),
-            threads=config.cluster.threads,
-        )
-        for piece in pieces
-    ]
-    # The parts' receipts are content addresses of all that determines their moments.
-    taken = [[job.receipt, piece.out_of is None] for job, piece in zip(jobs, pieces, strict=True)]
-    fit_id = content_id({"parts": taken})
-    common.check_resumed(workspace, _head(workspace, str(resume)), resume, fit_id, _asked(config))
-    model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
-    return _Plan(
-        workspace=workspace,
-        snapshot=snapshot,
-        embedding=spec,
-        pieces=pieces,
-        jobs=jobs,
-        fit_id=fit_id,
-        model_id=content_id(model),
-        cluster=cluster,
-        warnings=warnings,
-    )
-
-
-def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
-    """What the fit is made of: parts of the manifest, or of the window's increments."""
-    if config.fit.window is None:
-        parts = deal_parts(snapshot.shards, config.fit.parts)
-        return [Piece(snapshot.snapshot, part) for part in parts]
-    folder = workspace_of(config).folder
-    increments: dict[Entry, list[Shard]] = {}
-    for entry in read_history(folder, archive_settings(config))[-config.fit.window :]:
-        if entry.increment is not None:
-            came = read_manifest(folder, entry.increment)
-            if came is None:
-                raise RequestError(
-                    f"{folder.at('manifests', entry.increment)} is gone, which entry "
-                    f"{entry.number} of the history needs; put it back, or set a smaller fit.window"
-                )
-            increments[entry] = came.shards
-    return choose_pieces(increments, config.fit.without, config.fit.parts)
-
-
-def _asked(config: Config) -> dict[str, Any]:
-    """Settings that determine a fit's moments, which know of no epsilon and no sigma."""
-    settings = common.asked_settings(config)
-    del settings["score"], settings["model"]["epsilon"], settings["model"]["sigma"]
-    return settings
-
-
-def _head(workspace: Workspace, fit_id: str) -> str:
-    """Where it is written what a fit was asked for."""
-    return f"{workspace.fit(fit_id)}/fit.json"
-
-
 def _run(
-    plan: _Plan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
+    plan: FitPlan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
 ) -> dict[str, PartReceipt]:
     """Embed what has no receipt, factorise, and finish the model; all receipts."""
     folder, shape = plan.workspace.folder, plan.embedding.shape
@@ -265,11 +164,11 @@ def _run(
     ]
     head = {
         "fit_id": plan.fit_id,
-        "asked": _asked(config),
+        "asked": asked_of_fit(config),
         "parts": parts,
         "started_at": _now(),
     }
-    folder.create_json(_head(plan.workspace, plan.fit_id), head)
+    folder.create_json(head_path(plan.workspace, plan.fit_id), head)
     with open_client(plan.cluster, max(len(missing), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener, most)}
         _check_taken_out(plan)
@@ -322,7 +221,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _counts(plan: _Plan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
+def _counts(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
     """Images in the model, by group; groups without any are left out."""
     counts: Counter[str] = Counter()
     for job, merged in plan.merged():
@@ -331,32 +230,7 @@ def _counts(plan: _Plan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
     return {group: count for group, count in counts.items() if count > 0}
 
 
-def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:
-    """Refuse a fit of nothing; say which groups will be left without a model."""
-    images = images_by_group(snapshot.shards)
-    fit, archive = config.fit, config.archive
-    if not images:
-        raise ArchiveError(
-            f"none of {snapshot.images} images matches archive.group {archive.group!r}; it "
-            "is searched in the path inside the archive"
-        )
-    fitted = {piece.part.group for piece in pieces}
-    without = [group for group in images if group not in fitted]
-    if not without:
-        return []
-    shown = ", ".join(repr(group) for group in without[:8])
-    what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
-    where = f" in the last {fit.window} entries of the history" if fit.window else ""
-    found = (
-        f"no normal image{where} in {len(without)} of {len(images)} groups ({shown}"
-        f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
-    )
-    if not fitted:
-        raise ArchiveError(found)
-    return [f"{found}. They are left out of the model"]
-
-
-def _check_taken_out(plan: _Plan) -> None:
+def _check_taken_out(plan: FitPlan) -> None:
     """Refuse to subtract other images than were added: what was taken in must be there still."""
     jobs = {job.part: job for job in plan.jobs}
     for job, piece in zip(plan.jobs, plan.pieces, strict=True):
@@ -383,7 +257,7 @@ def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
 
 
 def _check_readable(
-    plan: _Plan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int]
+    plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int]
 ) -> None:
     """Refuse a model of nothing."""
     if counts:
@@ -397,7 +271,7 @@ def _check_readable(
 
 
 def _warnings(
-    counts: Mapping[str, int], plan: _Plan, failures: Mapping[str, int], images: int
+    counts: Mapping[str, int], plan: FitPlan, failures: Mapping[str, int], images: int
 ) -> list[str]:
     found = []
     depth = plan.embedding.shape.depth

@@ -18,6 +18,7 @@ import padim_dist as pd
 from padim_dist.api import common
 from padim_dist.archive.reader import ImageReader, LoadedImage
 from padim_dist.config import ClusterConfig, Config
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.engine import policy
 from padim_dist.engine.cluster import open_client
 from padim_dist.errors import HeldError, ImageError, RequestError, RunError
@@ -73,10 +74,10 @@ class ForgetfulFolder(Folder):
 
 def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:
     """Let jobs carry another reader."""
-    usual: Callable[[Config], ImageReader] = common.reader_of
+    usual: Callable[[Config, InputGeometry], ImageReader] = common.reader_of
 
-    def reader_of(config: Config) -> ImageReader:
-        return kind(**vars(usual(config)))
+    def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
+        return kind(**vars(usual(config, geometry)))
 
     monkeypatch.setattr(common, "reader_of", reader_of)
 
