@@ -52,9 +52,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 
 # Exact versions with hashes and no address of any registry. Needs uv.
 requirements:
-	uv pip compile pyproject.toml --extra flows --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate -o requirements.txt
-	uv pip compile pyproject.toml --extra flows --extra dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate -o requirements.txt
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
 
 clean:
