@@ -102,9 +102,10 @@ class _Examination:
             shown = ", ".join(sorted(map(repr, empty))[:8])
             yield Finding(
                 "normal images",
-                "wrong",
+                "wrong" if len(empty) == len(groups) else "doubtful",
                 f"none in {len(empty)} groups: {shown}",
-                "check archive.train, archive.layout and archive.group",
+                "they are left out of the model; check archive.train, archive.layout and "
+                "archive.group",
             )
         lost = sum(shard.images for shard in shards if shard.group is None)
         if lost:

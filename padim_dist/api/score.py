@@ -109,13 +109,13 @@ def score(
     info = choose_model(config, model)
     workspace = workspace_of(config)
     manifest = choose_manifest(config, snapshot, listener)
+    _check_groups(_wanted(manifest, config), info, config)
     if new:
         manifest = select_new(config, info, manifest)
-    shards = [shard for shard in manifest.shards if shard.split in config.score.splits]
+    shards = _wanted(manifest, config)
     if new and not shards:
         seconds = round(time.monotonic() - started, 2)
         return ScoreResult(None, info.model_id, 0, 0, 0, {}, seconds, 0.0)
-    _check_groups(shards, info, config)
     run_id = content_id(
         {
             "model": info.model_id,
@@ -153,6 +153,11 @@ def score(
         seconds=round(seconds, 2),
         images_per_second=round(scored / seconds, 1),
     )
+
+
+def _wanted(manifest: Snapshot, config: Config) -> list[Shard]:
+    """Shards of the splits that are scored."""
+    return [shard for shard in manifest.shards if shard.split in config.score.splits]
 
 
 def _count(workspace: Workspace, run_id: str, places: set[int]) -> Counter[str]:

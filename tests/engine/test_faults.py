@@ -185,8 +185,8 @@ def test_a_put_whose_answer_is_lost_is_not_a_twin(tmp_path, archive, audit, sche
     """It is sent again, and refused then: the moments that its receipt names must stay."""
     config = tiny_config(tmp_path, archive, scheduler)
     folder = ForgetfulFolder(config.workspace)
-    for command in ("fit", "score"):
-        where = f"padim_dist.api.{command}.workspace_of"
+    for module in ("fit_plan", "score"):
+        where = f"padim_dist.api.{module}.workspace_of"
         monkeypatch.setattr(where, lambda _: Workspace(folder))
     pd.fit(config)
     pd.score(config)

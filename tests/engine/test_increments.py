@@ -238,6 +238,22 @@ def test_a_picture_that_was_missing_is_new_when_it_is_back(tmp_path, scheduler):
     assert pd.score(config, new=True).images == 0
 
 
+def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
+    root = tmp_path / "archive"
+    arrive(root, 0)
+    config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
+    grouped = config.archive.model_copy(update={"group": "^(?P<group>[^/]+)/"})
+    config = config.model_copy(update={"archive": grouped})
+    pd.fit(config)
+    pd.score(config, new=True)
+    draw(root / "b/line/0.png", 1)
+    pd.index(config)
+    night = pd.score(config, new=True)
+    assert night.statuses == {"unreadable": 1}
+    (row,) = rows_of(config, night.run_id)
+    assert row["error"] == f"model {night.model_id} has no group 'b'; fit one that has it"
+
+
 def test_promotions_and_the_way_back(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
