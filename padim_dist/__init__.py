@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from padim_dist.api.audit import audit
     from padim_dist.api.demo import demo
     from padim_dist.api.doctor import doctor
     from padim_dist.api.evaluate import evaluate
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
     "load_config": "config",
+    "audit": "api.audit",
     "demo": "api.demo",
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 __all__ = [
     "Config",
+    "audit",
     "demo",
     "doctor",
     "evaluate",

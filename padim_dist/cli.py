@@ -123,6 +123,21 @@ def evaluate(
 
 
 @app.command()
+def audit(
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Also fit a candidate, on fit.window if it is set.")
+    ] = False,
+) -> None:
+    """A night: index what came, score it with the promoted model, publish a summary."""
+    _run("audit", config, set_, as_json, log_json, debug, refit=refit)
+
+
+@app.command()
 def history(
     config: ConfigPath,
     set_: Overrides = None,

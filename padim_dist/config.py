@@ -164,6 +164,19 @@ class ScoreConfig(_Section):
     """Which images are scored: by default every image of the manifest."""
 
 
+class AuditConfig(_Section):
+    """Nightly audits: what a night shows, and when it is odd."""
+
+    top: int = Field(10, ge=1, le=50)
+    """Images with the highest scores in the summary and its picture."""
+    unusable: float = Field(0.05, ge=0, le=1)
+    """Odd: a larger share of the images cannot be scored."""
+    rise: float = Field(0.25, gt=0)
+    """Odd: the median score of a group is by more than this share above what is usual."""
+    compare: int = Field(14, ge=3)
+    """Earlier nights that say what is usual; fewer than three say nothing."""
+
+
 class AdaptiveConfig(_Section):
     """How far a local cluster scales itself with the work that waits."""
 
@@ -247,6 +260,7 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
     score: ScoreConfig = ScoreConfig()
+    audit: AuditConfig = AuditConfig()
     cluster: ClusterConfig = ClusterConfig()
 
 

@@ -24,6 +24,9 @@ def print_result(result: Any, console: Console) -> None:
             console.print(_figures(value, values.get("mean")))
         elif name == "findings":
             console.print(_findings(value))
+        elif name == "nights":
+            for night in value:
+                _night(night, console)
         elif isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
             console.print(_list(name, value))
         elif name not in ("mean", "warnings") and value not in (None, []):
@@ -97,6 +100,21 @@ def _cell(value: Any) -> str:
         return _text(value)
     # A time, UTC like all of them: to the minute.
     return re.sub(r"^([\d-]{10})T(\d\d:\d\d).*\+00:00$", r"\1 \2", value)
+
+
+def _night(night: Any, console: Console) -> None:
+    """A night: its state, why it is odd, what came, and where to look."""
+    lines = [("night", f"{night.number}, of {night.day}: {night.state}")]
+    lines += [("odd", reason) for reason in night.reasons]
+    lines += [("images", f"{night.images:,} ({_text(night.statuses)})")]
+    lines += [("model", night.model_id)]
+    lines += [("highest", f"{row['score']:.1f}  {row['uri']}") for row in night.top[:3]]
+    lines += [("summary", f"{night.folder}/summary.md")]
+    lines += [("picture", f"{night.folder}/top.jpg")] if night.picture else []
+    for name, text in lines:
+        style = "yellow" if name == "odd" else None
+        line = f"{name:>18}  {text}"
+        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _findings(findings: Any) -> Table:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "archive": {"core", *LEAVES},
     "store": {"core", *LEAVES},
     "engine": {"core", "archive", "store", "config", *LEAVES},
-    "report": set(),
+    "report": {"store"},
     "synthetic": {"events"},
     "api": {"core", "archive", "store", "engine", "report", "synthetic", "config", *LEAVES},
     "config": {"core", "errors"},

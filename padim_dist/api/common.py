@@ -184,10 +184,10 @@ def check_resumed(
     )
 
 
-def run_settings(config: Config, new: bool = False) -> dict[str, Any]:
-    """Settings that a model's run is found by; a run of new images alone is another kind."""
+def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
+    """Settings that a model's run is found by; a run of some of the images is another kind."""
     settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
-    return {**settings, "new": True} if new else settings
+    return {**settings, "partial": True} if partial else settings
 
 
 def _nothing_found(

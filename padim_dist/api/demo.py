@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from padim_dist.api import common
 from padim_dist.api.evaluate import GroupFigures, evaluate
 from padim_dist.api.fit import fit
 from padim_dist.api.index import index
-from padim_dist.api.places import logger, workspace_of
-from padim_dist.api.readers import open_heatmaps, open_scores
+from padim_dist.api.pictures import draw_top
+from padim_dist.api.places import logger
+from padim_dist.api.readers import open_scores
 from padim_dist.api.score import score
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
-from padim_dist.report.sheet import SheetItem, contact_sheet
-from padim_dist.store.manifests import read_shard
 from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10
@@ -63,8 +61,10 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     assert scored.run_id is not None  # only a score of new images alone may have none
     figures = evaluate(config, listener)
     picture = root / "top10.png"
-    _draw(config, scored.run_id).save(picture)
     run = f"{config.workspace}/runs/{scored.run_id}"
+    sheet = draw_top(config, _highest(run))
+    assert sheet is not None  # it keeps heatmaps
+    sheet.save(picture)
     return DemoResult(
         weights=_describe(config.model.weights),
         images=scored.images,
@@ -111,43 +111,8 @@ def _describe(weights: str) -> str:
     return f"ImageNet ({weights})"
 
 
-def _draw(config: Config, run_id: str) -> Any:
-    """Contact sheet of the highest scores."""
-    run = f"{config.workspace}/runs/{run_id}"
+def _highest(run: str) -> list[dict[str, Any]]:
+    """Rows of the highest scores."""
     scores = open_scores(run)
-    top = scores.filter("status = 'scored'").order("score desc").limit(_SHOWN).fetchall()
-    rows = [dict(zip(scores.columns, row, strict=True)) for row in top]
-    heatmaps = open_heatmaps(run)
-    # The colours of a group start at what is usual in its sound images.
-    usual = {
-        str(group): float(np.nanquantile(maps["distance"].astype(np.float32), 0.99))
-        for group, maps in heatmaps.where(heatmaps.label == "good", drop=True).groupby("group")
-    }
-    manifest = {image["image_id"]: image for image in _manifest_rows(config, run_id)}
-    reader = common.reader_of(config, config.model.geometry)
-    items = []
-    for row in rows:
-        place = np.flatnonzero(heatmaps["image_id"].values == row["image_id"])
-        full = heatmaps.isel(row=place).padim.full().values[0]
-        low = usual[row["group"]]
-        source = manifest[row["image_id"]]
-        pixels = reader.load(source).pixels
-        assert pixels is not None  # it was scored a moment ago
-        mask = reader.load_mask(source["mask_uri"]).numpy() if source["mask_uri"] else None
-        items.append(
-            SheetItem(
-                pixels=pixels.permute(1, 2, 0).numpy(),
-                heat=((full - low) / max(float(row["score"]) - low, 1e-6)).astype(np.float32),
-                mask=mask,
-                title=f"{row['group']}: {row['label']}",
-                subtitle=f"score {row['score']:.1f}, peak at ({row['peak_y']}, {row['peak_x']}), "
-                f"{Path(row['uri']).name}",
-            )
-        )
-    return contact_sheet(items)
-
-
-def _manifest_rows(config: Config, run_id: str) -> list[dict[str, Any]]:
-    folder = workspace_of(config).folder
-    run = folder.read_json(f"runs/{run_id}/run.json")
-    return [row for shard in run["shards"] for row in read_shard(folder, run["snapshot"], shard)]
+    top = scores.filter("status = 'scored'").order("score desc").limit(_SHOWN)
+    return [dict(zip(top.columns, row, strict=True)) for row in top.fetchall()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -48,13 +49,15 @@ def open_model(url: str, storage_options: Options | None = None) -> Model:
     return Model(folder, Workspace(folder).model(models[-1].model_id))
 
 
-def open_scores(url: str, storage_options: Options | None = None) -> duckdb.DuckDBPyRelation:
-    """Open a score table as a DuckDB relation.
+def open_scores(
+    url: str | Sequence[str], storage_options: Options | None = None
+) -> duckdb.DuckDBPyRelation:
+    """Open a score table, or several as one, as a DuckDB relation.
 
     Parameters
     ----------
-    url : str
-        A run's folder, or a workspace: then its newest run.
+    url : str or sequence of str
+        A run's folder, or a workspace: then its newest run. Several: of one storage.
     storage_options : mapping, optional
         fsspec options by protocol.
 
@@ -68,11 +71,14 @@ def open_scores(url: str, storage_options: Options | None = None) -> duckdb.Duck
     >>> scores = open_scores("./audit/bottle")                # doctest: +SKIP
     >>> scores.filter("status = 'scored'").order("score desc").limit(3).df()  # doctest: +SKIP
     """
-    folder, run = _run(url, storage_options)
-    scores = f"{run}/scores"
-    files = [folder.at(scores, n) for n in folder.list(scores) if n.endswith(".parquet")]
-    if not files:
-        raise RequestError(f"run {folder.at(run)} has no finished shard yet; run 'score' again")
+    files = []
+    for one in [url] if isinstance(url, str) else url:
+        folder, run = _run(one, storage_options)
+        scores = f"{run}/scores"
+        found = [folder.at(scores, n) for n in folder.list(scores) if n.endswith(".parquet")]
+        if not found:
+            raise RequestError(f"run {folder.at(run)} has no finished shard yet; run 'score' again")
+        files += found
     connection = duckdb.connect()
     if not folder.is_local:
         connection.register_filesystem(folder.fs)

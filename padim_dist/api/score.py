@@ -109,7 +109,7 @@ def score(
     info = choose_model(config, model)
     workspace = workspace_of(config)
     manifest = choose_manifest(config, snapshot, listener)
-    _check_groups(_wanted(manifest, config), info, config)
+    _check_groups(_wanted(manifest, config), info, config, whole=snapshot is None)
     if new:
         manifest = select_new(config, info, manifest)
     shards = _wanted(manifest, config)
@@ -124,7 +124,8 @@ def score(
             "max_pixels": config.archive.max_pixels,
         }
     )
-    head = _head(config, run_id, info, manifest, shards, common.run_settings(config, new))
+    settings = common.run_settings(config, partial=new or snapshot is not None)
+    head = _head(config, run_id, info, manifest, shards, settings)
     path = f"{workspace.run(str(resume))}/run.json"
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
     done = finished_shards(workspace, run_id)
@@ -273,7 +274,8 @@ def _jobs(
     ]
 
 
-def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None:
+def _check_groups(shards: list[Shard], model: ModelInfo, config: Config, whole: bool) -> None:
+    """Refuse an archive of which the model knows nothing; some images may well be of new groups."""
     if not shards:
         raise RequestError(
             f"the manifest has no image of the splits {', '.join(config.score.splits)} "
@@ -282,7 +284,7 @@ def _check_groups(shards: list[Shard], model: ModelInfo, config: Config) -> None
     groups = {shard.group for shard in shards if shard.group is not None}
     unknown = sorted(groups - set(model.counts))
     shown = ", ".join(map(repr, unknown[:8]))
-    if unknown and len(unknown) == len(groups):
+    if whole and unknown and len(unknown) == len(groups):
         raise RequestError(
             f"model {model.model_id} knows no group of the archive ({shown}), only "
             f"{', '.join(map(repr, list(model.counts)[:8]))}; run 'fit' on the archive as it is now"

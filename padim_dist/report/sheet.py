@@ -50,8 +50,10 @@ def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> Ima
 
 
 def contact_sheet(items: Sequence[SheetItem], columns: int = 2) -> Image.Image:
-    """Draw the sheet: for each item its image, overlay and mask side by side."""
-    width = 3 * _TILE + 2 * _GAP
+    """Draw the sheet: for each item its image, overlay, and mask if any has one, side by side."""
+    masks = any(item.mask is not None for item in items)
+    width = (2 + masks) * (_TILE + _GAP) - _GAP
+    columns = min(columns, len(items))
     height = _TILE + _CAPTION
     rows = -(-len(items) // columns)
     sheet = Image.new(
@@ -66,7 +68,8 @@ def contact_sheet(items: Sequence[SheetItem], columns: int = 2) -> Image.Image:
         top = _GAP + i // columns * (height + 2 * _GAP)
         pen.text((left, top), item.title, fill=_INK, font=large)
         pen.text((left, top + 19), item.subtitle, fill=_FAINT, font=small)
-        tiles = [Image.fromarray(item.pixels), overlay(item.pixels, item.heat), _mask(item)]
+        tiles = [Image.fromarray(item.pixels), overlay(item.pixels, item.heat)]
+        tiles += [_mask(item)] if masks else []
         for k, tile in enumerate(tiles):
             place = (left + k * (_TILE + _GAP), top + _CAPTION)
             sheet.paste(tile.resize((_TILE, _TILE), Image.Resampling.BILINEAR), place)

@@ -56,9 +56,9 @@ def history_path(settings: Mapping[str, Any]) -> str:
     return f"snapshots/{content_id({'archive': dict(settings)})}"
 
 
-def read_history(folder: Folder, settings: Mapping[str, Any]) -> list[Entry]:
-    """Entries of an archive, the oldest first."""
-    return [Entry(**values) for values in read_numbered(folder, history_path(settings))]
+def read_history(folder: Folder, settings: Mapping[str, Any], after: int = 0) -> list[Entry]:
+    """Entries of an archive whose number is higher, the oldest first."""
+    return [Entry(**values) for values in read_numbered(folder, history_path(settings), after)]
 
 
 def last_entry(folder: Folder, settings: Mapping[str, Any]) -> Entry | None:

@@ -8,9 +8,10 @@ from typing import Any
 from padim_dist.storage import Folder
 
 
-def read_numbered(folder: Folder, path: str) -> list[dict[str, Any]]:
-    """Entries of a list, in order."""
-    return [folder.read_json(f"{path}/{number:05d}.json") for number in _numbers(folder, path)]
+def read_numbered(folder: Folder, path: str, after: int = 0) -> list[dict[str, Any]]:
+    """Entries of a list whose number is higher, in order."""
+    numbers = [number for number in _numbers(folder, path) if number > after]
+    return [folder.read_json(f"{path}/{number:05d}.json") for number in numbers]
 
 
 def read_last(folder: Folder, path: str) -> dict[str, Any] | None:

@@ -101,6 +101,13 @@ def open_array(folder: Folder, run: str) -> zarr.Array[Any]:
     return array
 
 
+def read_heatmaps(folder: Folder, run: str, rows: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Some heatmaps of a run: patch distances (n, h, w)."""
+    array = open_zarr_group(folder, f"{run}/heatmaps.zarr", "r")["distance"]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array.oindex[np.asarray(rows)], np.float32)
+
+
 def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Write a shard's score table, its receipt, so it comes last; False if one is there."""
     sink = io.BytesIO()

@@ -10,9 +10,10 @@
     models/<model_id>.zarr, with .receipts/<group>/band-*.json
     runs/<run_id>/{run.json, scores/shard-*.parquet, heatmaps.zarr, metrics.json}
     promotions/<number>.json
+    nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
 
-A fit and a run that is being worked on has a ``lease-*.json`` in its folder.
+A fit, a run and a night that is being worked on has a ``lease-*.json`` in its folder.
 
 Ids are content addresses: other settings make another id, so nothing is ever mixed. A
 receipt is a small file written last and in one atomic put: it says that what it

@@ -1,0 +1,161 @@
+"""Nights: what each audit of an archive covered, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from padim_dist.storage import Folder
+from padim_dist.store.numbered import add_numbered, read_last, read_numbered
+from padim_dist.store.workspace import content_id
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that was opened: what is to be done, decided once.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    path : str
+        Folder of its results in the workspace.
+    first, last : int
+        Entries of the archive's history that it covers; the first night covers the archive
+        as it is.
+    snapshots : list of str
+        Manifests of the images to score; none where nothing came.
+    model_id : str
+        The promoted model at that time.
+    opened_at, opened_by : str
+        ISO 8601, UTC; user and machine.
+    """
+
+    number: int
+    path: str
+    first: int
+    last: int
+    snapshots: list[str]
+    model_id: str
+    opened_at: str
+    opened_by: str
+
+
+@dataclass(frozen=True)
+class GroupNight:
+    """A group in a night.
+
+    Attributes
+    ----------
+    images, scored : int
+        Rows, and those that have a score.
+    median, highest : float or None
+        Of the scores; None where there are none.
+    """
+
+    images: int
+    scored: int
+    median: float | None
+    highest: float | None
+
+
+@dataclass(frozen=True)
+class NightSummary:
+    """What a night came to; ``summary.json``, written last, is its receipt.
+
+    Attributes
+    ----------
+    number : int
+        Of the night.
+    state : str
+        ``"done"``, or ``"odd"`` where somebody should look.
+    reasons : list of str
+        Why it is odd.
+    day : str
+        Date on which it was opened, UTC.
+    model_id : str
+        The model that scored.
+    images : int
+        Rows of its score tables.
+    statuses : mapping of str to int
+        Rows by status.
+    groups : mapping of str to GroupNight
+        By name; images without a group are in none.
+    top : list of mapping
+        The highest scores: uri, member, group, score, peak_y, peak_x, image_id, run_id.
+    runs : list of str
+        Their score tables and heatmaps.
+    folder : str
+        URL of the folder with ``summary.md``, ``summary.json`` and ``top.jpg``.
+    picture : bool
+        Whether there is a ``top.jpg``.
+    opened_at, finished_at : str
+        ISO 8601, UTC.
+    """
+
+    number: int
+    state: str
+    reasons: list[str]
+    day: str
+    model_id: str
+    images: int
+    statuses: dict[str, int]
+    groups: dict[str, GroupNight]
+    top: list[dict[str, Any]]
+    runs: list[str]
+    folder: str
+    picture: bool
+    opened_at: str
+    finished_at: str
+
+
+def nights_path(settings: Mapping[str, Any]) -> str:
+    """Folder, in the workspace, of the nights of an archive with these settings."""
+    return f"nights/{content_id({'archive': dict(settings)})}"
+
+
+def night_folder(settings: Mapping[str, Any], number: int) -> str:
+    """Folder, in the workspace, of the results of a night."""
+    return f"{nights_path(settings)}/night-{number:05d}"
+
+
+def last_night(folder: Folder, settings: Mapping[str, Any]) -> Night | None:
+    """The newest night of an archive; None before the first one."""
+    values = read_last(folder, nights_path(settings))
+    return Night(**values) if values else None
+
+
+def add_night(folder: Folder, settings: Mapping[str, Any], night: Night) -> bool:
+    """Open a night; False if somebody else was faster to open one of this number."""
+    return add_numbered(folder, nights_path(settings), night.number, asdict(night))
+
+
+def find_summary(folder: Folder, night: Night) -> NightSummary | None:
+    """What a night came to; None as long as it is not finished."""
+    return _summary(folder.find_json(f"{night.path}/summary.json"))
+
+
+def put_summary(folder: Folder, night: Night, summary: NightSummary) -> None:
+    """Finish a night."""
+    folder.put_json(f"{night.path}/summary.json", asdict(summary))
+
+
+def summaries_before(
+    folder: Folder, settings: Mapping[str, Any], number: int, most: int
+) -> list[NightSummary]:
+    """The last finished nights before this one, the newest last."""
+    earlier = [
+        Night(**values)
+        for values in read_numbered(folder, nights_path(settings), number - most - 1)
+        if values["number"] < number
+    ]
+    found = (find_summary(folder, night) for night in earlier)
+    return [summary for summary in found if summary]
+
+
+def _summary(values: dict[str, Any] | None) -> NightSummary | None:
+    if values is None:
+        return None
+    groups = {name: GroupNight(**group) for name, group in values["groups"].items()}
+    return NightSummary(**{**values, "groups": groups})

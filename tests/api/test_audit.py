@@ -1,0 +1,117 @@
+"""Nights: what came is scored by the promoted model and summed up, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import padim_dist as pd
+from padim_dist.api.audit import hold_night, open_night, score_night
+from padim_dist.config import Config
+from padim_dist.errors import HeldError, RequestError
+from padim_dist.report.night import night_markdown
+from padim_dist.storage import Folder
+from tests.conftest import draw, tiny_config
+
+
+def arrive(config: Config, night: int, images: int = 4, group: str = "a") -> None:
+    """The pictures of a night; the first one of them is spoiled."""
+    for i in range(images):
+        path = Path(config.archive.url) / group / "line" / f"{night}-{i}.png"
+        draw(path, 100 * night + i, spoiled=i == 0)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, scheduler) -> Config:
+    """Normal pictures and a model of them, a candidate."""
+    tmp_path = tmp_path_factory.mktemp("audit")
+    archive = {"layout": "folder", "train": "/good/", "shard_images": 4}
+    config = tiny_config(
+        tmp_path, tmp_path / "archive", scheduler, archive=archive, score={"splits": ["test"]}
+    )
+    for i in range(8):
+        draw(tmp_path / "archive/a/good" / f"{i}.jpg", i)
+    pd.index(config)
+    pd.fit(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def promoted(fitted) -> Iterator[Config]:
+    with pytest.raises(RequestError, match=r"no model is promoted .* 'padim-dist promote MODEL'"):
+        pd.audit(fitted)
+    assert not Folder(fitted.workspace).list("nights"), "nothing was opened in vain"
+    (entry,) = pd.models(fitted).models
+    pd.promote(fitted, model=entry.model_id, note="looked at it")
+    return fitted
+
+
+def rows_of(config: Config, runs: list[str]) -> list[tuple[str, str]]:
+    scores = pd.open_scores([f"{config.workspace}/runs/{run}" for run in runs])
+    return sorted(scores.project("uri, status").fetchall())
+
+
+def test_nights_follow_one_another(promoted):
+    """In this order: an empty one, one with images, one interrupted, one with broken files."""
+    config = promoted
+    (empty,) = pd.audit(config).nights
+    assert (empty.number, empty.state, empty.images, empty.runs) == (1, "odd", 0, [])
+    assert "no image came" in empty.reasons[0]
+
+    arrive(config, 1)
+    result = pd.audit(config, refit=True)
+    (night,) = result.nights
+    assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
+    assert night.top[0]["uri"].endswith("/1-0.png"), "the spoiled one"
+    assert night.groups["a"].images == 4
+    assert result.candidate == night.model_id, "the normal images are the same"
+    folder = Path(night.folder)
+    with Image.open(folder / "top.jpg") as picture:
+        assert picture.size[1] > 2 * 224, "two rows of two images"
+    assert json.loads((folder / "summary.json").read_text())["images"] == 4
+    assert (folder / "summary.md").read_text() == night_markdown(night)
+
+    arrive(config, 2)
+    left = open_night(config)
+    score_night(config, left)  # and then its process died
+    arrive(config, 3, images=3)
+    with hold_night(config, left), pytest.raises(HeldError, match=r"at work on .*night-00003"):
+        pd.audit(config)
+    found = pd.audit(config).nights
+    assert [(n.number, n.images) for n in found] == [(3, 4), (4, 3)]
+
+    bad = Path(config.archive.url) / "a/line"
+    for i in range(3):
+        (bad / f"4-{i}.png").write_bytes(b"")
+    (broken,) = pd.audit(config).nights
+    assert (broken.state, broken.statuses, broken.top) == ("odd", {"unreadable": 3}, [])
+    assert broken.reasons[0].startswith("100% of 3 images cannot be used (3 unreadable)")
+    assert not broken.picture
+
+    arrive(config, 5, group="new-camera")
+    (new,) = pd.audit(config).nights
+    assert new.statuses == {"unreadable": 4}
+    assert any("no image of 'a'" in reason for reason in new.reasons)
+
+    uris = [uri for uri, _ in rows_of(config, [run for n in (night, *found) for run in n.runs])]
+    assert len(uris) == len(set(uris)) == 11, "every image of these nights has one row"
+
+
+def test_what_is_left_over_is_finished_and_no_empty_night_follows(promoted):
+    pd.audit(promoted)
+    arrive(promoted, 6, images=1)
+    left = open_night(promoted)
+    (done,) = pd.audit(promoted).nights
+    assert (done.number, done.images) == (left.number, 1)
+
+
+def test_a_model_of_another_backbone_is_refused_before_anything_is_opened(promoted):
+    other = promoted.model_copy(
+        update={"model": promoted.model.model_copy(update={"backbone": "resnet34"})}
+    )
+    with pytest.raises(RequestError, match=r"model\.backbone: 'resnet18' -> 'resnet34'"):
+        pd.audit(other)

@@ -1,0 +1,54 @@
+"""When a night is odd."""
+
+from __future__ import annotations
+
+from padim_dist.api.oddness import odd_reasons
+from padim_dist.config import AuditConfig
+from padim_dist.store.nights import GroupNight, NightSummary
+
+POLICY = AuditConfig(unusable=0.1, rise=0.5)
+
+
+def night(median: float = 10.0, model: str = "m", groups: tuple[str, ...] = ("a",)) -> NightSummary:
+    figures = {name: GroupNight(100, 100, median, 2 * median) for name in groups}
+    counts = {"scored": 100 * len(groups)}
+    return NightSummary(
+        1, "done", [], "2026-11-01", model, 100, counts, figures, [], [], "", False, "", ""
+    )
+
+
+def reasons(median: float, before: list[NightSummary], **statuses: int) -> list[str]:
+    groups = {"a": GroupNight(100, 100, median, 2 * median)}
+    return odd_reasons(POLICY, "m", statuses or {"scored": 100}, groups, before)
+
+
+def test_a_night_like_others_is_not_odd():
+    assert reasons(10.0, []) == []
+    assert reasons(14.9, [night(), night(9.0), night(11.0)]) == []
+
+
+def test_no_image_is_odd():
+    (reason,) = odd_reasons(POLICY, "m", {}, {}, [night()] * 5)
+    assert "no image came" in reason
+
+
+def test_more_unusable_images_than_the_policy_allows_are_odd():
+    assert reasons(10.0, [], scored=90, missing=10) == []
+    (reason,) = reasons(10.0, [], scored=89, missing=1, unreadable=10)
+    assert "11% of 100 images" in reason
+    assert "1 missing, 10 unreadable" in reason
+
+
+def test_a_rise_counts_against_three_nights_of_the_same_model():
+    assert reasons(30.0, [night()] * 2) == []
+    assert reasons(30.0, [night(model="other")] * 5) == []
+    (reason,) = reasons(15.1, [night(), night(9.0), night(80.0), night(model="other")])
+    assert "median score of 'a' is 15.1, usual is 10.0" in reason
+
+
+def test_a_group_that_falls_silent_is_odd():
+    both = night(groups=("a", "b"))
+    assert reasons(10.0, [both, both]) == []
+    assert reasons(10.0, [both, night(), both]) == []
+    (reason,) = reasons(10.0, [night(), both, both, both])
+    assert "no image of 'b'" in reason
