@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-s3 chaos lint format requirements clean
+.PHONY: help demo test test-s3 test-flows chaos lint format requirements clean
 
 help:
 	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture"
 	@echo "make test   set up, run the tests"
 	@echo "make test-s3  the tests of object storage, against a real server (Ceph's gateway, Debian)"
+	@echo "make test-flows  the tests of the flows, with a real Prefect server"
 	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
 	@echo "make lint   set up, check format, lint and types"
 
@@ -23,6 +24,9 @@ test-s3: $(VENV)/.dev
 	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
 	  infra/dev/radosgw start --port 9180 && \
 	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3
+
+test-flows: $(VENV)/.dev
+	$(BIN)/pytest tests/flows
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --trials 20
@@ -52,9 +56,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 
 # Exact versions with hashes and no address of any registry. Needs uv.
 requirements:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate -o requirements.txt
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra flows --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate -o requirements.txt
+	uv pip compile pyproject.toml --extra flows --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
 
 clean:

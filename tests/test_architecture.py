@@ -66,6 +66,11 @@ def test_dask_lives_in_the_engine_alone():
             assert not {n.split(".")[0] for n in imports(path)} & {"dask", "distributed"}, path
 
 
+def test_prefect_lives_in_the_flows_alone():
+    for path in PACKAGE.rglob("*.py"):
+        assert not {n.split(".")[0] for n in imports(path)} & {"prefect", "flows"}, path
+
+
 def test_listing_an_archive_does_not_load_torch():
     """It would take ten times the memory of the listing itself."""
     code = "import sys, padim_dist.api.index; sys.exit('torch' in sys.modules)"

@@ -68,13 +68,13 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
     workspace = workspace_of(config)
     with Workbench() as bench:
         rows = read_shards(workspace.folder, manifest, config.score.splits)
-        left = not_scored(bench, rows, _scored(workspace, model.model_id))
+        left = not_scored(bench, rows, scored_images(workspace, model.model_id))
         shards = cut_rows(left, config)
         settings = {**manifest.settings, "new": True}
         return write_manifest(workspace.folder, shards, settings, {}, bench.folder)
 
 
-def _scored(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
+def scored_images(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
     """Images that finished runs of a model have settled."""
     for run in list_runs(workspace):
         if run["model_id"] == model_id and "finished_at" in run:

@@ -69,7 +69,7 @@ def _item(config: Config, row: Mapping[str, Any], usual: float) -> SheetItem:
         pixels=loaded.pixels.permute(1, 2, 0).numpy(),
         heat=((heat - usual) / max(float(row["score"]) - usual, 1e-6)).astype(np.float32),
         mask=mask,
-        title=f"{row['group']}: {row['label'] or PurePosixPath(name).name}",
+        title=f"{row['group']}: {row['label']}" if row["label"] else row["group"],
         subtitle=f"score {row['score']:.1f}, peak at ({row['peak_y']}, {row['peak_x']}), {name}",
     )
 

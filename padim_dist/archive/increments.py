@@ -41,12 +41,11 @@ SELECT a.* FROM now AS a LEFT JOIN earlier AS b ON {_SAME_IMAGE}
 WHERE b.uri IS NULL OR {_DIFFERENT}
 """
 _COUNTS = "SELECT change, count(*) FROM changes GROUP BY ALL"
-_NOT_SCORED = f"""
-SELECT * FROM rows AS a WHERE NOT EXISTS (
-    FROM scored AS b WHERE {_SAME_IMAGE}
-    AND a.etag IS NOT DISTINCT FROM b.etag AND a."group" IS NOT DISTINCT FROM b."group"
-)
+_SAME_BYTES = f"""
+{_SAME_IMAGE} AND a.etag IS NOT DISTINCT FROM b.etag AND a."group" IS NOT DISTINCT FROM b."group"
 """
+_NOT_SCORED = f"SELECT * FROM rows AS a WHERE NOT EXISTS (FROM scored AS b WHERE {_SAME_BYTES})"
+_CAME_THEN = f"{_NOT_SCORED} AND EXISTS (FROM came AS b WHERE {_SAME_BYTES})"
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,28 @@ def compare(bench: Workbench, now: Path, earlier: Iterable[pa.Table]) -> Increme
 
 
 def not_scored(
-    bench: Workbench, rows: Iterable[pa.Table], scored: Iterable[pa.Table]
+    bench: Workbench,
+    rows: Iterable[pa.Table],
+    scored: Iterable[pa.Table],
+    came: Iterable[pa.Table] | None = None,
 ) -> SortedRows:
-    """Rows of a manifest that are not among those that were scored (`SCORED_SCHEMA`)."""
+    """Rows of a manifest that are not among those that were scored (`SCORED_SCHEMA`).
+
+    Parameters
+    ----------
+    bench : Workbench
+        Takes the work.
+    rows, scored : iterable of pyarrow.Table
+        The manifest's rows; what was scored.
+    came : iterable of pyarrow.Table, optional
+        Rows of manifests: only images that are among them, as they are now.
+    """
     tables = {
         "rows": bench.keep("rows", rows, ROWS_SCHEMA),
         "scored": bench.keep("scored", scored, SCORED_SCHEMA),
     }
-    return bench.sort(bench.select("not_scored", tables, _NOT_SCORED))
+    query = _NOT_SCORED
+    if came is not None:
+        tables["came"] = bench.keep("came", came, SCORED_SCHEMA)
+        query = _CAME_THEN
+    return bench.sort(bench.select("not_scored", tables, query))

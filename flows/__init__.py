@@ -1,0 +1,1 @@
+"""Prefect flows: orchestration only. What they call works without Prefect."""

@@ -1,0 +1,117 @@
+"""What a flow shows in Prefect: progress, the summary of a night, its pictures, its event."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
+
+from padim_dist.config import Config
+from padim_dist.events import Event, Progress
+from padim_dist.report.night import night_markdown
+from padim_dist.storage import Folder
+from padim_dist.store.nights import NightSummary
+
+logger = logging.getLogger("padim_dist")
+_SECONDS_BETWEEN_UPDATES = 2.0
+
+
+class ProgressArtifact:
+    """A listener that shows how far a stage is: one artifact, updated every two seconds.
+
+    Parameters
+    ----------
+    key : str
+        Of the artifact.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._artifact: UUID | None = None
+        self._shown: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, event: Event) -> None:
+        """Show a `Progress`."""
+        if not isinstance(event, Progress) or not event.total:
+            return
+        now = time.monotonic()
+        stage, then = self._shown
+        is_last = event.done == event.total
+        if event.stage == stage and not is_last and now - then < _SECONDS_BETWEEN_UPDATES:
+            return
+        self._shown = event.stage, now
+        try:
+            self._show(event)
+        except Exception as error:  # whatever its client raises: the work is worth more
+            logger.debug("no progress is shown: %s", error)
+
+    def _show(self, event: Progress) -> None:
+        percent = 100 * event.done / event.total
+        failed = f", {event.failed:,} of them failed" if event.failed else ""
+        text = f"{event.stage}: {event.done:,} of {event.total:,}{failed}"
+        if self._artifact is None:
+            # Its annotation also covers callers that await it; this one does not.
+            self._artifact = cast(UUID, create_progress_artifact(percent, self._key, text))
+        else:
+            update_progress_artifact(self._artifact, percent, text)
+
+
+def show_night(config: Config, summary: NightSummary) -> None:
+    """Show a night: its summary, a table of the highest scores, the picture of them."""
+    create_markdown_artifact(night_markdown(summary), "night-summary", _title(summary))
+    if summary.top:
+        rows = [_row(row) for row in summary.top]
+        create_table_artifact(rows, "top-anomalies", f"Highest scores, {_title(summary)}")
+    if summary.picture:
+        data = Folder(summary.folder, config.storage_options).read("top.jpg")
+        # In the artifact itself: who looks at it needs no access to the storage.
+        url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+        create_image_artifact(url, "contact-sheet", f"Highest scores, {_title(summary)}")
+
+
+def tell_night(config: Config, summary: NightSummary) -> None:
+    """Emit ``padim-dist.night.done`` or ``padim-dist.night.odd``, for automations."""
+    emit_event(
+        event=f"padim-dist.night.{summary.state}",
+        resource={
+            "prefect.resource.id": f"padim-dist.workspace.{config.workspace}",
+            "prefect.resource.name": config.archive.url,
+        },
+        payload={
+            "night": summary.number,
+            "day": summary.day,
+            "reasons": summary.reasons,
+            "images": summary.images,
+            "statuses": summary.statuses,
+            "model_id": summary.model_id,
+            "summary": f"{summary.folder}/summary.md",
+        },
+    )
+
+
+def _title(summary: NightSummary) -> str:
+    return f"night {summary.number}, {summary.day}: {summary.state}"
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    uri = str(row["uri"])
+    name = row["member"] or uri.rpartition("/")[2]
+    return {
+        "score": round(float(row["score"]), 2),
+        "group": row["group"],
+        "image": f"[{name}]({uri})" if "://" in uri else uri,
+        "peak (y, x)": f"({row['peak_y']}, {row['peak_x']})",
+        "run": row["run_id"],
+    }

@@ -1,0 +1,123 @@
+"""Fit, score and backfill as flows."""
+
+# Prefect needs the annotations as they are, not as text: they become a form.
+from datetime import date
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.artifacts import ProgressArtifact
+from flows.stages import ends_in_words, settings, stage
+from padim_dist.api.backfill import plan_backfill
+from padim_dist.api.choice import PROMOTED
+from padim_dist.api.fit import fit as run_fit
+from padim_dist.api.index import index as run_index
+from padim_dist.api.score import score as run_score
+from padim_dist.config import Config
+
+
+@stage
+def index_archive(config: Config) -> str:
+    """Index the archive; the snapshot."""
+    return run_index(config, ProgressArtifact("index-progress")).snapshot
+
+
+@stage
+def fit_model(config: Config) -> str:
+    """Fit a model on the normal images; its id. It is a candidate until promoted."""
+    return run_fit(config, ProgressArtifact("fit-progress")).model_id
+
+
+@stage
+def score_images(
+    config: Config, model: str | None, snapshot: str | None, new: bool
+) -> dict[str, int]:
+    """Score images; rows by status."""
+    listener = ProgressArtifact("score-progress")
+    return run_score(config, listener, model=model, snapshot=snapshot, new=new).statuses
+
+
+@stage
+def plan_pieces(
+    config: Config, since: date | None, until: date | None, prefix: str, piece_images: int
+) -> list[str]:
+    """Cut what is to be scored into pieces; their snapshots."""
+    return plan_backfill(
+        config,
+        ProgressArtifact("index-progress"),
+        since=since,
+        until=until,
+        prefix=prefix,
+        piece_images=piece_images,
+    )
+
+
+@flow(name="fit")
+@ends_in_words
+def fit(config: str, overrides: list[str] | None = None) -> str:
+    """Index the archive and fit a candidate on its normal images.
+
+    Arguments:
+        config: Path of the YAML file with the settings.
+        overrides: `path.to.key=value`, as after `--set`, one a line.
+    """
+    asked = settings(config, overrides)
+    index_archive(asked)
+    model = fit_model(asked)
+    return f"Model {model}; 'padim-dist promote {model}' approves it"
+
+
+@flow(name="score")
+@ends_in_words
+def score(
+    config: str,
+    overrides: list[str] | None = None,
+    model: str | None = PROMOTED,
+    snapshot: str | None = None,
+    new: bool = True,
+) -> str:
+    """Score images of the archive as it was indexed last.
+
+    Arguments:
+        config: Path of the YAML file with the settings.
+        overrides: `path.to.key=value`, as after `--set`, one a line.
+        model: Its id, or `promoted`; empty: the newest of these settings.
+        snapshot: A manifest (`padim-dist history`); empty: the newest.
+        new: Only images that no finished run of this model has scored.
+    """
+    statuses = score_images(settings(config, overrides), model or None, snapshot or None, new)
+    return _counts(statuses) or "Nothing is new"
+
+
+@flow(name="backfill")
+@ends_in_words
+def backfill(
+    config: str,
+    overrides: list[str] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+    prefix: str = "",
+    piece_images: Annotated[int, Field(ge=1)] = 100_000,
+) -> str:
+    """Score what the promoted model has not scored, a bounded piece after the other.
+
+    Arguments:
+        config: Path of the YAML file with the settings.
+        overrides: `path.to.key=value`, as after `--set`, one a line.
+        since: Only what came on this day (UTC) or later.
+        until: Only what came on this day (UTC) or earlier.
+        prefix: Only images whose path in the archive, or uri, begins like this.
+        piece_images: Images in a piece, about; each is a run and a task of its own.
+    """
+    asked = settings(config, overrides)
+    pieces = plan_pieces(asked, since, until, prefix, piece_images)
+    total: dict[str, int] = {}
+    for piece in pieces:
+        for status, rows in score_images(asked, PROMOTED, piece, False).items():
+            total[status] = total.get(status, 0) + rows
+    return f"{len(pieces)} pieces: {_counts(total)}" if pieces else "Nothing is left to score"
+
+
+def _counts(statuses: dict[str, int]) -> str:
+    return ", ".join(f"{rows:,} {status}" for status, rows in sorted(statuses.items()))

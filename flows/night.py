@@ -1,0 +1,92 @@
+"""The nightly audit: index what came, score it with the promoted model, publish what it came to."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.artifacts import ProgressArtifact, show_night, tell_night
+from flows.jobs import fit_model
+from flows.stages import ends_in_words, settings, stage
+from padim_dist.api import audit
+from padim_dist.config import Config
+from padim_dist.store.nights import Night, NightSummary
+
+
+@stage
+def find_unfinished_night(config: Config) -> Night | None:
+    """A night that was opened and not finished."""
+    return audit.unfinished_night(config)
+
+
+@stage
+def index_night(config: Config, even_if_empty: bool) -> Night | None:
+    """Index the archive and open a night of what came."""
+    return audit.open_night(config, ProgressArtifact("index-progress"), even_if_empty=even_if_empty)
+
+
+@stage
+def score_night(config: Config, night: Night) -> list[str]:
+    """Score what came with the night's model; ids of the runs."""
+    return audit.score_night(config, night, ProgressArtifact("score-progress"))
+
+
+@stage
+def sum_up_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
+    """Write the night's summary to the workspace: the night is finished."""
+    return audit.conclude_night(config, night, runs)
+
+
+@stage
+def publish_night(config: Config, summary: NightSummary) -> None:
+    """Show the night in Prefect, and tell automations."""
+    show_night(config, summary)
+    tell_night(config, summary)
+
+
+@flow(name="nightly-audit", flow_run_name="night-of-{config}")
+@ends_in_words
+def nightly_audit(
+    config: str,
+    overrides: list[str] | None = None,
+    refit: bool = False,
+) -> str | tuple[str, str]:
+    """Index what came since the last night, score it with the promoted model, publish a summary.
+
+    A night that an earlier flow run left unfinished is finished first. Ends as
+    Completed; as **Odd**, a completed state, where somebody should look; or as Failed,
+    saying what to do.
+
+    Arguments:
+        config: Path of the YAML file with the settings.
+        overrides: `path.to.key=value`, as after `--set`, one a line.
+        refit: Also fit a candidate, on `fit.window` if it is set; it is not promoted.
+    """
+    asked = settings(config, overrides)
+    done = []
+    left = find_unfinished_night(asked)
+    if left:
+        done.append(_work(asked, left))
+    night = index_night(asked, not done)
+    if night:
+        done.append(_work(asked, night))
+    lines = [_line(summary) for summary in done]
+    if refit:
+        model = fit_model(asked)
+        lines.append(f"candidate {model}; 'padim-dist promote {model}' approves it")
+    odd = any(summary.state == "odd" for summary in done)
+    return "Odd" if odd else "Completed", ". ".join(lines)
+
+
+def _work(config: Config, night: Night) -> NightSummary:
+    with audit.hold_night(config, night):
+        summary = sum_up_night(config, night, score_night(config, night))
+    publish_night(config, summary)
+    return summary
+
+
+def _line(summary: NightSummary) -> str:
+    counts = ", ".join(f"{n:,} {status}" for status, n in summary.statuses.items())
+    reasons = "; ".join(summary.reasons)
+    return (
+        f"Night {summary.number}: {counts or 'no images'}{' - odd: ' + reasons if reasons else ''}"
+    )

@@ -1,0 +1,75 @@
+"""Serve all flows from this machine: ``python -m flows.serve``.
+
+No work pool, no container: flow runs become processes of this machine. Settings come
+from the environment:
+
+PADIM_DIST_CONFIG
+    Path of the YAML file that the schedule uses. Needed.
+PADIM_DIST_CRON
+    When nights are audited, as cron says it; ``0 2 * * *`` by default. Empty: never.
+PADIM_DIST_TIMEZONE
+    Of the schedule; ``UTC`` by default.
+PREFECT_API_URL
+    The Prefect server.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, cast
+
+from prefect import serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+
+from flows.jobs import backfill, fit, score
+from flows.night import nightly_audit
+from padim_dist.config import load_config
+from padim_dist.errors import ConfigError
+
+TAGS = ["padim-dist"]
+
+
+def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]:
+    """All flows as deployments of one configuration."""
+    # Two nights at once would wait for each other's lease. What came while a night takes
+    # longer than a day is not lost: the next one covers it.
+    one: dict[str, Any] = {
+        "concurrency_limit": ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+        )
+    }
+    queue: dict[str, Any] = {
+        "concurrency_limit": ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+        )
+    }
+    common: dict[str, Any] = {"parameters": {"config": config}}
+    schedule = Cron(cron, timezone=timezone) if cron else None
+    made = [
+        nightly_audit.to_deployment("nightly", schedule=schedule, tags=TAGS, **common, **one),
+        fit.to_deployment("fit", tags=TAGS, **common, **queue),
+        score.to_deployment("score", tags=TAGS, **common, **queue),
+        backfill.to_deployment("backfill", tags=TAGS, **common, **queue),
+    ]
+    # The annotation also covers callers that await it; this one does not.
+    return cast(list[RunnerDeployment], made)
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    config = os.environ.get("PADIM_DIST_CONFIG")
+    if not config:
+        sys.exit("PADIM_DIST_CONFIG is not set: the path of the YAML file with the settings")
+    try:
+        load_config(config)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
+    serve(*deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC")))
+
+
+if __name__ == "__main__":
+    main()

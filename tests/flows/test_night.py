@@ -1,0 +1,221 @@
+"""Nights under a real Prefect server: states, messages, artifacts, events."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+import padim_dist as pd
+from padim_dist.config import Config, load_config
+from tests.conftest import draw
+from tests.flows.conftest import wait_until
+
+RUN = """
+import sys
+from flows.{module} import {flow}
+if __name__ == "__main__":
+    {flow}(return_state=True, **__import__("json").loads(sys.argv[1]))
+"""
+
+
+class Server:
+    """The server's HTTP interface, and flow runs in processes of their own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def ask(self, path: str, **body: Any) -> Any:
+        reply = httpx.post(f"{self.environment['PREFECT_API_URL']}/{path}", json=body, timeout=30)
+        reply.raise_for_status()
+        return reply.json()
+
+    def start(self, flow: str, module: str = "night", **parameters: Any) -> subprocess.Popen:
+        code = RUN.format(module=module, flow=flow)
+        command = [sys.executable, "-c", code, json.dumps(parameters)]
+        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+
+    def run(self, flow: str, module: str = "night", **parameters: Any) -> dict[str, Any]:
+        """Run a flow to its end: the newest flow run, its log in ``stderr``."""
+        process = self.start(flow, module, **parameters)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == 0, errors
+        return {**self.newest(), "stderr": errors}
+
+    def newest(self) -> dict[str, Any]:
+        (found,) = self.ask("flow_runs/filter", sort="START_TIME_DESC", limit=1)
+        return found
+
+    def tasks(self, flow_run: str) -> list[dict[str, Any]]:
+        return self.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}})
+
+    def artifacts(self, flow_run: str) -> dict[str, dict[str, Any]]:
+        asked = {"flow_run_id": {"any_": [flow_run]}}
+        found = self.ask("artifacts/filter", artifacts=asked, sort="UPDATED_DESC", limit=50)
+        return {artifact["key"]: artifact for artifact in found}
+
+
+@pytest.fixture(scope="module")
+def prefect(server) -> Server:
+    return Server(server)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, scheduler) -> Iterator[str]:
+    """A configuration whose model is promoted."""
+    root = tmp_path_factory.mktemp("flows")
+    tree = {
+        "workspace": str(root / "audit"),
+        "archive": {"url": str(root / "archive"), "train": "/good/", "shard_images": 4},
+        "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
+        "score": {"splits": ["test"]},
+        "cluster": {"kind": "address", "address": scheduler},
+    }
+    for i in range(8):
+        draw(root / "archive/a/good" / f"{i}.jpg", i)
+    (root / "config.yaml").write_text(yaml.safe_dump(tree))
+    return str(root / "config.yaml")
+
+
+def arrive(config: Config, night: int, images: int = 4) -> None:
+    for i in range(images):
+        path = Path(config.archive.url) / "a/line" / f"{night}-{i}.png"
+        draw(path, 100 * night + i, spoiled=i == 0)
+
+
+def test_nights_from_the_first_to_a_killed_one(prefect, path):
+    """In this order: what a team sees from its first night on."""
+    config = load_config(path)
+
+    # No model is approved: it fails, says what to do, and shows no traceback.
+    failed = prefect.run("nightly_audit", config=path)
+    assert failed["state_type"] == "FAILED"
+    assert "no model is promoted" in failed["state"]["message"]
+    assert "Traceback" not in failed["stderr"]
+
+    fitted = prefect.run("fit", "jobs", config=path)
+    assert fitted["state_type"] == "COMPLETED"
+    (model,) = pd.models(config).models
+    assert model.model_id in fitted["state"]["message"]
+    pd.promote(config, model=model.model_id, note="")
+
+    # A night.
+    arrive(config, 1)
+    night = prefect.run("nightly_audit", config=path, refit=True)
+    assert (night["state_type"], night["state_name"]) == ("COMPLETED", "Completed")
+    assert "Night 1: 4 scored" in night["state"]["message"]
+    assert len(prefect.tasks(night["id"])) <= 20
+    shown = prefect.artifacts(night["id"])
+    assert shown["score-progress"]["data"] == 100
+    assert "4 of 4" in shown["score-progress"]["description"]
+    assert shown["night-summary"]["data"].startswith("# Night 1, ")
+    top = json.loads(shown["top-anomalies"]["data"])
+    assert top[0]["image"].endswith("1-0.png")
+    picture = base64.b64decode(shown["contact-sheet"]["data"].partition("base64,")[2])
+    assert picture[:3] == b"\xff\xd8\xff", "a JPEG"
+
+    # Nothing came: odd, and automations hear of it.
+    empty = prefect.run("nightly_audit", config=path)
+    assert (empty["state_type"], empty["state_name"]) == ("COMPLETED", "Odd")
+    assert "no image came" in empty["state"]["message"]
+
+    def events() -> list[dict[str, Any]]:
+        names = {"event": {"prefix": ["padim-dist."]}}
+        return prefect.ask("events/filter", filter=names)["events"]
+
+    wait_until(lambda: len(events()) >= 2)
+    told = {event["event"]: event for event in events()}
+    assert told["padim-dist.night.odd"]["payload"]["night"] == 2
+    assert told["padim-dist.night.done"]["payload"]["statuses"] == {"scored": 4}
+
+    # Killed in mid-run: the next one finishes it, and does what came since.
+    arrive(config, 3, images=24)
+    scores = Path(config.workspace) / "runs"
+    before = set(scores.glob("*/scores/*.parquet"))
+    process = prefect.start("nightly_audit", config=path)
+    wait_until(lambda: set(scores.glob("*/scores/*.parquet")) - before)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not psutil.pid_exists(process.pid)
+    arrive(config, 4, images=2)
+    mended = prefect.run("nightly_audit", config=path)
+    assert "Night 3: 24 scored. Night 4: 2 scored" in mended["state"]["message"]
+    assert len(prefect.tasks(mended["id"])) <= 20
+
+
+def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
+    config = load_config(path)
+    arrive(config, 5, images=12)
+    pd.index(config)
+    done = prefect.run("backfill", "jobs", config=path, prefix="a/line/5-", piece_images=4)
+    assert done["state"]["message"] == "3 pieces: 12 scored"
+    assert prefect.run("backfill", "jobs", config=path)["state"]["message"].startswith("Nothing")
+    wrong = prefect.run("backfill", "jobs", config=path, since="2001-01-01", until="2001-01-02")
+    assert "has no entry from 2001-01-01 to 2001-01-02" in wrong["state"]["message"]
+
+
+def prefect_command(server: Server, *words: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *words],
+        env=server.environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_deployments_of_prefect_yaml(prefect, path):
+    root = Path(__file__).parents[2]
+    prefect.environment["PADIM_DIST_CONFIG"] = path
+    prefect_command(prefect, "work-pool", "create", "padim-dist", "--type", "process")
+    prefect_command(prefect, "--no-prompt", "deploy", "--all", cwd=root)
+    found = {deployment["name"]: deployment for deployment in prefect.ask("deployments/filter")}
+    assert found.keys() >= {"nightly", "fit", "score", "backfill"}
+    nightly = found["nightly"]
+    assert nightly["parameters"] == {"config": path}
+    assert nightly["tags"] == ["padim-dist"]
+    assert nightly["schedules"][0]["schedule"]["cron"] == "0 2 * * *"
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert found["fit"]["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    form = nightly["parameter_openapi_schema"]["properties"]
+    assert form["refit"]["type"] == "boolean"
+    assert form["config"]["description"].startswith("Path of the YAML file")
+
+
+def test_served_flows_are_triggered_by_the_command_line(prefect, path):
+    """Also that no settings, or wrong ones, end in words."""
+    environment = {**prefect.environment, "PADIM_DIST_CONFIG": path, "PADIM_DIST_CRON": ""}
+    command = [sys.executable, "-m", "flows.serve"]
+    wrong = {**environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
+    refused = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: configuration nowhere.yaml cannot be read")
+    arrive(load_config(path), 6, images=3)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
+        try:
+            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
+            prefect_command(prefect, "deployment", "run", "nightly-audit/nightly", "--watch")
+        finally:
+            serving.terminate()
+    run = prefect.newest()
+    assert run["state_type"] == "COMPLETED"
+    assert run["deployment_id"]
+    assert "3 scored" in run["state"]["message"]
