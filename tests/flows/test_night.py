@@ -181,9 +181,34 @@ def prefect_command(server: Server, *words: str, cwd: Path | None = None) -> str
     return done.stdout
 
 
+def test_served_flows_are_triggered_by_the_command_line(prefect, path):
+    """Also that no settings, or wrong ones, end in words."""
+    environment = {**prefect.environment, "PADIM_DIST_CONFIG": path, "PADIM_DIST_CRON": ""}
+    command = [sys.executable, "-m", "flows.serve"]
+    wrong = {**environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
+    refused = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: configuration nowhere.yaml cannot be read")
+    config = load_config(path)
+    pd.index(config)
+    if not any(model.state == "promoted" for model in pd.models(config).models):
+        pd.promote(config, model=pd.fit(config).model_id, note="")
+    arrive(config, 6, images=3)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
+        try:
+            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
+            prefect_command(prefect, "deployment", "run", "nightly-audit/nightly", "--watch")
+        finally:
+            serving.terminate()
+    run = prefect.newest()
+    assert run["state_type"] == "COMPLETED"
+    assert run["deployment_id"]
+    assert "3 scored" in run["state"]["message"]
+
+
 def test_the_deployments_of_prefect_yaml(prefect, path):
     root = Path(__file__).parents[2]
-    prefect.environment["PADIM_DIST_CONFIG"] = path
+    prefect.environment.update(PADIM_DIST_CONFIG=path, PADIM_DIST_HOME=str(root))
     prefect_command(prefect, "work-pool", "create", "padim-dist", "--type", "process")
     prefect_command(prefect, "--no-prompt", "deploy", "--all", cwd=root)
     found = {deployment["name"]: deployment for deployment in prefect.ask("deployments/filter")}
@@ -195,27 +220,8 @@ def test_the_deployments_of_prefect_yaml(prefect, path):
     assert nightly["global_concurrency_limit"]["limit"] == 1
     assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert found["fit"]["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    (pull,) = nightly["pull_steps"]
+    assert pull["prefect.deployments.steps.set_working_directory"] == {"directory": str(root)}
     form = nightly["parameter_openapi_schema"]["properties"]
     assert form["refit"]["type"] == "boolean"
     assert form["config"]["description"].startswith("Path of the YAML file")
-
-
-def test_served_flows_are_triggered_by_the_command_line(prefect, path):
-    """Also that no settings, or wrong ones, end in words."""
-    environment = {**prefect.environment, "PADIM_DIST_CONFIG": path, "PADIM_DIST_CRON": ""}
-    command = [sys.executable, "-m", "flows.serve"]
-    wrong = {**environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
-    refused = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=120)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: configuration nowhere.yaml cannot be read")
-    arrive(load_config(path), 6, images=3)
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
-        try:
-            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
-            prefect_command(prefect, "deployment", "run", "nightly-audit/nightly", "--watch")
-        finally:
-            serving.terminate()
-    run = prefect.newest()
-    assert run["state_type"] == "COMPLETED"
-    assert run["deployment_id"]
-    assert "3 scored" in run["state"]["message"]
