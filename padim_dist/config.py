@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -178,7 +178,7 @@ class AuditConfig(_Section):
 
 
 class AdaptiveConfig(_Section):
-    """How far a local cluster scales itself with the work that waits."""
+    """How far a cluster scales itself with the work that waits."""
 
     minimum: int = Field(1, ge=1)
     """Workers that are always there."""
@@ -203,17 +203,33 @@ class TlsConfig(_Section):
     """Its private key."""
 
 
+class KubernetesConfig(_Section):
+    """A DaskCluster that the Dask operator runs: infra/kubernetes makes one."""
+
+    name: str = "padim-dist"
+    """Of the DaskCluster."""
+    namespace: str = "padim-dist"
+    """Where it is."""
+
+
 class ClusterConfig(_Section):
     """Where the work is done."""
 
-    kind: Literal["local", "address"] = "local"
-    """``local``: processes on this machine; ``address``: an existing Dask scheduler."""
+    kind: Literal["local", "cuda", "address", "kubernetes"] = "local"
+    """``local``: processes on this machine; ``cuda``: one for each GPU of this machine;
+    ``address``: an existing Dask scheduler; ``kubernetes``: an existing DaskCluster."""
     address: str | None = None
     """Of the scheduler, for kind ``address``."""
+    kubernetes: KubernetesConfig | None = None
+    """``{name, namespace}`` of the DaskCluster, for kind ``kubernetes``."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Worker processes; auto: as many as cores (divided by threads) and memory hold."""
     adaptive: AdaptiveConfig | None = None
-    """``{minimum, maximum}``: local workers come and go with the work, instead of ``workers``."""
+    """``{minimum, maximum}``: workers come and go with the work, instead of ``workers``; for kinds
+    ``local`` and ``kubernetes``."""
+    idle_timeout: float | None = Field(None, ge=60)
+    """Seconds without work until a cluster that a command started ends, and the command with it,
+    should that hang; for kinds ``local`` and ``cuda``."""
     tls: TlsConfig | None = None
     """Encrypts all of Dask's connections, and lets nobody in without a certificate."""
     threads: int = Field(1, ge=1)
@@ -226,15 +242,37 @@ class ClusterConfig(_Section):
     """Memory limit of a local worker, e.g. ``8GiB``; auto: its share of the machine's."""
 
     @model_validator(mode="after")
-    def _has_address(self) -> ClusterConfig:
+    def _goes_together(self) -> ClusterConfig:
         if (self.kind == "address") != (self.address is not None):
             raise ValueError("kind 'address' and a value for 'address' go together")
-        if self.adaptive and (self.kind != "local" or self.workers != "auto"):
+        if (self.kind == "kubernetes") != (self.kubernetes is not None):
             raise ValueError(
-                "'adaptive' is for kind 'local', without 'workers'; another cluster is scaled by "
-                "whoever runs it, and workers may come and go at any time"
+                "kind 'kubernetes' and a section 'kubernetes: {name, namespace}' go together"
+            )
+        if self.adaptive and (self.kind not in ("local", "kubernetes") or self.workers != "auto"):
+            raise ValueError(
+                "'adaptive' is for kinds 'local' and 'kubernetes', without 'workers'; another "
+                "cluster is scaled by whoever runs it, and workers may come and go at any time"
+            )
+        if self.idle_timeout and self.kind not in ("local", "cuda"):
+            raise ValueError(
+                f"'idle_timeout' ends what a command started, and a cluster of kind {self.kind!r} "
+                "is somebody else's: set it there ('dask scheduler --idle-timeout', or the minimum "
+                "of a DaskAutoscaler)"
+            )
+        if self.tls and self.kind == "kubernetes":
+            raise ValueError(
+                "'tls' is not for kind 'kubernetes', since dask-kubernetes connects without; "
+                "network policies close the scheduler (infra/kubernetes), or use kind 'address'"
             )
         return self
+
+    @property
+    def place(self) -> str:
+        """Where its scheduler is, for people."""
+        if self.kubernetes:
+            return f"DaskCluster {self.kubernetes.name} in namespace {self.kubernetes.namespace}"
+        return self.address or "this machine"
 
     @property
     def most_workers(self) -> int | None:
@@ -354,7 +392,6 @@ def _section(path: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Config
     for name in path:
         inner = model.model_fields[name].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
-        model = inner
+        members = [inner, *get_args(inner)]  # of "TlsConfig | None" too
+        model = next(m for m in members if isinstance(m, type) and issubclass(m, BaseModel))
     return list(model.model_fields)

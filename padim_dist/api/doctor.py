@@ -15,14 +15,15 @@ from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import (
-    describe,
+    check_kind,
+    is_own,
     open_client,
-    open_to_all,
     settle,
     worker_count,
     worker_memory,
 )
 from padim_dist.engine.fit import deal_parts
+from padim_dist.engine.remote import describe, open_to_all
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import Shard, images_by_group
@@ -170,8 +171,8 @@ class _Examination:
         ):
             cluster = settle(config.cluster, what, need)
             projection.check_disk(what, disk, free, config.workspace)
-            local = cluster.kind == "local"
-            workers = f"each of {worker_count(cluster)} workers" if local else "a worker"
+            own = is_own(cluster)
+            workers = f"each of {worker_count(cluster)} workers" if own else "a worker"
             room = "" if free is None else f" of {free / _GIB:.1f} free"
             yield Finding(
                 f"needs of {what}",
@@ -181,19 +182,22 @@ class _Examination:
 
     def cluster(self) -> Iterator[Finding]:
         cluster = self.config.cluster
-        if cluster.kind == "local":
+        check_kind(cluster)
+        if is_own(cluster):
             allowed = worker_memory(cluster) / _GIB
-            found = f"{worker_count(cluster)} local workers with {allowed:.2f} GiB each"
+            each = "GPU" if cluster.kind == "cuda" else "local"
+            found = f"{worker_count(cluster)} {each} workers with {allowed:.2f} GiB each"
             yield Finding("cluster", "right", found)
         else:
             with open_client(cluster, 1) as client:
-                yield Finding("cluster", "right", f"{cluster.address}: {describe(client)}")
+                yield Finding("cluster", "right", f"{cluster.place}: {describe(client)}")
         if open_to_all(cluster):
             yield Finding(
                 "security",
                 "doubtful",
-                f"the scheduler at {cluster.address} takes code to run from whoever reaches it",
-                "set cluster.tls (and start scheduler and workers with it), or close the network",
+                f"the scheduler at {cluster.place} takes code to run from whoever reaches it",
+                "set cluster.tls (and start scheduler and workers with it), or close the network; "
+                "infra/kubernetes does so by network policies",
             )
 
 

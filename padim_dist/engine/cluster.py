@@ -1,43 +1,40 @@
-"""The cluster that does the work: processes of this machine, or an existing scheduler."""
+"""The cluster that does the work: processes of this machine, or one that somebody else runs."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dask
 import torch
 from dask.system import CPU_COUNT
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import parse_bytes
 from distributed import Adaptive, Client, LocalCluster
 from distributed.core import Status
-from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from padim_dist.config import ClusterConfig, TlsConfig
+from padim_dist.config import ClusterConfig
+from padim_dist.engine.extras import cuda_cluster, kube_cluster
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
+from padim_dist.engine.remote import PATIENCE, open_address, open_kubernetes, security_of
 from padim_dist.errors import ConfigError, RunError
 
 logger = logging.getLogger("padim_dist")
-_PATIENCE = 30.0
-"""Seconds to wait for a scheduler to answer and to have a worker."""
 _SETTINGS = {
     # A worker that imports torch or decodes a huge image is late with its heartbeat, not dead.
     "distributed.scheduler.worker-ttl": "15 minutes",
     # The engine finds out itself whether a task kills its workers: engine/run.py.
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
-    "distributed.comm.timeouts.connect": f"{_PATIENCE:.0f} s",
+    "distributed.comm.timeouts.connect": f"{PATIENCE:.0f} s",
     # A nanny that starts its worker anew is left alone, also where that takes its time.
     "distributed.deploy.lost-worker-timeout": "15 minutes",
 }
+_OWN = ("local", "cuda")
+"""Kinds whose workers are processes of this machine."""
 _MOST_STARTS = 3
-
 
 # One arena that keeps its memory: the trunk's large buffers are used again instead of being
 # mapped and cleared for every batch, which Dask's own MALLOC_TRIM_THRESHOLD_ makes it do.
@@ -49,8 +46,36 @@ _ALLOCATOR = {
 }
 
 
+def is_own(config: ClusterConfig) -> bool:
+    """Whether its workers are processes of this machine, started for one command."""
+    return config.kind in _OWN
+
+
+def check_kind(config: ClusterConfig) -> None:
+    """See that this machine has what the kind of cluster needs.
+
+    Raises
+    ------
+    ConfigError
+        If there is no GPU, not as many as workers, or an extra is not installed.
+    """
+    if config.kind == "cuda":
+        worker_count(config)
+        cuda_cluster()
+    elif config.kind == "kubernetes":
+        kube_cluster()
+
+
 def worker_count(config: ClusterConfig) -> int:
-    """Number of local workers, at most: a setting, or cores divided by threads; one for a GPU."""
+    """Number of local workers, at most: a setting, or cores divided by threads; one for a GPU.
+
+    Raises
+    ------
+    ConfigError
+        If kind ``cuda`` has no GPU, or fewer than workers.
+    """
+    if config.kind == "cuda":
+        return _gpu_workers(config)
     if config.adaptive:
         return config.adaptive.maximum
     if config.workers != "auto":
@@ -58,6 +83,23 @@ def worker_count(config: ClusterConfig) -> int:
     if torch.cuda.is_available():
         return 1
     return max(1, CPU_COUNT // config.threads)
+
+
+def _gpu_workers(config: ClusterConfig) -> int:
+    gpus = torch.cuda.device_count()  # asks the driver; makes no context (PyTorch, NVML)
+    if not gpus:
+        raise ConfigError(
+            "cluster.kind 'cuda' needs a GPU, and PyTorch sees none; look at nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES, or set cluster.kind to local"
+        )
+    if config.workers == "auto":
+        return gpus
+    if config.workers > gpus:
+        raise ConfigError(
+            f"cluster.workers is {config.workers}, but PyTorch sees {gpus} GPUs, and kind 'cuda' "
+            "has one worker for each; lower it, or leave it out"
+        )
+    return config.workers
 
 
 def worker_memory(config: ClusterConfig) -> int:
@@ -79,10 +121,13 @@ def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
 
     Raises
     ------
+    ConfigError
+        As `check_kind`.
     ResourceError
         If not even one fits, or the number that was set does not.
     """
-    if config.kind != "local":
+    check_kind(config)
+    if not is_own(config):
         return config
     if config.workers == "auto" and not config.adaptive and config.memory == "auto":
         whole = config.model_copy(update={"workers": 1})
@@ -105,12 +150,14 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
 
     Raises
     ------
+    ConfigError
+        If what the kind needs is not there: a package, a GPU, a file.
     RunError
         If the scheduler does not answer or has no worker.
     """
     with dask.config.set(_SETTINGS):
-        if config.kind == "address":
-            with _existing(config) as client:
+        if not is_own(config):
+            with (open_address if config.kind == "address" else open_kubernetes)(config) as client:
                 yield client
             return
         most = min(worker_count(config), max(most_tasks, 1))
@@ -127,17 +174,20 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
 
 def _local(config: ClusterConfig, workers: int) -> LocalCluster:
     """A new cluster of this machine; tried again where a worker dies while it starts."""
+    cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
         try:
-            return LocalCluster(
+            return cluster_class(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=worker_memory(config),
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
-                security=_security(config.tls),
+                security=security_of(config.tls),
                 protocol="tls://" if config.tls else "tcp://",
+                # A driver that hung and goes on finds its cluster gone, and ends.
+                scheduler_kwargs={"idle_timeout": config.idle_timeout},
             )
         except RuntimeError as error:
             cause = error
@@ -181,57 +231,3 @@ def _environment(config: ClusterConfig) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
     }
-
-
-def _security(tls: TlsConfig | None) -> Security | None:
-    if tls is None:
-        return None
-    for path in (tls.ca, tls.cert, tls.key):
-        if not Path(path).is_file():
-            raise ConfigError(f"cluster.tls: there is no file {path}")
-    roles = ("scheduler", "worker", "client")
-    return Security(
-        require_encryption=True,
-        tls_ca_file=tls.ca,
-        **{f"tls_{role}_cert": tls.cert for role in roles},
-        **{f"tls_{role}_key": tls.key for role in roles},
-    )
-
-
-def open_to_all(config: ClusterConfig) -> bool:
-    """Whether whoever reaches the scheduler may run code on it: no TLS, and not loopback."""
-    if config.address is None or config.tls is not None:
-        return False
-    host = urlsplit(config.address).hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
-
-
-@contextmanager
-def _existing(config: ClusterConfig) -> Iterator[Client]:
-    address = str(config.address)
-    try:
-        client = Client(address, timeout=_PATIENCE, security=_security(config.tls))
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"no Dask scheduler answers at cluster.address {address} ({error}); start one with "
-            "'dask scheduler' or correct the address"
-        ) from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError as error:
-            raise RunError(
-                f"the scheduler at {address} has no worker after {_PATIENCE:.0f} s; start one with "
-                f"'dask worker {address} --nthreads 1'"
-            ) from error
-        yield client
-
-
-def describe(client: Client) -> str:
-    """Workers and memory of a cluster, for people."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    memory = min((worker["memory_limit"] or 0) for worker in workers)
-    return f"{len(workers)} workers with {format_bytes(memory)} each"

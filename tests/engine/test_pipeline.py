@@ -328,16 +328,11 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_no_scheduler_is_named(tmp_path, archive):
+def test_no_scheduler_is_named(tmp_path, archive, monkeypatch):
     config = tiny_config(tmp_path, archive, "tcp://127.0.0.1:1")
-    import padim_dist.engine.cluster as cluster
-
-    patience, cluster._PATIENCE = cluster._PATIENCE, 1.0
-    try:
-        with pytest.raises(RunError, match="no Dask scheduler answers at"):
-            pd.fit(config)
-    finally:
-        cluster._PATIENCE = patience
+    monkeypatch.setattr("padim_dist.engine.remote.PATIENCE", 1.0)
+    with pytest.raises(RunError, match="no Dask scheduler answers at"):
+        pd.fit(config)
 
 
 def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):

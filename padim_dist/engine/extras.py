@@ -1,0 +1,32 @@
+"""Packages of the extras `cuda` and `kubernetes`, or an error that names the extra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from padim_dist.errors import ConfigError
+
+
+def cuda_cluster() -> Any:
+    """dask-cuda's cluster: one worker for each GPU, which is the only one that worker sees."""
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        raise _missing("cuda", "dask-cuda", error) from error
+    return LocalCUDACluster
+
+
+def kube_cluster() -> Any:
+    """dask-kubernetes' cluster, which the Dask operator runs."""
+    try:
+        from dask_kubernetes.operator import KubeCluster
+    except ImportError as error:
+        raise _missing("kubernetes", "dask-kubernetes", error) from error
+    return KubeCluster
+
+
+def _missing(extra: str, package: str, error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"cluster.kind {extra!r} needs {package}, which cannot be imported ({error}); "
+        f"pip install 'padim-dist[{extra}]'"
+    )
