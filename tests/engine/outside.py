@@ -1,0 +1,163 @@
+"""A Dask scheduler and workers outside the tests' process, as an operator starts them, with TLS."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_certificates(folder: Path) -> dict[str, str]:
+    """Files of an authority and of one certificate by it, as in section cluster.tls."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def sign(subject: str, public: ec.EllipticCurvePublicKey, authority: bool) -> bytes:
+        names = [
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+            for name in (subject, "authority")
+        ]
+        return (
+            x509.CertificateBuilder(*reversed(names), public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(authority, None), critical=True)
+            .sign(authority_key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
+
+    contents = {
+        "ca": sign("authority", authority_key.public_key(), authority=True),
+        "cert": sign("dask", key.public_key(), authority=False),
+        "key": key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.pem").write_bytes(content)
+    return {name: str(folder / f"{name}.pem") for name in contents}
+
+
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Outside:
+    """Processes of a cluster.
+
+    Attributes
+    ----------
+    tls : dict of str to str
+        As in section cluster.tls.
+    address : str
+        Of the scheduler.
+    prefix : sequence of str
+        Command that the workers are started with, as ``ip netns exec NAME``.
+    """
+
+    tls: dict[str, str]
+    address: str
+    prefix: Sequence[str] = ()
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add_workers(self, how_many: int) -> None:
+        """Start some; they come when they come."""
+        command = ("worker", self.address, "--nthreads=1", "--no-nanny", "--no-dashboard")
+        for _ in range(how_many):
+            self.workers.append(_start(self.prefix, command, self.tls))
+
+    def kill_workers(self, how_many: int) -> None:
+        """Kill those that came last."""
+        for _ in range(how_many):
+            worker = self.workers.pop()
+            worker.kill()
+            worker.wait()
+
+
+@contextmanager
+def outside(
+    tls: dict[str, str],
+    host: str,
+    scheduler_prefix: Sequence[str] = (),
+    worker_prefix: Sequence[str] = (),
+) -> Iterator[Outside]:
+    """A scheduler without workers; all ends with the block."""
+    port = free_port()
+    command = ("scheduler", f"--host={host}", f"--port={port}", "--protocol=tls", "--no-dashboard")
+    scheduler = _start(scheduler_prefix, command, tls)
+    cluster = Outside(tls, f"tls://{host}:{port}", worker_prefix)
+    try:
+        yield cluster
+    finally:
+        cluster.kill_workers(len(cluster.workers))
+        scheduler.kill()
+        scheduler.wait()
+
+
+def _start(
+    prefix: Sequence[str], command: Sequence[str], tls: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    files = [f"--tls-{option}={tls[name]}" for option, name in _OPTIONS.items()]
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "dask", *command, *files],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+_OPTIONS = {"ca-file": "ca", "cert": "cert", "key": "key"}
+
+
+@contextmanager
+def two_networks() -> Iterator[tuple[str, str]]:
+    """Names of two network namespaces, 10.213.7.1 and 10.213.7.2, joined by a cable.
+
+    Raises
+    ------
+    OSError
+        With the reason, where this machine does not let us make them.
+    """
+    names = [f"padim-{os.getpid()}-{side}" for side in "ab"]
+    cable = [f"pd{os.getpid()}{side}" for side in "ab"]
+    made = []
+    try:
+        for name in names:
+            _ip("netns", "add", name)
+            made.append(name)
+        _ip("-n", names[0], "link", "add", cable[0], "type", "veth", "peer", "name", cable[1])
+        _ip("-n", names[0], "link", "set", cable[1], "netns", names[1])
+        for number, (name, end) in enumerate(zip(names, cable, strict=True), 1):
+            _ip("-n", name, "address", "add", f"10.213.7.{number}/24", "dev", end)
+            _ip("-n", name, "link", "set", end, "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+        yield names[0], names[1]
+    finally:
+        for name in made:
+            _ip("netns", "delete", name)
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,0 +1,174 @@
+"""Kinds of clusters: what they refuse, and that none changes a result."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from distributed import Client
+
+import padim_dist as pd
+from padim_dist.config import ClusterConfig, Config, make_config
+from padim_dist.engine.cluster import check_kind, open_client, settle
+from padim_dist.engine.projection import Need
+from padim_dist.engine.remote import security_of
+from padim_dist.errors import ConfigError, RunError
+from padim_dist.events import Event, TaskFinished, TaskStarted
+from tests.conftest import make_mvtec, tiny_config
+from tests.engine.outside import ROOT, make_certificates, outside, two_networks
+from tests.results import scores
+
+KUBERNETES = {"kind": "kubernetes", "kubernetes": {"name": "one", "namespace": "night"}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"kind": "cuda", "adaptive": {"maximum": 2}}, "'adaptive' is for kinds 'local' and"),
+        ({"kind": "kubernetes"}, r"a section 'kubernetes: \{name, namespace\}' go together"),
+        ({"kubernetes": {}}, r"a section 'kubernetes: \{name, namespace\}' go together"),
+        ({**KUBERNETES, "idle_timeout": 60}, "'idle_timeout' ends what a command started"),
+        ({"kind": "address", "address": "tcp://x:1", "idle_timeout": 60}, "kind 'address' is some"),
+        ({"idle_timeout": 5}, "cluster.idle_timeout: .* greater than or equal to 60"),
+        ({**KUBERNETES, "tls": {"ca": "a", "cert": "b", "key": "c"}}, "'tls' is not for kind"),
+        ({**KUBERNETES, "kubernetes": {"nam": "x"}}, "did you mean 'name'"),
+    ],
+)
+def test_settings_that_do_not_go_together(cluster, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config({"workspace": "w", "archive": {"url": "a"}, "cluster": cluster})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu_is_named():
+    with pytest.raises(ConfigError, match="needs a GPU, and PyTorch sees none"):
+        settle(ClusterConfig(kind="cuda"), "fit", Need({"all": 1}))
+
+
+def test_workers_are_no_more_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="workers is 3, but PyTorch sees 2 GPUs"):
+        check_kind(ClusterConfig(kind="cuda", workers=3))
+
+
+@pytest.mark.parametrize(
+    ("package", "cluster", "message"),
+    [
+        ("dask_cuda", {"kind": "cuda"}, r"needs dask-cuda, .* pip install 'padim-dist\[cuda\]'"),
+        ("dask_kubernetes.operator", KUBERNETES, r"pip install 'padim-dist\[kubernetes\]'"),
+    ],
+)
+def test_a_missing_extra_is_named(monkeypatch, tmp_path, package, cluster, message):
+    """Before anything is done, and by the doctor."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setitem(sys.modules, package, None)
+    archive = make_mvtec(tmp_path / "archive", groups=("b",), normal=2)
+    config = tiny_config(tmp_path, archive, None, cluster=cluster)
+    with pytest.raises(ConfigError, match=message):
+        settle(config.cluster, "fit", Need({"all": 1}))
+    findings = {finding.check: finding for finding in pd.doctor(config).findings}
+    assert findings["cluster"].verdict == "wrong"
+    assert f"padim-dist[{config.cluster.kind}]" in findings["cluster"].found
+
+
+def test_a_kubernetes_that_does_not_answer_is_named(monkeypatch, tmp_path):
+    pytest.importorskip("dask_kubernetes", reason="SKIPPED PART: extra kubernetes not installed")
+    cluster = {"server": "http://127.0.0.1:9"}
+    tree = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "nowhere", "cluster": cluster}],
+        "users": [{"name": "nobody", "user": {"token": "none"}}],
+        "contexts": [{"name": "it", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "current-context": "it",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(tree))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with (
+        pytest.raises(RunError, match=r"DaskCluster one in namespace night cannot be reached"),
+        open_client(ClusterConfig.model_validate(KUBERNETES), 1),
+    ):
+        pass
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory, scheduler) -> Config:
+    """Scored on this machine; a shard for each image, so that there are many."""
+    archive = make_mvtec(tmp_path_factory.mktemp("clusters") / "archive", groups=("b",))
+    changes = {"shard_images": 1}
+    config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler, archive=changes)
+    pd.fit(config)
+    pd.score(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory) -> dict[str, str]:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+def unscored(audit: Config, folder: Path, cluster: dict[str, object]) -> Config:
+    """The same model, for another cluster."""
+    workspace = folder / "audit"
+    shutil.copytree(audit.workspace, workspace, ignore=shutil.ignore_patterns("runs"))
+    changes = {"workspace": str(workspace), "cluster": ClusterConfig.model_validate(cluster)}
+    return audit.model_copy(update=changes)
+
+
+def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls):
+    """One at first, then four, then one: three are killed when all four are at work."""
+    with outside(tls, "127.0.0.1") as cluster:
+        where = {"kind": "address", "address": cluster.address, "tls": tls}
+        config = unscored(audit, tmp_path, where)
+        cluster.add_workers(1)
+        seen: list[int] = []
+        at_work: set[str] = set()
+
+        def scale(event: Event) -> None:
+            if isinstance(event, TaskFinished) and not seen:
+                cluster.add_workers(3)
+                security = security_of(config.cluster.tls)
+                with Client(cluster.address, security=security, set_as_default=False) as client:
+                    client.wait_for_workers(4, timeout=120)
+                seen.append(4)
+            elif isinstance(event, TaskStarted):
+                at_work.add(event.worker)
+                if len(at_work) == 4 and seen == [4]:
+                    cluster.kill_workers(3)
+                    seen.append(1)
+
+        pd.score(config, scale)
+        assert seen == [4, 1]
+        assert all(worker.startswith("tls://127.0.0.1") for worker in at_work)
+        assert scores(config) == scores(audit)
+        # Whoever has no certificate of the same authority is not let in.
+        strangers = make_certificates(tmp_path)
+        stranger = ClusterConfig.model_validate({**where, "tls": strangers})
+        with pytest.raises(RunError, match="no Dask scheduler answers"), open_client(stranger, 1):
+            pass
+
+
+def test_a_worker_on_another_network(tmp_path, audit, tls):
+    """Driver and scheduler in one network, the worker in another, and no way but the cable."""
+    with ExitStack() as stack:
+        try:
+            here, there = stack.enter_context(two_networks())
+        except OSError as error:
+            pytest.skip(f"SKIPPED PART: network namespaces cannot be made here: {error}")
+        enter = ("ip", "netns", "exec")
+        cluster = stack.enter_context(outside(tls, "10.213.7.1", (*enter, here), (*enter, there)))
+        cluster.add_workers(1)
+        where = {"kind": "address", "address": cluster.address, "tls": tls}
+        config = unscored(audit, tmp_path, where)
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        command = [*enter, here, sys.executable, "-m", "padim_dist", "score", "-c", str(path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert scores(config) == scores(audit)
