@@ -98,14 +98,13 @@ class Outside:
 def outside(
     tls: dict[str, str],
     host: str,
-    scheduler_prefix: Sequence[str] = (),
-    worker_prefix: Sequence[str] = (),
+    prefix: Sequence[str] = (),
 ) -> Iterator[Outside]:
-    """A scheduler without workers; all ends with the block."""
+    """A scheduler here, and none of its workers yet; all ends with the block."""
     port = free_port()
     command = ("scheduler", f"--host={host}", f"--port={port}", "--protocol=tls", "--no-dashboard")
-    scheduler = _start(scheduler_prefix, command, tls)
-    cluster = Outside(tls, f"tls://{host}:{port}", worker_prefix)
+    scheduler = _start((), command, tls)
+    cluster = Outside(tls, f"tls://{host}:{port}", prefix)
     try:
         yield cluster
     finally:
@@ -130,34 +129,38 @@ _OPTIONS = {"ca-file": "ca", "cert": "cert", "key": "key"}
 
 
 @contextmanager
-def two_networks() -> Iterator[tuple[str, str]]:
-    """Names of two network namespaces, 10.213.7.1 and 10.213.7.2, joined by a cable.
+def another_network() -> Iterator[tuple[str, str]]:
+    """A network namespace joined to ours by a cable, for as long as the block.
+
+    Yields
+    ------
+    name : str
+        For ``ip netns exec``.
+    address : str
+        Ours, at our end of the cable.
 
     Raises
     ------
     OSError
-        With the reason, where this machine does not let us make them.
+        With the reason, where this machine does not let us make one.
     """
-    names = [f"padim-{os.getpid()}-{side}" for side in "ab"]
-    cable = [f"pd{os.getpid()}{side}" for side in "ab"]
-    made = []
+    name = f"padim-{os.getpid()}"
+    ours, theirs = f"pd{os.getpid()}a", f"pd{os.getpid()}b"
+    _ip("netns", "add", name)
     try:
-        for name in names:
-            _ip("netns", "add", name)
-            made.append(name)
-        _ip("-n", names[0], "link", "add", cable[0], "type", "veth", "peer", "name", cable[1])
-        _ip("-n", names[0], "link", "set", cable[1], "netns", names[1])
-        for number, (name, end) in enumerate(zip(names, cable, strict=True), 1):
-            _ip("-n", name, "address", "add", f"10.213.7.{number}/24", "dev", end)
-            _ip("-n", name, "link", "set", end, "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-        yield names[0], names[1]
+        _ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        _ip("address", "add", "10.213.7.1/24", "dev", ours)
+        _ip("link", "set", ours, "up")
+        _ip("-n", name, "address", "add", "10.213.7.2/24", "dev", theirs)
+        _ip("-n", name, "link", "set", theirs, "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+        yield name, "10.213.7.1"
     finally:
-        for name in made:
-            _ip("netns", "delete", name)
+        _ip("netns", "delete", name)  # and with it the cable
 
 
 def _ip(*arguments: str) -> None:
+    # Where there is no such command: OSError, too.
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
