@@ -71,20 +71,17 @@ class Outside:
         As in section cluster.tls.
     address : str
         Of the scheduler.
-    prefix : sequence of str
-        Command that the workers are started with, as ``ip netns exec NAME``.
     """
 
     tls: dict[str, str]
     address: str
-    prefix: Sequence[str] = ()
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add_workers(self, how_many: int) -> None:
-        """Start some; they come when they come."""
+    def add_workers(self, how_many: int, prefix: Sequence[str] = ()) -> None:
+        """Start some, by a command like ``ip netns exec NAME``; they come when they come."""
         command = ("worker", self.address, "--nthreads=1", "--no-nanny", "--no-dashboard")
         for _ in range(how_many):
-            self.workers.append(_start(self.prefix, command, self.tls))
+            self.workers.append(_start(prefix, command, self.tls))
 
     def kill_workers(self, how_many: int) -> None:
         """Kill those that came last."""
@@ -95,16 +92,12 @@ class Outside:
 
 
 @contextmanager
-def outside(
-    tls: dict[str, str],
-    host: str,
-    prefix: Sequence[str] = (),
-) -> Iterator[Outside]:
+def outside(tls: dict[str, str], host: str) -> Iterator[Outside]:
     """A scheduler here, and none of its workers yet; all ends with the block."""
     port = free_port()
     command = ("scheduler", f"--host={host}", f"--port={port}", "--protocol=tls", "--no-dashboard")
     scheduler = _start((), command, tls)
-    cluster = Outside(tls, f"tls://{host}:{port}", prefix)
+    cluster = Outside(tls, f"tls://{host}:{port}")
     try:
         yield cluster
     finally:
