@@ -1,0 +1,106 @@
+"""The compose file: of the right form, in step with the package, open to nobody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from padim_dist.config import load_config
+
+INFRA = Path(__file__).parents[2] / "infra"
+FILE = INFRA / "compose.yaml"
+
+
+@pytest.fixture(scope="module")
+def tree() -> dict:
+    return yaml.safe_load(FILE.read_text())
+
+
+def test_docker_understands_it():
+    """Only where there is Docker's compose; it needs no daemon for this."""
+    command = ["docker", "compose"]
+    if (
+        shutil.which("docker") is None
+        or subprocess.run([*command, "version"], capture_output=True).returncode
+    ):
+        pytest.skip("SKIPPED PART: 'docker compose' is not installed")
+    names = ("POSTGRES_PASSWORD", "S3_SECRET", "GRAFANA_PASSWORD")
+    done = subprocess.run(
+        [*command, "--file", str(FILE), "config", "--quiet"],
+        env={**os.environ, **dict.fromkeys(names, "x")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_keeps_to_the_specification(tree):
+    specification = pytest.importorskip(
+        "compose_spec", reason="SKIPPED PART: compose-spec is not installed"
+    )
+    # Merges (<<) are applied by YAML before; extension fields have done their work then.
+    plain = {key: value for key, value in tree.items() if not key.startswith("x-")}
+    compose = specification.PyCompose.from_yaml(yaml.safe_dump(plain))
+    compose.validate()
+    assert set(compose.service_names()) == set(tree["services"])
+
+
+def test_references_lead_somewhere(tree):
+    services = tree["services"]
+    for name, service in services.items():
+        assert set(service.get("depends_on", ())) <= services.keys(), name
+        assert set(service["networks"]) <= tree["networks"].keys(), name
+        assert set(service.get("secrets", ())) <= tree["secrets"].keys(), name
+        assert {c["source"] for c in service.get("configs", ())} <= tree["configs"].keys(), name
+        image, tag = service["image"].rsplit(":", 1)
+        assert tag not in ("", "latest"), image
+    for config in tree["configs"].values():
+        assert "content" in config or (INFRA / config["file"]).is_file()
+
+
+def test_only_this_host_gets_in(tree):
+    for service in tree["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_secrets_come_from_outside(tree):
+    for service in tree["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if any(word in name for word in ("PASSWORD", "SECRET")):
+                assert value.startswith("${"), name
+
+
+def test_the_configuration_is_in_step(tree):
+    config = load_config(INFRA / "compose.config.yaml")
+    services = tree["services"]
+    assert config.cluster.address == "tls://scheduler:8786"
+    assert config.cluster.tls is not None
+    for side in ("scheduler", "worker"):
+        assert f"--tls-ca-file={config.cluster.tls.ca}" in services[side]["command"]
+        assert f"--tls-cert={config.cluster.tls.cert}" in services[side]["command"]
+        assert f"--tls-key={config.cluster.tls.key}" in services[side]["command"]
+    assert config.cluster.address in services["worker"]["command"]
+    endpoint = config.storage_options["s3"]["endpoint_url"]
+    assert endpoint == "http://s3:9000"
+    assert endpoint in services["buckets"]["command"][-1]
+
+
+def test_certificates_are_made_once(tmp_path):
+    script = INFRA / "dev/certificates"
+    folder = tmp_path / "tls"
+    subprocess.run([script, folder], check=True, capture_output=True)
+    # Nothing else stays there; above all not the key of the authority.
+    assert sorted(path.name for path in folder.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
+    assert folder.stat().st_mode & 0o077 == 0
+    verify = ["openssl", "verify", "-CAfile", folder / "ca.pem", folder / "cert.pem"]
+    assert subprocess.run(verify, capture_output=True).returncode == 0
+    key = (folder / "key.pem").read_bytes()
+    again = subprocess.run([script, folder], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "holds some already" in again.stderr
+    assert (folder / "key.pem").read_bytes() == key

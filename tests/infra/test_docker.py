@@ -1,0 +1,50 @@
+"""The Dockerfile: linted where hadolint is installed, and in step with the project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "infra/docker/Dockerfile"
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    """Instructions, with their continuations."""
+    text = re.sub(r"\\\n\s*", "", FILE.read_text())
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_hadolint_finds_nothing():
+    if shutil.which("hadolint") is None:
+        pytest.skip("SKIPPED PART: hadolint is not installed")
+    done = subprocess.run(["hadolint", FILE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_targets_and_user(lines):
+    stages = [line.split() for line in lines if line.startswith("FROM ")]
+    assert [stage[3] for stage in stages] == ["build", "run", "cpu", "cuda"]
+    assert [stage[1] for stage in stages[2:]] == ["run", "run"]
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
+    assert any(line.startswith("HEALTHCHECK ") for line in lines)
+
+
+def test_everything_installed_is_hashed(lines):
+    installs = [line for line in lines if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+
+
+def test_only_what_is_copied_is_sent():
+    """The ignore file leaves out all but the sources of COPY."""
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = {line[1:] for line in ignore if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(\S+)", FILE.read_text(), re.MULTILINE)
+    assert "*" in ignore
+    assert kept == set(copies)
