@@ -56,10 +56,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 
 # Exact versions with hashes and no address of any registry. Needs uv.
 requirements:
-	uv pip compile pyproject.toml --extra flows --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate -o requirements.txt
-	uv pip compile pyproject.toml --extra flows --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra flows --extra kubernetes --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
+	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra dev --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
