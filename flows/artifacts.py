@@ -19,13 +19,19 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from padim_dist.config import Config
-from padim_dist.events import Event, Progress
+from padim_dist.events import Event, Listener, Progress, tell_all
 from padim_dist.report.night import night_markdown
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
+from padim_dist.telemetry.measures import observe
 
 logger = logging.getLogger("padim_dist")
 _SECONDS_BETWEEN_UPDATES = 2.0
+
+
+def watch(key: str) -> Listener:
+    """Who listens to a stage: a `ProgressArtifact` of this key, and what counts for Prometheus."""
+    return tell_all(ProgressArtifact(key), observe)
 
 
 class ProgressArtifact:

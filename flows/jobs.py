@@ -7,7 +7,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from flows.artifacts import ProgressArtifact
+from flows.artifacts import watch
 from flows.stages import ends_in_words, settings, stage
 from padim_dist.api.backfill import plan_backfill
 from padim_dist.api.choice import PROMOTED
@@ -20,13 +20,13 @@ from padim_dist.config import Config
 @stage
 def index_archive(config: Config) -> str:
     """Index the archive; the snapshot."""
-    return run_index(config, ProgressArtifact("index-progress")).snapshot
+    return run_index(config, watch("index-progress")).snapshot
 
 
 @stage
 def fit_model(config: Config) -> str:
     """Fit a model on the normal images; its id. It is a candidate until promoted."""
-    return run_fit(config, ProgressArtifact("fit-progress")).model_id
+    return run_fit(config, watch("fit-progress")).model_id
 
 
 @stage
@@ -34,7 +34,7 @@ def score_images(
     config: Config, model: str | None, snapshot: str | None, new: bool
 ) -> dict[str, int]:
     """Score images; rows by status."""
-    listener = ProgressArtifact("score-progress")
+    listener = watch("score-progress")
     return run_score(config, listener, model=model, snapshot=snapshot, new=new).statuses
 
 
@@ -45,7 +45,7 @@ def plan_pieces(
     """Cut what is to be scored into pieces; their snapshots."""
     return plan_backfill(
         config,
-        ProgressArtifact("index-progress"),
+        watch("index-progress"),
         since=since,
         until=until,
         prefix=prefix,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.artifacts import ProgressArtifact, show_night, tell_night
+from flows.artifacts import show_night, tell_night, watch
 from flows.jobs import fit_model
 from flows.stages import ends_in_words, settings, stage
 from padim_dist.api import audit
@@ -21,13 +21,13 @@ def find_unfinished_night(config: Config) -> Night | None:
 @stage
 def index_night(config: Config, even_if_empty: bool) -> Night | None:
     """Index the archive and open a night of what came."""
-    return audit.open_night(config, ProgressArtifact("index-progress"), even_if_empty=even_if_empty)
+    return audit.open_night(config, watch("index-progress"), even_if_empty=even_if_empty)
 
 
 @stage
 def score_night(config: Config, night: Night) -> list[str]:
     """Score what came with the night's model; ids of the runs."""
-    return audit.score_night(config, night, ProgressArtifact("score-progress"))
+    return audit.score_night(config, night, watch("score-progress"))
 
 
 @stage

@@ -9,6 +9,8 @@ PADIM_DIST_CRON
     When nights are audited, as cron says it; ``0 2 * * *`` by default. Empty: never.
 PADIM_DIST_TIMEZONE
     Of the schedule; ``UTC`` by default.
+PADIM_DIST_METRICS
+    ``HOST:PORT`` to serve Prometheus metrics of all flow runs at; by default they are not.
 PREFECT_API_URL
     The Prefect server.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import Any, cast
 
 from prefect import serve
@@ -28,6 +31,7 @@ from flows.jobs import backfill, fit, score
 from flows.night import nightly_audit
 from padim_dist.config import load_config
 from padim_dist.errors import ConfigError
+from padim_dist.telemetry.server import serve_metrics
 
 TAGS = ["padim-dist"]
 
@@ -68,7 +72,13 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(f"error: {error}")
     cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
-    serve(*deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC")))
+    served = deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC"))
+    metrics = os.environ.get("PADIM_DIST_METRICS")
+    try:
+        with serve_metrics(metrics) if metrics else nullcontext():
+            serve(*served)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -32,10 +32,11 @@ from rich.progress import (
 from rich.text import Text
 
 from padim_dist.errors import PadimDistError
-from padim_dist.events import Event, Listener, TaskRetried
+from padim_dist.events import Event, Listener, TaskRetried, tell_all
 from padim_dist.events import Progress as Stage
 from padim_dist.logs import JsonHandler, json_listener
 from padim_dist.summary import print_result
+from padim_dist.telemetry.server import serve_metrics
 
 app = typer.Typer(
     help="Find and localise anomalies in image archives of any size (PaDiM on Dask).",
@@ -57,6 +58,10 @@ LogJson = Annotated[
 ]
 Resume = Annotated[
     str | None, typer.Option("--resume", help="Only go on with the fit or run of this id.")
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option("--metrics", help="HOST:PORT to serve Prometheus metrics at while this works."),
 ]
 Note = Annotated[str, typer.Option("--note", help="Why; kept in the history.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
@@ -82,9 +87,10 @@ def fit(
     as_json: AsJson = False,
     log_json: LogJson = False,
     debug: Debug = False,
+    metrics: Metrics = None,
 ) -> None:
     """Fit a Gaussian for every patch on the normal images of every group."""
-    _run("fit", config, set_, as_json, log_json, debug, resume=resume)
+    _run("fit", config, set_, as_json, log_json, debug, metrics=metrics, resume=resume)
 
 
 @app.command()
@@ -95,6 +101,7 @@ def score(
     as_json: AsJson = False,
     log_json: LogJson = False,
     debug: Debug = False,
+    metrics: Metrics = None,
     model: Annotated[
         str | None, typer.Option(help="A model's id, or 'promoted'; else the newest.")
     ] = None,
@@ -107,7 +114,7 @@ def score(
 ) -> None:
     """Score every image: a score table and heatmaps."""
     more: dict[str, Any] = {"model": model, "snapshot": snapshot, "new": new}
-    _run("score", config, set_, as_json, log_json, debug, resume=resume, **more)
+    _run("score", config, set_, as_json, log_json, debug, metrics=metrics, resume=resume, **more)
 
 
 @app.command()
@@ -129,12 +136,13 @@ def audit(
     as_json: AsJson = False,
     log_json: LogJson = False,
     debug: Debug = False,
+    metrics: Metrics = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Also fit a candidate, on fit.window if it is set.")
     ] = False,
 ) -> None:
     """A night: index what came, score it with the promoted model, publish a summary."""
-    _run("audit", config, set_, as_json, log_json, debug, refit=refit)
+    _run("audit", config, set_, as_json, log_json, debug, metrics=metrics, refit=refit)
 
 
 @app.command()
@@ -232,6 +240,7 @@ def _run(
     log_json: bool,
     debug: bool,
     home: str | None = None,
+    metrics: str | None = None,
     **more: Any,
 ) -> Any:
     with _outcome(debug, log_json):
@@ -239,9 +248,9 @@ def _run(
 
         # First the settings, which are read at once, then what waits for torch.
         settings = load_config(config, overrides or [])
-        function = getattr(import_module(f"padim_dist.api.{home or name}"), name)
-        with _subscriber(log_json) as listener:
-            result = function(settings, listener, **more)
+        with _subscriber(log_json) as listener, _counted(listener, metrics) as told:
+            function = getattr(import_module(f"padim_dist.api.{home or name}"), name)
+            result = function(settings, told, **more)
         _print(result, as_json)
         return result
 
@@ -297,6 +306,18 @@ def _subscriber(log_json: bool) -> Iterator[Listener]:
     else:
         with _bars() as listener:
             yield listener
+
+
+@contextmanager
+def _counted(listener: Listener, metrics: str | None) -> Iterator[Listener]:
+    """Also count for Prometheus, where it is asked for."""
+    if metrics is None:
+        yield listener
+        return
+    with serve_metrics(metrics):
+        from padim_dist.telemetry.measures import observe
+
+        yield tell_all(listener, observe)
 
 
 @contextmanager

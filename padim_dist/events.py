@@ -21,12 +21,16 @@ class Progress:
         Images (or bands) in all, and finished so far.
     failed : int
         Of those done, how many could not be used.
+    waiting, running : int
+        Shards, parts or bands that nobody has begun, and that a worker has.
     """
 
     stage: str
     total: int
     done: int
     failed: int = 0
+    waiting: int = 0
+    running: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,3 +107,13 @@ Listener = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """Listen to nothing."""
+
+
+def tell_all(*listeners: Listener) -> Listener:
+    """A listener that tells others, in order."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen

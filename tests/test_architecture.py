@@ -13,16 +13,17 @@ PACKAGE = Path(__file__).parents[1] / "padim_dist"
 LEAVES = {"errors", "storage", "events"}
 MAY_IMPORT = {
     "core": {"errors"},
-    "archive": {"core", *LEAVES},
+    "archive": {"core", "telemetry", *LEAVES},
     "store": {"core", *LEAVES},
-    "engine": {"core", "archive", "store", "config", *LEAVES},
+    "engine": {"core", "archive", "store", "config", "telemetry", *LEAVES},
     "report": {"store"},
     "synthetic": {"events"},
     "api": {"core", "archive", "store", "engine", "report", "synthetic", "config", *LEAVES},
     "config": {"core", "errors"},
     "summary": set(),
     "logs": {"events"},
-    "cli": {"api", "config", "summary", "logs", *LEAVES},
+    "telemetry": {"errors", "events"},
+    "cli": {"api", "config", "summary", "logs", "telemetry", *LEAVES},
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy"},

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from padim_dist.archive.requests import Request, Row
 from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, Options
+from padim_dist.telemetry.measures import count_read, count_request_retry
 
 # Refusals that speak of the credentials or the clock, not of one object.
 _CREDENTIALS = frozenset(
@@ -139,6 +140,7 @@ class ObjectFetcher:
                         f"the store of {request.uri} failed {failures} times in a row ({reason}). "
                         "Run the same command again when it is well: it resumes"
                     ) from error
+                count_request_retry()
                 time.sleep(delay)
 
     def _left(self, end: float) -> float:
@@ -166,6 +168,7 @@ class ObjectFetcher:
         if request.size and len(body.data) != request.size:
             raise ConnectionError(f"{len(body.data)} bytes came instead of {request.size}")
         _check(body, bodies)
+        count_read(len(body.data))
         return body.data
 
 

@@ -19,6 +19,7 @@ from padim_dist.archive.requests import Request, plan_requests
 from padim_dist.archive.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
+from padim_dist.telemetry.measures import timed
 
 BUDGET = 64 * 2**20
 """Bytes of images that a worker has read and not yet decoded, at most."""
@@ -92,7 +93,8 @@ class ImageReader:
             If the store keeps failing.
         """
         try:
-            return [*self.fetcher.fetch(request)]
+            with timed("read"):
+                return [*self.fetcher.fetch(request)]
         except ImageError as error:
             if error.status == "unreadable" and len(request.rows) > 1:
                 # A bad spot of a disk concerns the members that lie on it alone.
@@ -111,9 +113,10 @@ class ImageReader:
         try:
             if isinstance(data, ImageError):
                 raise data
-            pixels = decode(data, self.max_pixels)
-            height, width = pixels.shape[1:]
-            return LoadedImage(row, prepare(pixels, self.geometry), width, height)
+            with timed("decode"):
+                pixels = decode(data, self.max_pixels)
+                height, width = pixels.shape[1:]
+                return LoadedImage(row, prepare(pixels, self.geometry), width, height)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
         except MemoryError as error:

@@ -28,6 +28,7 @@ from padim_dist.store.manifests import Shard
 from padim_dist.store.models import create_model, write_band
 from padim_dist.store.moments import Band, read_band, write_part
 from padim_dist.store.workspace import Workspace, content_id
+from padim_dist.telemetry.measures import count_images, timed
 
 MOST_PARTS = 32
 _BAND_BYTES = 64 * 2**20
@@ -267,7 +268,11 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         unusable = [image for image in images if image.pixels is None]
         if pixels is not None:
-            moments.update(embedder(pixels))
+            with timed("embed"):
+                levels = embedder(pixels)
+            with timed("measure"):
+                moments.update(levels)
+        count_images("fit", ["fitted" if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
             {
@@ -282,7 +287,8 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     shape = job.embedding.shape
     # A name of its own: a straggler never writes over what its twin has a receipt for.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
-    write_part(job.workspace, path, moments, shape, band_cells(shape))
+    with timed("write"):
+        write_part(job.workspace, path, moments, shape, band_cells(shape))
     receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
     # A part of which nothing could be read is looked at again next time.
     if moments.count and not job.workspace.create_json(job.receipt, receipt):
@@ -310,7 +316,8 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
         moments.subtract(read_band(job.workspace, part, job.shape, job.band))
     gaussian = factorise(moments, job.epsilon)
     path = workspace.model(job.model_id)
-    write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
+    with timed("write"):
+        write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
     job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
     return BandReceipt()
 

@@ -267,7 +267,10 @@ class _Pass(Generic[J, O]):
                 most[attempt.place] = attempt
         done = self.finished["done"] + sum(attempt.done for attempt in most.values())
         failed = self.finished["failed"] + sum(attempt.failed for attempt in most.values())
-        self.listener(Progress(self.stage, self.total, min(done, self.total), failed))
+        running = sum(attempt.worker is not None for attempt in most.values())
+        waiting = len(self.waiting) + len(most) - running
+        done = min(done, self.total)
+        self.listener(Progress(self.stage, self.total, done, failed, waiting, running))
 
 
 def run_tasks(

@@ -26,6 +26,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard
 from padim_dist.store.runs import count_statuses, write_heatmaps, write_scores
 from padim_dist.store.workspace import Workspace
+from padim_dist.telemetry.measures import count_images, timed
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,12 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
             embedder = get_embedder(job.workspace, spec)
             assert job.shard.group is not None
             gaussian = get_gaussian(job.workspace, job.model_id, job.shard.group, spec)
-            distances, scores, peaks = _measure(embedder(pixels), gaussian, anomaly_map, spec)
-            if not bool(torch.isfinite(scores).all()):
+            with timed("embed"):
+                levels = embedder(pixels)
+            with timed("measure"):
+                distances, scores, peaks = _measure(levels, gaussian, anomaly_map, spec)
+                are_numbers = bool(torch.isfinite(scores).all())
+            if not are_numbers:
                 raise RunError(
                     f"model {job.model_id} gives distances that are no numbers: it is damaged. "
                     f"Remove {job.workspace.at(workspace.model(job.model_id))} and run 'fit'"
@@ -136,12 +141,15 @@ def score_shard(job: ScoreJob) -> ShardReceipt:
                 row["peak_y"], row["peak_x"] = spec.geometry.to_original(
                     y, x, row["height"], row["width"]
                 )
+        count_images("score", [image.status for image in images])
         reporter.report(len(table), sum(row["status"] != "scored" for row in table))
-    if job.heatmaps:
-        first = write_heatmaps(job.workspace, workspace.run(job.run_id), job.place, maps)
-        for place, row in enumerate(table):
-            row["heatmap_row"] = first + place if row["status"] == "scored" else None
-    if not write_scores(job.workspace, path, table):  # a twin was faster
+    with timed("write"):
+        if job.heatmaps:
+            first = write_heatmaps(job.workspace, workspace.run(job.run_id), job.place, maps)
+            for place, row in enumerate(table):
+                row["heatmap_row"] = first + place if row["status"] == "scored" else None
+        is_first = write_scores(job.workspace, path, table)
+    if not is_first:  # a twin was faster
         return ShardReceipt(count_statuses(job.workspace, path))
     return ShardReceipt(dict(Counter(row["status"] for row in table)))
 

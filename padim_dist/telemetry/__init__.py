@@ -1,0 +1,1 @@
+"""What Prometheus is told: counted in each process, served by one of them."""

@@ -1,0 +1,140 @@
+"""Metrics: counted by real processes, served, and true."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
+
+import padim_dist as pd
+from padim_dist.cli import app
+from padim_dist.errors import ConfigError
+from padim_dist.telemetry.server import serve_metrics
+from tests.conftest import make_mvtec, tiny_config
+
+DRIVER = """
+import json, os, signal, subprocess, sys, urllib.request
+from padim_dist.telemetry.server import serve_metrics
+
+DEAD = '''
+import os, signal
+from padim_dist.events import Progress, TaskRetried
+from padim_dist.telemetry.measures import observe
+observe(Progress("of a dead run", 10, 3, 1, 2, 1))
+observe(TaskRetried("of a dead run", "shard 1", "killed"))
+os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+if __name__ == "__main__":
+    address, tree = sys.argv[1:]
+    with serve_metrics(address):
+        import padim_dist as pd
+        from padim_dist.config import make_config
+        from padim_dist.telemetry.measures import observe
+
+        subprocess.run([sys.executable, "-c", DEAD])
+        config = make_config(json.loads(tree))
+        pd.fit(config, observe)
+        pd.score(config, observe)
+        with urllib.request.urlopen(f"http://{address}/metrics") as reply:
+            sys.stdout.write(reply.read().decode())
+"""
+
+
+def free_address() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Value by name and labels' values."""
+    return {
+        (sample.name.removeprefix("padim_dist_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_run_of_this_machine_is_counted(tmp_path):
+    """By the driver and its workers together; what a killed process counted stays."""
+    archive = make_mvtec(tmp_path / "archive", groups=("b",))
+    (archive / "b/test/good/99.png").write_bytes(b"no image")
+    cluster = {"workers": 2, "memory": "4GiB"}
+    config = tiny_config(tmp_path, archive, None, cluster=cluster)
+    tree = json.dumps(config.model_dump(mode="json"))
+    command = [sys.executable, "-c", DRIVER, free_address(), tree]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    found = samples(done.stdout)
+
+    run = pd.open_scores(config.workspace)
+    statuses = dict(run.aggregate("status, count(*)").fetchall())
+    assert {key[2]: n for key, n in found.items() if key[:2] == ("images_total", "score")} == (
+        statuses
+    )
+    fitted = sum(n for key, n in found.items() if key[:2] == ("images_total", "fit"))
+    listed = [path for path in (archive / "b").rglob("*.*g") if "ground_truth" not in path.parts]
+    train = [path for path in listed if "train" in path.parts]
+    assert fitted == len(train)
+    scored = sum(statuses.values())
+    again = train if scored > len(listed) - len(train) else []
+    assert found["bytes_read_total",] == sum(path.stat().st_size for path in [*listed, *again])
+    assert found["run_images", "score", "total"] == scored
+    assert found["run_images", "score", "done"] == scored
+    assert found["run_images", "score", "failed"] == scored - statuses["scored"]
+    assert found["tasks", "score", "waiting"] == found["tasks", "score", "running"] == 0
+    shards = run.aggregate("count(distinct shard)").fetchall()[0][0]
+    assert found["tasks_finished_total", "score"] == shards
+    assert found["task_seconds_count", "score"] == shards
+    for step in ("read", "decode", "embed", "measure", "write"):
+        assert found["stage_seconds_total", step] > 0
+    assert found["tasks_retried_total", "of a dead run"] == 1
+    assert not any(key[0] == "run_images" and key[1] == "of a dead run" for key in found)
+
+
+def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
+    archive = make_mvtec(tmp_path / "archive", groups=("b",))
+    config = tiny_config(tmp_path, archive, scheduler)
+    with Client(scheduler, set_as_default=False) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        urls = [f"http://{w['host']}:{w['services']['dashboard']}/metrics" for w in workers]
+
+    def total(name: str) -> float:
+        texts = [urllib.request.urlopen(url).read().decode() for url in urls]
+        return sum(n for text in texts for key, n in samples(text).items() if key[0] == name)
+
+    before = total("images_total")
+    pd.fit(config)
+    assert total("images_total") - before == 10
+    assert total("dask_worker_threads") == 2
+
+
+@pytest.mark.parametrize("address", ["9108", "127.0.0.1:", "a:b", "127.0.0.1:70000"])
+def test_no_address(address):
+    with (
+        pytest.raises(ConfigError, match=r"127.0.0.1:9108|choose another port"),
+        serve_metrics(address),
+    ):
+        pass
+
+
+def test_an_address_in_use_is_named(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("workspace: w\narchive: {url: a}\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = CliRunner().invoke(app, ["score", "-c", str(config), "--metrics", address])
+    assert done.exit_code == 2
+    assert f"metrics cannot be served at {address}" in done.output
+    assert not list(Path(tmp_path).glob("w"))
