@@ -20,7 +20,7 @@ import yaml
 import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
-from tests.flows.conftest import wait_until
+from tests.flows.services import wait_until
 
 RUN = """
 import sys

@@ -1,0 +1,126 @@
+"""Servers of a team that audits at night, each a process of its own on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from glob import glob
+from pathlib import Path
+
+from tests.flows.services import ROOT, free_port
+
+S3_PORT = 9280
+
+
+def install(package: str, there: str) -> None:
+    """Install a package of Debian unless a file of it is there."""
+    if glob(there):
+        return
+    if os.getuid() or shutil.which("apt-get") is None:
+        sys.exit(f"there is no {there}; install {package} first (Debian: apt-get install)")
+    for words in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+        subprocess.run(["apt-get", *words], check=True, stdout=sys.stderr)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Address of a new, empty database, as Prefect wants it."""
+    install("postgresql", "/usr/lib/postgresql/*/bin/initdb")
+    programs = Path(sorted(glob("/usr/lib/postgresql/*/bin"))[-1])
+    # It refuses to be root.
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    folder = tempfile.mkdtemp(prefix="padim-dist-postgres-")
+    if user:
+        shutil.chown(folder, "postgres")
+    port = free_port()
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    data = f"{folder}/data"
+    control = (programs / "pg_ctl", "--pgdata", data, "--log", f"{folder}/log")
+    run(programs / "initdb", "--pgdata", data, "--auth", "trust", "--username", "prefect")
+    run(*control, "--wait", "--options", f"-p {port} -h 127.0.0.1 -k {folder}", "start")
+    try:
+        run(programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "prefect", "prefect")
+        yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/prefect"
+    finally:
+        run(*control, "--mode", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def object_storage() -> Iterator[str]:
+    """Address of an S3 server; its credentials are put into this process's environment."""
+    script = str(ROOT / "infra/dev/radosgw")
+    port = ("--port", str(S3_PORT))
+    subprocess.run([script, "start", *port], check=True)
+    try:
+        told = subprocess.run([script, "env", *port], check=True, capture_output=True, text=True)
+        for line in told.stdout.split():
+            name, _, value = line.partition("=")
+            if value:
+                os.environ[name] = value
+        yield os.environ["PADIM_TEST_S3"]
+    finally:
+        subprocess.run([script, "stop", *port], check=True)
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+    """A scheduler and workers with TLS, as docs/operations.md starts them.
+
+    Yields
+    ------
+    address : str
+        Of the scheduler.
+    tls : dict of str to str
+        As in section cluster.tls.
+    metrics : list of str
+        Where the workers serve theirs.
+    """
+    made = folder / "tls"
+    subprocess.run([ROOT / "infra/dev/certificates", made], check=True)
+    tls = {"ca": f"{made}/ca.pem", "cert": f"{made}/cert.pem", "key": f"{made}/key.pem"}
+    files = [f"--tls-ca-file={tls['ca']}", f"--tls-cert={tls['cert']}", f"--tls-key={tls['key']}"]
+    address = f"tls://127.0.0.1:{free_port()}"
+    ports = [free_port() for _ in range(workers)]
+    with ExitStack() as stack:
+
+        def start(*words: str) -> None:
+            log = stack.enter_context((folder / f"dask-{words[0]}.log").open("ab"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *words, *files],
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+
+        start("scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}",
+              "--protocol=tls", "--no-dashboard")  # fmt: skip
+        for port in ports:
+            start("worker", address, "--nthreads=1", "--memory-limit=4GiB",
+                  f"--dashboard-address=127.0.0.1:{port}")  # fmt: skip
+        yield address, tls, [f"http://127.0.0.1:{port}/metrics" for port in ports]
+
+
+def photograph(pages: Sequence[tuple[str, str]], folder: Path) -> None:
+    """Pictures of web pages, as a browser shows them."""
+    install("chromium", "/usr/bin/chromium")
+    for name, url in pages:
+        with tempfile.TemporaryDirectory() as profile:
+            subprocess.run(
+                ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu",
+                 "--hide-scrollbars", "--window-size=1400,1500", f"--user-data-dir={profile}",
+                 "--virtual-time-budget=20000", f"--screenshot={folder / name}.png", url],
+                check=True,
+                capture_output=True,
+                timeout=120,
+            )  # fmt: skip

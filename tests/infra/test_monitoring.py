@@ -1,0 +1,142 @@
+"""Prometheus' configuration, the alerts and the dashboard: of the right form, and in step."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import distributed
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from padim_dist.telemetry import measures
+
+INFRA = Path(__file__).parents[2] / "infra"
+FOLDER = INFRA / "monitoring"
+
+
+def promtool(*words: str | Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("SKIPPED PART: promtool is not installed (Debian: prometheus)")
+    done = subprocess.run(["promtool", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def rules() -> list[dict]:
+    (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
+    return group["rules"]
+
+
+@pytest.fixture(scope="module")
+def panels() -> list[dict]:
+    return json.loads((FOLDER / "dashboard.json").read_text())["panels"]
+
+
+def test_the_configuration_is_right(tmp_path):
+    text = (FOLDER / "prometheus.yml").read_text()
+    assert "/etc/prometheus/alerts.yml" in text
+    here = text.replace("/etc/prometheus", str(FOLDER))
+    (tmp_path / "prometheus.yml").write_text(here)
+    promtool("check", "config", tmp_path / "prometheus.yml")
+
+
+def test_alerts_speak_up_and_keep_silent(rules):
+    promtool("test", "rules", FOLDER / "alerts.test.yml")
+    spoken = {rule["alert"]: set() for rule in rules}
+    for case in yaml.safe_load((FOLDER / "alerts.test.yml").read_text())["tests"]:
+        (asked,) = case["alert_rule_test"]
+        spoken[asked["alertname"]].add(bool(asked["exp_alerts"]))
+    assert all(tried == {True, False} for tried in spoken.values()), spoken
+
+
+def test_expressions_are_right(tmp_path, panels):
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    records = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(expressions)]
+    rules = {"groups": [{"name": "panels", "rules": records}]}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    promtool("check", "rules", tmp_path / "rules.yml")
+
+
+def test_only_what_is_exported_is_asked_for(rules, panels):
+    expressions = [rule["expr"] for rule in rules]
+    expressions += [target["expr"] for panel in panels for target in panel["targets"]]
+    asked = set(re.findall(r"\b(?:padim_dist|dask)_\w+", " ".join(expressions)))
+    own = [m for m in vars(measures).values() if isinstance(m, MetricWrapperBase)]
+    ours = {name for metric in own for name in REGISTRY._collector_to_names[metric]}
+    assert {name for name in asked if name.startswith("padim_dist_")} <= ours
+    http = Path(distributed.__file__).parent / "http"
+    source = "".join(path.read_text() for path in http.glob("*/prometheus/core.py"))
+    for name in asked - ours:
+        _, subsystem, rest = name.split("_", 2)
+        assert f'"{rest}"' in source, name
+        assert (http / subsystem).is_dir()
+
+
+def test_the_dashboard_can_be_read(panels):
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = set()
+    for panel in panels:
+        assert panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["datasource"]["uid"] == "prometheus"
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_alerts_say_where_to_read_on(rules):
+    headings = re.findall(
+        r"^## (.*)$", (INFRA.parent / "docs/operations.md").read_text(), re.MULTILINE
+    )
+    for rule in rules:
+        (named,) = re.findall(
+            r"docs/operations.md,\s+([^)]*)\)", rule["annotations"]["description"]
+        )
+        assert named in headings
+
+
+def test_ports_and_jobs_are_in_step():
+    scraped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
+    ports = {"flows": services["flows"]["environment"]["PADIM_DIST_METRICS"].split(":")[1]}
+    for job, service in (("scheduler", "scheduler"), ("workers", "worker")):
+        (found,) = [w for w in services[service]["command"] if "dashboard-address" in w]
+        ports[job] = found.rpartition(":")[2]
+    assert {job["job_name"] for job in scraped} == set(ports)
+    for job in scraped:
+        told = json.dumps(job)
+        assert ports[job["job_name"]] in told
+
+
+def test_kubernetes_is_watched_where_the_operator_is(tmp_path):
+    if shutil.which("kubectl") is None:
+        pytest.skip("SKIPPED PART: kubectl is not installed")
+    shutil.copytree(INFRA / "kubernetes", tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes/overlays/cpu"
+    with (overlay / "kustomization.yaml").open("a") as file:
+        file.write("components: [../../components/monitoring]\n")
+    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = list(yaml.safe_load_all(done.stdout))
+    ports = set()
+    for manifest in made:
+        for name in re.findall(r"name': '(metrics|http-dashboard)'", str(manifest)):
+            ports.add(name)
+    monitors = [m for m in made if m["kind"] == "PodMonitor"]
+    assert len(monitors) == 2
+    for monitor in monitors:
+        assert monitor["metadata"]["namespace"] == "padim-dist"
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in ports
