@@ -113,7 +113,8 @@ def _title(summary: NightSummary) -> str:
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     uri = str(row["uri"])
-    name = row["member"] or uri.rpartition("/")[2]
+    # With its folder: cameras and defects have one, and numbers repeat themselves.
+    name = row["member"] or "/".join(uri.split("/")[-2:])
     return {
         "score": round(float(row["score"]), 2),
         "group": row["group"],

@@ -9,6 +9,7 @@ from flows.jobs import fit_model
 from flows.stages import ends_in_words, settings, stage
 from padim_dist.api import audit
 from padim_dist.config import Config
+from padim_dist.store.lease import Lease
 from padim_dist.store.nights import Night, NightSummary
 
 
@@ -25,9 +26,9 @@ def index_night(config: Config, even_if_empty: bool) -> Night | None:
 
 
 @stage
-def score_night(config: Config, night: Night) -> list[str]:
-    """Score what came with the night's model; ids of the runs."""
-    return audit.score_night(config, night, watch("score-progress"))
+def score_night(config: Config, night: Night, lease: Lease) -> list[str]:
+    """Score what came with the night's model, while the lease holds; ids of the runs."""
+    return audit.score_night(config, night, lease.guard(watch("score-progress")))
 
 
 @stage
@@ -78,8 +79,8 @@ def nightly_audit(
 
 
 def _work(config: Config, night: Night) -> NightSummary:
-    with audit.hold_night(config, night):
-        summary = sum_up_night(config, night, score_night(config, night))
+    with audit.hold_night(config, night) as lease:
+        summary = sum_up_night(config, night, score_night(config, night, lease))
     publish_night(config, summary)
     return summary
 

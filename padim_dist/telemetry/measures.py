@@ -111,8 +111,9 @@ def observe(event: Event) -> None:
                 _run_images.labels(stage, state).set(getattr(event, state))
             for state in ("waiting", "running"):
                 _tasks.labels(stage, state).set(getattr(event, state))
-            for counter in (_finished, _retried, _failed):
-                counter.labels(stage)  # from zero on, else the first one would be no increase
+            if event.waiting or event.running:
+                for counter in (_finished, _retried, _failed):
+                    counter.labels(stage)  # from zero on, else the first one were no increase
         case TaskFinished(seconds=seconds):
             _finished.labels(stage).inc()
             if seconds:

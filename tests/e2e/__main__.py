@@ -76,6 +76,11 @@ class Team:
         self.s3.invalidate_cache()
         return len(self.s3.glob("audits/line/runs/*/scores/*.parquet"))
 
+    def scores(self) -> Any:
+        """Score tables of all runs as one."""
+        runs = [f"s3://{run}" for run in self.s3.glob("audits/line/runs/*")]
+        return pd.open_scores(runs, storage_options=self.config.storage_options)
+
 
 class Prefect:
     """What the server tells."""
@@ -143,13 +148,13 @@ def flow_process(server: psutil.Process) -> psutil.Process | None:
 
 def show(prefect: Prefect, team: Team) -> None:
     """States, rows, artifacts."""
-    table = Table("night", "started by", "state", "message", title="Flow runs")
+    table = Table("flow run", "started by", "state", "message", title="Flow runs")
     for number, run in enumerate(prefect.nights(), 1):
         by = "schedule" if run["auto_scheduled"] else "command"
         table.add_row(str(number), by, run["state_name"], run["state"]["message"])
     console.print(table)
     table = Table("run", "images", "by status", title="Rows of the score tables")
-    rows = pd.open_scores(team.config.workspace, storage_options=team.config.storage_options)
+    rows = team.scores()
     found = rows.aggregate("run_id, status, count(*) AS n").order("run_id, status").fetchall()
     for run in dict.fromkeys(row[0] for row in found):
         counts = {status: n for run_id, status, n in found if run_id == run}
@@ -222,7 +227,7 @@ def main(folder: Path) -> None:
         console.print("Metrics")
         for url, names in (
             (f"http://{exported}/metrics", ("padim_dist_tasks_finished_total",)),
-            *((url, ("padim_dist_images_total", "padim_dist_bytes_read")) for url in metrics),
+            *((url, ("padim_dist_images_total", "padim_dist_bytes_read_total")) for url in metrics),
         ):
             for line in scrape(url, *names):
                 console.print(f"  {line}", highlight=False)
@@ -243,7 +248,7 @@ def check(prefect: Prefect, team: Team, images: int) -> None:
     assert names[1] == "Crashed", names
     assert {names[0], names[2]} <= {"Completed", "Odd"}, names
     assert prefect.nights()[0]["auto_scheduled"]
-    rows = pd.open_scores(team.config.workspace, storage_options=team.config.storage_options)
+    rows = team.scores()
     every, distinct = rows.aggregate("count(*), count(DISTINCT image_id)").fetchall()[0]
     assert every == distinct == images, (every, distinct, images)
 

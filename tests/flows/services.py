@@ -42,6 +42,7 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "padim_dist",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PYTHONPATH": str(ROOT),
     }

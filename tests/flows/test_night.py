@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,8 @@ def prefect(server) -> Server:
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, scheduler) -> Iterator[str]:
-    """A configuration whose model is promoted."""
+def path(tmp_path_factory, scheduler) -> str:
+    """A configuration, its archive, and no model yet."""
     root = tmp_path_factory.mktemp("flows")
     tree = {
         "workspace": str(root / "audit"),
@@ -193,6 +192,7 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path):
     pd.index(config)
     if not any(model.state == "promoted" for model in pd.models(config).models):
         pd.promote(config, model=pd.fit(config).model_id, note="")
+    pd.audit(config)  # also what tests before this one left
     arrive(config, 6, images=3)
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
         try:
@@ -203,8 +203,7 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path):
     run = prefect.newest()
     assert run["state_type"] == "COMPLETED"
     assert run["deployment_id"]
-    # 3, or 15 where those of the backfill came since the last night as well.
-    assert run["state"]["message"].endswith((": 3 scored", ": 15 scored"))
+    assert run["state"]["message"].endswith(": 3 scored")
 
 
 def test_the_deployments_of_prefect_yaml(prefect, path):
