@@ -49,7 +49,9 @@ $(BIN)/python:
 	  (echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=..." && exit 1)
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
+# An old pip looks for the newest version of what is asked for with an extra, whatever is locked.
+$(VENV)/.run: requirements.txt requirements-pip.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-pip.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
@@ -60,6 +62,8 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 
 # Exact versions with hashes and no address of any registry. Needs uv.
 requirements:
+	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate -o requirements-pip.txt
 	uv pip compile pyproject.toml --extra flows --extra kubernetes --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
 	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra dev --universal \
