@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": {"api", "config", "summary", "logs", "telemetry", *LEAVES},
 }
 OUTSIDE = {
-    "core": {"torch", "torchvision", "numpy"},
+    "core": {"torch", "torchvision", "numpy", "scipy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
 }
