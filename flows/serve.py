@@ -11,6 +11,8 @@ PADIM_DIST_TIMEZONE
     Of the schedule; ``UTC`` by default.
 PADIM_DIST_METRICS
     ``HOST:PORT`` to serve Prometheus metrics of all flow runs at; by default they are not.
+PADIM_DIST_RETRIES
+    Seconds before each retry of a stage; ``30,300`` by default, empty: no retry.
 PREFECT_API_URL
     The Prefect server.
 """
@@ -29,6 +31,7 @@ from prefect.schedules import Cron
 
 from flows.jobs import backfill, fit, score
 from flows.night import nightly_audit
+from flows.stages import pauses
 from padim_dist.config import load_config
 from padim_dist.errors import ConfigError
 from padim_dist.telemetry.server import serve_metrics
@@ -69,6 +72,7 @@ def main() -> None:
         sys.exit("PADIM_DIST_CONFIG is not set: the path of the YAML file with the settings")
     try:
         load_config(config)
+        pauses()
     except ConfigError as error:
         sys.exit(f"error: {error}")
     cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
