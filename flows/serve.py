@@ -77,6 +77,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
     served = deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC"))
+    # So that the pages of flow runs show what the package has to say.
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
     metrics = os.environ.get("PADIM_DIST_METRICS")
     try:
         with serve_metrics(metrics) if metrics else nullcontext():

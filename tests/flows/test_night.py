@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -20,6 +19,7 @@ import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.services import wait_until
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, scheduler) -> str:
