@@ -14,20 +14,22 @@ PADIM_DIST_METRICS
 PADIM_DIST_RETRIES
     Seconds before each retry of a stage; ``30,300`` by default, empty: no retry.
 PREFECT_API_URL
-    The Prefect server.
+    The Prefect server. Needed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import nullcontext
 from typing import Any, cast
 
-from prefect import serve
+from prefect import get_client, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
+from prefect.settings import get_current_settings
 
 from flows.jobs import backfill, fit, score
 from flows.night import nightly_audit
@@ -37,6 +39,8 @@ from padim_dist.errors import ConfigError
 from padim_dist.telemetry.server import serve_metrics
 
 TAGS = ["padim-dist"]
+_PATIENCE = 60.0
+"""Seconds to wait for a server that may have been started at this moment."""
 
 
 def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]:
@@ -65,6 +69,25 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
     return cast(list[RunnerDeployment], made)
 
 
+def wait_for_server() -> None:
+    """Wait until the Prefect server answers; end in words where it does not."""
+    url = get_current_settings().api.url
+    if not url:
+        sys.exit(
+            "PREFECT_API_URL is not set: the Prefect server, e.g. http://127.0.0.1:4200/api after "
+            "'prefect server start'"
+        )
+    end = time.monotonic() + _PATIENCE
+    with get_client(sync_client=True) as client:
+        while error := client.api_healthcheck():
+            if time.monotonic() > end:
+                sys.exit(
+                    f"error: no Prefect server answers at {url} ({error}); start one with "
+                    "'prefect server start', or correct PREFECT_API_URL"
+                )
+            time.sleep(1.0)
+
+
 def main() -> None:
     """Serve until interrupted."""
     config = os.environ.get("PADIM_DIST_CONFIG")
@@ -75,6 +98,7 @@ def main() -> None:
         pauses()
     except ConfigError as error:
         sys.exit(f"error: {error}")
+    wait_for_server()
     cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
     served = deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC"))
     # So that the pages of flow runs show what the package has to say.

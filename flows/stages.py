@@ -28,6 +28,10 @@ from padim_dist.errors import ConfigError, HeldError, PadimDistError
 P = ParamSpec("P")
 R = TypeVar("R")
 logger = logging.getLogger("padim_dist")
+# A night's log has what the package says (Prefect gives it a handler and no level), and not
+# what Dask says of its sockets.
+logger.setLevel(logging.INFO)
+logging.getLogger("distributed").setLevel(logging.WARNING)
 _REFUSED = "Refused"
 """Name of the failed state of a stage that asks for somebody, not for another try."""
 _AGAIN = "Run the flow again: it does the rest"

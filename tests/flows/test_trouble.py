@@ -95,11 +95,15 @@ def test_an_outage_of_the_storage_in_mid_run(prefect, team, monkeypatch):
     assert tries["score night"]["run_count"] == 2, "it was tried again"
     assert 0 < len(done) < 12
 
+    monkeypatch.setitem(prefect.environment, "PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
     mended = prefect.run("nightly_audit", config=team.path)
     assert mended["state"]["message"] == "Night 1: 24 scored"
     now = team.tables()
     assert len(now) == 12
     assert done.items() <= now.items(), "what was done is left alone"
+    asked = {"flow_run_id": {"any_": [mended["id"]]}}
+    lines = [line["message"] for line in prefect.ask("logs/filter", logs=asked)]
+    assert any("is not finished: going on" in line for line in lines)
 
 
 def test_only_unreadable_images(prefect, team):
