@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from padim_dist.api.history import history
     from padim_dist.api.index import index
     from padim_dist.api.promotions import models, promote, rollback
-    from padim_dist.api.readers import open_heatmaps, open_model, open_scores
+    from padim_dist.api.readers import open_heatmaps, open_model, open_regions, open_scores
     from padim_dist.api.score import score
+    from padim_dist.api.views import connect
     from padim_dist.config import Config, load_config
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _HOMES = {
     "Config": "config",
     "load_config": "config",
     "audit": "api.audit",
+    "connect": "api.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
@@ -34,6 +36,7 @@ _HOMES = {
     "models": "api.promotions",
     "open_heatmaps": "api.readers",
     "open_model": "api.readers",
+    "open_regions": "api.readers",
     "open_scores": "api.readers",
     "promote": "api.promotions",
     "rollback": "api.promotions",
@@ -42,6 +45,7 @@ _HOMES = {
 __all__ = [
     "Config",
     "audit",
+    "connect",
     "demo",
     "doctor",
     "evaluate",
@@ -52,6 +56,7 @@ __all__ = [
     "models",
     "open_heatmaps",
     "open_model",
+    "open_regions",
     "open_scores",
     "promote",
     "rollback",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,17 +20,10 @@ from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.manifests import Shard, Snapshot
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.runs import (
-    count_statuses,
-    create_heatmaps,
-    finished_shards,
-    heatmap_rows,
-    list_runs,
-)
+from padim_dist.store.runs import create_heatmaps, heatmap_rows, list_runs
+from padim_dist.store.tables import count_rows, finished_shards
 from padim_dist.store.weights import kept_weights_bytes
 from padim_dist.store.workspace import Workspace, content_id
-
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -130,12 +122,12 @@ def score(
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
     done = finished_shards(workspace, run_id)
     if len(done) == len(shards):
-        statuses = _count(workspace, run_id, done)
+        statuses = count_rows(workspace, run_id, done)
         resumed = statuses.total()
     else:
         with hold(workspace.folder, workspace.run(run_id)) as lease:
             done = finished_shards(workspace, run_id)
-            statuses = _count(workspace, run_id, done)
+            statuses = count_rows(workspace, run_id, done)
             resumed = statuses.total()
             jobs = _jobs(config, run_id, info, manifest, shards, workspace)
             work = [job for job in jobs if job.place not in done]
@@ -159,14 +151,6 @@ def score(
 def _wanted(manifest: Snapshot, config: Config) -> list[Shard]:
     """Shards of the splits that are scored."""
     return [shard for shard in manifest.shards if shard.split in config.score.splits]
-
-
-def _count(workspace: Workspace, run_id: str, places: set[int]) -> Counter[str]:
-    """Rows of finished shards, by status."""
-    paths = [workspace.scores(run_id, place) for place in places]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        counts = pool.map(lambda path: count_statuses(workspace.folder, path), paths)
-        return sum(map(Counter, counts), Counter())
 
 
 def _score(

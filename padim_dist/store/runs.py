@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ SCORES_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("score", pa.float32()),
+        ("p_value", pa.float64()),
+        ("flagged", pa.bool_()),
+        ("p_extrapolated", pa.bool_()),
         ("peak_y", pa.int32()),
         ("peak_x", pa.int32()),
         ("width", pa.int32()),
@@ -40,7 +43,30 @@ SCORES_SCHEMA = pa.schema(
         ("model_id", pa.string()),
         ("scored_at", pa.timestamp("us", tz="UTC")),
     ],
-    metadata={"padim_dist.scores": "1"},
+    metadata={"padim_dist.scores": "2"},
+)
+REGIONS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("member", pa.string()),
+        ("group", pa.string()),
+        ("label", pa.string()),
+        ("region", pa.int32()),
+        ("area", pa.int64()),
+        ("top", pa.int32()),
+        ("left", pa.int32()),
+        ("bottom", pa.int32()),
+        ("right", pa.int32()),
+        ("peak", pa.float32()),
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("p_value", pa.float64()),
+        ("shard", pa.int32()),
+        ("run_id", pa.string()),
+        ("model_id", pa.string()),
+    ],
+    metadata={"padim_dist.regions": "1"},
 )
 MAPS_A_CHUNK = 32
 """Heatmaps in one chunk: single ones would be slow to write (see docs/formats.md)."""
@@ -115,31 +141,11 @@ def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -
     return folder.create(path, sink.getvalue())
 
 
-def read_scores(folder: Folder, path: str) -> pa.Table:
-    """Score table of a shard."""
-    return pq.read_table(pa.BufferReader(folder.read(path)))
-
-
-def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Columns of the score tables of a run, a shard at a time."""
-    folder, scores = workspace.folder, f"{workspace.run(run_id)}/scores"
-    for name in folder.list(scores):
-        if name.endswith(".parquet"):
-            with folder.fs.open(folder.at(scores, name), "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
-
-
 def count_statuses(folder: Folder, path: str) -> dict[str, int]:
     """Rows of a shard's score table by status."""
     with folder.fs.open(folder.at(path), "rb") as file:
         counts = pc.value_counts(pq.read_table(file, columns=["status"])["status"])
     return {item["values"]: item["counts"] for item in counts.to_pylist()}
-
-
-def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
-    """Shards of a run that have a receipt: one listing."""
-    names = workspace.folder.list(f"{workspace.run(run_id)}/scores")
-    return {int(name[6:-8]) for name in names if name.endswith(".parquet")}
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:

@@ -99,3 +99,7 @@ class Workspace:
     def scores(self, run_id: str, shard: int) -> str:
         """Score table of a shard: also the shard's receipt."""
         return f"{self.run(run_id)}/scores/shard-{shard:07d}.parquet"
+
+    def regions(self, run_id: str, shard: int) -> str:
+        """Regions table of a shard; there is none where nothing was found."""
+        return f"{self.run(run_id)}/regions/shard-{shard:07d}.parquet"
