@@ -10,6 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 _FOR_PROGRAMS = ("increment", "changes")
@@ -56,7 +57,8 @@ def _print_query(values: Mapping[str, Any], console: Console) -> None:
         table.add_column(escape(name), justify="right" if number_like else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(_value(value)) for value in row))
-    if console.measure(table).maximum <= console.width:
+    roomy = console.options.update(max_width=100_000)
+    if Measurement.get(console, roomy, table).maximum <= console.width:
         console.print(table)
     else:
         # Too wide to read as one: a line a value.

@@ -98,14 +98,15 @@ def query(
     check_reads(sql)
     connection = connect(config)
     try:
-        found = connection.execute(sql)
+        if format == "parquet":
+            assert out is not None
+            columns, written = _to_parquet(connection.sql(sql), out)
+            return QueryResult(columns, [], written=written, file=out)
+        found = connection.execute(sql)  # streams: rows are made as they are fetched
         columns = [name for name, *_ in found.description or ()]
         if format == "table":
             rows = [[plain(item) for item in row] for row in found.fetchmany(SHOWN + 1)]
             return QueryResult(columns, rows[:SHOWN], more=len(rows) > SHOWN)
-        if format == "parquet":
-            assert out is not None
-            return QueryResult(columns, [], written=_to_parquet(found, out), file=out)
         written = 0
         with _opened(out) as file:
             written = _WRITERS[format](found, columns, file)
@@ -182,14 +183,14 @@ def _to_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: Tex
     return written
 
 
-def _to_parquet(found: duckdb.DuckDBPyConnection, out: str) -> int:
+def _to_parquet(found: duckdb.DuckDBPyRelation, out: str) -> tuple[list[str], int]:
     reader: Any = found.to_arrow_reader(_BATCH)
     written = 0
     with draft(out) as path, pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
             written += batch.num_rows
-    return written
+    return reader.schema.names, written
 
 
 _WRITERS = {"csv": _to_csv, "json": _to_json}
