@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from padim_dist.api.index import index
     from padim_dist.api.promotions import models, promote, rollback
     from padim_dist.api.query import query
-    from padim_dist.api.readers import open_heatmaps, open_model, open_regions, open_scores
+    from padim_dist.api.readers import (
+        open_drift,
+        open_heatmaps,
+        open_model,
+        open_regions,
+        open_scores,
+    )
     from padim_dist.api.score import score
     from padim_dist.api.show import show
     from padim_dist.api.top import top
@@ -43,6 +49,7 @@ _HOMES = {
     "history": "api.history",
     "index": "api.index",
     "models": "api.promotions",
+    "open_drift": "api.readers",
     "open_heatmaps": "api.readers",
     "open_model": "api.readers",
     "open_regions": "api.readers",
@@ -69,6 +76,7 @@ __all__ = [
     "index",
     "load_config",
     "models",
+    "open_drift",
     "open_heatmaps",
     "open_model",
     "open_regions",

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "cli": {"api", "command", "cli_analysis"},
 }
 OUTSIDE = {
-    "core": {"torch", "torchvision", "numpy"},
+    "core": {"torch", "torchvision", "numpy", "scipy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 Grid = tuple[int, int]
 """(height, width)."""
@@ -45,3 +45,28 @@ class InputGeometry:
             centre = (place + offset + 0.5) * original / resized
             places.append(min(max(ceil(centre) - 1, 0), original - 1))
         return places[0], places[1]
+
+    def box_to_original(
+        self, box: tuple[int, int, int, int], height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Smallest box of whole pixels of the original that covers a box of the map.
+
+        Boxes are top, left, bottom, right, half open.
+
+        Examples
+        --------
+        >>> InputGeometry((256, 256), (224, 224)).box_to_original((0, 0, 224, 224), 512, 1024)
+        (32, 64, 480, 960)
+        """
+        edges = []
+        for i, edge in enumerate(box):
+            axis = i % 2
+            size = (height, width)[axis]
+            place = (edge + self.offset[axis]) * size / self.resize[axis]
+            edges.append(floor(place) if i < 2 else min(ceil(place), size))
+        top, left, bottom, right = edges
+        return top, left, bottom, right
+
+    def pixels_a_pixel(self, height: int, width: int) -> float:
+        """Pixels of the original (height, width) in one of the map."""
+        return height * width / (self.resize[0] * self.resize[1])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zarr
 
@@ -141,11 +142,50 @@ def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -
     return folder.create(path, sink.getvalue())
 
 
-def count_statuses(folder: Folder, path: str) -> dict[str, int]:
-    """Rows of a shard's score table by status."""
+@dataclass(frozen=True)
+class ShardCounts:
+    """Rows of a shard: its receipt in short.
+
+    Attributes
+    ----------
+    statuses : mapping of str to int
+        Rows by status.
+    flagged : int or None
+        Rows that are flagged; None where none has a p-value.
+    """
+
+    statuses: dict[str, int]
+    flagged: int | None
+
+    @property
+    def done(self) -> int:
+        """Rows of the shard."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Rows that are not scored."""
+        return self.done - self.statuses.get("scored", 0)
+
+    @classmethod
+    def of(cls, statuses: Iterable[str], flagged: Iterable[bool | None]) -> ShardCounts:
+        """Count the columns of a score table."""
+        judged = [value for value in flagged if value is not None]
+        return cls(dict(Counter(statuses)), sum(judged) if judged else None)
+
+
+def count_rows(folder: Folder, path: str) -> ShardCounts:
+    """Rows of a shard's score table."""
     with folder.fs.open(folder.at(path), "rb") as file:
-        counts = pc.value_counts(pq.read_table(file, columns=["status"])["status"])
-    return {item["values"]: item["counts"] for item in counts.to_pylist()}
+        table = pq.read_table(file, columns=["status", "flagged"])
+    return ShardCounts.of(table["status"].to_pylist(), table["flagged"].to_pylist())
+
+
+def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the regions of a shard, replacing what a killed task may have left."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA), sink, compression="zstd")
+    folder.put(path, sink.getvalue())
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:

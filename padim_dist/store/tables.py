@@ -6,7 +6,6 @@ rows to few files, then ``compact.json``, the receipt that counts from then on.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.store.runs import count_statuses
+from padim_dist.store.runs import ShardCounts, count_rows
 from padim_dist.store.workspace import Workspace
 
 SCORES, REGIONS = "scores", "regions"
@@ -75,20 +74,27 @@ def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
     return {int(name[6:-8]) for name in names if _is_shard(name)}
 
 
-def count_rows(workspace: Workspace, run_id: str, places: Iterable[int]) -> Counter[str]:
-    """Rows of finished shards by status (of all of them, once they are compacted)."""
-    if find_compacted(workspace, run_id):
-        paths = table_files(workspace, run_id, SCORES)
-    else:
+def count_shards(
+    workspace: Workspace, run_id: str, places: Iterable[int]
+) -> dict[int, ShardCounts]:
+    """Rows of finished shards, by place."""
+    places = sorted(places)
+    if not find_compacted(workspace, run_id):
         paths = [workspace.scores(run_id, place) for place in places]
-    try:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            counts = pool.map(lambda path: count_statuses(workspace.folder, path), paths)
-            return sum(map(Counter, counts), Counter())
-    except FileNotFoundError:
-        if not find_compacted(workspace, run_id) or paths == table_files(workspace, run_id, SCORES):
-            raise
-        return count_rows(workspace, run_id, places)  # compacted at this moment
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                counts = pool.map(lambda path: count_rows(workspace.folder, path), paths)
+                return dict(zip(places, counts, strict=True))
+        except FileNotFoundError:
+            if not find_compacted(workspace, run_id):
+                raise
+            # Compacted at this moment.
+    columns = ("shard", "status", "flagged")
+    counted = {
+        place: ShardCounts.of(table["status"].to_pylist(), table["flagged"].to_pylist())
+        for place, table in read_by_shard(workspace, run_id, columns)
+    }
+    return {place: counted[place] for place in places}
 
 
 def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -98,13 +104,18 @@ def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> It
             yield pq.read_table(file, columns=list(columns))
 
 
-def read_by_shard(workspace: Workspace, run_id: str) -> Iterator[tuple[int, pa.Table]]:
-    """Score rows with the place of their shard, in order; a row group at a time is in memory."""
+def read_by_shard(
+    workspace: Workspace, run_id: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, pa.Table]]:
+    """Score rows with the place of their shard, in order; a row group at a time is in memory.
+
+    Of `columns` (all, if not given) one must be ``shard``.
+    """
     folder = workspace.folder
     for path in table_files(workspace, run_id, SCORES):
         with folder.fs.open(folder.at(path), "rb") as file, pq.ParquetFile(file) as parquet:
             for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number)
+                table = parquet.read_row_group(number, columns)
                 places = table["shard"].to_numpy()
                 starts = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]
                 for start, stop in pairwise(starts):
