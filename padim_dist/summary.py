@@ -90,6 +90,8 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         shown = ", ".join(map(_text, value[:8]))
         return f"{shown}, and {len(value) - 8} more" if len(value) > 8 else shown
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -103,11 +103,12 @@ def top(
     if group is not None:
         where, values = f'{where} AND "group" = ?', [group]
     row = connection.execute(
-        f"SELECT count(*), count(p_value), count(*) FILTER (flagged) FROM scores WHERE {where}",
+        "SELECT count(*), count(p_value), count(*) FILTER (flagged), min(p_value) "
+        f"FROM scores WHERE {where}",
         values,
     ).fetchone()
     assert row is not None
-    scored, judged, alarms = row
+    scored, judged, alarms, lowest = row
     if group is not None and not scored:
         _check_group(connection, head["run_id"], group)
     notes = [progress_of(head)]
@@ -118,8 +119,12 @@ def top(
                 "Leave out --flagged, or fit with fit.sample and score again"
             )
         notes += [f"model {head['model_id']} has no calibration: the order is by score alone"]
-    elif flagged and not alarms:
-        notes += [f"none of {scored:,} scored images is flagged"]
+    elif scored and not alarms:
+        alpha = (head.get("alarms") or {}).get("alpha")
+        notes += [
+            f"none of {scored:,} scored images is flagged: the lowest p-value is {lowest:.2g}"
+            + ("" if alpha is None else f", flagged is what has {alpha:.2g} at most")
+        ]
     found = connection.execute(
         f'SELECT uri, member, "group", label, score, p_value, flagged, peak_y, peak_x, image_id '
         f"FROM scores WHERE {where}{' AND flagged' if flagged else ''} "

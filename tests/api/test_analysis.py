@@ -170,10 +170,13 @@ def test_runs_by_the_beginning_of_their_ids(config):
 
 def test_zero_flagged(config):
     rows = [{**row, "flagged": False if row["score"] else None} for row in score_rows(A, 20)]
-    put_run(config, A, rows)
+    put_run(config, A, rows, alarms={"rule": "alpha", "alpha": 0.001})
     result = pd.top(config, flagged=True)
     assert result.anomalies == []
-    assert result.notes == ["none of 19 scored images is flagged"]
+    assert result.notes == [
+        "none of 19 scored images is flagged: the lowest p-value is 0.048, "
+        "flagged is what has 0.001 at most"
+    ]
 
 
 def test_two_runs_compared(config, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -143,8 +144,10 @@ def test_models_and_images(tmp_path, tiny_audit):
     model = pd.open_model(tiny_audit.workspace)
     depth = model.info.embedding.shape.depth
     assert row == [(entry.model_id, "candidate", entry.backbone, entry.groups, entry.images, depth)]
-    pd.promote(tiny_audit, model=entry.model_id, note="")
-    assert ask(pd.connect(tiny_audit), "SELECT state FROM models") == [("promoted",)]
+    shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
+    copied = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    pd.promote(copied, model=entry.model_id, note="")
+    assert ask(pd.connect(copied), "SELECT state FROM models") == [("promoted",)]
     joined = (
         "SELECT count(*) FROM images JOIN scores USING (image_id) WHERE images.uri = scores.uri"
     )
