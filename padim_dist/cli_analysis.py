@@ -134,4 +134,4 @@ def _draw(picture: Image) -> None:
     width = min(out.width, picture.width)
     height = min(round(picture.height * width / picture.width), 2 * max(out.height - 4, 8))
     width = min(width, round(picture.width * height / picture.height))
-    out.print(Pixels.from_image(picture.convert("RGB"), resize=(width, height // 2 * 2)))
+    out.print(Pixels.from_image(picture.resize((width, height // 2 * 2))))

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-_FOR_PROGRAMS = ("increment", "changes")
+_FOR_PROGRAMS = ("increment", "changes", "p_extrapolated")
 _RECORDS = 20
 """Rows of a query that is shown with a line a value."""
 _PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}

@@ -30,6 +30,8 @@ class Anomaly:
         Maximum of the anomaly map.
     p_value : float or None
         None where the model has no calibration.
+    p_extrapolated : bool or None
+        Whether it lies beyond what the normal images kept can tell.
     flagged : bool or None
         Likewise, or where that is not known before the run is finished.
     peak : str
@@ -43,6 +45,7 @@ class Anomaly:
     label: str | None
     score: float
     p_value: float | None
+    p_extrapolated: bool | None
     flagged: bool | None
     peak: str
     image_id: str
@@ -126,17 +129,25 @@ def top(
             + ("" if alpha is None else f", flagged is what has {alpha:.2g} at most")
         ]
     found = connection.execute(
-        f'SELECT uri, member, "group", label, score, p_value, flagged, peak_y, peak_x, image_id '
+        'SELECT uri, member, "group", label, score, p_value, p_extrapolated, flagged, '
+        "peak_y, peak_x, image_id "
         f"FROM scores WHERE {where}{' AND flagged' if flagged else ''} "
         f"ORDER BY p_value NULLS LAST, score DESC, uri, member LIMIT {n}",
         values,
     ).fetchall()
+    anomalies = [anomaly(config, *row) for row in found]
+    beyond = [a.p_value for a in anomalies if a.p_extrapolated and a.p_value is not None]
+    if beyond:
+        notes += [
+            f"p-values of {max(beyond):.2g} and less are extrapolated: beyond what the normal "
+            "images kept (fit.sample) can tell"
+        ]
     return TopResult(
         run_id=head["run_id"],
         scored=scored,
         flagged=alarms if judged else None,
         notes=[note for note in notes if note],
-        anomalies=[anomaly(config, *row) for row in found],
+        anomalies=anomalies,
     )
 
 
@@ -155,6 +166,7 @@ def anomaly(
     label: str | None,
     score: float,
     p_value: float | None,
+    p_extrapolated: bool | None,
     flagged: bool | None,
     peak_y: int,
     peak_x: int,
@@ -163,7 +175,7 @@ def anomaly(
     """An anomaly, from a row of the score table."""
     name = image_name(config, uri, member)
     peak = f"{peak_y}, {peak_x}"
-    return Anomaly(name, group, label, score, p_value, flagged, peak, image_id)
+    return Anomaly(name, group, label, score, p_value, p_extrapolated, flagged, peak, image_id)
 
 
 def image_name(config: Config, uri: str, member: str | None) -> str:
