@@ -16,8 +16,9 @@ from padim_dist.api.places import logger, workspace_of
 from padim_dist.api.readers import open_scores
 from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
-from padim_dist.errors import ImageError, PadimDistError
+from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.report.sheet import SheetItem, contact_sheet
+from padim_dist.report.single import side_by_side
 from padim_dist.store.manifests import read_shard
 from padim_dist.store.models import Model, ModelInfo
 from padim_dist.store.runs import read_heatmaps
@@ -54,6 +55,50 @@ def draw_top(config: Config, rows: Sequence[Mapping[str, Any]]) -> Image.Image |
         except (PadimDistError, OSError) as error:
             logger.warning("%s is left out of the picture: %s", row["uri"], error)
     return contact_sheet(items) if items else None
+
+
+def draw_image(
+    config: Config, row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]
+) -> Image.Image:
+    """Draw one image as it is, and beside it in grey under its heat with boxes of regions.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration that scored it.
+    row : mapping
+        Of a score table, with the status ``scored``.
+    regions : sequence of mapping
+        Of the regions table: those of the image.
+
+    Returns
+    -------
+    PIL.Image.Image
+
+    Raises
+    ------
+    RequestError
+        If its run kept no heatmaps.
+    ImageError, RunError
+        If it cannot be read any more.
+    """
+    if row["heatmap_row"] is None:
+        raise RequestError(f"run {row['run_id']} kept no heatmaps (score.heatmaps): no picture")
+    model = _model(config, row["run_id"])
+    reader = reader_of(config, model.embedding.geometry)
+    pixels = reader.load_original(_manifest_row(config, row)).permute(1, 2, 0).numpy()
+    (heat,) = _maps(config, row["run_id"], [row["heatmap_row"]])
+    usual = _usual(config, row["run_id"], row["group"])
+    # A dull image stays dull: its own maximum alone would make it glow.
+    scale = max(float(row["score"]) - usual, usual / 2, 1e-6)
+    boxes = [
+        tuple(region[side] for side in ("left", "top", "right", "bottom")) for region in regions
+    ]
+    geometry = model.embedding.geometry
+    whole = np.zeros(geometry.resize, np.float32)  # the margin around the crop is not looked at
+    top, left = geometry.offset
+    whole[top : top + len(heat), left : left + heat.shape[1]] = (heat - usual) / scale
+    return side_by_side(pixels, whole, boxes)
 
 
 def _item(config: Config, row: Mapping[str, Any], usual: float) -> SheetItem:
