@@ -17,7 +17,7 @@ from padim_dist.api.readers import open_scores
 from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.errors import ImageError, PadimDistError
-from padim_dist.report.sheet import SheetItem, contact_sheet
+from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.store.manifests import read_shard
 from padim_dist.store.models import Model, ModelInfo
 from padim_dist.store.runs import read_heatmaps
