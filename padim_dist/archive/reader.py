@@ -133,6 +133,22 @@ class ImageReader:
         (data,) = self.fetch(step)
         return self.decode(row, data)
 
+    def load_original(self, row: dict[str, Any]) -> Tensor:
+        """Load the image of one row as it is: uint8, shape (3, height, width).
+
+        Raises
+        ------
+        ImageError, RunError
+            If it cannot be had or decoded.
+        """
+        (step,) = self.plan([row])
+        if isinstance(step, LoadedImage):
+            raise ImageError(step.status, str(step.error))
+        (data,) = self.fetch(step)
+        if isinstance(data, ImageError):
+            raise data
+        return decode(data, self.max_pixels)
+
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
 

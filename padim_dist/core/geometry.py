@@ -45,3 +45,15 @@ class InputGeometry:
             centre = (place + offset + 0.5) * original / resized
             places.append(min(max(ceil(centre) - 1, 0), original - 1))
         return places[0], places[1]
+
+    def covered(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Top, left, height and width of the crop in pixels of an original (height, width).
+
+        Examples
+        --------
+        >>> InputGeometry((256, 256), (224, 224)).covered(512, 1024)
+        (32.0, 64.0, 448.0, 896.0)
+        """
+        down, right = height / self.resize[0], width / self.resize[1]
+        (top, left), (rows, columns) = self.offset, self.crop
+        return top * down, left * right, rows * down, columns * right
