@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from padim_dist.api.index import index
     from padim_dist.api.promotions import models, promote, rollback
     from padim_dist.api.readers import open_heatmaps, open_model, open_scores
+    from padim_dist.api.report import report
     from padim_dist.api.score import score
     from padim_dist.config import Config, load_config
 
@@ -36,6 +37,7 @@ _HOMES = {
     "open_model": "api.readers",
     "open_scores": "api.readers",
     "promote": "api.promotions",
+    "report": "api.report",
     "rollback": "api.promotions",
     "score": "api.score",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "open_model",
     "open_scores",
     "promote",
+    "report",
     "rollback",
     "score",
 ]

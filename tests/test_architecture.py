@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "summary": set(),
     "logs": {"events"},
     "telemetry": {"errors", "events"},
-    "cli": {"api", "config", "summary", "logs", "telemetry", *LEAVES},
+    "cli": {"api", "config", "summary", "logs", "telemetry", "terminal", *LEAVES},
+    "terminal": {"events"},
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy"},
