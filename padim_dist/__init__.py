@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from padim_dist.api.history import history
     from padim_dist.api.index import index
     from padim_dist.api.promotions import models, promote, rollback
-    from padim_dist.api.readers import open_heatmaps, open_model, open_scores
+    from padim_dist.api.readers import open_drift, open_heatmaps, open_model, open_scores
     from padim_dist.api.report import report
     from padim_dist.api.score import score
     from padim_dist.config import Config, load_config
@@ -33,6 +33,7 @@ _HOMES = {
     "history": "api.history",
     "index": "api.index",
     "models": "api.promotions",
+    "open_drift": "api.readers",
     "open_heatmaps": "api.readers",
     "open_model": "api.readers",
     "open_scores": "api.readers",
@@ -52,6 +53,7 @@ __all__ = [
     "index",
     "load_config",
     "models",
+    "open_drift",
     "open_heatmaps",
     "open_model",
     "open_scores",

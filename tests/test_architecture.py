@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "terminal": {"events"},
 }
 OUTSIDE = {
-    "core": {"torch", "torchvision", "numpy"},
+    "core": {"torch", "torchvision", "numpy", "scipy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
 }

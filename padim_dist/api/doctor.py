@@ -156,12 +156,13 @@ class _Examination:
         images = sum(shard.images for shard in shards)
         weights = common.state_bytes(self.state)
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
+        sample = config.fit.sample
         free = common.free_disk(workspace_of(config).folder)
         for what, need, disk in (
             (
                 "fit",
-                projection.fit_need(self.spec, *rest),
-                projection.fit_disk(self.spec, len(parts), groups),
+                projection.fit_need(self.spec, *rest, sample),
+                projection.fit_disk(self.spec, [part.images for part in parts], groups, sample),
             ),
             (
                 "score",

@@ -16,9 +16,11 @@ import zarr
 
 from padim_dist.api import common
 from padim_dist.api.fit_plan import FitPlan, asked_of_fit, head_path, plan_fit
+from padim_dist.api.fit_verdict import calibrations, fit_warnings
 from padim_dist.api.places import logger
 from padim_dist.config import Config
 from padim_dist.engine import projection
+from padim_dist.engine.calibrate import calibrate_groups
 from padim_dist.engine.cluster import open_client
 from padim_dist.engine.fit import (
     EmbedJob,
@@ -111,7 +113,7 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
     for receipt in receipts.values():
         failures.update(receipt.failures)
     seconds = time.monotonic() - started
-    warnings = [*plan.warnings, *_warnings(counts, plan, failures, images)]
+    warnings = [*plan.warnings, *fit_warnings(counts, plan, failures, images)]
     for warning in warnings:
         logger.warning(warning)
     return FitResult(
@@ -150,7 +152,8 @@ def _run(
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
     most = plan.cluster.most_workers
-    disk = projection.fit_disk(plan.embedding, len(missing), len(groups))
+    images = [job.size for job in missing]
+    disk = projection.fit_disk(plan.embedding, images, len(groups), config.fit.sample)
     projection.check_disk("fit", disk, common.free_disk(folder), config.workspace)
     tasks = len(groups) * len(bands(shape))
     parts = [
@@ -186,6 +189,7 @@ def _run(
                 taken_out=tuple(moments.get((group, False), ())),
                 shape=shape,
                 epsilon=config.model.epsilon,
+                shrinkage=config.model.shrinkage,
                 number=number,
                 band=band,
                 threads=config.cluster.threads,
@@ -194,12 +198,16 @@ def _run(
             for number, band in enumerate(bands(shape))
         ]
         factorise_bands(client, work, listener, most)
+        if config.fit.sample:
+            jobs = calibrations(plan, done, counts, config.cluster.threads)
+            calibrate_groups(client, jobs, listener, most)
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,
         snapshot=plan.snapshot.snapshot,
         embedding=plan.embedding,
         epsilon=config.model.epsilon,
+        shrinkage=config.model.shrinkage,
         sigma=config.model.sigma,
         counts=counts,
         settings=[common.model_settings(config)],
@@ -268,30 +276,3 @@ def _check_readable(
         f"no readable normal image: all {sum(receipt.done for receipt in found)} failed, the "
         f"first with: {example}"
     )
-
-
-def _warnings(
-    counts: Mapping[str, int], plan: FitPlan, failures: Mapping[str, int], images: int
-) -> list[str]:
-    found = []
-    depth = plan.embedding.shape.depth
-    few = {group: n for group, n in counts.items() if n <= depth}
-    if few:
-        shown = ", ".join(f"{group!r} {n}" for group, n in list(few.items())[:8])
-        found.append(
-            f"{len(few)} of {len(counts)} groups have no more images than the embedding has "
-            f"channels ({depth}): {shown}. Their covariances rest on model.epsilon"
-        )
-    lost = sorted({job.part.group for job in plan.jobs} - set(counts))
-    if lost:
-        found.append(
-            f"no normal image could be read of {len(lost)} groups "
-            f"({', '.join(map(repr, lost[:8]))}): they are left out of the model"
-        )
-    if failures:
-        kinds = ", ".join(f"{n} {status}" for status, n in sorted(failures.items()))
-        found.append(
-            f"{sum(failures.values())} of {images} normal images are not in the model "
-            f"({kinds}); the receipts of the parts list them"
-        )
-    return found

@@ -39,6 +39,8 @@ class FitPlan:
         How to come by the moments of each.
     fit_id, model_id : str
         Content addresses.
+    sigma : float
+        Of the model.
     cluster : ClusterConfig
         With the number of workers settled.
     warnings : list of str
@@ -52,6 +54,7 @@ class FitPlan:
     jobs: list[EmbedJob]
     fit_id: str
     model_id: str
+    sigma: float
     cluster: ClusterConfig
     warnings: list[str]
 
@@ -75,7 +78,11 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     warnings = _check_groups(snapshot, pieces, config)
     state = common.load_state(config)
     need = projection.fit_need(
-        spec, common.state_bytes(state), config.cluster.readers, config.archive.max_pixels
+        spec,
+        common.state_bytes(state),
+        config.cluster.readers,
+        config.archive.max_pixels,
+        config.fit.sample,
     )
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
@@ -86,6 +93,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
             snapshot=piece.manifest,
             part=piece.part,
             embedding=spec,
+            sample=config.fit.sample,
             reading=common.reading_of(config, spec.geometry),
             threads=config.cluster.threads,
         )
@@ -97,7 +105,12 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     common.check_resumed(
         workspace, head_path(workspace, str(resume)), resume, fit_id, asked_of_fit(config)
     )
-    model = {"fit": fit_id, "epsilon": config.model.epsilon, "sigma": config.model.sigma}
+    model = {
+        "fit": fit_id,
+        "epsilon": config.model.epsilon,
+        "shrinkage": config.model.shrinkage,
+        "sigma": config.model.sigma,
+    }
     return FitPlan(
         workspace=workspace,
         snapshot=snapshot,
@@ -106,6 +119,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         jobs=jobs,
         fit_id=fit_id,
         model_id=content_id(model),
+        sigma=config.model.sigma,
         cluster=cluster,
         warnings=warnings,
     )
@@ -131,9 +145,11 @@ def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
 
 
 def asked_of_fit(config: Config) -> dict[str, Any]:
-    """Settings that determine a fit's moments, which know of no epsilon and no sigma."""
+    """Settings that determine a fit's moments, which know nothing of what is made of them."""
     settings = common.asked_settings(config)
-    del settings["score"], settings["model"]["epsilon"], settings["model"]["sigma"]
+    del settings["score"]
+    for name in ("epsilon", "shrinkage", "sigma"):
+        del settings["model"][name]
     return settings
 
 

@@ -141,6 +141,54 @@ def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Datase
     return labelled
 
 
+def open_drift(url: str, storage_options: Options | None = None) -> xr.Dataset:
+    """Open the drift of a run as an xarray Dataset.
+
+    Parameters
+    ----------
+    url : str
+        A run's folder, or a workspace: then its newest run.
+    storage_options : mapping, optional
+        fsspec options by protocol.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``ratio`` (group, y, x), float32: squared drift of each patch over what is expected of
+        an unchanged scene; ``drift``, ``expected``, ``noise`` and ``z`` (group): see
+        `padim_dist.core.drift.Drift`. Groups that were not measured are left out.
+
+    Raises
+    ------
+    RequestError
+        If nothing was measured: the run is not finished, or its model has no calibration.
+
+    Examples
+    --------
+    >>> open_drift("./audit/bottle").ratio.max("group").plot()    # doctest: +SKIP
+    """
+    folder, run = _run(url, storage_options)
+    figures = folder.read_json(f"{run}/run.json").get("drift")
+    if not figures:
+        raise RequestError(
+            f"run {folder.at(run)} has no drift: it is not finished, or its model was fitted with "
+            "fit.sample: 0, or on fewer than three images"
+        )
+    dataset = xr.open_zarr(
+        folder.at(run, "drift.zarr"),
+        chunks=None,
+        consolidated=False,
+        storage_options=None if folder.is_local else folder.protocol_options,
+    )
+    measured = dataset.assign_coords(group=dataset.attrs.pop("groups")).sel(group=list(figures))
+    columns = {
+        name: ("group", [group[name] for group in figures.values()])
+        for name in ("drift", "expected", "noise", "z")
+    }
+    found: xr.Dataset = measured.assign(columns)
+    return found
+
+
 @xr.register_dataset_accessor("padim")
 class HeatmapAccessor:
     """``dataset.padim``: what heatmaps can do besides being an array."""

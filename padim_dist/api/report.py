@@ -148,6 +148,7 @@ def _gather(
     groups, rows = every[:_GROUPS], verdicts.top(top)
     names = [group.name for group in groups if group.name in model.info.counts]
     lines = thresholds_of(model, names, alarms.cutoff) if alarms else {}
+    quality, faults = quality_of(model, names)
     metrics = workspace.folder.find_json(f"{workspace.run(run_id)}/metrics.json")
     drifted = sorted(drift, key=lambda name: -drift[name]["z"])
     return ReportData(
@@ -160,13 +161,13 @@ def _gather(
             images, rows, {name: line.value for name, line in lines.items()}, listener
         ),
         failures=verdicts.failures(_FAILURES),
-        drift=drift_maps(images, drifted[:_MAPS]),
+        drift=drift_maps(images, drifted[:_MAPS], len(drift)),
         drift_groups=len(drift),
         trend=drift_trend(workspace, head, drifted[:_MAPS]),
-        quality=quality_of(model, names),
+        quality=quality,
         labels=labels_of(verdicts.labelled(), metrics, alarms is not None),
         settings=head["asked"],
-        warnings=_warnings(model.info.counts, model.info.embedding.shape.depth, every),
+        warnings=_warnings(head, model.info.counts, every, faults),
     )
 
 
@@ -232,22 +233,18 @@ def _histogram(
     return Histogram(edges, counts, alarmed, of_p_values, line)
 
 
-def _warnings(counts: Mapping[str, int], depth: int, groups: Sequence[Group]) -> list[str]:
+def _warnings(
+    head: Mapping[str, Any], fitted: Mapping[str, int], groups: Sequence[Group], faults: list[str]
+) -> list[str]:
     """What to keep in mind about the numbers."""
-    found = []
-    few = [group.name for group in groups if counts.get(group.name, depth) < depth]
-    if few:
-        which = f"group {few[0]}" if len(few) == 1 else f"{len(few):,} of {len(groups):,} groups"
-        found.append(
-            f"{which}: fitted on fewer normal images than the Gaussian has dimensions ({depth}), "
-            "so that epsilon makes up part of it. More normal images, or a smaller model.channels, "
-            "make its distances firmer."
-        )
-    unknown = [group.name for group in groups if group.name not in counts]
+    found = list(faults)
+    if head.get("alarms", {}).get("rule") == "fdr" and "finished_at" not in head:
+        found.append("With score.fdr what is flagged is known only when the run is finished.")
+    unknown = [group.name for group in groups if group.name not in fitted]
     if unknown:
+        some = f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
         found.append(
-            f"{len(unknown):,} groups are not in the model ({', '.join(unknown[:5])}"
-            f"{', ...' if len(unknown) > 5 else ''}): their images have no score. Fit one that has "
-            "them."
+            f"{len(unknown):,} groups are not in the model ({some}): their images have no score. "
+            "Fit one that has them."
         )
     return found

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from padim_dist.api.places import logger
-from padim_dist.api.run_images import RunImages
+from padim_dist.api.run_images import Maps, RunImages
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
 from padim_dist.pages.data import Anomaly, Region
-from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
+from padim_dist.pages.encode import HEAT_BYTES, HEAT_SIDE, PICTURE_BYTES, encode
 from padim_dist.pages.heat import heat_layer
-from padim_dist.storage import Folder
+from padim_dist.store.runs import read_regions
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""
+_MAPS_AT_ONCE = 32
 
 
 def make_gallery(
@@ -58,11 +58,15 @@ def make_gallery(
         usual=run.usual(groups) if run.has_heatmaps else {},
         thresholds=thresholds,
     )
-    items = []
+    items: list[Anomaly] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for item in pool.map(studio.make, rows):
-            items.append(item)
-            listener(Progress("report", len(rows), len(items), sum(bool(i.gone) for i in items)))
+        for first in range(0, len(rows), _MAPS_AT_ONCE):
+            some = rows[first : first + _MAPS_AT_ONCE]
+            for item in pool.map(studio.make, some, _read_maps(run, some)):
+                items.append(item)
+                listener(
+                    Progress("report", len(rows), len(items), sum(bool(i.gone) for i in items))
+                )
     gone = [item for item in items if item.gone]
     if gone:
         logger.warning(
@@ -86,7 +90,7 @@ class _Studio:
     thresholds: Mapping[str, float]
     outage: list[str] = field(default_factory=list)
 
-    def make(self, row: Mapping[str, Any]) -> Anomaly:
+    def make(self, row: Mapping[str, Any], heat: Maps | None) -> Anomaly:
         picture, gone = self._picture(row)
         return Anomaly(
             uri=row["uri"],
@@ -100,12 +104,16 @@ class _Studio:
             width=row["width"],
             height=row["height"],
             peak=(row["peak_y"], row["peak_x"]),
-            map_box=self.run.reader.geometry.covered(row["height"], row["width"]),
+            map_box=self._map_box(row["height"], row["width"]),
             regions=self.regions.get(row["image_id"], []),
             picture=picture,
-            heat=self._heat(row),
+            heat=None if heat is None else self._heat(row, heat),
             gone=gone,
         )
+
+    def _map_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        geometry = self.run.reader.geometry
+        return geometry.box_to_original((0, 0, *geometry.crop), height, width)
 
     def _picture(self, row: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
         if self.outage:  # one has waited for the store in vain: not every image has to
@@ -120,27 +128,28 @@ class _Studio:
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         return encode(image, PICTURE_BYTES), None
 
-    def _heat(self, row: Mapping[str, Any]) -> bytes | None:
-        if row["heatmap_row"] is None or row["group"] not in self.usual:
-            return None
-        (heat,) = self.run.maps([row["heatmap_row"]])
+    def _heat(self, row: Mapping[str, Any], heat: Maps) -> bytes:
         least = self.usual[row["group"]]
         most = max(row["score"], self.thresholds.get(row["group"], 0.0))
         shares = (heat - least) / max(most - least, 1e-6)
-        return encode(heat_layer(np.nan_to_num(shares)), HEAT_BYTES)
+        return encode(heat_layer(np.nan_to_num(shares)), HEAT_BYTES, HEAT_SIDE)
+
+
+def _read_maps(run: RunImages, rows: Sequence[Mapping[str, Any]]) -> list[Maps | None]:
+    """Anomaly maps of rows, (H, W); None where none was kept."""
+    places = {row["heatmap_row"] for row in rows} - {None}
+    if not places:
+        return [None] * len(rows)
+    wanted = sorted(places)
+    maps = dict(zip(wanted, run.maps(wanted), strict=True))
+    return [maps.get(row["heatmap_row"]) for row in rows]
 
 
 def _read_regions(run: RunImages, places: Iterable[int]) -> dict[str, list[Region]]:
     """Regions of the images of some shards, by image_id."""
-    folder = Folder(run.url, run.options)
-    there = set(folder.list("regions"))
     regions: dict[str, list[Region]] = defaultdict(list)
     for place in sorted(places):
-        name = f"shard-{place:07d}.parquet"
-        if name not in there:
-            continue
-        with folder.fs.open(folder.at("regions", name), "rb") as file:
-            rows = pq.read_table(file).sort_by([("region", "ascending")]).to_pylist()
+        rows = read_regions(run.workspace.folder, run.workspace.regions(run.run_id, place))
         for row in rows:
             regions[row["image_id"]].append(
                 Region(

@@ -8,59 +8,68 @@ from typing import Any
 
 import numpy as np
 
-from padim_dist.api import readers
+from padim_dist.api.readers import open_drift
 from padim_dist.api.run_images import RunImages
+from padim_dist.core.drift import Drift
 from padim_dist.pages.data import DriftMap, DriftPoint, Quality, Threshold
 from padim_dist.store.models import Model
 from padim_dist.store.runs import list_runs
 from padim_dist.store.workspace import Workspace
+
+_FALSE_DRIFT = 0.001
+"""Runs of which nothing has changed and that are called drifted, whatever the number of groups."""
+_DRAWS = 100
+"""Of the bootstrap of a threshold: its ends need to be right to what a line on a screen shows."""
 
 
 def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[str, Threshold]:
     """Scores from which images of groups are flagged, where their calibration resolves that."""
     found = {}
     for group in groups:
-        calibration = model.calibration(group)  # type: ignore[attr-defined]
+        calibration = model.calibration(group)
         if calibration is None:
             continue
         value = calibration.threshold(cutoff)
         if math.isfinite(value):
-            low, high = calibration.interval(cutoff)
-            found[group] = Threshold(value, low, high)
+            found[group] = Threshold(value, *calibration.interval(cutoff, _DRAWS))
     return found
 
 
-def quality_of(model: Model, groups: Sequence[str]) -> list[Quality]:
-    """How well the fits of groups are determined."""
-    if not hasattr(model, "quality"):
-        return []
-    found = []
+def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[Quality], list[str]]:
+    """How well the fits of groups are determined, and what is to be mended of which."""
+    found: list[Quality] = []
+    faults: dict[str, str] = {}
     for group in groups:
         quality = model.quality(group)
-        share = np.asarray(quality.epsilon_share, np.float64)
-        condition = np.asarray(quality.condition, np.float64)
+        added, condition = quality.regularised, quality.condition
         found.append(
             Quality(
                 group=group,
                 images=quality.images,
                 depth=quality.depth,
-                epsilon_share=(float(np.median(share)), float(share.max())),
+                regularised=(float(np.median(added)), float(added.max())),
                 condition=(float(np.median(condition)), float(condition.max())),
             )
         )
-    return found
+        if warnings := quality.warnings():
+            faults[group] = "; ".join(warnings)
+    if len(faults) <= 1:
+        return found, [f"Group {group}: {fault}." for group, fault in faults.items()]
+    first, fault = next(iter(faults.items()))
+    return found, [f"{len(faults):,} groups are not well determined. Of them {first}: {fault}."]
 
 
-def drift_maps(run: RunImages, groups: Sequence[str]) -> list[DriftMap]:
-    """Drift of some groups over the patches."""
+def drift_maps(run: RunImages, groups: Sequence[str], tested: int) -> list[DriftMap]:
+    """Drift of some groups, of so many that are looked at, over the patches."""
     if not groups:
         return []
-    dataset = readers.open_drift(run.url, run.options)  # type: ignore[attr-defined]
-    found = []
-    for group in groups:
-        own = dataset.sel(group=group)
-        found.append(DriftMap(group, own["ratio"].values, float(own["z"])))
-    return found
+    ratios = open_drift(run.url, run.options)["ratio"].sel(group=list(groups)).values
+    maps = []
+    for group, ratio in zip(groups, ratios, strict=True):
+        figures = run.head["drift"][group]
+        drift = Drift(**{name: figures[name] for name in ("images", "drift", "expected", "noise")})
+        maps.append(DriftMap(group, ratio, drift.z, drift.limit(_FALSE_DRIFT / tested)))
+    return maps
 
 
 def drift_trend(

@@ -36,10 +36,12 @@ class RunImages:
     config : Config
         Says where the workspace and the archive are, and how to reach them.
     run_id : str
-        The run.
+        The run; kept as an attribute.
 
     Attributes
     ----------
+    workspace : Workspace
+        Where it lies.
     head : dict
         The run's ``run.json``.
     model : Model
@@ -47,7 +49,8 @@ class RunImages:
     """
 
     def __init__(self, config: Config, run_id: str) -> None:
-        workspace = workspace_of(config)
+        self.workspace = workspace = workspace_of(config)
+        self.run_id = run_id
         self._config = config
         self._folder = workspace.folder
         self._run = workspace.run(run_id)

@@ -5,29 +5,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from padim_dist.api import common
+from padim_dist.api.alarms import plan_alarms
 from padim_dist.api.choice import choose_manifest, choose_model, select_new
 from padim_dist.api.places import logger, workspace_of
+from padim_dist.api.run_files import ask_again, conclude, groups_of, make_head, start
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import open_client, settle
+from padim_dist.engine.drift import DriftJob, measure_drifts
 from padim_dist.engine.score import ScoreJob, score_shards
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.manifests import Shard, Snapshot
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.runs import (
-    count_statuses,
-    create_heatmaps,
-    finished_shards,
-    heatmap_rows,
-    list_runs,
-)
+from padim_dist.store.runs import ShardCounts, count_rows, finished_shards
 from padim_dist.store.weights import kept_weights_bytes
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -49,6 +45,11 @@ class ScoreResult:
         Of those, handled now, and found done by an earlier run.
     statuses : mapping of str to int
         Rows by status.
+    flagged : int or None
+        Rows that are flagged; None where the model has no calibration.
+    alpha : float or None
+        Share of normal images that is flagged by mistake (under the rule ``fdr``: the highest
+        that may be); None where there was nothing to score.
     seconds, images_per_second : float
         Of this call, start-up of the cluster included.
     """
@@ -59,6 +60,8 @@ class ScoreResult:
     scored: int
     resumed: int
     statuses: dict[str, int]
+    flagged: int | None
+    alpha: float | None
     seconds: float
     images_per_second: float
 
@@ -115,42 +118,49 @@ def score(
     shards = _wanted(manifest, config)
     if new and not shards:
         seconds = round(time.monotonic() - started, 2)
-        return ScoreResult(None, info.model_id, 0, 0, 0, {}, seconds, 0.0)
+        return ScoreResult(None, info.model_id, 0, 0, 0, {}, None, None, seconds, 0.0)
+    alarms = plan_alarms(config.score, sum(shard.images for shard in shards))
     run_id = content_id(
         {
             "model": info.model_id,
             "shards": [shard.digest for shard in shards],
             "heatmaps": config.score.heatmaps,
             "max_pixels": config.archive.max_pixels,
+            "alarms": asdict(alarms),
+            "pixel_alpha": config.score.pixel_alpha,
         }
     )
     settings = common.run_settings(config, partial=new or snapshot is not None)
-    head = _head(config, run_id, info, manifest, shards, settings)
+    head = make_head(config, run_id, info, manifest, shards, settings, alarms)
     path = f"{workspace.run(str(resume))}/run.json"
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
     done = finished_shards(workspace, run_id)
-    if len(done) == len(shards):
-        statuses = _count(workspace, run_id, done)
-        resumed = statuses.total()
+    before = workspace.folder.find_json(f"{workspace.run(run_id)}/run.json")
+    if len(done) == len(shards) and before and "finished_at" in before:
+        counts = _count(workspace, run_id, done)
+        scored = 0
     else:
         with hold(workspace.folder, workspace.run(run_id)) as lease:
-            done = finished_shards(workspace, run_id)
-            statuses = _count(workspace, run_id, done)
-            resumed = statuses.total()
-            jobs = _jobs(config, run_id, info, manifest, shards, workspace)
-            work = [job for job in jobs if job.place not in done]
+            counts = _count(workspace, run_id, finished_shards(workspace, run_id))
+            jobs = _jobs(config, run_id, info, manifest, shards, workspace, alarms.alpha)
+            work = [job for job in jobs if job.place not in counts]
+            scored = sum(job.size for job in work)
             listener = lease.guard(listener)
-            statuses += _score(config, head, info, shards, work, workspace, listener)
-    _finish(head, dict(statuses), workspace)
-    scored = statuses.total() - resumed
+            drift = _score(config, head, info, jobs, counts, workspace, listener)
+            conclude(head, counts, drift, workspace)
+    ask_again(head, workspace)
+    statuses = sum((Counter(count.statuses) for count in counts.values()), Counter[str]())
+    run = workspace.folder.read_json(f"{workspace.run(run_id)}/run.json")
     seconds = time.monotonic() - started
     return ScoreResult(
         run_id=run_id,
         model_id=info.model_id,
         images=statuses.total(),
         scored=scored,
-        resumed=resumed,
+        resumed=statuses.total() - scored,
         statuses=dict(statuses),
+        flagged=run["flagged"],
+        alpha=alarms.alpha,
         seconds=round(seconds, 2),
         images_per_second=round(scored / seconds, 1),
     )
@@ -161,90 +171,61 @@ def _wanted(manifest: Snapshot, config: Config) -> list[Shard]:
     return [shard for shard in manifest.shards if shard.split in config.score.splits]
 
 
-def _count(workspace: Workspace, run_id: str, places: set[int]) -> Counter[str]:
-    """Rows of finished shards, by status."""
-    paths = [workspace.scores(run_id, place) for place in places]
+def _count(workspace: Workspace, run_id: str, places: set[int]) -> dict[int, ShardCounts]:
+    """Rows of finished shards, by place."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        counts = pool.map(lambda path: count_statuses(workspace.folder, path), paths)
-        return sum(map(Counter, counts), Counter())
+        counts = pool.map(
+            lambda place: count_rows(workspace.folder, workspace.scores(run_id, place)), places
+        )
+        return dict(zip(places, counts, strict=True))
 
 
 def _score(
     config: Config,
     head: dict[str, Any],
     model: ModelInfo,
-    shards: list[Shard],
-    work: list[ScoreJob],
+    jobs: list[ScoreJob],
+    counts: dict[int, ShardCounts],
     workspace: Workspace,
     listener: Listener,
-) -> Counter[str]:
-    """Score the shards that have no score table; their rows by status."""
+) -> dict[str, dict[str, Any]]:
+    """Score the shards that have no score table, and measure the drift: its figures by group.
+
+    `counts` has the shards that are done, and in the end all of them.
+    """
+    work = [job for job in jobs if job.place not in counts]
     cluster = _settle(config, model, workspace, sum(job.size for job in work))
-    _start(config, head, model, shards, workspace)
-    with open_client(cluster, len(work)) as client:
-        receipts = score_shards(client, work, listener, cluster.most_workers)
-    return sum((Counter(receipt.statuses) for receipt in receipts.values()), Counter())
+    start(config, head, model, [job.shard for job in jobs], workspace)
+    with open_client(cluster, len(work) or 1) as client:
+        counts.update(score_shards(client, work, listener, cluster.most_workers))
+        drifts = _drift_jobs(config, model, jobs, counts)
+        return measure_drifts(client, drifts, listener, cluster.most_workers)
 
 
-def _head(
-    config: Config,
-    run_id: str,
-    model: ModelInfo,
-    snapshot: Snapshot,
-    shards: list[Shard],
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """What is asked: the content of ``run.json`` as long as the run is not finished."""
-    now = datetime.now(UTC).isoformat()
-    return {
-        "run_id": run_id,
-        "model_id": model.model_id,
-        "snapshot": snapshot.snapshot,
-        "settings": [settings],
-        "asked": common.asked_settings(config),
-        "shards": [shard.shard for shard in shards],
-        "images": sum(shard.images for shard in shards),
-        "started_at": now,
-        "asked_at": now,
-    }
-
-
-def _start(
-    config: Config,
-    head: dict[str, Any],
-    model: ModelInfo,
-    shards: list[Shard],
-    workspace: Workspace,
-) -> None:
-    """Write what is asked, and make room for heatmaps."""
-    run = workspace.run(head["run_id"])
-    workspace.folder.put_json(f"{run}/run.json", head)
-    if config.score.heatmaps == "grid":
-        rows = heatmap_rows([shard.images for shard in shards])
-        grid = model.embedding.shape.grids[0]
-        create_heatmaps(workspace.folder, run, len(shards), rows, grid)
-
-
-def _finish(head: dict[str, Any], statuses: dict[str, int], workspace: Workspace) -> None:
-    """Write the counts, unless the run stands there finished and is the newest of its kind."""
-    path = f"{workspace.run(head['run_id'])}/run.json"
-    before = workspace.folder.read_json(path)
-    (wanted,) = head["settings"]
-    own = [run for run in list_runs(workspace) if wanted in run["settings"]]
-    newest = bool(own) and own[-1]["run_id"] == head["run_id"]
-    if "finished_at" in before and newest:
-        return
-    workspace.folder.put_json(
-        path,
-        {
-            **before,
-            # Other words for the same images, e.g. all splits where there is but one.
-            "settings": [*(known for known in before["settings"] if known != wanted), wanted],
-            "asked_at": head["asked_at"],
-            "finished_at": before.get("finished_at", datetime.now(UTC).isoformat()),
-            "statuses": statuses,
-        },
-    )
+def _drift_jobs(
+    config: Config, model: ModelInfo, jobs: list[ScoreJob], counts: dict[int, ShardCounts]
+) -> list[DriftJob]:
+    """How to measure the drift of each group of which an image was scored."""
+    shards: dict[str, list[tuple[int, int]]] = {}
+    for job in jobs:
+        scored = counts[job.place].statuses.get("scored", 0)
+        if job.shard.group is not None and scored:
+            shards.setdefault(job.shard.group, []).append((job.place, scored))
+    places = {group: place for place, group in enumerate(groups_of(job.shard for job in jobs))}
+    return [
+        DriftJob(
+            workspace=jobs[0].workspace,
+            run_id=jobs[0].run_id,
+            model_id=model.model_id,
+            group=group,
+            place=places[group],
+            shards=tuple(own),
+            embedding=model.embedding,
+            count=model.counts[group],
+            threads=config.cluster.threads,
+        )
+        for group, own in shards.items()
+    ]
 
 
 def _jobs(
@@ -254,6 +235,7 @@ def _jobs(
     snapshot: Snapshot,
     shards: list[Shard],
     workspace: Workspace,
+    alpha: float,
 ) -> list[ScoreJob]:
     return [
         ScoreJob(
@@ -268,6 +250,8 @@ def _jobs(
             reading=common.reading_of(config, model.embedding.geometry),
             heatmaps=config.score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
+            alpha=alpha,
+            pixel_alpha=config.score.pixel_alpha,
             threads=config.cluster.threads,
         )
         for place, shard in enumerate(shards)

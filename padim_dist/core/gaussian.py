@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from padim_dist.core.covariance import Covariance
 from padim_dist.core.moments import Blocks, Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import ConfigError
@@ -37,11 +38,35 @@ class Gaussian:
     lower : dict of (int, int) to Tensor
         L[a, b] for a < b, shape (G_b, r_ab * d_a, d_b): what the whitened coarser
         level b explains of level a.
+    kept : Tensor
+        Share of the empirical covariance that shrinkage has left, shape (cells,): 1 where
+        there is none.
     """
 
     mean: list[Tensor]
     whiten: list[Tensor]
     lower: Blocks
+    kept: Tensor
+
+    def to(self, device: torch.device) -> Gaussian:
+        """The same on another device."""
+        return Gaussian(
+            mean=[array.to(device) for array in self.mean],
+            whiten=[array.to(device) for array in self.whiten],
+            lower={pair: array.to(device) for pair, array in self.lower.items()},
+            kept=self.kept.to(device),
+        )
+
+    def whitened(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Whitened residuals z[a] (G_a, d_a, N) of level matrices x[a] of the same shapes."""
+        whitened: dict[int, Tensor] = {}
+        for a in reversed(range(len(self.mean))):
+            residual = levels[a] - self.mean[a].unsqueeze(-1)
+            for b, z in whitened.items():
+                block = self.lower[a, b]
+                residual.view(*block.shape[:2], -1).baddbmm_(block, z, alpha=-1.0)
+            whitened[a] = torch.bmm(self.whiten[a], residual)
+        return [whitened[a] for a in range(len(self.mean))]
 
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of every patch (equation 2).
@@ -56,32 +81,28 @@ class Gaussian:
         Tensor
             Distances, shape (G_0, N), float32, in nested order.
         """
-        whitened: dict[int, Tensor] = {}
-        squares: Tensor | None = None
-        for a in reversed(range(len(self.mean))):
-            residual = levels[a] - self.mean[a].unsqueeze(-1)
-            for b, z in whitened.items():
-                block = self.lower[a, b]
-                residual.view(*block.shape[:2], -1).baddbmm_(block, z, alpha=-1.0)
-            whitened[a] = torch.bmm(self.whiten[a], residual)
-            here = whitened[a].square().sum(dim=1)
-            if squares is not None:
-                here += squares.repeat_interleave(here.shape[0] // squares.shape[0], dim=0)
-            squares = here
-        assert squares is not None
-        return squares.sqrt_()
+        return squared_lengths(self.whitened(levels)).sqrt_()
 
 
-def factorise(moments: Moments, epsilon: float) -> Gaussian:
+def squared_lengths(whitened: Sequence[Tensor]) -> Tensor:
+    """Squared distances (G_0, N) of whitened residuals z[a] (G_a, d_a, N)."""
+    *finer, coarsest = (z.square().sum(dim=1) for z in whitened)
+    squares = coarsest
+    for here in reversed(finer):
+        here += squares.repeat_interleave(here.shape[0] // squares.shape[0], dim=0)
+        squares = here
+    return squares
+
+
+def factorise(moments: Moments, covariance: Covariance) -> Gaussian:
     """Factorise the regularised covariances of moments, in float64.
 
     Parameters
     ----------
     moments : Moments
         Of one image at least; may be a band of cells.
-    epsilon : float
-        Added to the diagonal (the paper's 0.01), so that any number of images gives
-        full rank.
+    covariance : Covariance
+        How they become covariances that can be inverted, of the same cells.
 
     Returns
     -------
@@ -91,17 +112,16 @@ def factorise(moments: Moments, epsilon: float) -> Gaussian:
     Raises
     ------
     ConfigError
-        If a covariance is not positive definite: epsilon is too small for the number
-        of images.
+        If a covariance is not positive definite: it is regularised too little for the
+        number of images.
     """
     count = len(moments.mean)
-    scale = 1.0 / max(moments.count - 1, 1)
     lower: Blocks = {}
     whiten: dict[int, Tensor] = {}
     for b in reversed(range(count)):
         d = moments.mean[b].shape[1]
         identity = torch.eye(d, dtype=torch.float64, device=moments.mean[b].device)
-        schur = moments.scatter[b, b] * scale + epsilon * identity
+        schur = covariance.block(moments, b, b)
         for c in range(b + 1, count):
             block = lower[b, c].view(-1, d, lower[b, c].shape[-1])
             schur.baddbmm_(block, block.mT, alpha=-1.0)
@@ -109,11 +129,11 @@ def factorise(moments: Moments, epsilon: float) -> Gaussian:
         if bool(failed.any()):
             raise ConfigError(
                 f"{int((failed > 0).sum())} covariances of level {b} are not positive definite "
-                f"with epsilon {epsilon} and {moments.count} images; raise model.epsilon"
+                f"with {covariance.added} and {moments.count} images; raise model.epsilon"
             )
         whiten[b] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
         for a in range(b):
-            block = moments.scatter[a, b] * scale
+            block = covariance.block(moments, a, b)
             for c in range(b + 1, count):
                 fine = lower[a, c].view(block.shape[0], block.shape[1], -1)
                 block.baddbmm_(fine, lower[b, c].view(block.shape[0], d, -1).mT, alpha=-1.0)
@@ -122,6 +142,7 @@ def factorise(moments: Moments, epsilon: float) -> Gaussian:
         mean=[mean.float() for mean in moments.mean],
         whiten=[whiten[a].float() for a in range(count)],
         lower={pair: block.float() for pair, block in lower.items()},
+        kept=covariance.kept.float(),
     )
 
 
@@ -139,15 +160,16 @@ class DenseView:
         mean[a], (G_a, d_a): anything that indexes along axis 0, e.g. Zarr arrays.
     scatter_arrays : dict of (int, int) to arrays
         scatter[a, b], (G_b, r_ab * d_a, d_b), likewise.
-    epsilon : float
-        Added to the diagonal of the covariance.
+    kept, diagonal : arrays
+        Of `Covariance`, (cells,), likewise.
     """
 
     shape: PyramidShape
     count: int
     mean_arrays: Sequence[Any]
     scatter_arrays: dict[tuple[int, int], Any]
-    epsilon: float
+    kept: Any
+    diagonal: Any
 
     def mean(self, y: int, x: int) -> npt.NDArray[np.float64]:
         """Mean of the patch (y, x) in the paper's channel order, shape (d,)."""
@@ -158,7 +180,7 @@ class DenseView:
         return np.concatenate(parts)[list(self.shape.paper_order)].astype(np.float64)
 
     def covariance(self, y: int, x: int) -> npt.NDArray[np.float64]:
-        """Covariance of the patch (y, x), epsilon included, shape (d, d).
+        """Covariance of the patch (y, x), regularised, shape (d, d).
 
         In the paper's channel order (equation 1).
         """
@@ -172,6 +194,8 @@ class DenseView:
             fine, coarse = slice(starts[a], starts[a + 1]), slice(starts[b], starts[b + 1])
             dense[fine, coarse] = block
             dense[coarse, fine] = block.T
-        dense = dense / max(self.count - 1, 1) + self.epsilon * np.eye(shape.depth)
+        cell = shape.index(shape.levels - 1, y, x)
+        dense *= float(self.kept[cell]) / max(self.count - 1, 1)
+        dense += float(self.diagonal[cell]) * np.eye(shape.depth)
         order = list(shape.paper_order)
         return dense[np.ix_(order, order)]

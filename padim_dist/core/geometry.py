@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 Grid = tuple[int, int]
 """(height, width)."""
@@ -46,14 +46,27 @@ class InputGeometry:
             places.append(min(max(ceil(centre) - 1, 0), original - 1))
         return places[0], places[1]
 
-    def covered(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Top, left, height and width of the crop in pixels of an original (height, width).
+    def box_to_original(
+        self, box: tuple[int, int, int, int], height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Smallest box of whole pixels of the original that covers a box of the map.
+
+        Boxes are top, left, bottom, right, half open.
 
         Examples
         --------
-        >>> InputGeometry((256, 256), (224, 224)).covered(512, 1024)
-        (32.0, 64.0, 448.0, 896.0)
+        >>> InputGeometry((256, 256), (224, 224)).box_to_original((0, 0, 224, 224), 512, 1024)
+        (32, 64, 480, 960)
         """
-        down, right = height / self.resize[0], width / self.resize[1]
-        (top, left), (rows, columns) = self.offset, self.crop
-        return top * down, left * right, rows * down, columns * right
+        edges = []
+        for i, edge in enumerate(box):
+            axis = i % 2
+            size = (height, width)[axis]
+            place = (edge + self.offset[axis]) * size / self.resize[axis]
+            edges.append(floor(place) if i < 2 else min(ceil(place), size))
+        top, left, bottom, right = edges
+        return top, left, bottom, right
+
+    def pixels_a_pixel(self, height: int, width: int) -> float:
+        """Pixels of the original (height, width) in one of the map."""
+        return height * width / (self.resize[0] * self.resize[1])

@@ -77,22 +77,22 @@ class AnomalyMap:
         """Anomaly maps (N, H, W) of patch distances (N, h, w)."""
         return self.rows @ distances @ self.columns.T
 
-    def score(self, distances: Tensor) -> tuple[Tensor, Tensor]:
-        """Image scores and where they stand.
 
-        Parameters
-        ----------
-        distances : Tensor
-            Patch distances, shape (N, h, w).
+def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Image scores and where they stand.
 
-        Returns
-        -------
-        scores : Tensor
-            Maxima of the anomaly maps, shape (N,).
-        peaks : Tensor
-            Their (y, x) in pixels of the map, shape (N, 2), int64.
-        """
-        maps = self.full(distances)
-        scores, flat = maps.flatten(1).max(dim=1)
-        width = maps.shape[-1]
-        return scores, torch.stack([flat // width, flat % width], dim=1)
+    Parameters
+    ----------
+    maps : Tensor
+        Anomaly maps, shape (N, H, W).
+
+    Returns
+    -------
+    scores : Tensor
+        Their maxima, shape (N,).
+    peaks : Tensor
+        Their (y, x) in pixels of the map, shape (N, 2), int64.
+    """
+    scores, flat = maps.flatten(1).max(dim=1)
+    width = maps.shape[-1]
+    return scores, torch.stack([flat // width, flat % width], dim=1)

@@ -158,10 +158,10 @@ class PyramidShape:
             nested.append(flat.index_select(1, order).permute(1, 2, 0).contiguous())
         return nested
 
-    def unnest(self, values: Tensor) -> Tensor:
-        """Take values (G_0, N) in nested order back to maps (N, H_0, W_0)."""
-        rank = self._ranks[0].to(values.device)
-        return values.index_select(0, rank).T.reshape(-1, *self.grids[0])
+    def unnest(self, values: Tensor, level: int = 0) -> Tensor:
+        """Take values (G_a, N) of a level in nested order back to maps (N, H_a, W_a)."""
+        rank = self._ranks[level].to(values.device)
+        return values.index_select(0, rank).T.reshape(-1, *self.grids[level])
 
     def index(self, level: int, y: int, x: int) -> int:
         """Nested index at `level` of the patch (y, x) of the finest grid."""

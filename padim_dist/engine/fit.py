@@ -15,10 +15,12 @@ from typing import Any
 
 from distributed import Client
 
+from padim_dist.core.covariance import Covariance, Shrinkage
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.quality import condition_numbers, regularised_share
 from padim_dist.engine.examine import Examination
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import Reading, batches, device, get_embedder, set_up
@@ -27,6 +29,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard
 from padim_dist.store.models import create_model, write_band
 from padim_dist.store.moments import Band, read_band, write_part
+from padim_dist.store.samples import Sample, write_sample
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
 
@@ -70,12 +73,15 @@ class EmbedJob:
     ----------
     snapshot : str
         The manifest that has the part's shards.
+    sample : int
+        Images whose embeddings are kept, at most.
     """
 
     workspace: Folder
     snapshot: str
     part: Part
     embedding: EmbeddingSpec
+    sample: int
     reading: Reading
     threads: int
 
@@ -103,6 +109,7 @@ class EmbedJob:
         way = {
             "embedding": self.embedding.to_dict(),
             "max_pixels": self.reading.reader.max_pixels,
+            "sample": self.sample,
         }
         part = self.part
         return Workspace(self.workspace).part(content_id(way), part.group, part.digest)
@@ -155,6 +162,7 @@ class FactoriseJob:
     taken_out: tuple[str, ...]
     shape: PyramidShape
     epsilon: float
+    shrinkage: Shrinkage
     number: int
     band: Band
     threads: int
@@ -254,6 +262,18 @@ def factorise_bands(
         pass
 
 
+def is_sampled(place: int, images: int, sample: int) -> bool:
+    """Whether the image at a place of a part is in its sample: they are evenly spread.
+
+    Examples
+    --------
+    >>> [place for place in range(10) if is_sampled(place, 10, 4)]
+    [2, 4, 7, 9]
+    """
+    wanted = min(sample, images)
+    return (place + 1) * wanted // images > place * wanted // images
+
+
 def embed_part(job: EmbedJob) -> PartReceipt:
     """Task: embed the images of a part and write its moments, then its receipt."""
     if job.workspace.exists(job.receipt):
@@ -263,6 +283,7 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     moments = Moments.zeros(job.embedding.shape, device())
     reporter = Reporter()
     failures: list[dict[str, Any]] = []
+    sample = Sample()
     rows = (row for examination in job.examinations for row in examination.rows())
     done = 0
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
@@ -272,6 +293,11 @@ def embed_part(job: EmbedJob) -> PartReceipt:
                 levels = embedder(pixels)
             with timed("measure"):
                 moments.update(levels)
+            names = [image.row["image_id"] for image in images]
+            places = [i for i, image in enumerate(images) if image.pixels is not None]
+            wanted = [is_sampled(done + i, job.size, job.sample) for i in places]
+            chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
+            sample.add([names[i] for i in places], levels, chosen)
         count_images("fit", ["fitted" if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
@@ -289,6 +315,7 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
     with timed("write"):
         write_part(job.workspace, path, moments, shape, band_cells(shape))
+        write_sample(job.workspace, path, sample)
     receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
     # A part of which nothing could be read is looked at again next time.
     if moments.count and not job.workspace.create_json(job.receipt, receipt):
@@ -314,10 +341,16 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
         moments.merge(read_band(job.workspace, part, job.shape, job.band))
     for part in job.taken_out:
         moments.subtract(read_band(job.workspace, part, job.shape, job.band))
-    gaussian = factorise(moments, job.epsilon)
+    covariance = Covariance.of(moments, job.epsilon, job.shrinkage)
+    gaussian = factorise(moments, covariance)
+    quality = {
+        "diagonal": covariance.diagonal,
+        "regularised": regularised_share(moments, covariance),
+        "condition": condition_numbers(moments, covariance),
+    }
     path = workspace.model(job.model_id)
     with timed("write"):
-        write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian)
+        write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian, quality)
     job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
     return BandReceipt()
 

@@ -5,6 +5,7 @@ The figures err on the high side; a test holds them to what really happens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -41,7 +42,7 @@ class Need:
         return f"{self.total / _GIB:.2f} GiB ({parts})"
 
 
-def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> Need:
+def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, sample: int) -> Need:
     """Peak of a worker that embeds a part: moments in float64, one product in float32."""
     shape = spec.shape
     largest = max(prod(shape.block_shape(*pair)) for pair in shape.pairs)
@@ -50,6 +51,8 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -
             **_common(spec, weights, readers, max_pixels),
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
+            # Once in batches, and a level of it once more while it is written.
+            "sample": 2 * 4 * sample * embedding_numbers(spec),
         }
     )
 
@@ -68,8 +71,7 @@ def score_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int)
 
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
     crop = prod(spec.geometry.crop)
-    shape = spec.shape
-    embedding = sum(g * d for g, d in zip(shape.positions, shape.channels, strict=True))
+    embedding = embedding_numbers(spec)
     ahead = 3 * spec.batch + MOST_MEMBERS
     activations = spec.batch * crop * _ACTIVATION_BYTES * _HALF[spec.precision]
     return {
@@ -82,9 +84,19 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     }
 
 
-def fit_disk(spec: EmbeddingSpec, parts: int, groups: int) -> int:
-    """Bytes that a fit writes: moments of every part, and a model of every group."""
-    return spec.shape.numbers * (8 * parts + (8 + 4) * groups)
+def embedding_numbers(spec: EmbeddingSpec) -> int:
+    """Numbers of the embedding of an image."""
+    return sum(g * d for g, d in zip(spec.shape.positions, spec.shape.channels, strict=True))
+
+
+def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int) -> int:
+    """Bytes that a fit writes: moments and samples of every part, and a model of every group.
+
+    `parts` has the images of each part.
+    """
+    samples = sum(min(images, sample) for images in parts)
+    moments = spec.shape.numbers * (8 * len(parts) + (8 + 4) * groups)
+    return moments + 4 * samples * embedding_numbers(spec)
 
 
 def score_disk(spec: EmbeddingSpec, images: int, heatmaps: bool) -> int:
@@ -122,5 +134,5 @@ def check_disk(what: str, need: int, free: int | None, where: str) -> None:
     if free is not None and need > free:
         raise ResourceError(
             f"{what} writes up to {need / _GIB:.2f} GiB to {where}, but {free / _GIB:.2f} GiB are "
-            "free; free some, move the workspace, or lower fit.parts or model.channels"
+            "free; free some, move the workspace, or lower fit.parts, fit.sample or model.channels"
         )

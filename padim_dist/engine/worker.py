@@ -18,6 +18,7 @@ from padim_dist.archive.reader import ImageReader, LoadedImage, read_ahead
 from padim_dist.core.embedding import Embedder, EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.storage import Folder
+from padim_dist.store.calibrations import KeptCalibration, read_calibration
 from padim_dist.store.models import read_gaussian
 from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace
@@ -63,14 +64,16 @@ def get_gaussian(workspace: Folder, model_id: str, group: str, spec: EmbeddingSp
 
     def load() -> Gaussian:
         path = Workspace(workspace).model(model_id)
-        gaussian = read_gaussian(workspace, path, group, spec.shape)
-        return Gaussian(
-            mean=[array.to(device()) for array in gaussian.mean],
-            whiten=[array.to(device()) for array in gaussian.whiten],
-            lower={pair: array.to(device()) for pair, array in gaussian.lower.items()},
-        )
+        return read_gaussian(workspace, path, group, spec.shape).to(device())
 
     return _hold("gaussian", (workspace.url, model_id, group), load)
+
+
+def get_calibration(workspace: Folder, model_id: str, group: str) -> KeptCalibration | None:
+    """Calibration of a group, None where it has none; the last one used is held."""
+    path = Workspace(workspace).model(model_id)
+    key = (workspace.url, model_id, group)
+    return _hold("calibration", key, lambda: read_calibration(workspace, path, group))
 
 
 def batches(

@@ -21,7 +21,7 @@ _CURVES = 40
 
 def draw_histogram(histogram: Histogram) -> str:
     """Scores of a run, flagged ones above the others, with the threshold and its interval."""
-    figure, axes = make_figure(8.4, 3.1)
+    figure, axes = make_figure(10.6, 3.1)
     edges, plain = histogram.edges, histogram.counts - histogram.flagged
     widths = np.diff(edges)
     axes.bar(edges[:-1], plain, widths, align="edge", color=PLAIN, linewidth=0)
@@ -43,6 +43,8 @@ def draw_histogram(histogram: Histogram) -> str:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.get_major_locator().set_params(integer=True)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (2.5 if axes.get_yscale() == "log" else 1.15))  # room for words
     line = histogram.threshold
     if line is not None:
         if np.isfinite([line.low, line.high]).all() and line.high > line.low:
@@ -58,7 +60,7 @@ def draw_histogram(histogram: Histogram) -> str:
 
 def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -> str:
     """Drift of each group from run to run, with the band in which nothing has changed."""
-    figure, axes = make_figure(8.4, 2.8)
+    figure, axes = make_figure(10.6, 2.8)
     names = sorted({point.group for point in points})
     worst = max(names, key=lambda name: max(p.z for p in points if p.group == name))
     axes.axhspan(-limit, limit, color=BAND, linewidth=0, zorder=0)

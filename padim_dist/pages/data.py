@@ -160,8 +160,8 @@ class Anomaly:
         Of the original image, in pixels.
     peak : (int, int)
         y and x of the highest point, in pixels of the original image.
-    map_box : (float, float, float, float)
-        Top, left, height and width of what the heat map covers, in pixels of the original.
+    map_box : (int, int, int, int)
+        Top, left, bottom and right of what the heat map covers, in pixels of the original.
     regions : sequence of Region
         Most anomalous first.
     picture, heat : bytes or None
@@ -181,7 +181,7 @@ class Anomaly:
     width: int
     height: int
     peak: tuple[int, int]
-    map_box: tuple[float, float, float, float]
+    map_box: tuple[int, int, int, int]
     regions: Sequence[Region] = ()
     picture: bytes | None = None
     heat: bytes | None = None
@@ -213,11 +213,14 @@ class DriftMap:
         Squared drift of each patch over what is expected without drift, shape (y, x).
     z : float
         Drift of the group in standard deviations of what is expected.
+    limit : float
+        What `z` stays below unless something has changed, chance set aside.
     """
 
     group: str
     ratio: npt.NDArray[np.float32]
     z: float
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -239,8 +242,8 @@ class Quality:
         Its name.
     images, depth : int
         Normal images, and dimensions of the Gaussian.
-    epsilon_share : (float, float)
-        Median and highest over patches: the share of the variance that epsilon stands for.
+    regularised : (float, float)
+        Median and highest over patches: the share of the variance that epsilon or shrinkage added.
     condition : (float, float)
         Median and highest over cells: of the covariance.
     """
@@ -248,7 +251,7 @@ class Quality:
     group: str
     images: int
     depth: int
-    epsilon_share: tuple[float, float]
+    regularised: tuple[float, float]
     condition: tuple[float, float]
 
 

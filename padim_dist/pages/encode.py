@@ -11,6 +11,8 @@ PICTURE_BYTES = 30_000
 HEAT_BYTES = 6_000
 """Of the heat over it. Both in Base64, with all that is said of an anomaly, are less than
 50 kB: 200 anomalies are less than 10 MB, whatever they show."""
+HEAT_SIDE = 128
+"""Pixels of the heat's longest side: it is smooth."""
 _STEPS = (
     (512, 80),
     (512, 68),
@@ -25,7 +27,7 @@ _STEPS = (
 """(longest side in pixels, WebP quality). The last is less than 5 kB of any content."""
 
 
-def encode(image: Image.Image, most: int) -> bytes:
+def encode(image: Image.Image, most: int, side: int = 512) -> bytes:
     """A picture as WebP: at the first step of size and quality that fits.
 
     Parameters
@@ -34,11 +36,13 @@ def encode(image: Image.Image, most: int) -> bytes:
         RGB or RGBA; it is only ever made smaller.
     most : int
         Bytes that are allowed; at least 5,000.
+    side : int, optional
+        Pixels of the longest side, at most.
     """
     data = b""
     small = image.copy()
-    for side, quality in _STEPS:
-        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    for longest, quality in _STEPS:
+        small.thumbnail((min(side, longest),) * 2, Image.Resampling.BICUBIC, reducing_gap=2.0)
         sink = io.BytesIO()
         small.save(sink, "WEBP", quality=quality, method=2, alpha_quality=60)
         data = sink.getvalue()

@@ -12,7 +12,6 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import fields
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -33,10 +32,8 @@ from padim_dist.pages.heat import heat_layer
 
 REGIONS_SHOWN = 20
 """Of one image."""
-_DRIFT_LIMIT = 8
-"""Times what is expected: the hottest colour of drift maps."""
-_FALSE_DRIFT = 0.001
-"""Runs of which nothing has changed that are called drifted all the same."""
+_LEAST_SCALE = 8.0
+"""Times what is expected: the hottest colour of drift maps is never below it."""
 
 
 def render(data: ReportData, version: str) -> str:
@@ -84,39 +81,28 @@ def render(data: ReportData, version: str) -> str:
     )
 
 
-def drift_limit(groups: int) -> float:
-    """Standard deviations beyond which a run has drifted.
-
-    With nothing changed, one run in a thousand has a group beyond it, however many groups
-    there are.
-
-    Examples
-    --------
-    >>> round(drift_limit(1), 2), round(drift_limit(1000), 2)
-    (3.09, 4.75)
-    """
-    return NormalDist().inv_cdf(1 - _FALSE_DRIFT / groups)
-
-
 def _derived(data: ReportData) -> dict[str, Any]:
     """What the template shows and the data does not spell out."""
     histogram = Markup(draw_histogram(data.histogram)) if data.histogram else None
-    limit = drift_limit(max(data.drift_groups, 1))
-    trend = draw_trend(data.trend, limit, data.head.finished_at) if data.trend else None
+    trend = None
+    if data.trend and data.drift:
+        limit = max(item.limit for item in data.drift)
+        trend = draw_trend(data.trend, limit, data.head.finished_at)
     curves = _curves(data.labels.groups) if data.labels else []
     failed = _failed(data.head)
+    most = max([_LEAST_SCALE, *(float(np.nanmax(item.ratio)) for item in data.drift)])
     values = {
-        "verdict": _verdict(data, limit),
-        "drift_verdict": _drift_verdict(data, limit),
+        "verdict": _verdict(data),
+        "drift_verdict": _drift_verdict(data),
         "failed": failed,
         "failures_left": data.head.rows - data.head.scored - len(data.failures),
         "histogram_chart": histogram,
         "trend_chart": Markup(trend) if trend else None,
         "curves": curves,
-        "drift": [(item, _drift_picture(item.ratio)) for item in data.drift],
+        "drift": [(item, _drift_picture(item.ratio, most)) for item in data.drift],
         "drift_left": data.drift_groups - len(data.drift),
-        "drift_limit": _DRIFT_LIMIT,
-        "scale": _drift_picture(np.geomspace(1, _DRIFT_LIMIT, 128)[None]),
+        "drift_scale": most,
+        "scale": _drift_picture(np.geomspace(1, most, 128)[None], most),
         "gallery_groups": sorted({item.group for item in data.anomalies}),
         "has_heat": any(item.heat for item in data.anomalies),
         "regions_shown": REGIONS_SHOWN,
@@ -140,7 +126,7 @@ def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, st
     return [(name, title) for name, title, shown in there if shown]
 
 
-def _verdict(data: ReportData, limit: float) -> str:
+def _verdict(data: ReportData) -> str:
     """The page in one or two sentences."""
     head, alarms = data.head, data.alarms
     parts = []
@@ -162,17 +148,17 @@ def _verdict(data: ReportData, limit: float) -> str:
     failed = head.rows - head.scored
     if failed:
         parts.append(f"{failed:,} {'file has' if failed == 1 else 'files have'} no score.")
-    if data.drift and max(item.z for item in data.drift) > limit:
-        parts.append("The images have drifted from those of the fit.")
+    if any(item.z > item.limit for item in data.drift):
+        parts.append("Their mean has drifted from that of the fit.")
     return " ".join(parts)
 
 
-def _drift_verdict(data: ReportData, limit: float) -> tuple[str, str]:
+def _drift_verdict(data: ReportData) -> tuple[str, str]:
     if not data.drift:
         return "not known", "needs a calibration and a finished run"
-    drifted = sum(item.z > limit for item in data.drift)
+    drifted = sum(item.z > item.limit for item in data.drift)
     worst = max(data.drift, key=lambda item: item.z)
-    most = f"at most {words.few(worst.z)} standard deviations, limit {limit:.1f}"
+    most = f"at most {words.few(worst.z)} standard deviations, limit {worst.limit:.1f}"
     if not drifted:
         return "none seen", most
     if data.drift_groups == 1:
@@ -199,9 +185,9 @@ def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
     return drawn
 
 
-def _drift_picture(ratio: npt.NDArray[np.floating]) -> bytes:
+def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:
     """Drift over the patch grid in colours: logarithmic, from what is expected on."""
-    shares = np.log(np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)) / np.log(_DRIFT_LIMIT)
+    shares = np.log(np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)) / np.log(most)
     sink = io.BytesIO()
     heat_layer(shares).save(sink, "PNG", optimize=True)
     return sink.getvalue()

@@ -118,9 +118,12 @@ def rule(alarms: Alarms) -> str:
     if alarms.rule == "fdr":
         return f"of them {100 * alarms.asked:.3g} % may be false (fdr {alarms.asked:g})"
     share_of = alarms.flagged / alarms.judged if alarms.judged else 0.0
-    asked = {"per_million": "false alarms in a million", "a_run": "false alarms a run"}
-    what = f"asked: {alarms.asked:g} {asked[alarms.rule]}" if alarms.rule in asked else "p ≤ alpha"
-    return f"{100 * share_of:.2g} % of those scored; {what}"
+    asked = {
+        "alpha": "of normal images",
+        "per_million": "false alarms in a million",
+        "a_run": "false alarms a run",
+    }
+    return f"{100 * share_of:.2g} % of those scored; asked: {alarms.asked:g} {asked[alarms.rule]}"
 
 
 def settings_yaml(settings: Mapping[str, Any]) -> str:

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 import zarr
 
+from padim_dist.core.calibration import Calibration
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import DenseView, Gaussian
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.quality import Quality
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.calibrations import read_calibration
 from padim_dist.store.moments import (
     Band,
     band_slice,
@@ -40,6 +44,8 @@ class ModelInfo:
         How images are embedded.
     epsilon, sigma : float
         Regularisation, and the Gaussian filter of the anomaly map in pixels.
+    shrinkage : str
+        ``"none"``, or what takes epsilon's place.
     counts : mapping of str to int
         Normal images fitted, by group.
     settings : list of mapping
@@ -56,6 +62,7 @@ class ModelInfo:
     snapshot: str
     embedding: EmbeddingSpec
     epsilon: float
+    shrinkage: str
     sigma: float
     counts: Mapping[str, int]
     settings: Sequence[Mapping[str, Any]]
@@ -80,6 +87,8 @@ def create_model(
             for a, b in shape.pairs:
                 block = {"moments": "scatter", "gaussian": "whiten" if a == b else "lower"}[kind]
                 arrays.append((block_name(block, a, b), b, shape.block_shape(a, b)))
+            if kind == "gaussian":
+                arrays += _quality_arrays(shape)
             inner = group.create_group(kind)
             for array, level, size in arrays:
                 rows = band_cells * shape.ratio(level, shape.levels - 1)
@@ -102,8 +111,12 @@ def write_band(
     band: Band,
     moments: Moments,
     gaussian: Gaussian,
+    quality: Mapping[str, torch.Tensor],
 ) -> None:
-    """Write a band of cells of one group: whole chunks, owned by the caller alone."""
+    """Write a band of cells of one group: whole chunks, owned by the caller alone.
+
+    `quality` has the arrays of `Quality` for the band.
+    """
     root = open_zarr_group(folder, path, "r+")
     inner = _child(root, group_slug(group), "moments")
     inner.attrs["count"] = moments.count
@@ -115,8 +128,21 @@ def write_band(
         *((mean_name(a), a, mean) for a, mean in enumerate(gaussian.mean)),
         *blocks("whiten", whiten),
         *blocks("lower", gaussian.lower),
+        ("kept", shape.levels - 1, gaussian.kept),
+        *((name, level, quality[name]) for name, level, _ in _quality_arrays(shape)[1:]),
     ]:
         _array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
+
+
+def _quality_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, level of axis 0 and shape of what a Gaussian has besides its factors."""
+    coarsest = shape.levels - 1
+    return [
+        ("kept", coarsest, (shape.cells,)),
+        ("diagonal", coarsest, (shape.cells,)),
+        ("regularised", 0, (shape.positions[0],)),
+        ("condition", coarsest, (shape.cells,)),
+    ]
 
 
 def finish_model(folder: Folder, path: str, info: ModelInfo) -> None:
@@ -148,13 +174,13 @@ def read_gaussian(folder: Folder, path: str, group: str, shape: PyramidShape) ->
     inner = _child(open_zarr_group(folder, path, "r"), group_slug(group), "gaussian")
 
     def read(name: str) -> torch.Tensor:
-        data: Any = _array(inner, name)[...]
-        return torch.from_numpy(data)
+        return torch.from_numpy(_whole(_array(inner, name)))
 
     return Gaussian(
         mean=[read(mean_name(a)) for a in range(shape.levels)],
         whiten=[read(block_name("whiten", a, a)) for a in range(shape.levels)],
         lower={(a, b): read(block_name("lower", a, b)) for a, b in shape.pairs if a < b},
+        kept=read("kept"),
     )
 
 
@@ -188,21 +214,52 @@ class Model:
         """Names of the groups."""
         return list(self.info.counts)
 
-    def dense(self, group: str | None = None) -> DenseView:
-        """The paper's dense Gaussian of a group (may be left out if there is but one)."""
+    def _group(self, group: str | None) -> str:
+        """A group's name, which may be left out if there is but one."""
         if group is None and len(self.groups) == 1:
             group = self.groups[0]
         if group is None or group not in self.info.counts:
-            raise RequestError(f"the model has no group {group!r}; it has {self.groups}")
+            shown = ", ".join(map(repr, self.groups[:8]))
+            raise RequestError(f"the model has no group {group!r}; it has {shown}")
+        return group
+
+    def calibration(self, group: str | None = None) -> Calibration | None:
+        """What normal images of a group score; None where the model was not calibrated."""
+        kept = read_calibration(self._folder, self._path, self._group(group))
+        return kept.calibration if kept else None
+
+    def quality(self, group: str | None = None) -> Quality:
+        """How well a group's images determine its Gaussian."""
+        group = self._group(group)
+        root = open_zarr_group(self._folder, self._path, "r")
+        inner = _child(root, group_slug(group), "gaussian")
+        shape = self.info.embedding.shape
+        grids = {"regularised": 0, "condition": shape.levels - 1}
+        maps = {
+            name: shape.unnest(torch.from_numpy(_whole(_array(inner, name)))[:, None], level)[0]
+            for name, level in grids.items()
+        }
+        return Quality(
+            images=self.info.counts[group],
+            depth=shape.depth,
+            regularised=maps["regularised"].numpy(),
+            condition=maps["condition"].numpy(),
+        )
+
+    def dense(self, group: str | None = None) -> DenseView:
+        """The paper's dense Gaussian of a group (may be left out if there is but one)."""
+        group = self._group(group)
         root = open_zarr_group(self._folder, self._path, "r")
         inner = _child(root, group_slug(group), "moments")
+        factors = _child(root, group_slug(group), "gaussian")
         shape = self.info.embedding.shape
         return DenseView(
             shape=shape,
             count=self.info.counts[group],
             mean_arrays=[_array(inner, mean_name(a)) for a in range(shape.levels)],
             scatter_arrays={ab: _array(inner, block_name("scatter", *ab)) for ab in shape.pairs},
-            epsilon=self.info.epsilon,
+            kept=_array(factors, "kept"),
+            diagonal=_array(factors, "diagonal"),
         )
 
     def mean(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
@@ -230,3 +287,8 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array
+
+
+def _whole(array: zarr.Array[Any]) -> npt.NDArray[Any]:
+    data: Any = array[...]
+    return np.asarray(data)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zarr
 
@@ -30,6 +31,9 @@ SCORES_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("score", pa.float32()),
+        ("p_value", pa.float64()),
+        ("flagged", pa.bool_()),
+        ("p_extrapolated", pa.bool_()),
         ("peak_y", pa.int32()),
         ("peak_x", pa.int32()),
         ("width", pa.int32()),
@@ -40,7 +44,30 @@ SCORES_SCHEMA = pa.schema(
         ("model_id", pa.string()),
         ("scored_at", pa.timestamp("us", tz="UTC")),
     ],
-    metadata={"padim_dist.scores": "1"},
+    metadata={"padim_dist.scores": "2"},
+)
+REGIONS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("member", pa.string()),
+        ("group", pa.string()),
+        ("label", pa.string()),
+        ("region", pa.int32()),
+        ("area", pa.int64()),
+        ("top", pa.int32()),
+        ("left", pa.int32()),
+        ("bottom", pa.int32()),
+        ("right", pa.int32()),
+        ("peak", pa.float32()),
+        ("peak_y", pa.int32()),
+        ("peak_x", pa.int32()),
+        ("p_value", pa.float64()),
+        ("shard", pa.int32()),
+        ("run_id", pa.string()),
+        ("model_id", pa.string()),
+    ],
+    metadata={"padim_dist.regions": "1"},
 )
 MAPS_A_CHUNK = 32
 """Heatmaps in one chunk: single ones would be slow to write (see docs/formats.md)."""
@@ -129,11 +156,59 @@ def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> It
                 yield pq.read_table(file, columns=list(columns))
 
 
-def count_statuses(folder: Folder, path: str) -> dict[str, int]:
-    """Rows of a shard's score table by status."""
+@dataclass(frozen=True)
+class ShardCounts:
+    """Rows of a shard: its receipt in short.
+
+    Attributes
+    ----------
+    statuses : mapping of str to int
+        Rows by status.
+    flagged : int or None
+        Rows that are flagged; None where none has a p-value.
+    """
+
+    statuses: dict[str, int]
+    flagged: int | None
+
+    @property
+    def done(self) -> int:
+        """Rows of the shard."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Rows that are not scored."""
+        return self.done - self.statuses.get("scored", 0)
+
+    @classmethod
+    def of(cls, statuses: Iterable[str], flagged: Iterable[bool | None]) -> ShardCounts:
+        """Count the columns of a score table."""
+        judged = [value for value in flagged if value is not None]
+        return cls(dict(Counter(statuses)), sum(judged) if judged else None)
+
+
+def count_rows(folder: Folder, path: str) -> ShardCounts:
+    """Rows of a shard's score table."""
     with folder.fs.open(folder.at(path), "rb") as file:
-        counts = pc.value_counts(pq.read_table(file, columns=["status"])["status"])
-    return {item["values"]: item["counts"] for item in counts.to_pylist()}
+        table = pq.read_table(file, columns=["status", "flagged"])
+    return ShardCounts.of(table["status"].to_pylist(), table["flagged"].to_pylist())
+
+
+def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the regions of a shard, replacing what a killed task may have left."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA), sink, compression="zstd")
+    folder.put(path, sink.getvalue())
+
+
+def read_regions(folder: Folder, path: str) -> list[dict[str, Any]]:
+    """Regions of a shard in the order of their numbers; none where no image is flagged."""
+    if not folder.exists(path):
+        return []
+    table = pq.read_table(pa.BufferReader(folder.read(path)))
+    rows: list[dict[str, Any]] = table.sort_by("region").to_pylist()
+    return rows
 
 
 def finished_shards(workspace: Workspace, run_id: str) -> set[int]:

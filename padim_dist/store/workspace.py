@@ -8,7 +8,8 @@
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
     models/<model_id>.zarr, with .receipts/<group>/band-*.json
-    runs/<run_id>/{run.json, scores/shard-*.parquet, heatmaps.zarr, metrics.json}
+    runs/<run_id>/{run.json, scores/shard-*.parquet, regions/shard-*.parquet}
+    runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
@@ -31,7 +32,7 @@ from urllib.parse import quote
 
 from padim_dist.storage import Folder
 
-FORMAT = 2
+FORMAT = 3
 """Version of the workspace's formats; part of every id."""
 
 
@@ -84,6 +85,10 @@ class Workspace:
         """Receipt of a band of cells of a model."""
         return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/band-{band:05d}.json"
 
+    def calibrated(self, model_id: str, group: str) -> str:
+        """Receipt of the calibration of a group of a model."""
+        return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/calibration.json"
+
     def fit(self, fit_id: str) -> str:
         """Folder of a fit: what was asked."""
         return f"fits/{fit_id}"
@@ -99,3 +104,11 @@ class Workspace:
     def scores(self, run_id: str, shard: int) -> str:
         """Score table of a shard: also the shard's receipt."""
         return f"{self.run(run_id)}/scores/shard-{shard:07d}.parquet"
+
+    def regions(self, run_id: str, shard: int) -> str:
+        """Regions of the flagged images of a shard."""
+        return f"{self.run(run_id)}/regions/shard-{shard:07d}.parquet"
+
+    def drifted(self, run_id: str, group: str) -> str:
+        """Receipt of the drift of a group in a run: its figures."""
+        return f"{self.run(run_id)}/drift/{group_slug(group)}.json"

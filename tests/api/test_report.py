@@ -90,9 +90,9 @@ def test_pictures_show_the_image_and_heat_lies_on_the_spot(audit):
         assert np.abs(shown - original).mean() < 6
         alpha = np.asarray(Image.open(io.BytesIO(item.heat)).getchannel("A"), float)
         rows, columns = np.nonzero(alpha >= alpha.max() - 2)
-        top, left, height, width = item.map_box
-        y = top + (rows.mean() + 0.5) * height / alpha.shape[0]
-        x = left + (columns.mean() + 0.5) * width / alpha.shape[1]
+        top, left, bottom, right = item.map_box
+        y = top + (rows.mean() + 0.5) * (bottom - top) / alpha.shape[0]
+        x = left + (columns.mean() + 0.5) * (right - left) / alpha.shape[1]
         # A patch is a fourth of this archive's coarse ones; the spot is 16 pixels wide.
         middle = (item.height // 2 + 8, 28)
         assert abs(y - middle[0]) < 14

@@ -9,6 +9,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.backbone import DEFAULTS, draw_channels, plan_trunk
+from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.trunk import (
@@ -74,7 +75,9 @@ def test_resnet18_distances_equal_dense_ones():
     moments = Moments.zeros(shape)
     for start in range(0, 32, 8):
         moments.update(shape.nest([m[start : start + 8] for m in normal]))
-    found = shape.unnest(factorise(moments, 0.01).distances(shape.nest(new))).numpy()
+    found = shape.unnest(
+        factorise(moments, Covariance.of(moments, 0.01)).distances(shape.nest(new))
+    ).numpy()
     assert (np.abs(found - wanted) / wanted).max() <= 1e-5
 
 

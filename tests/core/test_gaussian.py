@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import DenseView, factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
@@ -50,7 +51,8 @@ def test_distances_equal_the_dense_ones(shape, n, batch, seed):
     new = random_maps(shape, 3, generator)
     mean, covariance = dense_fit(dense_embedding(normal), 0.01)
     wanted = dense_distances(dense_embedding(new), mean, covariance)
-    gaussian = factorise(fitted(shape, normal, batch), 0.01)
+    moments = fitted(shape, normal, batch)
+    gaussian = factorise(moments, Covariance.of(moments, 0.01))
     found = shape.unnest(gaussian.distances(shape.nest(new)))
     assert relative(found.numpy(), wanted) <= 1e-5
 
@@ -61,7 +63,9 @@ def test_dense_view_is_the_papers_gaussian(shape, n, seed):
     maps = random_maps(shape, n, generator)
     mean, covariance = dense_fit(dense_embedding(maps), 0.01)
     moments = fitted(shape, maps, 5)
-    view = DenseView(shape, moments.count, moments.mean, moments.scatter, 0.01)
+    ours = Covariance.of(moments, 0.01)
+    arrays = moments.mean, moments.scatter
+    view = DenseView(shape, moments.count, *arrays, ours.kept, ours.diagonal)
     order = list(shape.paper_order)
     y, x = shape.grids[0][0] - 1, shape.grids[0][1] // 2
     np.testing.assert_allclose(view.mean(y, x), mean[y, x][order], rtol=1e-6)
@@ -74,7 +78,7 @@ def test_bands_are_the_whole(shape, seed):
     """Every array splits along axis 0: factorising a band gives that band's numbers."""
     generator = torch.Generator().manual_seed(seed)
     moments = fitted(shape, random_maps(shape, 8, generator), 8)
-    whole = factorise(moments, 0.01)
+    whole = factorise(moments, Covariance.of(moments, 0.01))
     cut = shape.cells // 2
     for low, high in ((0, cut), (cut, shape.cells)):
         if low == high:
@@ -85,7 +89,7 @@ def test_bands_are_the_whole(shape, seed):
             [m[low * r : high * r] for m, r in zip(moments.mean, ratio, strict=True)],
             {(a, b): s[low * ratio[b] : high * ratio[b]] for (a, b), s in moments.scatter.items()},
         )
-        part = factorise(band, 0.01)
+        part = factorise(band, Covariance.of(band, 0.01))
         for a, r in enumerate(ratio):
             torch.testing.assert_close(part.whiten[a], whole.whiten[a][low * r : high * r])
 
@@ -94,5 +98,5 @@ def test_epsilon_too_small_is_named():
     shape = PyramidShape(((2, 2),), (4,))
     moments = fitted(shape, [torch.ones(3, 4, 2, 2)], 3)
     with pytest.raises(ConfigError, match=r"not positive definite.*raise model\.epsilon"):
-        factorise(moments, 0.0)
-    factorise(moments, 0.01)
+        factorise(moments, Covariance.of(moments, 0.0))
+    factorise(moments, Covariance.of(moments, 0.01))

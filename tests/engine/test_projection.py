@@ -44,7 +44,7 @@ def test_a_worker_takes_no_more_than_projected(tmp_path):
         fitted = client.submit(peak_memory, pure=False).result()
         pd.score(config)
         scored = client.submit(peak_memory, pure=False).result()
-    need = projection.fit_need(spec, *rest).total
+    need = projection.fit_need(spec, *rest, config.fit.sample).total
     assert 0.4 * need < fitted <= need
     assert scored <= max(need, projection.score_need(spec, *rest).total)
 

@@ -105,7 +105,8 @@ def test_memory_holds_what_is_projected(manifests, config):
     spec = common.plan_embedding(config)
     weights = common.state_bytes(common.load_state(config))
     rest = (weights, config.cluster.readers, config.archive.max_pixels)
-    need = max(projection.fit_need(spec, *rest).total, projection.score_need(spec, *rest).total)
+    fit = projection.fit_need(spec, *rest, config.fit.sample)
+    need = max(fit.total, projection.score_need(spec, *rest).total)
     (worker,) = pods(one(manifests, "DaskCluster"))[1]["containers"]
     (limit,) = (a.split("=")[1] for a in worker["args"] if a.startswith("--memory-limit="))
     pod = parse_bytes(worker["resources"]["limits"]["memory"] + "B")

@@ -78,7 +78,7 @@ def anomaly(place: int, **changes: object) -> Anomaly:
         "width": 96,
         "height": 64,
         "peak": (40, 30),
-        "map_box": (4.0, 6.0, 56.0, 84.0),
+        "map_box": (4, 6, 60, 90),
         "regions": [region] if flagged else [],
         "picture": picture(place),
         "heat": heat(),
@@ -104,7 +104,7 @@ def sample(images: int = 12, **changes: object) -> ReportData:
         ],
         anomalies=[anomaly(place) for place in range(images)],
         failures=[Failure("/data/photos/cut.jpg", None, "unreadable", "damaged file: cut short")],
-        drift=[DriftMap("cam-1", rng.exponential(2.0, (14, 14)).astype(np.float32), 7.5)],
+        drift=[DriftMap("cam-1", rng.exponential(2.0, (14, 14)).astype(np.float32), 7.5, 3.4)],
         drift_groups=2,
         trend=[
             DriftPoint(f"2026-11-{day:02d}T02:00:00+00:00", group, day * step)
@@ -133,7 +133,7 @@ def hostile() -> ReportData:
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
         groups=[Group(HOSTILE, 1, 1), Group(BREAKOUT, 1, 1)],
         failures=[Failure(HOSTILE, BREAKOUT, "unreadable", HOSTILE)],
-        drift=[DriftMap(HOSTILE, np.ones((2, 2), np.float32), 1.0)],
+        drift=[DriftMap(HOSTILE, np.ones((2, 2), np.float32), 1.0, 3.4)],
         quality=[Quality(BREAKOUT, 1, 2, (0.5, 0.5), (1.0, 1.0))],
         settings={HOSTILE: BREAKOUT},
         warnings=[HOSTILE],

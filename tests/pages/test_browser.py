@@ -195,7 +195,8 @@ def test_one_slider_fades_all_heat(open_report):
     page = open_report(sample())
 
     def opacities() -> set[str]:
-        return set(page.evaluate("[...document.querySelectorAll('.heat')].map(e => getComputedStyle(e).opacity)"))  # fmt: skip
+        found = "[...document.querySelectorAll('.heat')].map(e => getComputedStyle(e).opacity)"
+        return set(page.evaluate(found))
 
     assert opacities() == {"0.7"}
     page.locator("#heat").fill("20")

@@ -1,0 +1,140 @@
+"""The whole tree, and reading it from YAML and ``key=value``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from padim_dist.config.base import Section
+from padim_dist.config.cluster import ClusterConfig
+from padim_dist.config.sections import (
+    ArchiveConfig,
+    AuditConfig,
+    FitConfig,
+    ModelConfig,
+    ScoreConfig,
+)
+from padim_dist.errors import ConfigError
+
+
+class Config(Section):
+    """A whole configuration.
+
+    Examples
+    --------
+    >>> config = Config(workspace="./audit", archive={"url": "photos"})
+    >>> config.model.crop, config.cluster.kind
+    ((224, 224), 'local')
+    """
+
+    workspace: str
+    """Folder where everything is kept: a path or any fsspec URL."""
+    storage_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options for fsspec, by protocol. Secrets belong in the environment."""
+    archive: ArchiveConfig
+    model: ModelConfig = ModelConfig()
+    fit: FitConfig = FitConfig()
+    score: ScoreConfig = ScoreConfig()
+    audit: AuditConfig = AuditConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    overrides : sequence of str
+        ``path.to.key=value``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or a key or value is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"configuration {path} cannot be read: {reason}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"configuration {path} is not a mapping of sections; found {tree!r}")
+    for override in overrides:
+        _override(tree, override)
+    return make_config(tree, str(path))
+
+
+def make_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Validate a tree of settings; see `load_config` for the errors."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings that differ, each as ``key: old -> new``."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} is not of the form path.to.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override!r}: {name!r} is a value, not a section")
+    tree[last] = value
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One validation error in words, with the valid keys where a key is unknown."""
+    # Of a union pydantic also names the member that it tried: "workers.constrained-int".
+    path = [str(part) for part in item["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
+    path = [part for part in path if part not in ("int", "float", "str", "none", "bool")]
+    name = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        section = _section(path[:-1])
+        near = difflib.get_close_matches(path[-1], section, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        where = f"section {'.'.join(path[:-1])!r}" if path[:-1] else "the top level"
+        return f"unknown key {name!r}{hint}; valid keys of {where}: {', '.join(section)}"
+    if item["type"] == "missing":
+        return f"missing key {name!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}; found {item['input']!r}"
+
+
+def _section(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for name in path:
+        inner = model.model_fields[name].annotation
+        members = [inner, *get_args(inner)]  # of "TlsConfig | None" too
+        model = next(m for m in members if isinstance(m, type) and issubclass(m, BaseModel))
+    return list(model.model_fields)

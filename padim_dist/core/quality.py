@@ -1,0 +1,97 @@
+"""How well the moments determine their Gaussian: a look at the fit itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from padim_dist.core.covariance import Covariance
+from padim_dist.core.moments import Moments
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of a group's fit.
+
+    Attributes
+    ----------
+    images : int
+        Images n that were fitted.
+    depth : int
+        Channels d of the embedding: with n <= d the empirical covariances have no inverse.
+    regularised : array
+        Share of each patch's variance that epsilon (or shrinkage) has added, (h, w).
+    condition : array
+        Condition number of the covariance at one patch of each coarsest cell, (h', w').
+    """
+
+    images: int
+    depth: int
+    regularised: Map
+    condition: Map
+
+    def warnings(self) -> list[str]:
+        """What should be mended, in words; empty for a sound fit."""
+        found = []
+        if self.images <= self.depth:
+            found.append(
+                f"{self.images} images for {self.depth} channels: the covariances rest on "
+                "model.epsilon. Fit on more images, or lower model.channels"
+            )
+        share = float(np.median(self.regularised))
+        if share > _MOST_ADDED:
+            found.append(
+                f"{share:.0%} of the variance (median of the patches) is added by epsilon or "
+                "shrinkage: distances say little about the images. Lower model.epsilon"
+            )
+        return found
+
+
+_MOST_ADDED = 0.9
+
+
+def regularised_share(moments: Moments, covariance: Covariance) -> Tensor:
+    """Share of each patch's variance that is not the images' own, (G_0,), in nested order."""
+    depth = sum(mean.shape[1] for mean in moments.mean)
+    patches = moments.mean[0].shape[0]
+    variance = torch.zeros(patches, dtype=torch.float64, device=moments.mean[0].device)
+    for a in range(len(moments.mean)):
+        trace = covariance.block(moments, a, a).diagonal(dim1=1, dim2=2).sum(dim=1)
+        variance += trace.repeat_interleave(patches // len(trace))
+    added = covariance.diagonal.repeat_interleave(patches // len(covariance.diagonal))
+    return depth * added / variance
+
+
+def condition_numbers(moments: Moments, covariance: Covariance) -> Tensor:
+    """Condition number of the covariance at the first patch of each cell, (cells,)."""
+    eigenvalues = torch.linalg.eigvalsh(_first_patches(moments, covariance))
+    conditions: Tensor = eigenvalues[:, -1] / eigenvalues[:, 0]
+    return conditions
+
+
+def _first_patches(moments: Moments, covariance: Covariance) -> Tensor:
+    """Dense covariances (cells, d, d) at the first patch of each cell, levels fine to coarse."""
+    channels = [mean.shape[1] for mean in moments.mean]
+    cells = moments.mean[-1].shape[0]
+    starts = _starts(channels)
+    dense = torch.empty(
+        (cells, starts[-1], starts[-1]), dtype=torch.float64, device=moments.mean[-1].device
+    )
+    for a, b in moments.scatter:
+        block = covariance.block(moments, a, b)
+        # The first position of level b in each cell, and in it the first of level a.
+        first = block[:: block.shape[0] // cells, : channels[a]]
+        dense[:, starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = first
+        dense[:, starts[b] : starts[b + 1], starts[a] : starts[a + 1]] = first.mT
+    return dense
+
+
+def _starts(channels: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(channels).tolist()]

@@ -1,0 +1,61 @@
+"""Regions: connected parts of an anomaly map above the threshold of a normal pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3))
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region, in pixels of the map.
+
+    Attributes
+    ----------
+    area : int
+        Number of pixels.
+    box : (int, int, int, int)
+        Top, left, bottom, right, half open.
+    peak : float
+        Maximum of the map in it.
+    place : (int, int)
+        Of the peak: y, x.
+    """
+
+    area: int
+    box: tuple[int, int, int, int]
+    peak: float
+    place: tuple[int, int]
+
+
+def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Region]:
+    """8-connected regions in which a map (H, W) is at least at a level, the highest peak first.
+
+    Examples
+    --------
+    >>> a_map = np.zeros((4, 6), np.float32)
+    >>> a_map[1:3, 1:3] = [[5, 1], [1, 6]]
+    >>> find_regions(a_map, 4.0)
+    [Region(area=2, box=(1, 1, 3, 3), peak=6.0, place=(2, 2))]
+    """
+    labels, count = ndimage.label(anomaly_map >= level, _EIGHT_NEIGHBOURS)
+    numbers = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    places = ndimage.maximum_position(anomaly_map, labels, numbers) if count else []
+    regions = [
+        Region(
+            area=int(area),
+            box=(rows.start, columns.start, rows.stop, columns.stop),
+            peak=float(anomaly_map[place]),
+            place=(int(place[0]), int(place[1])),
+        )
+        for area, (rows, columns), place in zip(
+            areas, ndimage.find_objects(labels), places, strict=True
+        )
+    ]
+    return sorted(regions, key=lambda region: -region.peak)

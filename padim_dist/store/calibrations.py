@@ -1,0 +1,70 @@
+"""Calibrations: what a model's normal images score, in a Zarr group of each of its groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from padim_dist.core.calibration import Calibration
+from padim_dist.core.drift import Noise
+from padim_dist.storage import Folder
+from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.workspace import group_slug
+
+
+@dataclass(frozen=True)
+class KeptCalibration:
+    """What a model knows of a group's normal images.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        Their scores and pixels.
+    usual : array
+        Mean squared distance of an image left out at each patch, float32, shape (G_0,), in
+        nested order.
+    noise : Noise or None
+        What their means are like; None where it takes more images to tell.
+    """
+
+    calibration: Calibration
+    usual: npt.NDArray[np.float32]
+    noise: Noise | None
+
+
+def write_calibration(folder: Folder, path: str, group: str, kept: KeptCalibration) -> None:
+    """Write the calibration of a group into a model."""
+    root = open_zarr_group(folder, f"{path}/{group_slug(group)}", "r+")
+    inner = root.create_group("calibration", overwrite=True)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "scores": kept.calibration.scores,
+        "pixel_thresholds": kept.calibration.pixel_thresholds,
+        "usual": kept.usual,
+    }
+    for name, data in arrays.items():
+        inner.create_array(name, data=data, chunks=data.shape, compressors=compressor())
+    if kept.noise:
+        inner.attrs.update({"energy": kept.noise.energy, "overlap": kept.noise.overlap})
+
+
+def read_calibration(folder: Folder, path: str, group: str) -> KeptCalibration | None:
+    """Calibration of a group of a model; None where it has none."""
+    try:
+        inner = open_zarr_group(folder, f"{path}/{group_slug(group)}/calibration", "r")
+    except FileNotFoundError:
+        return None
+
+    def read(name: str) -> Any:
+        array = inner[name]
+        assert isinstance(array, zarr.Array)
+        return np.asarray(array[...])
+
+    attrs: dict[str, Any] = dict(inner.attrs)
+    noise = Noise(attrs["energy"], attrs["overlap"]) if "energy" in attrs else None
+    return KeptCalibration(
+        Calibration(read("scores"), read("pixel_thresholds")), read("usual"), noise
+    )

@@ -1,0 +1,96 @@
+"""Samples: embeddings of a few normal images of a part, kept beside its moments.
+
+What a model is calibrated with: no image is read a second time, and a window of nights is
+calibrated when its images are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.storage import Folder
+from padim_dist.store.arrays import compressor, open_zarr_group
+
+_IMAGES_A_CHUNK = 16
+
+
+@dataclass
+class Sample:
+    """Embeddings of some images.
+
+    Attributes
+    ----------
+    image_ids : list of str
+        The images.
+    levels : list of list of Tensor
+        For each batch of them its level matrices x[a] (G_a, d_a, N), float32, on the CPU.
+    """
+
+    image_ids: list[str] = field(default_factory=list)
+    levels: list[list[Tensor]] = field(default_factory=list)
+
+    def add(self, image_ids: Sequence[str], levels: Sequence[Tensor], chosen: list[int]) -> None:
+        """Keep the chosen ones of a batch."""
+        if chosen:
+            self.image_ids += [image_ids[i] for i in chosen]
+            self.levels.append([level[..., chosen].cpu() for level in levels])
+
+
+def write_sample(folder: Folder, path: str, sample: Sample) -> None:
+    """Write a sample into the Zarr group of a part: one Zarr shard a level."""
+    if not sample.image_ids:
+        return
+    group = open_zarr_group(folder, path, "r+").create_group("sample", overwrite=True)
+    group.attrs["image_ids"] = sample.image_ids
+    for a in range(len(sample.levels[0])):
+        images = torch.cat([levels[a].permute(2, 0, 1) for levels in sample.levels])
+        chunks = -(-len(images) // _IMAGES_A_CHUNK)
+        array = group.create_array(
+            f"level_{a}",
+            shape=images.shape,
+            dtype="float32",
+            chunks=(_IMAGES_A_CHUNK, *images.shape[1:]),
+            shards=(chunks * _IMAGES_A_CHUNK, *images.shape[1:]),
+            compressors=compressor(),
+            fill_value=float("nan"),
+        )
+        array[...] = images.numpy()
+
+
+class SampleReader:
+    """The sample of a part, read a few images at a time.
+
+    Attributes
+    ----------
+    image_ids : list of str
+        Its images; none where no sample was kept.
+    """
+
+    def __init__(self, folder: Folder, path: str, shape: PyramidShape) -> None:
+        root = open_zarr_group(folder, path, "r")
+        self._arrays: list[zarr.Array[Any]] = []
+        self.image_ids: list[str] = []
+        if "sample" in root:
+            group = root["sample"]
+            assert isinstance(group, zarr.Group)
+            self.image_ids = [str(name) for name in group.attrs["image_ids"]]  # type: ignore[union-attr]
+            for a in range(shape.levels):
+                array = group[f"level_{a}"]
+                assert isinstance(array, zarr.Array)
+                self._arrays.append(array)
+
+    def read(self, places: Sequence[int]) -> list[Tensor]:
+        """Level matrices x[a] (G_a, d_a, N) of the images at these places."""
+        levels = []
+        for array in self._arrays:
+            data: Any = array.oindex[np.asarray(places)]
+            levels.append(torch.from_numpy(data).permute(1, 2, 0).contiguous())
+        return levels
