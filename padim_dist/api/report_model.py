@@ -18,8 +18,6 @@ from padim_dist.store.workspace import Workspace
 
 _FALSE_DRIFT = 0.001
 """Runs of which nothing has changed and that are called drifted, whatever the number of groups."""
-_DRAWS = 100
-"""Of the bootstrap of a threshold: its ends need to be right to what a line on a screen shows."""
 
 
 def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[str, Threshold]:
@@ -31,7 +29,7 @@ def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[st
             continue
         value = calibration.threshold(cutoff)
         if math.isfinite(value):
-            found[group] = Threshold(value, *calibration.interval(cutoff, _DRAWS))
+            found[group] = Threshold(value, *calibration.interval(cutoff))
     return found
 
 
