@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from padim_dist.api.fit import fit
 from padim_dist.api.index import make_manifest
+from padim_dist.api.night_figures import night_figures
 from padim_dist.api.oddness import odd_reasons
 from padim_dist.api.pictures import draw_top
 from padim_dist.api.places import archive_settings, logger, workspace_of
 from padim_dist.api.promotions import promoted_model
-from padim_dist.api.readers import open_scores
 from padim_dist.api.score import score
 from padim_dist.config import Config
 from padim_dist.events import Listener, ignore
@@ -30,7 +29,6 @@ from padim_dist.store.history import read_history
 from padim_dist.store.lease import Lease, hold, user_and_host
 from padim_dist.store.manifests import read_manifest
 from padim_dist.store.nights import (
-    GroupNight,
     Night,
     NightSummary,
     add_night,
@@ -41,7 +39,8 @@ from padim_dist.store.nights import (
     summaries_before,
 )
 
-_TOP = ("uri", "member", "group", "label", "score", "peak_y", "peak_x", "image_id", "run_id")
+_TOP = ("uri", "member", "group", "label", "score", "p_value", "flagged", "peak_y", "peak_x",
+        "image_id", "run_id")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     there = find_summary(folder, night)
     if there:
         return there
-    statuses, groups, top = _figures(config, runs)
+    statuses, groups, top = night_figures(config, runs)
     before = summaries_before(folder, archive_settings(config), night.number, config.audit.compare)
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before)
     picture = draw_top(config, top)
@@ -218,29 +217,3 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     put_summary(folder, night, summary)
     return summary
-
-
-def _figures(
-    config: Config, runs: list[str]
-) -> tuple[dict[str, int], dict[str, GroupNight], list[dict[str, Any]]]:
-    """Rows by status, figures by group, and rows of the highest scores."""
-    workspace = workspace_of(config)
-    if not runs:
-        return {}, {}, []
-    urls = [workspace.folder.at(workspace.run(run)) for run in runs]
-    scores = open_scores(urls, config.storage_options)
-    statuses = dict(scores.aggregate("status, count(*)", "status").order("status").fetchall())
-    figures = scores.filter('"group" IS NOT NULL').aggregate(
-        '"group", count(*), count(score), median(score), max(score)', '"group"'
-    )
-    groups = {
-        name: GroupNight(images, scored, _rounded(middle), _rounded(highest))
-        for name, images, scored, middle, highest in figures.order('"group"').fetchall()
-    }
-    highest = scores.filter("status = 'scored'").order("score DESC, uri").limit(config.audit.top)
-    top = [dict(zip(highest.columns, row, strict=True)) for row in highest.fetchall()]
-    return statuses, groups, top
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 3)

@@ -43,6 +43,22 @@ class Night:
 
 
 @dataclass(frozen=True)
+class DriftNight:
+    """The drift of a group in a night.
+
+    Attributes
+    ----------
+    excess : float
+        Squared distance of its mean embedding from the model's, less what is expected.
+    noise : float
+        Standard deviation of that if nothing has changed.
+    """
+
+    excess: float
+    noise: float
+
+
+@dataclass(frozen=True)
 class GroupNight:
     """A group in a night.
 
@@ -52,12 +68,21 @@ class GroupNight:
         Rows, and those that have a score.
     median, highest : float or None
         Of the scores; None where there are none.
+    flagged : int or None
+        Rows that are flagged; None, as the rest, where the model has no calibration.
+    alpha : float or None
+        Share of normal images that is flagged by mistake.
+    drift : DriftNight or None
+        How far the scene has moved from the model.
     """
 
     images: int
     scored: int
     median: float | None
     highest: float | None
+    flagged: int | None = None
+    alpha: float | None = None
+    drift: DriftNight | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +108,8 @@ class NightSummary:
     groups : mapping of str to GroupNight
         By name; images without a group are in none.
     top : list of mapping
-        The highest scores: uri, member, group, score, peak_y, peak_x, image_id, run_id.
+        The most anomalous rows: uri, member, group, score, p_value, peak_y, peak_x, image_id,
+        run_id.
     runs : list of str
         Their score tables and heatmaps.
     folder : str
@@ -157,5 +183,10 @@ def summaries_before(
 def _summary(values: dict[str, Any] | None) -> NightSummary | None:
     if values is None:
         return None
-    groups = {name: GroupNight(**group) for name, group in values["groups"].items()}
+    groups = {name: _group(group) for name, group in values["groups"].items()}
     return NightSummary(**{**values, "groups": groups})
+
+
+def _group(values: dict[str, Any]) -> GroupNight:
+    drift = values["drift"]
+    return GroupNight(**{**values, "drift": DriftNight(**drift) if drift else None})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from padim_dist.api.oddness import odd_reasons
 from padim_dist.config import AuditConfig
-from padim_dist.store.nights import GroupNight, NightSummary
+from padim_dist.store.nights import DriftNight, GroupNight, NightSummary
 
 POLICY = AuditConfig(unusable=0.1, rise=0.5)
 
@@ -43,7 +45,36 @@ def test_a_rise_counts_against_three_nights_of_the_same_model():
     assert reasons(30.0, [night()] * 2) == []
     assert reasons(30.0, [night(model="other")] * 5) == []
     (reason,) = reasons(15.1, [night(), night(9.0), night(80.0), night(model="other")])
-    assert "median score of 'a' is 15.1, usual is 10.0" in reason
+    assert "'a': the median score is 15.1, usual is 10.0" in reason
+
+
+def judged(flagged: int, excess: float = 0.0, noise: float = 0.1) -> GroupNight:
+    return GroupNight(100, 100, 10.0, 20.0, flagged, 0.01, DriftNight(excess, noise))
+
+
+def odd(tonight: GroupNight, past: list[GroupNight]) -> list[str]:
+    before = [replace(night(), groups={"a": group}) for group in past]
+    return odd_reasons(POLICY, "m", {"scored": 100}, {"a": tonight}, before)
+
+
+def test_more_alarms_than_usual_are_odd():
+    calm = [judged(1), judged(0), judged(2)]
+    assert odd(judged(3), calm) == [], "three may be chance"
+    assert odd(judged(90), calm[:2]) == [], "no history"
+    assert odd(judged(9), [judged(8)] * 3) == [], "usual here"
+    (reason,) = odd(judged(8), calm)
+    assert "'a': 8 of 100 images are flagged, usual are 1.0" in reason
+
+
+def test_drift_is_odd_beyond_its_own_history():
+    still = [judged(0, excess) for excess in (0.7, 0.8, 0.9)]
+    assert odd(judged(0, 1.2), still) == []
+    assert odd(judged(0, 9.9), still[:2]) == [], "no history"
+    wild = [judged(0, excess) for excess in (0.1, 0.8, 1.5)]
+    assert odd(judged(0, 1.7), wild) == [], "its spread counts as well"
+    (reason,) = odd(judged(0, 1.7), still)
+    assert "'a': the scene has moved from the model, by 5 standard deviations more" in reason
+    assert odd(judged(0, -5.0), still) == [], "nearer is not odd"
 
 
 def test_a_group_that_falls_silent_is_odd():
