@@ -149,7 +149,7 @@ def _verdict(data: ReportData) -> str:
     if failed:
         parts.append(f"{failed:,} {'file has' if failed == 1 else 'files have'} no score.")
     if any(item.z > item.limit for item in data.drift):
-        parts.append("Their mean has drifted from that of the fit.")
+        parts.append("Their mean differs from that of the fit by more than chance.")
     return " ".join(parts)
 
 
@@ -158,13 +158,16 @@ def _drift_verdict(data: ReportData) -> tuple[str, str]:
         return "not known", "needs a calibration and a finished run"
     drifted = sum(item.z > item.limit for item in data.drift)
     worst = max(data.drift, key=lambda item: item.z)
-    most = f"at most {words.few(worst.z)} standard deviations, limit {worst.limit:.1f}"
+    most = f"{words.few(worst.z)} standard deviations; chance stays below {worst.limit:.1f}"
     if not drifted:
-        return "none seen", most
+        return "within chance", most
     if data.drift_groups == 1:
-        return "drifted", most
+        return "beyond chance", most
     shown = "at least " if drifted == len(data.drift) < data.drift_groups else ""
-    return "drifted", f"{shown}{drifted:,} of {data.drift_groups:,} groups, most in {worst.group}"
+    return (
+        "beyond chance",
+        f"{shown}{drifted:,} of {data.drift_groups:,} groups, most in {worst.group}",
+    )
 
 
 def _failed(head: Head) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -20,9 +22,6 @@ from padim_dist.storage import Folder
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, make_mvtec, tiny_config
 
-SPOT = (40, 20, 56, 36)
-"""Top, left, bottom, right of what a spoiled picture of 80 by 96 pixels has."""
-
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, scheduler) -> Config:
@@ -30,7 +29,8 @@ def audit(tmp_path_factory, scheduler) -> Config:
     folder = tmp_path_factory.mktemp("report")
     archive = make_mvtec(folder / "archive")
     draw(archive / "a/test/spot/long.png", 5, spoiled=True, size=(60, 240))
-    config = tiny_config(folder, archive, scheduler)
+    # Of ten normal images a p-value is at least an eleventh.
+    config = tiny_config(folder, archive, scheduler, score={"alpha": 0.1})
     pd.fit(config)
     pd.score(config)
     pd.evaluate(config)
@@ -41,11 +41,6 @@ def gather(config: Config, top: int = 200) -> ReportData:
     workspace = Workspace(Folder(config.workspace))
     (run_id,) = workspace.folder.list("runs")
     return _gather(config, workspace, run_id, top, ignore)
-
-
-def scores_of(config: Config, where: str = "true") -> list[float]:
-    found = pd.open_scores(config.workspace).filter(f"score IS NOT NULL AND {where}")
-    return [score for (score,) in found.project("score").fetchall()]
 
 
 def test_counts_are_those_of_the_run(audit):
@@ -59,7 +54,8 @@ def test_counts_are_those_of_the_run(audit):
         "a": (22, 19),
         "b": (18, 18),
     }
-    scores = scores_of(audit, "\"group\" = 'b'")
+    of_b = pd.open_scores(audit.workspace).filter("\"group\" = 'b' AND score IS NOT NULL")
+    scores = [score for (score,) in of_b.project("score").fetchall()]
     (b,) = (group for group in data.groups if group.name == "b")
     assert b.median == pytest.approx(np.median(scores), rel=1e-6)
     assert b.p99 == pytest.approx(np.quantile(scores, 0.99), rel=1e-6)
@@ -69,11 +65,66 @@ def test_counts_are_those_of_the_run(audit):
 
 def test_the_gallery_begins_with_the_most_anomalous(audit):
     data = gather(audit, top=9)
-    assert len(data.anomalies) == 9
-    if data.alarms is None:
-        wanted = sorted(scores_of(audit), reverse=True)[:9]
-        assert [item.score for item in data.anomalies] == pytest.approx(wanted)
+    rows = pd.open_scores(audit.workspace).filter("score IS NOT NULL")
+    ranks = sorted((p, -score) for p, score in rows.project("p_value, score").fetchall())
+    assert [(item.p_value, -item.score) for item in data.anomalies] == ranks[:9]
     assert {item.label for item in data.anomalies} == {"spot"}
+    assert all(item.flagged for item in data.anomalies)
+
+
+def test_verdicts_are_those_of_the_run(audit):
+    data = gather(audit)
+    head = json.loads(next(Path(audit.workspace, "runs").rglob("run.json")).read_text())
+    assert data.alarms is not None
+    assert data.alarms.flagged == head["flagged"] >= 9
+    assert data.alarms.expected == pytest.approx(0.1 * 37)
+    assert sum(group.flagged or 0 for group in data.groups) == head["flagged"]
+    assert data.histogram is not None
+    assert data.histogram.flagged.sum() == head["flagged"]
+    assert data.histogram.of_p_values
+    model = pd.open_model(audit.workspace)
+    for group in data.groups:
+        assert group.threshold is not None
+        assert group.threshold.value == model.calibration(group.name).threshold(0.1)
+        assert group.drift_z == head["drift"][group.name]["z"]
+    assert [item.z for item in data.drift] == sorted((g.drift_z for g in data.groups), reverse=True)
+    drift = pd.open_drift(audit.workspace)
+    for item in data.drift:
+        np.testing.assert_array_equal(item.ratio, drift["ratio"].sel(group=item.group).values)
+    assert {item.group: (item.images, item.depth) for item in data.quality} == {
+        "a": (10, 40),
+        "b": (10, 40),
+    }
+    assert any("not well determined" in warning for warning in data.warnings)
+
+
+def test_regions_are_those_of_the_run(audit):
+    tables = Path(audit.workspace, "runs").rglob("regions/*.parquet")
+    written = [row for path in tables for row in pq.read_table(path).to_pylist()]
+    shown = {
+        (item.uri, r.number, r.top, r.left, r.bottom, r.right, r.area)
+        for item in gather(audit).anomalies
+        for r in item.regions
+    }
+    names = ("uri", "region", "top", "left", "bottom", "right", "area")
+    assert shown == {tuple(row[name] for name in names) for row in written}
+    spots = [item for item in gather(audit).anomalies if item.label == "spot"]
+    for item in spots:  # the spot of 16 pixels begins at the middle row, and column 20
+        y, x = item.height // 2 + 8, 28
+        assert any(r.top <= y < r.bottom and r.left <= x < r.right for r in item.regions)
+
+
+def test_with_a_rate_of_false_discoveries_its_cutoff_counts(audit):
+    score = audit.score.model_copy(update={"alpha": 0.001, "fdr": 0.3})
+    config = audit.model_copy(update={"score": score})
+    run_id = pd.score(config).run_id
+    path = Path(config.workspace, "runs", run_id)
+    head = json.loads((path / "run.json").read_text())
+    data = _gather(config, Workspace(Folder(config.workspace)), run_id, 200, ignore)
+    shutil.rmtree(path)  # the other tests have one run
+    assert data.alarms is not None
+    assert (data.alarms.flagged, data.alarms.cutoff) == (head["flagged"], head["cutoff"])
+    assert sum(item.flagged is True for item in data.anomalies) == head["flagged"]
 
 
 def test_pictures_show_the_image_and_heat_lies_on_the_spot(audit):
