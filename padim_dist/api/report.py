@@ -238,7 +238,7 @@ def _warnings(
 ) -> list[str]:
     """What to keep in mind about the numbers."""
     found = list(faults)
-    if head.get("alarms", {}).get("rule") == "fdr" and "finished_at" not in head:
+    if head["alarms"]["rule"] == "fdr" and "finished_at" not in head:
         found.append("With score.fdr what is flagged is known only when the run is finished.")
     unknown = [group.name for group in groups if group.name not in fitted]
     if unknown:

@@ -17,7 +17,6 @@ _TOP = (
     'image_id, uri, member, "group", label, score, peak_y, peak_x, width, height, heatmap_row, '
     "shard, p_value, p_extrapolated, flagged"
 )
-_NO_VERDICTS = "NULL::DOUBLE AS p_value, NULL::BOOLEAN AS flagged, NULL::BOOLEAN AS p_extrapolated"
 
 
 class Verdicts:
@@ -36,8 +35,6 @@ class Verdicts:
     def __init__(self, url: str, head: Mapping[str, Any], options: Options) -> None:
         self._head = head
         table = open_scores(url, options)
-        if "p_value" not in table.columns:  # scored by a version that knew none
-            table = table.project(f"*, {_NO_VERDICTS}")
         self._scores = table.project(f"* REPLACE ({_flag(head)} AS flagged)")
 
     def statuses(self) -> dict[str, int]:
@@ -110,7 +107,7 @@ class Verdicts:
 
 def _flag(head: Mapping[str, Any]) -> str:
     """Whether a row is flagged: with a rate of false discoveries, only known in the end."""
-    if head.get("alarms", {}).get("rule") != "fdr":
+    if head["alarms"]["rule"] != "fdr":
         return "flagged"
     cutoff = head.get("cutoff")
     return "p_value <= -1" if cutoff is None else f"p_value <= {cutoff!r}"

@@ -210,9 +210,9 @@ def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
     assert "This run kept no heatmaps" in page
 
 
-def test_half_a_run_is_reported_on_request(tmp_path, scheduler):
+def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, scheduler):
     archive = make_mvtec(tmp_path / "archive", groups=("a",))
-    config = tiny_config(tmp_path, archive, scheduler)
+    config = tiny_config(tmp_path, archive, scheduler, fit={"sample": 0})
     pd.fit(config)
     run_id = pd.score(config).run_id
     run = Path(config.workspace, "runs", run_id)
@@ -229,6 +229,7 @@ def test_half_a_run_is_reported_on_request(tmp_path, scheduler):
     assert made.images == 4
     page = Path(made.report).read_text()
     assert f"The run is not finished: 4 of {head['images']} images are here" in page
+    assert "Fit with fit.sample above 0" in page
     tables[0].unlink()
     with pytest.raises(RequestError, match="no finished shard yet"):
         pd.report(config, run=run_id)

@@ -186,8 +186,8 @@ def test_half_a_run_says_so():
 def test_what_is_left_out_is_counted():
     text = page(many_groups()).text
     assert "200 of 3,000 groups; all are in the score table" in text
-    assert "The 1 that drifted most; 2,999 more groups" in text
-    assert "the first 1 are shown, 4 more are in the score table" in text
+    assert "The farthest: 1 of 3,000 groups; all are in drift.zarr" in text
+    assert "1 of 5 are shown, all are in the score table" in text
 
 
 def test_everything_flagged_and_nothing_flagged():
