@@ -20,7 +20,7 @@ from prefect.events import emit_event
 
 from padim_dist.config import Config
 from padim_dist.events import Event, Listener, Progress, tell_all
-from padim_dist.report.night import night_markdown
+from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
 from padim_dist.telemetry.measures import observe

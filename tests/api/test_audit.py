@@ -14,7 +14,7 @@ import padim_dist as pd
 from padim_dist.api.audit import hold_night, open_night, score_night
 from padim_dist.config import Config
 from padim_dist.errors import HeldError, RequestError
-from padim_dist.report.night import night_markdown
+from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
 from padim_dist.store.lease import Holder, Pace
 from tests.conftest import draw, tiny_config
