@@ -75,16 +75,16 @@ class ProgressArtifact:
 
 
 def show_night(config: Config, summary: NightSummary) -> None:
-    """Show a night: its summary, a table of the highest scores, the picture of them."""
+    """Show a night: its summary, a table of the most anomalous images, the picture of them."""
     create_markdown_artifact(night_markdown(summary), "night-summary", _title(summary))
     if summary.top:
         rows = [_row(row) for row in summary.top]
-        create_table_artifact(rows, "top-anomalies", f"Highest scores, {_title(summary)}")
+        create_table_artifact(rows, "top-anomalies", f"Most anomalous images, {_title(summary)}")
     if summary.picture:
         data = Folder(summary.folder, config.storage_options).read("top.jpg")
         # In the artifact itself: who looks at it needs no access to the storage.
         url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-        create_image_artifact(url, "contact-sheet", f"Highest scores, {_title(summary)}")
+        create_image_artifact(url, "contact-sheet", f"Most anomalous images, {_title(summary)}")
 
 
 def tell_night(config: Config, summary: NightSummary) -> None:
@@ -117,6 +117,8 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     name = row["member"] or "/".join(uri.split("/")[-2:])
     return {
         "score": round(float(row["score"]), 2),
+        "p-value": None if row["p_value"] is None else float(f"{row['p_value']:.2g}"),
+        "flagged": row["flagged"],
         "group": row["group"],
         "image": f"[{name}]({uri})" if "://" in uri else uri,
         "peak (y, x)": f"({row['peak_y']}, {row['peak_x']})",

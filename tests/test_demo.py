@@ -26,6 +26,7 @@ def test_demo_from_nothing(tmp_path):
     picture = Image.open(result.picture)
     assert picture.size[0] > 1000
     assert np.asarray(picture).std() > 20
+    assert "</html>" in Path(result.report).read_text()
     # The configuration that it leaves behind goes on where it ended.
     config = load_config(result.configuration)
     assert pd.score(config).scored == 0

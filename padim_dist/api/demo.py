@@ -1,4 +1,4 @@
-"""Demo: a small archive from nothing, the whole pipeline on it, and one picture."""
+"""Demo: a small archive from nothing, the whole pipeline on it, one picture and a report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from padim_dist.api import common
 from padim_dist.api.evaluate import GroupFigures, evaluate
 from padim_dist.api.fit import fit
 from padim_dist.api.index import index
+from padim_dist.api.night_figures import MOST_ANOMALOUS
 from padim_dist.api.pictures import draw_top
 from padim_dist.api.places import logger
 from padim_dist.api.readers import open_scores
+from padim_dist.api.report import report
 from padim_dist.api.score import score
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
@@ -32,6 +34,7 @@ class DemoResult:
     weights: str
     images: int
     statuses: dict[str, int]
+    flagged: int | None
     groups: dict[str, GroupFigures]
     mean: dict[str, float | None]
     seconds: float
@@ -40,10 +43,11 @@ class DemoResult:
     scores: str
     heatmaps: str
     picture: str
+    report: str
 
 
 def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
-    """Make an archive in `folder`, then index, fit, score and evaluate it.
+    """Make an archive in `folder`, then index, fit, score, evaluate and report on it.
 
     ImageNet weights where they can be had, seeded random ones otherwise. Run twice, it
     resumes.
@@ -65,10 +69,12 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     sheet = draw_top(config, _highest(run))
     assert sheet is not None  # it keeps heatmaps
     sheet.save(picture)
+    page = report(config, listener, run=scored.run_id)
     return DemoResult(
         weights=_describe(config.model.weights),
         images=scored.images,
         statuses=scored.statuses,
+        flagged=scored.flagged,
         groups=figures.groups,
         mean=figures.mean,
         seconds=round(time.monotonic() - started, 1),
@@ -77,6 +83,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         scores=f"{run}/scores",
         heatmaps=f"{run}/heatmaps.zarr",
         picture=str(picture),
+        report=page.report,
     )
 
 
@@ -92,7 +99,7 @@ def _configure(root: Path, archive: Path) -> Config:
         },
         "model": {"backbone": "resnet18", "weights": "IMAGENET1K_V1"},
         "fit": {"parts": 1},
-        "score": {"splits": ["test"]},
+        "score": {"splits": ["test"], "alpha": 0.01},
     }
     config = make_config(tree)
     try:
@@ -112,7 +119,7 @@ def _describe(weights: str) -> str:
 
 
 def _highest(run: str) -> list[dict[str, Any]]:
-    """Rows of the highest scores."""
+    """The most anomalous rows."""
     scores = open_scores(run)
-    top = scores.filter("status = 'scored'").order("score desc").limit(_SHOWN)
+    top = scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(_SHOWN)
     return [dict(zip(top.columns, row, strict=True)) for row in top.fetchall()]

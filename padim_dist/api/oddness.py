@@ -107,7 +107,7 @@ def _alarms(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) 
         return None
     return (
         f"{group.flagged:,} of {group.scored:,} images are flagged, usual are "
-        f"{usual * group.scored:.1f}: look at the pictures of the highest scores"
+        f"{usual * group.scored:.1f}: look at their pictures"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the highest scores, drawn from the archive's images and a run's heatmaps."""
+"""Pictures of the most anomalous images, drawn from the archive's images and a run's heatmaps."""
 
 from __future__ import annotations
 

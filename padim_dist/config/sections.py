@@ -175,7 +175,7 @@ class AuditConfig(Section):
     """Nightly audits: what a night shows, and when it is odd."""
 
     top: int = Field(10, ge=1, le=50)
-    """Images with the highest scores in the summary and its picture."""
+    """Most anomalous images in the summary and its picture."""
     unusable: float = Field(0.05, ge=0, le=1)
     """Odd: a larger share of the images cannot be scored."""
     rise: float = Field(0.25, gt=0)

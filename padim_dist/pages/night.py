@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from padim_dist.store.nights import NightSummary
+from padim_dist.store.nights import DriftNight, NightSummary
 
 _GROUPS = 30
+_GROUP_COLUMNS = ["group", "images", "scored", "flagged", "median score", "highest", "drift"]
 
 
 def night_markdown(summary: NightSummary) -> str:
-    """Write a night's summary: what came, what is odd, the groups, the highest scores."""
+    """Write a night's summary: what came, what is odd, the groups, the worst images."""
     counts = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.statuses.items()))
     head = [
         f"# Night {summary.number}, {summary.day}: {summary.state}",
@@ -32,14 +33,16 @@ def _groups(summary: NightSummary) -> list[str]:
             _code(name),
             f"{group.images:,}",
             f"{group.scored:,}",
+            "-" if group.flagged is None else f"{group.flagged:,}",
             _number(group.median),
             _number(group.highest),
+            _drift(group.drift),
         ]
         for name, group in groups[:_GROUPS]
     ]
     left = len(groups) - _GROUPS
     return [
-        *_table("## Groups", ["group", "images", "scored", "median score", "highest"], rows),
+        *_table("## Groups", _GROUP_COLUMNS, rows),
         *([f"{left:,} more groups are in summary.json.", ""] if left > 0 else []),
     ]
 
@@ -48,13 +51,16 @@ def _top(summary: NightSummary) -> list[str]:
     rows = [
         [
             _number(row["score"]),
+            "-" if row["p_value"] is None else f"{row['p_value']:.1e}",
+            "yes" if row["flagged"] else "-",
             _code(str(row["group"])),
             _code(row["uri"] + (f" ({row['member']})" if row["member"] else "")),
             f"({row['peak_y']}, {row['peak_x']})",
         ]
         for row in summary.top
     ]
-    return _table("## Highest scores", ["score", "group", "image", "peak (y, x)"], rows)
+    columns = ["score", "p-value", "flagged", "group", "image", "peak (y, x)"]
+    return _table("## Most anomalous", columns, rows)
 
 
 def _where(summary: NightSummary) -> list[str]:
@@ -78,3 +84,8 @@ def _code(text: str) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
+
+
+def _drift(drift: DriftNight | None) -> str:
+    """Drift beyond what is expected, and the noise of it."""
+    return "-" if drift is None else f"{drift.excess:+.2f} ± {drift.noise:.2f}"
