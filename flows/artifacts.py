@@ -20,7 +20,7 @@ from prefect.events import emit_event
 
 from padim_dist.config import Config
 from padim_dist.events import Event, Listener, Progress, tell_all
-from padim_dist.report.night import night_markdown
+from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
 from padim_dist.telemetry.measures import observe
@@ -65,8 +65,8 @@ class ProgressArtifact:
 
     def _show(self, event: Progress) -> None:
         percent = 100 * event.done / event.total
-        failed = f", {event.failed:,} of them failed" if event.failed else ""
-        text = f"{event.stage}: {event.done:,} of {event.total:,}{failed}"
+        unusable = f", {event.failed:,} of them unusable" if event.failed else ""
+        text = f"{event.stage}: {event.done:,} of {event.total:,}{unusable}"
         if self._artifact is None:
             # Its annotation also covers callers that await it; this one does not.
             self._artifact = cast(UUID, create_progress_artifact(percent, self._key, text))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         open_regions,
         open_scores,
     )
+    from padim_dist.api.report import report
     from padim_dist.api.score import score
     from padim_dist.api.show import show
     from padim_dist.api.top import top
@@ -56,6 +57,7 @@ _HOMES = {
     "open_scores": "api.readers",
     "promote": "api.promotions",
     "query": "api.query",
+    "report": "api.report",
     "rollback": "api.promotions",
     "score": "api.score",
     "show": "api.show",
@@ -83,6 +85,7 @@ __all__ = [
     "open_scores",
     "promote",
     "query",
+    "report",
     "rollback",
     "score",
     "show",

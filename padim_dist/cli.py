@@ -98,6 +98,26 @@ def evaluate(
 
 
 @app.command()
+def report(
+    config: ConfigPath,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    debug: Debug = False,
+    run: Annotated[
+        str | None, typer.Option(help="A run's id, or its beginning; else the newest finished one.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Images in the gallery, at most.")] = 200,
+    to: Annotated[
+        str | None, typer.Option("--out", help="The file; else report.html in the run.")
+    ] = None,
+) -> None:
+    """One HTML file about a run: what is flagged, with pictures, drift, and what failed."""
+    more: dict[str, Any] = {"run": run, "top": top, "out": to}
+    call("report", config, set_, as_json, log_json, debug, **more)
+
+
+@app.command()
 def audit(
     config: ConfigPath,
     set_: Overrides = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_the_whole_way(setup):
     shown = run("evaluate", "-c", str(path))
     assert "image AUROC" in shown.stdout
     assert "✓ evaluate" in shown.stderr
+    shown = run("report", "-c", str(path), "--top", "5")
+    assert "✓ report" in shown.stderr
+    (where,) = re.findall(r"report  (/.*/runs/.*/report\.html)\n", shown.stdout)
+    made = last_json(run("report", "-c", str(path), "--out", str(path.parent / "r.html"), "--json"))
+    assert made["report"] == str(path.parent / "r.html")
+    assert made["bytes"] == (path.parent / "r.html").stat().st_size > Path(where).stat().st_size
 
 
 def test_approval_by_command(setup):

@@ -24,7 +24,7 @@ from padim_dist.api.promotions import promoted_model
 from padim_dist.api.score import score
 from padim_dist.config import Config
 from padim_dist.events import Listener, ignore
-from padim_dist.report.night import night_markdown
+from padim_dist.pages.night import night_markdown
 from padim_dist.store.history import read_history
 from padim_dist.store.lease import Lease, hold, user_and_host
 from padim_dist.store.manifests import read_manifest

@@ -81,6 +81,12 @@ class _Tally:
         self.without_mask = 0
         self.pixels = PixelCounts()
 
+    def curves(self) -> dict[str, list[tuple[float, float]]]:
+        """Curves to draw, as a few points each: false alarms, and what is found."""
+        images = exact_curve(np.array(self.scores), np.array(self.anomalous, bool))
+        pixels = self.pixels.curve()
+        return {"roc": images.roc(), "pixel_roc": pixels.roc(), "pro": pixels.pro_curve()}
+
     def figures(self) -> GroupFigures:
         images = exact_curve(np.array(self.scores), np.array(self.anomalous, bool))
         pixels = self.pixels.curve()
@@ -102,7 +108,7 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
 
     Labelled images of the split ``test`` count. Pixel figures use the images that are
     good or have a mask, at the size of the crop; regions are 8-connected, as in the
-    evaluation of MVTec AD. Also written to ``metrics.json`` in the run.
+    evaluation of MVTec AD. Also written to ``metrics.json`` in the run, with curves.
 
     Raises
     ------
@@ -148,7 +154,8 @@ def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
         )
     result = _result(run, {group: tally.figures() for group, tally in sorted(tallies.items())})
     path = f"{workspace.run(run['run_id'])}/metrics.json"
-    workspace.folder.put_json(path, asdict(result))
+    curves = {group: tally.curves() for group, tally in sorted(tallies.items())}
+    workspace.folder.put_json(path, {**asdict(result), "curves": curves})
     return result
 
 

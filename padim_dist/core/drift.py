@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
+from scipy.stats import gamma
 from torch import Tensor
 
 from padim_dist.core.gaussian import Gaussian, squared_lengths
@@ -57,6 +58,20 @@ class Drift:
     def z(self) -> float:
         """Standard deviations by which the drift is beyond what is expected."""
         return (self.drift - self.expected) / self.noise
+
+    def limit(self, chance: float) -> float:
+        """`z` that an unchanged scene exceeds with this probability.
+
+        Satterthwaite's approximation: a multiple of a chi-squared variable that has this mean
+        and standard deviation, so its upper tail is heavier than the normal one.
+
+        Examples
+        --------
+        >>> round(Drift(100, 1.0, 1.0, 0.5).limit(0.001), 2)
+        4.53
+        """
+        shape, scale = (self.expected / self.noise) ** 2, self.noise**2 / self.expected
+        return float((gamma.isf(chance, shape, scale=scale) - self.expected) / self.noise)
 
 
 def measure_drift(

@@ -76,6 +76,27 @@ class Curve:
             np.trapezoid(np.append(overlap[inside], edge), np.append(fpr[inside], limit)) / limit
         )
 
+    def roc(self, points: int = 200) -> list[tuple[float, float]]:
+        """ROC curve as at most so many (false-positive rate, true-positive rate).
+
+        Corners stay: points are spread evenly along the curve. None where a rate is not known.
+        """
+        if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
+            return []
+        tpr = np.concatenate([[0.0], self.positives / self.positives[-1]])
+        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
+        return _thinned(fpr, tpr, points)
+
+    def pro_curve(self, limit: float = PRO_LIMIT, points: int = 200) -> list[tuple[float, float]]:
+        """Curve under which `pro` is the area: (false-positive rate, per-region overlap)."""
+        if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
+            return []
+        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
+        overlap = np.concatenate([[0.0], self.overlap])
+        inside = fpr <= limit
+        edge = np.interp(limit, fpr, overlap)
+        return _thinned(np.append(fpr[inside], limit), np.append(overlap[inside], edge), points)
+
     def best_f1(self) -> BestF1 | None:
         """Threshold at best F1; None without anomalous values."""
         if not len(self.thresholds) or not self.positives[-1]:
@@ -179,6 +200,17 @@ class PixelCounts:
             negatives=_descending(self.negatives[used]),
             overlap=_descending(self.covered[used]) / max(self.regions, 1),
         )
+
+
+def _thinned(x: Floats, y: Floats, points: int) -> list[tuple[float, float]]:
+    """At most so many of a rising curve's points, spread evenly along it, both ends among them."""
+    if len(x) > points:
+        length = np.concatenate([[0.0], np.cumsum(np.diff(x) + np.diff(y))])
+        chosen = np.searchsorted(length, np.linspace(0, length[-1], points))
+        kept = np.unique(np.append(chosen.clip(max=len(x) - 1), [0, len(x) - 1]))[:points]
+        kept[-1] = len(x) - 1
+        x, y = x[kept], y[kept]
+    return [(float(a), float(b)) for a, b in zip(x, y, strict=True)]
 
 
 def _descending(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ import torch
 
 from padim_dist.core.calibration import left_out
 from padim_dist.core.covariance import Covariance
-from padim_dist.core.drift import Noise, measure_drift, measure_noise
+from padim_dist.core.drift import Drift, Noise, measure_drift, measure_noise
 from padim_dist.core.gaussian import factorise, squared_lengths
 from padim_dist.core.pyramid import PyramidShape
 from tests.core.oracle import random_maps
@@ -78,3 +78,15 @@ def test_the_overlap_is_that_of_dense_vectors():
     dense /= SHAPE.positions[0]
     wanted = (dense[~np.eye(6, dtype=bool)] ** 2).mean()
     assert measure_noise(z, scale) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1, 0.5])
+def test_chance_exceeds_its_limit_as_often_as_it_says(decay):
+    """Mean squares of a normal vector whose variances fall off, fifty thousand times."""
+    variances = np.exp(-decay * np.arange(64))
+    normal = np.random.default_rng(0).normal(size=(50_000, 64))
+    squares = (normal**2 * variances).sum(axis=1)
+    expected, noise = variances.sum(), np.sqrt(2 * (variances**2).sum())
+    limit = Drift(1, 0.0, float(expected), float(noise)).limit(0.01)
+    share = ((squares - expected) / noise > limit).mean()
+    assert 0.007 < share < 0.014

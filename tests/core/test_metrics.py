@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import label
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
 from padim_dist.core.metrics import PixelCounts, exact_curve
 
@@ -96,3 +96,28 @@ def test_one_kind_alone_has_no_figure():
     assert np.isnan(curve.pro())
     assert curve.best_f1() is None
     assert np.isnan(PixelCounts().curve().auroc())
+
+
+@pytest.mark.parametrize("count", [50, 20_000])
+def test_curves_of_few_points_are_those_of_all(count):
+    rng = np.random.default_rng(count)
+    anomalous = rng.random(count) < 0.1
+    values = rng.normal(0, 1, count) + 2.5 * anomalous
+    regions = np.where(anomalous, 1 + np.arange(count) % 7, 0)
+    curve = exact_curve(values, anomalous, regions)
+    few = np.array(curve.roc())
+    assert len(few) <= 200
+    fpr, tpr, _ = roc_curve(anomalous, values, drop_intermediate=False)
+    # Every point is one of the whole curve, and none of that is far from the line they draw.
+    assert {*map(tuple, few.tolist())} <= {*zip(fpr.tolist(), tpr.tolist(), strict=True)}
+    assert np.trapezoid(few[:, 1], few[:, 0]) == pytest.approx(curve.auroc(), abs=2e-3)
+    few = np.array(curve.pro_curve())
+    assert len(few) <= 201
+    assert few[-1, 0] == 0.3
+    assert np.trapezoid(few[:, 1], few[:, 0]) / 0.3 == pytest.approx(curve.pro(), abs=4e-3)
+
+
+def test_curves_of_one_kind_of_values_are_none():
+    assert exact_curve(np.array([1.0, 2.0]), np.array([True, True])).roc() == []
+    assert exact_curve(np.array([1.0, 2.0]), np.array([False, False])).pro_curve() == []
+    assert exact_curve(np.array([]), np.array([], bool)).roc() == []

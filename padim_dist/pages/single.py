@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from padim_dist.report.sheet import overlay
+from padim_dist.pages.sheet import overlay
 
 _LONGEST, _SHORTEST = 768, 384
 """Pixels of the longer side of each half: what is between stays as it is."""

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from padim_dist.pages.heat import heat_layer
+
 _TILE = 224
 _GAP = 8
 _CAPTION = 40
@@ -42,11 +44,10 @@ class SheetItem:
 
 def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> Image.Image:
     """An image in grey with its heat over it, transparent where there is none."""
-    shares = np.clip(heat, 0, 1)
-    level = Image.fromarray((shares * 255).astype(np.uint8))
-    colours = ImageOps.colorize(level, black="#2b0a57", mid="#e0442e", white="#fff7a8")
+    layer = heat_layer(heat)
     grey = ImageOps.grayscale(Image.fromarray(pixels)).convert("RGB")
-    return Image.composite(colours, grey, level.point(lambda v: min(round(v * 1.1), 215)))
+    grey.paste(layer, mask=layer)
+    return grey
 
 
 def contact_sheet(items: Sequence[SheetItem], columns: int = 2) -> Image.Image:

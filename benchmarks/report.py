@@ -1,0 +1,219 @@
+"""How long a report of a large run takes, how large it is, and how fast a browser opens it.
+
+    python benchmarks/report.py --images 10000 --groups 1
+
+makes a run whose score tables, regions and heatmaps are written as a score writes them (the
+model is fitted on a few drawn pictures, the numbers are drawn) and whose most anomalous images
+are real JPEGs of camera size, writes its report in a fresh process, and opens that in Chromium
+three times. Prints what it found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+import padim_dist as pd
+from padim_dist.api.places import workspace_of
+from padim_dist.config import Config, make_config
+from padim_dist.store.manifests import read_manifest, read_shard
+from padim_dist.store.runs import (
+    create_heatmaps,
+    heatmap_rows,
+    write_heatmaps,
+    write_regions,
+    write_scores,
+)
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+TOP = 200
+FITTED = 24
+SIZE = (1080, 1440)
+_REPORT = """
+import json, sys, time
+from pathlib import Path
+import padim_dist as pd
+config = pd.load_config(sys.argv[1])
+started = time.monotonic()
+result = pd.report(config)
+seconds = time.monotonic() - started
+status = Path("/proc/self/status").read_text()
+peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+print(json.dumps({"path": result.report, "bytes": result.bytes, "seconds": seconds, "peak": peak,
+                  "pictures": result.anomalies - result.without_picture}))
+"""
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--groups", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_run(Path(folder), arguments.images, arguments.groups)
+        done = subprocess.run(
+            [sys.executable, "-c", _REPORT, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        made = json.loads(done.stdout.splitlines()[-1])
+        print(
+            f"{arguments.images:,} images in {arguments.groups:,} groups, {made['pictures']} "
+            f"pictures: {made['seconds']:.1f} s, peak {made['peak']:.0f} MiB, "
+            f"{made['bytes'] / 1e6:.2f} MB"
+        )
+        for times in open_three_times(made["path"]):
+            print("opened: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items()))
+
+
+def make_run(root: Path, images: int, groups: int) -> Path:
+    """A workspace with a finished run of so many images; its configuration's path."""
+    photo(root / "camera.jpg", 0)
+    for g in range(groups):
+        # Every group has its pictures, but drawing them all would take longer than the report.
+        for i in range(FITTED):
+            link(root / "camera.jpg" if i else photo(root / f"c{g % 50}.jpg", g % 50),
+                 root / f"archive/cam-{g:04d}/good/{i}.jpg")  # fmt: skip
+        for i in range(images // groups):
+            link(root / "camera.jpg", root / f"archive/cam-{g:04d}/new/{i:05d}.jpg")
+    path = root / "config.yaml"
+    tree = {
+        "workspace": str(root / "audit"),
+        "archive": {"url": str(root / "archive"), "group": "(?P<group>cam-[0-9]+)/"},
+        "model": {"weights": "random", "channels": 10},
+        "score": {"splits": ["test"]},
+        "cluster": {"workers": 2},
+    }
+    path.write_text(yaml.safe_dump(tree))
+    config = make_config(tree)
+    model_id = pd.fit(config).model_id
+    write_run(config, model_id, pd.index(config).snapshot)
+    return path
+
+
+def write_run(config: Config, model_id: str, snapshot: str) -> None:
+    """Score tables, heatmaps and regions of drawn numbers, and what says that they are whole."""
+    random = np.random.default_rng(0)
+    workspace = workspace_of(config)
+    folder = workspace.folder
+    manifest = read_manifest(folder, snapshot)
+    assert manifest is not None
+    shards = [shard for shard in manifest.shards if shard.split == "test"]
+    run_id = "0123456789abcdef"
+    run = workspace.run(run_id)
+    total = sum(shard.images for shard in shards)
+    create_heatmaps(folder, run, len(shards), heatmap_rows([s.images for s in shards]), (56, 56))
+    flagged = 0
+    for place, shard in enumerate(shards):
+        rows = read_shard(folder, snapshot, shard.shard)
+        p_values = random.random(len(rows))
+        p_values[random.random(len(rows)) < TOP / total] = 1e-5
+        scores = 12 - 4 * np.log10(p_values) + random.random(len(rows))
+        maps = random.gamma(8, 0.5, (len(rows), 56, 56)).astype(np.float32)
+        maps[:, 20:26, 30:36] += scores[:, None, None]
+        first = write_heatmaps(folder, run, place, maps)
+        table = [
+            {
+                **{k: row[k] for k in ("image_id", "uri", "member", "etag", "group", "split")},
+                "label": None,
+                "status": "scored",
+                "score": float(score),
+                "p_value": float(p),
+                "flagged": bool(p <= 0.001),
+                "p_extrapolated": bool(p <= 0.001),
+                "peak_y": 500,
+                "peak_x": 800,
+                "height": SIZE[0],
+                "width": SIZE[1],
+                "heatmap_row": first + i,
+                "shard": place,
+                "run_id": run_id,
+                "model_id": model_id,
+                "scored_at": datetime.now(UTC),
+            }
+            for i, (row, score, p) in enumerate(zip(rows, scores, p_values, strict=True))
+        ]
+        box = {"region": 1, "area": 9000, "top": 450, "left": 760, "bottom": 560, "right": 880}
+        regions = [{**row, **box, "peak": row["score"]} for row in table if row["flagged"]]
+        flagged += len(regions)
+        if regions:
+            write_regions(folder, workspace.regions(run_id, place), regions)
+        write_scores(folder, workspace.scores(run_id, place), table)
+    now = datetime.now(UTC).isoformat()
+    folder.put_json(
+        f"{run}/run.json",
+        {
+            "run_id": run_id,
+            "model_id": model_id,
+            "snapshot": snapshot,
+            "settings": [],
+            "asked": config.model_dump(mode="json", include={"archive", "model", "fit", "score"}),
+            "alarms": {"rule": "alpha", "asked": 0.001, "alpha": 0.001},
+            "shards": [shard.shard for shard in shards],
+            "images": total,
+            "started_at": now,
+            "asked_at": now,
+            "finished_at": now,
+            "statuses": {"scored": total},
+            "flagged": flagged,
+            "cutoff": None,
+            "drift": {},
+        },
+    )
+
+
+def photo(path: Path, seed: int) -> Path:
+    """A JPEG of camera size with detail that compresses like a photo's."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    base = 120 + 60 * np.sin(x / 37) * np.cos(y / 23) + 20 * np.sin((x + y) / 5)
+    pixels = base[..., None] + random.normal(0, 12, (*SIZE, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=90)
+    return path
+
+
+def link(source: Path, target: Path) -> None:
+    """The same picture under another name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(source, target)
+
+
+def open_three_times(path: str) -> list[dict[str, float]]:
+    """Milliseconds to DOMContentLoaded, load, and the first picture on the screen."""
+    found = []
+    with sync_playwright() as playwright:
+        for _ in range(3):
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            told: list[str] = []
+            page.on("console", lambda message, told=told: told.append(message.text))
+            page.goto(Path(path).as_uri())
+            times = page.evaluate(
+                "(() => { const t = performance.getEntriesByType('navigation')[0];"
+                "const paint = performance.getEntriesByName('first-contentful-paint')[0];"
+                "return {DOMContentLoaded: t.domContentLoadedEventEnd, load: t.loadEventEnd,"
+                "'first paint': paint ? paint.startTime : 0}; })()"
+            )
+            assert not told, told
+            found.append(times)
+            browser.close()
+    return found
+
+
+if __name__ == "__main__":
+    main()

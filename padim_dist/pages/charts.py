@@ -1,0 +1,153 @@
+"""The figures of the report: histogram, drift over time, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from matplotlib import dates
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from padim_dist.pages.data import DriftPoint, Histogram, LabelledGroup, Points
+from padim_dist.pages.svg import ALARM, BAND, FAINT, INK, LINE, PLAIN, make_figure, to_svg
+
+_SEVERAL = 50
+"""Images in the highest bin from which on their logarithm is drawn."""
+_CURVES = 40
+"""Curves in one figure; more are a grey thicket."""
+
+
+def draw_histogram(histogram: Histogram) -> str:
+    """Scores of a run, flagged ones above the others, with the threshold and its interval."""
+    figure, axes = make_figure(10.6, 3.1)
+    edges, plain = histogram.edges, histogram.counts - histogram.flagged
+    widths = np.diff(edges)
+    axes.bar(edges[:-1], plain, widths, align="edge", color=PLAIN, linewidth=0)
+    axes.bar(edges[:-1], histogram.flagged, widths, plain, align="edge", color=ALARM, linewidth=0)
+    if histogram.of_p_values:
+        # What chance alone would give: p-values of normal images are spread evenly over 0 ... 1.
+        chance = (10.0 ** -edges[:-1] - 10.0 ** -edges[1:]) * histogram.counts.sum()
+        axes.step(edges, [*chance, chance[-1]], where="post", color=INK, linewidth=1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{10.0**-x:.2g}"))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    elif edges[0] > 0 and widths[-1] > 2 * widths[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if histogram.counts.max(initial=0) > _SEVERAL:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
+        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.get_major_locator().set_params(integer=True)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (2.5 if axes.get_yscale() == "log" else 1.15))  # room for words
+    line = histogram.threshold
+    if line is not None:
+        if np.isfinite([line.low, line.high]).all() and line.high > line.low:
+            axes.axvspan(line.low, line.high, color=BAND, linewidth=0, zorder=0)
+        axes.axvline(line.value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        value = 10.0**-line.value if histogram.of_p_values else line.value
+        _note(axes, line.value, f"flagged from {value:.3g} on")
+    axes.set_xlabel("p-value" if histogram.of_p_values else "score", color=FAINT, fontsize=9)
+    axes.set_ylabel("images", color=FAINT, fontsize=9)
+    total, flagged = int(histogram.counts.sum()), int(histogram.flagged.sum())
+    return to_svg(figure, "histogram", f"Histogram of {total:,} scores, {flagged:,} flagged")
+
+
+def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -> str:
+    """Drift of each group from run to run, with the band in which nothing has changed."""
+    figure, axes = make_figure(10.6, 2.8)
+    names = sorted({point.group for point in points})
+    worst = max(names, key=lambda name: max(p.z for p in points if p.group == name))
+    axes.axhspan(-limit, limit, color=BAND, linewidth=0, zorder=0)
+    for name in names[:_CURVES]:
+        own = [point for point in points if point.group == name]
+        first = name == worst
+        axes.plot(
+            [datetime.fromisoformat(point.at) for point in own],
+            [point.z for point in own],
+            color=ALARM if first else PLAIN,
+            linewidth=1.6 if first else 1.0,
+            marker="o",
+            markersize=4 if first else 3,
+            zorder=3 if first else 2,
+        )
+    if run_at is not None:
+        axes.axvline(datetime.fromisoformat(run_at), color=LINE, linewidth=1, zorder=1)
+    if max(abs(point.z) for point in points) > 10 * limit:
+        axes.set_yscale("symlog", linthresh=limit)
+        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    clock: Any = dates
+    locator = clock.AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(clock.ConciseDateFormatter(locator))
+    axes.xaxis.get_offset_text().set_color(FAINT)
+    axes.set_ylabel("drift, in standard deviations", color=FAINT, fontsize=9)
+    return to_svg(figure, "trend", f"Drift of {len(names):,} groups over the runs of this model")
+
+
+def draw_roc(groups: Sequence[LabelledGroup]) -> str:
+    """ROC curves over images."""
+    return _curves(
+        "roc", [group.roc for group in groups], 1.0, "false alarms", "anomalous images found"
+    )
+
+
+def draw_pixel_roc(groups: Sequence[LabelledGroup]) -> str:
+    """ROC curves over pixels."""
+    return _curves(
+        "pixels",
+        [group.pixel_roc for group in groups],
+        1.0,
+        "normal pixels above",
+        "anomalous pixels found",
+    )
+
+
+def draw_pro(groups: Sequence[LabelledGroup]) -> str:
+    """Overlap with regions, up to the false-positive rate of the PRO score."""
+    curves = [group.pro_curve for group in groups]
+    return _curves("pro", curves, 0.3, "normal pixels above", "overlap with regions")
+
+
+def _curves(name: str, curves: Sequence[Points], right: float, x: str, y: str) -> str:
+    figure, axes = make_figure(3.6, 3.2)
+    if right == 1.0:
+        axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8)
+    known = [curve for curve in curves if len(curve)]
+    for curve in known[:_CURVES]:
+        axes.plot(*zip(*curve, strict=True), color=ALARM, linewidth=1.6 if len(known) == 1 else 0.8)
+    axes.set_xlim(-0.01 * right, right)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(x, color=FAINT, fontsize=9)
+    axes.set_ylabel(y, color=FAINT, fontsize=9)
+    return to_svg(figure, name, f"Curve: {y} against {x}")
+
+
+def _note(axes: Any, x: float, text: str) -> None:
+    """Text beside a line, on the side that has room."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        share = (np.log(x) - np.log(low)) / (np.log(high) - np.log(low))
+    else:
+        share = (x - low) / (high - low)
+    side, gap = ("right", -4) if share > 0.6 else ("left", 4)
+    axes.annotate(
+        text,
+        (x, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(gap, -2),
+        textcoords="offset points",
+        ha=side,
+        va="top",
+        fontsize=9,
+        color=INK,
+    )
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:,.10g}"

@@ -1,0 +1,108 @@
+"""Matplotlib's figures as SVG inside a page: its colours by classes, nothing but what is drawn.
+
+Colours of a figure are names of roles (`INK`, ...), which become classes that the page's
+style sheet colours, so a figure follows the page into the dark. Style attributes become
+presentation attributes, which a strict content security policy allows.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK, FAINT, LINE, PLAIN, ALARM, BAND = (
+    "#010101",
+    "#020202",
+    "#030303",
+    "#040404",
+    "#050505",
+    "#060606",
+)
+"""Roles: text, text that stands back, axes, what is ordinary, what is flagged, an interval."""
+_ROLES = {INK: "ink", FAINT: "faint", LINE: "line", PLAIN: "plain", ALARM: "alarm", BAND: "band"}
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+_LEFT_OUT = ("metadata", "style")
+_FONTS = ("font-family", "font-style", "font-variant", "font-weight", "font-stretch")
+
+
+def make_figure(width: float = 8.0, height: float = 3.0) -> tuple[Figure, Any]:
+    """A figure (inches) with one pair of axes in the report's style."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(LINE)
+    axes.tick_params(which="both", color=LINE, labelcolor=FAINT, labelsize=9)
+    return figure, axes
+
+
+def to_svg(figure: Figure, name: str, label: str) -> str:
+    """A figure as an element for a page.
+
+    Parameters
+    ----------
+    figure : Figure
+        Its text and lines in the colours of roles.
+    name : str
+        Begins every id in it: each figure of a page needs its own.
+    label : str
+        What it shows, for those who cannot see it.
+    """
+    sink = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(sink, metadata={"Date": None})
+    ET.register_namespace("", _SVG)
+    text = re.sub(r"<!DOCTYPE[^>]*>", "", sink.getvalue(), flags=re.DOTALL)
+    root = ET.fromstring(text)
+    _, _, width, height = root.attrib["viewBox"].split()
+    root.attrib = {"viewBox": f"0 0 {width} {height}", "class": "chart", "role": "img"}
+    root.attrib["aria-label"] = label
+    _clean(root, name)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _clean(element: ET.Element, name: str) -> None:
+    element.tail = None
+    for child in list(element):
+        if child.tag.removeprefix(f"{{{_SVG}}}") in _LEFT_OUT:
+            element.remove(child)
+        else:
+            _clean(child, name)
+    attributes = element.attrib
+    _style(attributes)
+    if element.tag == f"{{{_SVG}}}g":
+        attributes.pop("id", None)  # nothing refers to it
+    if "id" in attributes:
+        attributes["id"] = f"{name}-{attributes['id']}"
+    if _XLINK in attributes:
+        attributes["href"] = f"#{name}-{attributes.pop(_XLINK)[1:]}"
+    if "clip-path" in attributes:
+        attributes["clip-path"] = attributes["clip-path"].replace("(#", f"(#{name}-")
+
+
+def _style(attributes: dict[str, str]) -> None:
+    """Style as attributes; colours of roles as classes, fonts left to the style sheet."""
+    classes = []
+    for part in filter(None, attributes.pop("style", "").split(";")):
+        key, _, value = (text.strip() for text in part.partition(":"))
+        if value in _ROLES:
+            classes.append(f"{key}-{_ROLES[value]}")
+        elif key == "font":
+            attributes["font-size"] = re.findall(r"([\d.]+)px", value)[0]
+        elif key == "font-size":
+            attributes[key] = value.removesuffix("px")
+        elif key not in _FONTS:
+            attributes[key] = value
+    if classes:
+        attributes["class"] = " ".join(classes)

@@ -1,0 +1,235 @@
+"""Reports of real runs of a tiny archive."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import padim_dist as pd
+from padim_dist.api.report import _gather
+from padim_dist.config import Config
+from padim_dist.errors import RequestError
+from padim_dist.events import ignore
+from padim_dist.pages.data import ReportData
+from padim_dist.storage import Folder
+from padim_dist.store.workspace import Workspace
+from tests.conftest import draw, make_mvtec, tiny_config
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory, scheduler) -> Config:
+    """A workspace with a run, evaluated; one image of another shape than the others."""
+    folder = tmp_path_factory.mktemp("report")
+    archive = make_mvtec(folder / "archive")
+    draw(archive / "a/test/spot/long.png", 5, spoiled=True, size=(60, 240))
+    # Of ten normal images a p-value is at least an eleventh.
+    config = tiny_config(folder, archive, scheduler, score={"alpha": 0.1})
+    pd.fit(config)
+    pd.score(config)
+    pd.evaluate(config)
+    return config
+
+
+def gather(config: Config, top: int = 200) -> ReportData:
+    workspace = Workspace(Folder(config.workspace))
+    (run_id,) = workspace.folder.list("runs")
+    return _gather(config, workspace, run_id, top, ignore)
+
+
+def test_counts_are_those_of_the_run(audit):
+    data = gather(audit)
+    assert data.head.statuses == {"scored": 37, "unreadable": 3}
+    assert {row.status for row in data.failures} == {"unreadable"}
+    assert sorted(Path(row.uri).name for row in data.failures) == [
+        "cut.jpg", "empty.jpg", "text.png",
+    ]  # fmt: skip
+    assert {group.name: (group.images, group.scored) for group in data.groups} == {
+        "a": (22, 19),
+        "b": (18, 18),
+    }
+    of_b = pd.open_scores(audit.workspace).filter("\"group\" = 'b' AND score IS NOT NULL")
+    scores = [score for (score,) in of_b.project("score").fetchall()]
+    (b,) = (group for group in data.groups if group.name == "b")
+    assert b.median == pytest.approx(np.median(scores), rel=1e-6)
+    assert b.p99 == pytest.approx(np.quantile(scores, 0.99), rel=1e-6)
+    assert data.histogram is not None
+    assert data.histogram.counts.sum() == 37
+
+
+def test_the_gallery_begins_with_the_most_anomalous(audit):
+    data = gather(audit, top=9)
+    rows = pd.open_scores(audit.workspace).filter("score IS NOT NULL")
+    ranks = sorted((p, -score) for p, score in rows.project("p_value, score").fetchall())
+    assert [(item.p_value, -item.score) for item in data.anomalies] == ranks[:9]
+    assert {item.label for item in data.anomalies} == {"spot"}
+    assert all(item.flagged for item in data.anomalies)
+
+
+def test_verdicts_are_those_of_the_run(audit):
+    data = gather(audit)
+    head = json.loads(next(Path(audit.workspace, "runs").rglob("run.json")).read_text())
+    assert data.alarms is not None
+    assert data.alarms.flagged == head["flagged"] >= 9
+    assert data.alarms.expected == pytest.approx(0.1 * 37)
+    assert sum(group.flagged or 0 for group in data.groups) == head["flagged"]
+    assert data.histogram is not None
+    assert data.histogram.flagged.sum() == head["flagged"]
+    assert data.histogram.of_p_values
+    model = pd.open_model(audit.workspace)
+    for group in data.groups:
+        assert group.threshold is not None
+        assert group.threshold.value == model.calibration(group.name).threshold(0.1)
+        assert group.drift_z == head["drift"][group.name]["z"]
+    assert [item.z for item in data.drift] == sorted((g.drift_z for g in data.groups), reverse=True)
+    drift = pd.open_drift(audit.workspace)
+    for item in data.drift:
+        np.testing.assert_array_equal(item.ratio, drift["ratio"].sel(group=item.group).values)
+    assert {item.group: (item.images, item.depth) for item in data.quality} == {
+        "a": (10, 40),
+        "b": (10, 40),
+    }
+    assert any("not well determined" in warning for warning in data.warnings)
+
+
+def test_regions_are_those_of_the_run(audit):
+    tables = Path(audit.workspace, "runs").rglob("regions/*.parquet")
+    written = [row for path in tables for row in pq.read_table(path).to_pylist()]
+    shown = {
+        (item.uri, r.number, r.top, r.left, r.bottom, r.right, r.area)
+        for item in gather(audit).anomalies
+        for r in item.regions
+    }
+    names = ("uri", "region", "top", "left", "bottom", "right", "area")
+    assert shown == {tuple(row[name] for name in names) for row in written}
+    spots = [item for item in gather(audit).anomalies if item.label == "spot"]
+    for item in spots:  # the spot of 16 pixels begins at the middle row, and column 20
+        y, x = item.height // 2 + 8, 28
+        assert any(r.top <= y < r.bottom and r.left <= x < r.right for r in item.regions)
+
+
+def test_with_a_rate_of_false_discoveries_its_cutoff_counts(audit):
+    score = audit.score.model_copy(update={"alpha": 0.001, "fdr": 0.3})
+    config = audit.model_copy(update={"score": score})
+    run_id = pd.score(config).run_id
+    path = Path(config.workspace, "runs", run_id)
+    head = json.loads((path / "run.json").read_text())
+    data = _gather(config, Workspace(Folder(config.workspace)), run_id, 200, ignore)
+    shutil.rmtree(path)  # the other tests have one run
+    assert data.alarms is not None
+    assert (data.alarms.flagged, data.alarms.cutoff) == (head["flagged"], head["cutoff"])
+    assert sum(item.flagged is True for item in data.anomalies) == head["flagged"]
+
+
+def test_pictures_show_the_image_and_heat_lies_on_the_spot(audit):
+    """Also where resizing squeezes the picture and the crop takes off a margin."""
+    seen = set()
+    for item in gather(audit).anomalies:
+        if item.label != "spot":
+            continue
+        assert item.picture
+        assert item.heat
+        shown = np.asarray(Image.open(io.BytesIO(item.picture)).convert("RGB"), float)
+        original = np.asarray(Image.open(item.uri).convert("RGB"), float)
+        assert shown.shape == original.shape == (item.height, item.width, 3)
+        assert np.abs(shown - original).mean() < 6
+        alpha = np.asarray(Image.open(io.BytesIO(item.heat)).getchannel("A"), float)
+        rows, columns = np.nonzero(alpha >= alpha.max() - 2)
+        top, left, bottom, right = item.map_box
+        y = top + (rows.mean() + 0.5) * (bottom - top) / alpha.shape[0]
+        x = left + (columns.mean() + 0.5) * (right - left) / alpha.shape[1]
+        # A patch is a fourth of this archive's coarse ones; the spot is 16 pixels wide.
+        middle = (item.height // 2 + 8, 28)
+        assert abs(y - middle[0]) < 14
+        assert abs(x - middle[1]) < 0.12 * item.width
+        seen.add((item.height, item.width))
+    assert seen == {(80, 96), (60, 240)}
+
+
+def test_labels_are_those_of_evaluate(audit):
+    labels = gather(audit).labels
+    assert labels is not None
+    assert labels.evaluated
+    metrics = json.loads(next(Path(audit.workspace, "runs").rglob("metrics.json")).read_text())
+    for group in labels.groups:
+        figures = metrics["groups"][group.name]
+        assert group.image_auroc == figures["image_auroc"]
+        assert group.pixel_auroc == figures["pixel_auroc"]
+        assert group.best_threshold == pytest.approx(figures["image_best_f1"]["threshold"])
+        curve = np.array(group.pro_curve)
+        assert len(curve) <= 200
+        assert curve[-1, 0] == 0.3
+        assert np.trapezoid(curve[:, 1], curve[:, 0]) / 0.3 == pytest.approx(group.pro, abs=0.01)
+    kinds = {kind.label: kind for kind in labels.kinds}
+    assert (kinds["good"].images, kinds["spot"].images) == (8, 9)
+    assert kinds["spot"].above_best == 9
+
+
+def test_report_is_put_into_the_run(audit, tmp_path):
+    made = pd.report(audit, top=3)
+    path = Path(made.report)
+    assert path.parent.name == made.run_id
+    assert path.name == "report.html"
+    assert path.stat().st_size == made.bytes
+    assert "data:image/webp;base64," in path.read_text()
+    elsewhere = tmp_path / "deep/er.html"
+    assert pd.report(audit, run=made.run_id[:6], out=str(elsewhere)).report == str(elsewhere)
+    assert elsewhere.read_text().startswith("<!doctype html>")
+
+
+def test_asking_for_what_is_not_there(audit, tmp_path):
+    with pytest.raises(RequestError, match="no run that begins with 'xyz'"):
+        pd.report(audit, run="xyz")
+    with pytest.raises(RequestError, match="run 'score' first"):
+        pd.report(audit.model_copy(update={"workspace": str(tmp_path)}))
+    with pytest.raises(RequestError, match="--top"):
+        pd.report(audit, top=0)
+
+
+def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
+    archive = make_mvtec(tmp_path / "archive", groups=("a",))
+    config = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
+    pd.fit(config)
+    pd.score(config)
+    spots = sorted((archive / "a/test/spot").iterdir())
+    spots[0].unlink()
+    draw(spots[1], 999)  # another image under the same name
+    data = gather(config)
+    gone = {Path(item.uri): item.gone for item in data.anomalies if item.gone}
+    assert set(gone) == set(spots[:2])
+    assert "missing" in gone[spots[0]]
+    assert "changed" in gone[spots[1]]
+    page = Path(pd.report(config).report).read_text()
+    assert page.count("no picture any more") == 2
+    assert "This run kept no heatmaps" in page
+
+
+def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, scheduler):
+    archive = make_mvtec(tmp_path / "archive", groups=("a",))
+    config = tiny_config(tmp_path, archive, scheduler, fit={"sample": 0})
+    pd.fit(config)
+    run_id = pd.score(config).run_id
+    run = Path(config.workspace, "runs", run_id)
+    # As a killed command leaves it: no end, and shards without a score table.
+    head = json.loads((run / "run.json").read_text())
+    kept = {name: head[name] for name in head if name not in ("finished_at", "statuses")}
+    (run / "run.json").write_text(json.dumps(kept))
+    tables = sorted((run / "scores").iterdir())
+    for table in tables[1:]:
+        table.unlink()
+    with pytest.raises(RequestError, match=f"'--run {run_id}' reports what there is"):
+        pd.report(config)
+    made = pd.report(config, run=run_id)
+    assert made.images == 4
+    page = Path(made.report).read_text()
+    assert f"The run is not finished: 4 of {head['images']} images are here" in page
+    assert "Fit with fit.sample above 0" in page
+    tables[0].unlink()
+    with pytest.raises(RequestError, match="no finished shard yet"):
+        pd.report(config, run=run_id)

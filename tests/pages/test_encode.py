@@ -1,0 +1,54 @@
+"""Pictures keep within their bytes, whatever they show."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
+from padim_dist.pages.heat import heat_layer
+from padim_dist.pages.html import render
+from tests.pages.samples import anomaly, sample
+
+
+def noise(height: int, width: int) -> Image.Image:
+    """The worst that can come."""
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(700, 900), (512, 512), (40, 3000), (1, 1)])
+@pytest.mark.parametrize("most", [PICTURE_BYTES, HEAT_BYTES, 5000])
+def test_noise_fits(shape, most):
+    data = encode(noise(*shape), most)
+    assert len(data) <= most
+    made = Image.open(io.BytesIO(data))
+    assert max(made.size) <= 512
+
+
+def test_noise_as_heat_fits():
+    rng = np.random.default_rng(0)
+    data = encode(heat_layer(rng.random((512, 512))), HEAT_BYTES)
+    assert len(data) <= HEAT_BYTES
+    assert Image.open(io.BytesIO(data)).mode == "RGBA"
+
+
+def test_an_easy_picture_is_not_made_smaller():
+    y, x = np.mgrid[:300, :512]
+    smooth = np.stack([x / 2, y / 2, x / 4 + y / 4], -1).astype(np.uint8)
+    made = Image.open(io.BytesIO(encode(Image.fromarray(smooth), PICTURE_BYTES)))
+    assert made.size == (512, 300)
+    assert np.abs(np.asarray(made.convert("RGB"), int) - smooth).mean() < 3
+
+
+def test_two_hundred_of_the_worst_are_less_than_ten_megabytes():
+    picture, heat = encode(noise(700, 900), PICTURE_BYTES), encode(noise(224, 224), HEAT_BYTES)
+    regions = anomaly(0).regions * 20
+    items = [
+        anomaly(i, picture=picture, heat=heat, regions=regions, uri="/data/" + 200 * "n")
+        for i in range(200)
+    ]
+    assert len(render(sample(anomalies=items), "0.0").encode()) <= 10_000_000

@@ -1,0 +1,60 @@
+"""Figures for a page: no styles of their own, colours by class, ids of their own."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from padim_dist.pages.charts import draw_histogram, draw_roc, draw_trend
+from padim_dist.pages.data import DriftPoint, Histogram, LabelledGroup, Threshold
+
+
+def histogram(**changes: object) -> Histogram:
+    values = np.random.default_rng(0).gamma(20, 0.5, 10_000)
+    edges = np.linspace(values.min(), values.max(), 61)
+    counts, _ = np.histogram(values, edges)
+    flagged = np.where(edges[:-1] > 16, counts, 0)
+    fields = {"of_p_values": False, "threshold": Threshold(16.0, 15.0, 18.0), **changes}
+    return Histogram(edges, counts, flagged, **fields)  # type: ignore[arg-type]
+
+
+def elements(svg: str) -> list[ET.Element]:
+    return list(ET.fromstring(svg).iter())
+
+
+def test_a_figure_takes_its_colours_from_the_page():
+    svg = draw_histogram(histogram())
+    assert "#0" not in svg.replace('href="#', "")
+    found = elements(svg)
+    assert not [e for e in found if "style" in e.attrib or e.tag.endswith("style")]
+    classes = {name for e in found for name in e.attrib.get("class", "").split()}
+    assert {"fill-plain", "fill-alarm", "fill-band", "stroke-ink", "fill-faint"} <= classes
+    assert len(svg) < 50_000
+
+
+def test_the_threshold_is_written_and_drawn():
+    texts = [e.text for e in elements(draw_histogram(histogram())) if e.tag.endswith("text")]
+    assert "flagged from 16 on" in texts
+    texts = [e.text for e in elements(draw_histogram(histogram(threshold=None)))]
+    assert not [text for text in texts if text and "flagged" in text]
+
+
+@pytest.mark.parametrize("high", [16.0, np.inf])
+def test_an_interval_without_width_or_end_is_not_drawn(high):
+    svg = draw_histogram(histogram(threshold=Threshold(16.0, 16.0, high)))
+    assert "fill-band" not in svg
+
+
+def test_the_same_figure_is_the_same_text():
+    assert draw_histogram(histogram()) == draw_histogram(histogram())
+
+
+def test_figures_of_one_page_share_no_id():
+    points = [DriftPoint(f"2026-11-{d:02d}T00:00:00+00:00", "a", float(d)) for d in range(1, 5)]
+    group = LabelledGroup("a", 4, 2, 1.0, None, None, None, None, roc=[(0.0, 0.0), (1.0, 1.0)])
+    figures = [draw_histogram(histogram()), draw_trend(points, 3.0, None), draw_roc([group])]
+    ids = [[e.attrib["id"] for e in elements(svg) if "id" in e.attrib] for svg in figures]
+    assert all(ids)
+    assert len({name for names in ids for name in names}) == sum(map(len, ids))
