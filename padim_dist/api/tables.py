@@ -23,8 +23,6 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # What is there is all that is needed; a query never waits for a download.
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    # A list of the highest scores reads the other columns of those rows alone.
-    "late_materialization_max_rows": 1000,
 }
 
 
