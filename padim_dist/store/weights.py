@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -35,7 +37,8 @@ def fetch_weights(backbone: str, weights: str, options: Options) -> State:
     if weights in names:
         try:
             member: Any = get_model_weights(backbone)[weights]
-            state: State = member.get_state_dict(progress=False, check_hash=True)
+            with redirect_stdout(sys.stderr):  # torch says there that it downloads
+                state: State = member.get_state_dict(progress=False, check_hash=True)
         except Exception as error:  # no network, a wrong hash, a body cut short, ...
             raise WeightsError(
                 f"weights {weights} of {backbone} could not be downloaded ({error}). Pass a file: "
