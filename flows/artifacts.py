@@ -65,8 +65,8 @@ class ProgressArtifact:
 
     def _show(self, event: Progress) -> None:
         percent = 100 * event.done / event.total
-        failed = f", {event.failed:,} of them failed" if event.failed else ""
-        text = f"{event.stage}: {event.done:,} of {event.total:,}{failed}"
+        unusable = f", {event.failed:,} of them unusable" if event.failed else ""
+        text = f"{event.stage}: {event.done:,} of {event.total:,}{unusable}"
         if self._artifact is None:
             # Its annotation also covers callers that await it; this one does not.
             self._artifact = cast(UUID, create_progress_artifact(percent, self._key, text))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.artifacts import show_night, tell_night, watch
 from flows.jobs import fit_model
@@ -44,7 +47,13 @@ def publish_night(config: Config, summary: NightSummary) -> None:
     tell_night(config, summary)
 
 
-@flow(name="nightly-audit", flow_run_name="night-of-{config}")
+def _name() -> str:
+    """Of a flow run: whose night it is, and when it was due (UTC)."""
+    config = Path(flow_run.parameters["config"]).stem
+    return f"{config} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+
+
+@flow(name="nightly-audit", flow_run_name=_name)
 @ends_in_words
 def nightly_audit(
     config: str,

@@ -10,6 +10,8 @@ are written in Google's style.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -21,14 +23,39 @@ from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed
 
 from padim_dist.config import Config, load_config
-from padim_dist.errors import HeldError, PadimDistError
+from padim_dist.errors import ConfigError, HeldError, PadimDistError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PAUSES = (30.0, 300.0)
-"""Seconds before a stage is tried again, e.g. while the storage is away."""
+logger = logging.getLogger("padim_dist")
+# A night's log has what the package says (Prefect gives it a handler and no level), and not
+# what Dask says of its sockets.
+logger.setLevel(logging.INFO)
+logging.getLogger("distributed").setLevel(logging.WARNING)
 _REFUSED = "Refused"
 """Name of the failed state of a stage that asks for somebody, not for another try."""
+_AGAIN = "Run the flow again: it does the rest"
+
+
+def pauses() -> list[float]:
+    """Seconds before each retry of a stage: long enough together for a storage to come back.
+
+    Raises
+    ------
+    ConfigError
+        If PADIM_DIST_RETRIES is no list of numbers.
+    """
+    text = os.environ.get("PADIM_DIST_RETRIES", "30,300")
+    try:
+        found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = [-1.0]
+    if any(not 0 <= seconds < float("inf") for seconds in found):
+        raise ConfigError(
+            f"PADIM_DIST_RETRIES {text!r} is no list of seconds; write e.g. 30,300, or nothing "
+            "for no retries"
+        )
+    return found
 
 
 def stage(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,14 +75,14 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
         name=function.__name__.replace("_", " "),
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=len(PAUSES),
-        retry_delay_seconds=[*PAUSES],
         retry_condition_fn=lambda _task, _run, state: state.name != _REFUSED,
     )(work)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        found = run(*args, **kwargs)
+        seconds = pauses()
+        again = run.with_options(retries=len(seconds), retry_delay_seconds=seconds)
+        found = again(*args, **kwargs)
         if isinstance(found, State):
             raise FailedRun(found.message)
         return found
@@ -77,6 +104,10 @@ def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, S
             return Failed(message=_in_words(error))
         except FailedRun as error:  # of a stage that returned such a state
             return Failed(message=str(error))
+        except Exception as error:  # of a storage's client, for the most part
+            logger.error("the flow ends here", exc_info=error)
+            what = f"{type(error).__name__}: {error}".rstrip(".")
+            return Failed(message=f"{what}. {_AGAIN}")
         name, message = found if isinstance(found, tuple) else ("Completed", found)
         return Completed(name=name, message=message)
 
@@ -89,5 +120,4 @@ def settings(config: str, overrides: list[str] | None) -> Config:
 
 
 def _in_words(error: PadimDistError) -> str:
-    again = "" if error.exit_code == 2 else ". Run the flow again: it does the rest"
-    return f"{error}{again}"
+    return str(error) if error.exit_code == 2 else f"{error}. {_AGAIN}"

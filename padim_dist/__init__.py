@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from padim_dist.api.audit import audit
+    from padim_dist.api.compact import compact
+    from padim_dist.api.compare import compare
     from padim_dist.api.demo import demo
     from padim_dist.api.doctor import doctor
     from padim_dist.api.evaluate import evaluate
+    from padim_dist.api.export import export
     from padim_dist.api.fit import fit
     from padim_dist.api.history import history
     from padim_dist.api.index import index
     from padim_dist.api.promotions import models, promote, rollback
-    from padim_dist.api.readers import open_drift, open_heatmaps, open_model, open_scores
+    from padim_dist.api.query import query
+    from padim_dist.api.readers import (
+        open_drift,
+        open_heatmaps,
+        open_model,
+        open_regions,
+        open_scores,
+    )
     from padim_dist.api.report import report
     from padim_dist.api.score import score
+    from padim_dist.api.show import show
+    from padim_dist.api.top import top
+    from padim_dist.api.views import connect
     from padim_dist.config import Config, load_config
 
 __version__ = "0.1.0"
@@ -26,9 +39,13 @@ _HOMES = {
     "Config": "config",
     "load_config": "config",
     "audit": "api.audit",
+    "compact": "api.compact",
+    "compare": "api.compare",
+    "connect": "api.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
+    "export": "api.export",
     "fit": "api.fit",
     "history": "api.history",
     "index": "api.index",
@@ -36,18 +53,26 @@ _HOMES = {
     "open_drift": "api.readers",
     "open_heatmaps": "api.readers",
     "open_model": "api.readers",
+    "open_regions": "api.readers",
     "open_scores": "api.readers",
     "promote": "api.promotions",
+    "query": "api.query",
     "report": "api.report",
     "rollback": "api.promotions",
     "score": "api.score",
+    "show": "api.show",
+    "top": "api.top",
 }
 __all__ = [
     "Config",
     "audit",
+    "compact",
+    "compare",
+    "connect",
     "demo",
     "doctor",
     "evaluate",
+    "export",
     "fit",
     "history",
     "index",
@@ -56,11 +81,15 @@ __all__ = [
     "open_drift",
     "open_heatmaps",
     "open_model",
+    "open_regions",
     "open_scores",
     "promote",
+    "query",
     "report",
     "rollback",
     "score",
+    "show",
+    "top",
 ]
 
 

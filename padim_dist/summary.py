@@ -10,15 +10,22 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
-_FOR_PROGRAMS = ("increment", "changes")
+_FOR_PROGRAMS = ("increment", "changes", "p_extrapolated")
+_RECORDS = 20
+"""Rows of a query that is shown with a line a value."""
+_PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
 _FIGURES = ("image_auroc", "pixel_auroc", "pro")
 
 
 def print_result(result: Any, console: Console) -> None:
     """Print a result of a public function."""
     values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    if "columns" in values:
+        _print_query(values, console)
+        return
     for name, value in values.items():
         if name == "groups" and value and dataclasses.is_dataclass(next(iter(value.values()))):
             console.print(_figures(value, values.get("mean")))
@@ -29,13 +36,48 @@ def print_result(result: Any, console: Console) -> None:
                 _night(night, console)
         elif isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
             console.print(_list(name, value))
+        elif name == "notes":
+            for note in value:
+                console.print(f"{'note':>18}  {note}", **_PLAIN, style="yellow")
         elif name not in ("mean", "warnings") and value not in (None, []):
-            console.print(
-                f"{name.replace('_', ' '):>18}  {_text(value)}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            console.print(f"{name.replace('_', ' '):>18}  {_text(value)}", **_PLAIN)
+
+
+def _print_query(values: Mapping[str, Any], console: Console) -> None:
+    """Rows of a query as they come, or where they went."""
+    if values["written"] is not None:
+        if values["file"]:
+            console.print(f"{values['written']:,} rows written to {values['file']}", **_PLAIN)
+        return
+    columns, rows = values["columns"], values["rows"]
+    table = Table(box=SIMPLE_HEAD)
+    for number, name in enumerate(columns):
+        first = next((row[number] for row in rows if row[number] is not None), None)
+        number_like = isinstance(first, (int, float)) and not isinstance(first, bool)
+        table.add_column(escape(name), justify="right" if number_like else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_value(value)) for value in row))
+    roomy = console.options.update(max_width=100_000)
+    if Measurement.get(console, roomy, table).maximum <= console.width:
+        console.print(table)
+    else:
+        # Too wide to read as one: a line a value.
+        rows = rows[:_RECORDS]
+        for number, row in enumerate(rows, start=1):
+            console.rule(f"row {number}", align="left", style="dim")
+            for name, value in zip(columns, row, strict=True):
+                console.print(f"{name:>18}  {_value(value)}", **_PLAIN)
+    if values["more"] or len(rows) < len(values["rows"]):
+        console.print(f"the first {len(rows)} rows; --format csv gives all", **_PLAIN)
+
+
+def _value(value: Any) -> str:
+    """A value of a query: null is a dash, numbers are as they are, times to the second."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?\+00:00$", r"\1 \2", str(value))
 
 
 def _text(value: Any) -> str:
@@ -43,6 +85,13 @@ def _text(value: Any) -> str:
         items = list(value.items())
         shown = ", ".join(f"{key} {_inner(inner)}" for key, inner in items[:8])
         return f"{shown}, and {len(items) - 8} more" if len(items) > 8 else shown or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        shown = ", ".join(map(_text, value[:8]))
+        return f"{shown}, and {len(value) - 8} more" if len(value) > 8 else shown
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -79,9 +128,9 @@ def _list(title: str, items: Sequence[Any]) -> Table:
     """Data classes of one kind, a row each; what is for programs, or none has, is left out."""
     names = [f.name for f in dataclasses.fields(items[0]) if f.name not in _FOR_PROGRAMS]
     names = [name for name in names if any(getattr(item, name) not in (None, "") for item in items)]
-    table = Table(title=title.capitalize(), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title.replace("_", " ").capitalize(), title_justify="left", box=SIMPLE_HEAD)
     for name in names:
-        right = isinstance(getattr(items[0], name), int)
+        right = isinstance(getattr(items[0], name), (int, float))
         table.add_column(
             name.replace("_", " "),
             justify="right" if right else "left",
@@ -96,6 +145,8 @@ def _list(title: str, items: Sequence[Any]) -> Table:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, int):
         return _text(value)
     # A time, UTC like all of them: to the minute.

@@ -107,3 +107,15 @@ def tiny_config(tmp_path: Path, root: Path, scheduler: str | None, **changes: ob
         else:
             tree[key] = value
     return make_config(tree)
+
+
+@pytest.fixture(scope="session")
+def tiny_audit(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Config:
+    """An archive of 39 images, indexed, fitted and scored; whoever changes it copies it."""
+    import padim_dist as pd
+
+    folder = tmp_path_factory.mktemp("tiny")
+    config = tiny_config(folder, make_mvtec(folder / "archive"), scheduler)
+    pd.fit(config)
+    pd.score(config)
+    return config

@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "summary": set(),
     "logs": {"events"},
     "telemetry": {"errors", "events"},
-    "cli": {"api", "config", "summary", "logs", "telemetry", "terminal", *LEAVES},
-    "terminal": {"events"},
+    "command": {"api", "config", "summary", "logs", "telemetry", *LEAVES},
+    "cli_analysis": {"command"},
+    "cli": {"api", "command", "cli_analysis"},
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy", "scipy"},

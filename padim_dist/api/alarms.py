@@ -8,7 +8,7 @@ import numpy as np
 
 from padim_dist.config import ScoreConfig
 from padim_dist.core.calibration import benjamini_hochberg
-from padim_dist.store.runs import read_images
+from padim_dist.store.tables import read_images
 from padim_dist.store.workspace import Workspace
 
 _MILLION = 1_000_000

@@ -18,7 +18,8 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.manifests import Snapshot, read_manifest, read_shards, write_manifest
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.runs import list_runs, read_images
+from padim_dist.store.runs import list_runs
+from padim_dist.store.tables import read_images
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"

@@ -22,7 +22,8 @@ from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.runs import finished_shards, open_array, read_scores
+from padim_dist.store.runs import open_array
+from padim_dist.store.tables import finished_shards, read_by_shard
 from padim_dist.store.workspace import Workspace
 
 GOOD = "good"
@@ -167,8 +168,8 @@ def _shards(
         if config.score.heatmaps == "grid"
         else None
     )
-    for place, shard in enumerate(run["shards"]):
-        table = read_scores(workspace.folder, workspace.scores(run["run_id"], place))
+    for place, table in read_by_shard(workspace, run["run_id"]):
+        shard = run["shards"][place]
         masks = {
             row["image_id"]: row for row in read_shard(workspace.folder, run["snapshot"], shard)
         }

@@ -13,8 +13,9 @@ from PIL import Image
 from padim_dist.api.places import logger
 from padim_dist.api.run_images import RunImages
 from padim_dist.config import Config
-from padim_dist.errors import ImageError, PadimDistError
+from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.pages.sheet import SheetItem, contact_sheet
+from padim_dist.pages.single import side_by_side
 
 
 def draw_top(config: Config, rows: Sequence[Mapping[str, Any]]) -> Image.Image | None:
@@ -45,6 +46,50 @@ def draw_top(config: Config, rows: Sequence[Mapping[str, Any]]) -> Image.Image |
         except (PadimDistError, OSError) as error:
             logger.warning("%s is left out of the picture: %s", row["uri"], error)
     return contact_sheet(items) if items else None
+
+
+def draw_image(
+    config: Config, row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]
+) -> Image.Image:
+    """Draw one image as it is, and beside it in grey under its heat with boxes of regions.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration that scored it.
+    row : mapping
+        Of a score table, with the status ``scored``.
+    regions : sequence of mapping
+        Of the regions table: those of the image.
+
+    Returns
+    -------
+    PIL.Image.Image
+
+    Raises
+    ------
+    RequestError
+        If its run kept no heatmaps.
+    ImageError, RunError
+        If it cannot be read any more.
+    """
+    if row["heatmap_row"] is None:
+        raise RequestError(f"run {row['run_id']} kept no heatmaps (score.heatmaps): no picture")
+    run = RunImages(config, row["run_id"])
+    image = run.manifest_rows([row])[row["image_id"]]
+    pixels = run.reader.load_original(image).permute(1, 2, 0).numpy()
+    (heat,) = run.maps([row["heatmap_row"]])
+    usual = run.usual([row["group"]])[row["group"]]
+    # A dull image stays dull: its own maximum alone would make it glow.
+    scale = max(float(row["score"]) - usual, usual / 2, 1e-6)
+    boxes = [
+        tuple(region[side] for side in ("left", "top", "right", "bottom")) for region in regions
+    ]
+    geometry = run.reader.geometry
+    whole = np.zeros(geometry.resize, np.float32)  # the margin around the crop is not looked at
+    top, left = geometry.offset
+    whole[top : top + len(heat), left : left + heat.shape[1]] = (heat - usual) / scale
+    return side_by_side(pixels, whole, boxes)
 
 
 def _item(run: RunImages, row: Mapping[str, Any], usual: float) -> SheetItem:

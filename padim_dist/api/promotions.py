@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -56,12 +56,12 @@ def models(config: Config, _listener: Listener = ignore) -> ModelsResult:
     """List the models of the workspace and what became of them."""
     workspace = workspace_of(config)
     promotions = read_promotions(workspace.folder)
-    current = _current(promotions)
+    states = model_states(promotions)
     notes = {promotion.model_id: promotion.note for promotion in promotions}
     entries = [
         ModelEntry(
             model_id=info.model_id,
-            state=_state(info.model_id, current, notes),
+            state=states.get(info.model_id, "candidate"),
             created_at=info.created_at,
             images=sum(info.counts.values()),
             groups=len(info.counts),
@@ -71,6 +71,13 @@ def models(config: Config, _listener: Listener = ignore) -> ModelsResult:
         for info in sorted(list_models(workspace), key=lambda info: info.created_at)
     ]
     return ModelsResult(entries, promotions)
+
+
+def model_states(promotions: list[Promotion]) -> dict[str, str]:
+    """States of the models that were ever promoted; see `ModelEntry`."""
+    states = {promotion.model_id: "retired" for promotion in promotions}
+    current = _current(promotions)
+    return {**states, current.model_id: "promoted"} if current else states
 
 
 def promote(config: Config, _listener: Listener = ignore, *, model: str, note: str) -> Promotion:
@@ -172,12 +179,6 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
             "that back, or promote (or ask for) a model of these settings"
         )
     return info
-
-
-def _state(model_id: str, current: Promotion | None, notes: Mapping[str, str]) -> str:
-    if current and current.model_id == model_id:
-        return "promoted"
-    return "retired" if model_id in notes else "candidate"
 
 
 def _current(promotions: list[Promotion]) -> Promotion | None:

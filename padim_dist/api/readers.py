@@ -10,11 +10,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from padim_dist.api.tables import open_connection, table_query
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.models import Model, list_models
 from padim_dist.store.runs import list_runs
+from padim_dist.store.tables import REGIONS, SCORES, table_files
 from padim_dist.store.workspace import Workspace
 
 
@@ -71,18 +73,36 @@ def open_scores(
     >>> scores = open_scores("./audit/bottle")                # doctest: +SKIP
     >>> scores.filter("status = 'scored'").order("score desc").limit(3).df()  # doctest: +SKIP
     """
-    files = []
-    for one in [url] if isinstance(url, str) else url:
-        folder, run = _run(one, storage_options)
-        scores = f"{run}/scores"
-        found = [folder.at(scores, n) for n in folder.list(scores) if n.endswith(".parquet")]
-        if not found:
-            raise RequestError(f"run {folder.at(run)} has no finished shard yet; run 'score' again")
-        files += found
-    connection = duckdb.connect()
-    if not folder.is_local:
-        connection.register_filesystem(folder.fs)
-    return connection.read_parquet(files)
+    return _open_table(SCORES, url, storage_options)
+
+
+def open_regions(
+    url: str | Sequence[str], storage_options: Options | None = None
+) -> duckdb.DuckDBPyRelation:
+    """Open the regions of a run, or of several, as a DuckDB relation.
+
+    Parameters
+    ----------
+    url, storage_options
+        As in `open_scores`.
+
+    Returns
+    -------
+    duckdb.DuckDBPyRelation
+        A row a region of an anomaly map that is above its threshold; columns as in
+        docs/formats.md. Empty where nothing was found.
+
+    Raises
+    ------
+    RequestError
+        If no shard of a run is finished.
+
+    Examples
+    --------
+    >>> regions = open_regions("./audit/bottle")                  # doctest: +SKIP
+    >>> regions.filter("area > 100").order("p_value").limit(3).df()   # doctest: +SKIP
+    """
+    return _open_table(REGIONS, url, storage_options)
 
 
 def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Dataset:
@@ -209,6 +229,22 @@ class HeatmapAccessor:
         maps = anomaly_map.full(torch.from_numpy(grid.values.astype(np.float32)))
         coords = {name: c for name, c in self._dataset.coords.items() if c.dims == ("row",)}
         return xr.DataArray(maps.numpy(), coords, ("row", "y", "x"), name="anomaly_map")
+
+
+def _open_table(
+    table: str, url: str | Sequence[str], options: Options | None
+) -> duckdb.DuckDBPyRelation:
+    runs = []
+    for one in [url] if isinstance(url, str) else url:
+        folder, run = _run(one, options)
+        workspace, head = Workspace(folder), folder.read_json(f"{run}/run.json")
+        if not table_files(workspace, head["run_id"], SCORES):
+            raise RequestError(f"run {folder.at(run)} has no finished shard yet; run 'score' again")
+        runs.append((workspace, head))
+    if not runs:
+        raise RequestError("no run was asked for: give the URL of one")
+    connection = open_connection(runs[0][0].folder)
+    return connection.sql(table_query(connection, table, runs))
 
 
 def _run(url: str, options: Options | None) -> tuple[Folder, str]:

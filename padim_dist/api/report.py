@@ -15,6 +15,7 @@ from padim_dist.api.report_gallery import make_gallery
 from padim_dist.api.report_labels import labels_of
 from padim_dist.api.report_model import drift_maps, drift_trend, quality_of, thresholds_of
 from padim_dist.api.run_images import RunImages
+from padim_dist.api.tables import choose_run
 from padim_dist.api.verdicts import Verdicts
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
@@ -22,7 +23,8 @@ from padim_dist.events import Listener, ignore
 from padim_dist.pages.data import Alarms, Group, Head, Histogram, ReportData, Threshold
 from padim_dist.pages.html import render
 from padim_dist.storage import Folder
-from padim_dist.store.runs import finished_shards, list_runs
+from padim_dist.store.runs import list_runs
+from padim_dist.store.tables import finished_shards
 from padim_dist.store.workspace import Workspace
 
 _GROUPS = 200
@@ -119,20 +121,16 @@ def report(
 
 def _choose(workspace: Workspace, asked: str | None) -> str:
     """Id of the run."""
-    runs = list_runs(workspace)
-    ids = [str(run["run_id"]) for run in runs]
-    where = f"workspace {workspace.folder.url}"
     if asked is not None:
-        found = [run_id for run_id in ids if run_id.startswith(asked)]
-        if len(found) != 1:
-            there = ", ".join(ids[-8:]) or "none"
-            several = f"{len(found)} runs that begin" if found else "no run that begins"
-            raise RequestError(f"{where} has {several} with {asked!r}; its newest: {there}")
-        return found[0]
+        return str(choose_run(workspace, asked)["run_id"])
+    runs = list_runs(workspace)
     finished = [run["run_id"] for run in runs if "finished_at" in run]
     if not finished:
-        hint = f"; '--run {ids[-1]}' reports what there is of one that is not" if ids else ""
-        raise RequestError(f"{where} has no finished run{hint}; run 'score' first")
+        begun = [run["run_id"] for run in runs]
+        hint = f", '--run {begun[-1]}' reports what there is of one" if begun else ""
+        raise RequestError(
+            f"workspace {workspace.folder.url} has no finished run; run 'score' first{hint}"
+        )
     return str(finished[-1])
 
 

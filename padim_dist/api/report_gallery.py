@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 import numpy as np
 from PIL import Image
 
 from padim_dist.api.places import logger
+from padim_dist.api.readers import open_regions
 from padim_dist.api.run_images import Maps, RunImages
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
 from padim_dist.pages.data import Anomaly, Region
 from padim_dist.pages.encode import HEAT_BYTES, HEAT_SIDE, PICTURE_BYTES, encode
 from padim_dist.pages.heat import heat_layer
-from padim_dist.store.runs import read_regions
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""
 _MAPS_AT_ONCE = 32
+_REGION = '"top", "left", bottom, "right", area, peak, p_value'
 
 
 def make_gallery(
@@ -54,7 +56,7 @@ def make_gallery(
     studio = _Studio(
         run=run,
         manifest=run.manifest_rows(rows),
-        regions=_read_regions(run, {row["shard"] for row in rows}),
+        regions=_read_regions(run, rows),
         usual=run.usual(groups) if run.has_heatmaps else {},
         thresholds=thresholds,
     )
@@ -145,22 +147,18 @@ def _read_maps(run: RunImages, rows: Sequence[Mapping[str, Any]]) -> list[Maps |
     return [maps.get(row["heatmap_row"]) for row in rows]
 
 
-def _read_regions(run: RunImages, places: Iterable[int]) -> dict[str, list[Region]]:
-    """Regions of the images of some shards, by image_id."""
+def _read_regions(run: RunImages, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Region]]:
+    """Regions of images by image_id, in the order of their numbers."""
+    ids = duckdb.ConstantExpression([row["image_id"] for row in rows])
+    wanted = duckdb.FunctionExpression("list_contains", ids, duckdb.ColumnExpression("image_id"))
+    found = (
+        open_regions(run.url, run.options)
+        .filter(wanted)
+        .order("image_id, region")
+        .project(f"image_id, region, {_REGION}")
+        .fetchall()
+    )
     regions: dict[str, list[Region]] = defaultdict(list)
-    for place in sorted(places):
-        rows = read_regions(run.workspace.folder, run.workspace.regions(run.run_id, place))
-        for row in rows:
-            regions[row["image_id"]].append(
-                Region(
-                    number=row["region"],
-                    top=row["top"],
-                    left=row["left"],
-                    bottom=row["bottom"],
-                    right=row["right"],
-                    area=row["area"],
-                    peak=row["peak"],
-                    p_value=row["p_value"],
-                )
-            )
+    for image_id, *values in found:
+        regions[image_id].append(Region(*values))
     return regions

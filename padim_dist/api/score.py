@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,11 +22,10 @@ from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.manifests import Shard, Snapshot
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.runs import ShardCounts, count_rows, finished_shards
+from padim_dist.store.runs import ShardCounts
+from padim_dist.store.tables import count_shards, finished_shards
 from padim_dist.store.weights import kept_weights_bytes
 from padim_dist.store.workspace import Workspace, content_id
-
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -137,11 +135,11 @@ def score(
     done = finished_shards(workspace, run_id)
     before = workspace.folder.find_json(f"{workspace.run(run_id)}/run.json")
     if len(done) == len(shards) and before and "finished_at" in before:
-        counts = _count(workspace, run_id, done)
+        counts = count_shards(workspace, run_id, done)
         scored = 0
     else:
         with hold(workspace.folder, workspace.run(run_id)) as lease:
-            counts = _count(workspace, run_id, finished_shards(workspace, run_id))
+            counts = count_shards(workspace, run_id, finished_shards(workspace, run_id))
             jobs = _jobs(config, run_id, info, manifest, shards, workspace, alarms.alpha)
             work = [job for job in jobs if job.place not in counts]
             scored = sum(job.size for job in work)
@@ -169,15 +167,6 @@ def score(
 def _wanted(manifest: Snapshot, config: Config) -> list[Shard]:
     """Shards of the splits that are scored."""
     return [shard for shard in manifest.shards if shard.split in config.score.splits]
-
-
-def _count(workspace: Workspace, run_id: str, places: set[int]) -> dict[int, ShardCounts]:
-    """Rows of finished shards, by place."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        counts = pool.map(
-            lambda place: count_rows(workspace.folder, workspace.scores(run_id, place)), places
-        )
-        return dict(zip(places, counts, strict=True))
 
 
 def _score(

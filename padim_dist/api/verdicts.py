@@ -20,7 +20,7 @@ _TOP = (
 
 
 class Verdicts:
-    """The score table of a run, with its flags as they count.
+    """The score table of a run.
 
     Parameters
     ----------
@@ -34,8 +34,7 @@ class Verdicts:
 
     def __init__(self, url: str, head: Mapping[str, Any], options: Options) -> None:
         self._head = head
-        table = open_scores(url, options)
-        self._scores = table.project(f"* REPLACE ({_flag(head)} AS flagged)")
+        self._scores = open_scores(url, options)
 
     def statuses(self) -> dict[str, int]:
         """Rows by status."""
@@ -103,11 +102,3 @@ class Verdicts:
 
     def _ask(self, question: str) -> list[Any]:
         return self._relation(question).fetchall()
-
-
-def _flag(head: Mapping[str, Any]) -> str:
-    """Whether a row is flagged: with a rate of false discoveries, only known in the end."""
-    if head["alarms"]["rule"] != "fdr":
-        return "flagged"
-    cutoff = head.get("cutoff")
-    return "p_value <= -1" if cutoff is None else f"p_value <= {cutoff!r}"

@@ -182,7 +182,7 @@ class AuditConfig(Section):
     """Odd: the median score of a group is by more than this share above what is usual."""
     alarms: float = Field(3.0, ge=1)
     """Odd: so many times as many images of a group are flagged as usual."""
-    drift: float = Field(5.0, gt=0)
+    drift: float = Field(4.0, gt=0)
     """Odd: a group's mean embedding is further from the model's than usual, by so many standard
     deviations."""
     compare: int = Field(14, ge=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,20 +142,6 @@ def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -
     return folder.create(path, sink.getvalue())
 
 
-def read_scores(folder: Folder, path: str) -> pa.Table:
-    """Score table of a shard."""
-    return pq.read_table(pa.BufferReader(folder.read(path)))
-
-
-def read_images(workspace: Workspace, run_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Columns of the score tables of a run, a shard at a time."""
-    folder, scores = workspace.folder, f"{workspace.run(run_id)}/scores"
-    for name in folder.list(scores):
-        if name.endswith(".parquet"):
-            with folder.fs.open(folder.at(scores, name), "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
-
-
 @dataclass(frozen=True)
 class ShardCounts:
     """Rows of a shard: its receipt in short.
@@ -200,21 +186,6 @@ def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) 
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA), sink, compression="zstd")
     folder.put(path, sink.getvalue())
-
-
-def read_regions(folder: Folder, path: str) -> list[dict[str, Any]]:
-    """Regions of a shard in the order of their numbers; none where no image is flagged."""
-    if not folder.exists(path):
-        return []
-    table = pq.read_table(pa.BufferReader(folder.read(path)))
-    rows: list[dict[str, Any]] = table.sort_by("region").to_pylist()
-    return rows
-
-
-def finished_shards(workspace: Workspace, run_id: str) -> set[int]:
-    """Shards of a run that have a receipt: one listing."""
-    names = workspace.folder.list(f"{workspace.run(run_id)}/scores")
-    return {int(name[6:-8]) for name in names if name.endswith(".parquet")}
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from padim_dist.config import Config
 from padim_dist.errors import HeldError, RequestError
 from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
+from padim_dist.store.lease import Holder, Pace
 from tests.conftest import draw, tiny_config
 
 
@@ -105,6 +107,18 @@ def test_what_is_left_over_is_finished_and_no_empty_night_follows(promoted):
     pd.audit(promoted)
     arrive(promoted, 6, images=1)
     left = open_night(promoted)
+    (done,) = pd.audit(promoted).nights
+    assert (done.number, done.images) == (left.number, 1)
+
+
+def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch):
+    """A lease that expires: nobody here can see whether the process is gone."""
+    monkeypatch.setattr("padim_dist.store.lease.Pace", lambda: Pace(beat=0.05, expiry=0.5))
+    pd.audit(promoted)
+    arrive(promoted, 7, images=1)
+    left = open_night(promoted)
+    dead = replace(Holder.myself(), owner="somebody@else", place="another machine")
+    Folder(promoted.workspace).put_json(f"{left.path}/lease-00001.json", vars(dead))
     (done,) = pd.audit(promoted).nights
     assert (done.number, done.images) == (left.number, 1)
 

@@ -23,7 +23,6 @@ from typing import Any
 
 import fsspec
 import httpx
-import psutil
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +30,7 @@ from rich.table import Table
 import padim_dist as pd
 from padim_dist.synthetic.archive import make_archive
 from tests.e2e.services import dask_cluster, object_storage, photograph, postgres
-from tests.flows.services import ROOT, free_port, prefect_server, wait_until
+from tests.flows.services import ROOT, flow_process, free_port, prefect_server, wait_until
 
 WEIGHTS = ROOT.parent / "shared/weights/resnet18_imagenet1k_v1_trunk.pth"
 console = Console(width=110)
@@ -133,17 +132,9 @@ def serving(prefect: Prefect, team: Team, cron: str, metrics: str, log: Path) ->
         subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process,
     ):
         try:
-            yield psutil.Process(process.pid)
+            yield process
         finally:
             process.terminate()
-
-
-def flow_process(server: psutil.Process) -> psutil.Process | None:
-    """The process of the flow run that is under way."""
-    for child in server.children(recursive=True):
-        if "prefect.engine" in child.cmdline() or "prefect.flow_engine" in child.cmdline():
-            return child
-    return None
 
 
 def show(prefect: Prefect, team: Team) -> None:
@@ -214,7 +205,7 @@ def main(folder: Path) -> None:
         before = team.tables()
         prefect.trigger()
         wait_until(lambda: team.tables() > before, 120, "for the first shard of night 2")
-        victim = flow_process(server)
+        victim = flow_process(server.pid)
         assert victim is not None, "the night was over before it could be killed"
         os.kill(victim.pid, signal.SIGKILL)
         done = team.tables() - before

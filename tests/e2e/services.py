@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from glob import glob
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
 from tests.flows.services import ROOT, free_port
 
 S3_PORT = 9280
@@ -114,13 +116,12 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, st
 def photograph(pages: Sequence[tuple[str, str]], folder: Path) -> None:
     """Pictures of web pages, as a browser shows them."""
     install("chromium", "/usr/bin/chromium")
-    for name, url in pages:
-        with tempfile.TemporaryDirectory() as profile:
-            subprocess.run(
-                ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu",
-                 "--hide-scrollbars", "--window-size=1400,1500", f"--user-data-dir={profile}",
-                 "--virtual-time-budget=20000", f"--screenshot={folder / name}.png", url],
-                check=True,
-                capture_output=True,
-                timeout=120,
-            )  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        for name, url in pages:
+            page.goto(url, wait_until="networkidle")
+            page.screenshot(path=folder / f"{name}.png", animations="disabled")
+        browser.close()

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.flows.client import Prefect
 from tests.flows.services import prefect_server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """Environment of a client of a new server."""
+def prefect(tmp_path_factory) -> Iterator[Prefect]:
+    """A client of a new server."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as environment:
-        yield environment
+        yield Prefect(environment)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,7 +34,10 @@ def wait_until(true: Callable[[], object], seconds: float = 60.0, what: str = ""
 
 @contextmanager
 def prefect_server(home: Path, database: str | None = None, ui: bool = False) -> Iterator[dict]:
-    """Environment of a client of a new server; SQLite in `home` unless a database is given."""
+    """Environment of a client of a new server; SQLite in `home` unless a database is given.
+
+    With pages for people (`ui`) their logs are there, too.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {
@@ -41,8 +46,7 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "padim_dist",
+        "PREFECT_LOGGING_LEVEL": "INFO" if ui else "WARNING",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PYTHONPATH": str(ROOT),
     }
@@ -67,3 +71,11 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
     finally:
         process.terminate()
         process.wait(30)
+
+
+def flow_process(serving: int) -> psutil.Process | None:
+    """The process of the flow run that is under way, by the number of the one that serves."""
+    for child in psutil.Process(serving).children(recursive=True):
+        if {"prefect.engine", "prefect.flow_engine"} & set(child.cmdline()):
+            return child
+    return None

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -20,57 +19,6 @@ import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.services import wait_until
-
-RUN = """
-import sys
-from flows.{module} import {flow}
-if __name__ == "__main__":
-    {flow}(return_state=True, **__import__("json").loads(sys.argv[1]))
-"""
-
-
-class Server:
-    """The server's HTTP interface, and flow runs in processes of their own."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-
-    def ask(self, path: str, **body: Any) -> Any:
-        reply = httpx.post(f"{self.environment['PREFECT_API_URL']}/{path}", json=body, timeout=30)
-        reply.raise_for_status()
-        return reply.json()
-
-    def start(self, flow: str, module: str = "night", **parameters: Any) -> subprocess.Popen:
-        code = RUN.format(module=module, flow=flow)
-        command = [sys.executable, "-c", code, json.dumps(parameters)]
-        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
-
-    def run(self, flow: str, module: str = "night", **parameters: Any) -> dict[str, Any]:
-        """Run a flow to its end: the newest flow run, its log in ``stderr``."""
-        process = self.start(flow, module, **parameters)
-        try:
-            _, errors = process.communicate(timeout=120)
-        finally:
-            process.kill()
-        assert process.returncode == 0, errors
-        return {**self.newest(), "stderr": errors}
-
-    def newest(self) -> dict[str, Any]:
-        (found,) = self.ask("flow_runs/filter", sort="START_TIME_DESC", limit=1)
-        return found
-
-    def tasks(self, flow_run: str) -> list[dict[str, Any]]:
-        return self.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}})
-
-    def artifacts(self, flow_run: str) -> dict[str, dict[str, Any]]:
-        asked = {"flow_run_id": {"any_": [flow_run]}}
-        found = self.ask("artifacts/filter", artifacts=asked, sort="UPDATED_DESC", limit=50)
-        return {artifact["key"]: artifact for artifact in found}
-
-
-@pytest.fixture(scope="module")
-def prefect(server) -> Server:
-    return Server(server)
 
 
 @pytest.fixture(scope="module")
@@ -167,19 +115,6 @@ def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
     assert "has no entry from 2001-01-01 to 2001-01-02" in wrong["state"]["message"]
 
 
-def prefect_command(server: Server, *words: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *words],
-        env=server.environment,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_served_flows_are_triggered_by_the_command_line(prefect, path):
     """Also that no settings, or wrong ones, end in words."""
     environment = {**prefect.environment, "PADIM_DIST_CONFIG": path, "PADIM_DIST_CRON": ""}
@@ -197,7 +132,7 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path):
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
         try:
             wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
-            prefect_command(prefect, "deployment", "run", "nightly-audit/nightly", "--watch")
+            prefect.command("deployment", "run", "nightly-audit/nightly", "--watch")
         finally:
             serving.terminate()
     run = prefect.newest()
@@ -209,8 +144,8 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path):
 def test_the_deployments_of_prefect_yaml(prefect, path):
     root = Path(__file__).parents[2]
     prefect.environment.update(PADIM_DIST_CONFIG=path, PADIM_DIST_HOME=str(root))
-    prefect_command(prefect, "work-pool", "create", "padim-dist", "--type", "process")
-    prefect_command(prefect, "--no-prompt", "deploy", "--all", cwd=root)
+    prefect.command("work-pool", "create", "padim-dist", "--type", "process")
+    prefect.command("--no-prompt", "deploy", "--all", cwd=root)
     found = {deployment["name"]: deployment for deployment in prefect.ask("deployments/filter")}
     assert found.keys() >= {"nightly", "fit", "score", "backfill"}
     nightly = found["nightly"]

@@ -1,0 +1,151 @@
+"""How long queries over 10 million score rows take, before and after `compact`.
+
+    python benchmarks/query.py [--shards 100] [--rows 100000] [--threads 2]
+
+makes a run whose score tables have the real columns (scores of a long tail, p-values of
+rank, a thousandth flagged), and prints for each query the median of five warm runs, rows
+that were read and those of the tables, by DuckDB's own profile. The first line of each
+part is what opening the workspace takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padim_dist.api.compact import compact
+from padim_dist.api.views import connect
+from padim_dist.config import Config, make_config
+from padim_dist.storage import Folder
+from padim_dist.store.runs import SCORES_SCHEMA
+from padim_dist.store.workspace import Workspace
+
+RUN, MODEL = "6f1d3a0c5b7e9d42", "9cb67b658613abfa"
+GROUPS = 50
+QUERIES = {
+    "top 100 by score": "FROM scores ORDER BY score DESC LIMIT 100",
+    "top 100 by p-value": "FROM scores ORDER BY p_value, score DESC LIMIT 100",
+    "scores above 60": "FROM scores WHERE score > 60",
+    "one image": "FROM scores WHERE image_id = '{image}'",
+    "another run": "FROM scores WHERE run_id = 'none'",
+    "medians by group": 'SELECT "group", median(score) FROM scores GROUP BY "group"',
+}
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        config = make_config({"workspace": folder, "archive": {"url": f"{folder}/archive"}})
+        make_run(folder, arguments.shards, arguments.rows)
+        measure("a file a shard", config, arguments.threads, Path(folder))
+        started = time.monotonic()
+        done = compact(config)
+        seconds = time.monotonic() - started
+        print(f"compact: {done.files_removed} files to {done.files} in {seconds:.1f} s")
+        measure("compacted", config, arguments.threads, Path(folder))
+
+
+def make_run(folder: str, shards: int, rows: int) -> None:
+    """A finished run without images."""
+    workspace = Workspace(Folder(folder))
+    scores = Path(folder) / workspace.run(RUN) / "scores"
+    scores.mkdir(parents=True)
+    for place in range(shards):
+        path = scores / Path(workspace.scores(RUN, place)).name
+        pq.write_table(table(place, rows), path, compression="zstd")
+    now = "2026-01-01T00:00:00+00:00"
+    head = {
+        "run_id": RUN, "model_id": MODEL, "snapshot": "0" * 16, "images": shards * rows,
+        "shards": list(range(shards)), "started_at": now, "asked_at": now, "finished_at": now,
+        "statuses": {"scored": shards * rows}, "settings": [],
+    }  # fmt: skip
+    workspace.folder.put_json(f"{workspace.run(RUN)}/run.json", head)
+
+
+def table(place: int, rows: int) -> pa.Table:
+    """Score table of a shard of one group."""
+    rng = np.random.default_rng(place)
+    scores = rng.gamma(9.0, 2.0, rows).astype(np.float32)
+    ranks = scores.argsort()[::-1].argsort()
+    numbers = np.arange(place * rows, (place + 1) * rows)
+    group = f"camera-{place % GROUPS:02d}"
+    ids = rng.integers(0, 2**63, rows)
+    values = {
+        "image_id": [f"{number:016x}" for number in ids],
+        "uri": [f"s3://photos/2026/{group}/{number:09d}.jpg" for number in numbers],
+        "etag": [f"{number:032x}" for number in rng.integers(0, 2**63, rows)],
+        "group": [group] * rows,
+        "split": ["test"] * rows,
+        "status": ["scored"] * rows,
+        "score": scores,
+        "p_value": (ranks + 1) / (rows + 1),
+        "flagged": ranks < rows / 1000,
+        "p_extrapolated": np.zeros(rows, bool),
+        "peak_y": rng.integers(0, 1080, rows),
+        "peak_x": rng.integers(0, 1920, rows),
+        "width": np.full(rows, 1920),
+        "height": np.full(rows, 1080),
+        "heatmap_row": numbers,
+        "shard": np.full(rows, place),
+        "run_id": [RUN] * rows,
+        "model_id": [MODEL] * rows,
+        "scored_at": pa.array(1_767_225_600_000_000 + numbers, pa.int64()),
+    }
+    columns = [
+        pa.array(values[field.name]).cast(field.type)
+        if field.name in values
+        else pa.nulls(rows, field.type)
+        for field in SCORES_SCHEMA
+    ]
+    return pa.table(columns, schema=SCORES_SCHEMA)
+
+
+def measure(title: str, config: Config, threads: int, folder: Path) -> None:
+    """Time of each query, and rows read."""
+    started = time.monotonic()
+    database = connect(config)
+    connected = time.monotonic() - started
+    database.execute(f"SET threads = {threads}")
+    ((total, image),) = database.sql(
+        "SELECT count(*), arg_max(image_id, score) FROM scores"
+    ).fetchall()
+    print(f"{title}: {total:,} rows, connected in {connected:.2f} s")
+    for name, query in QUERIES.items():
+        query = query.format(image=image)
+        seconds = []
+        for _ in range(6):
+            started = time.monotonic()
+            database.execute(query).fetchall()
+            seconds.append(time.monotonic() - started)
+        groups, there = row_groups(database, query, folder / "profile.json")
+        print(
+            f"  {name:<20} {statistics.median(seconds[1:]):6.2f} s  {groups} of {there} row groups"
+        )
+
+
+def row_groups(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> tuple[int, int]:
+    """Row groups that a query reads, and those of its tables; of both passes if it makes two."""
+    database.execute("PRAGMA enable_profiling = 'json'")
+    database.execute(f"PRAGMA profiling_output = '{path}'")
+    database.execute(query).fetchall()
+    database.execute("PRAGMA disable_profiling")
+    profile = json.loads(path.read_text())["query"]
+    return profile["total_row_groups_scanned"], profile["total_row_groups_to_scan"]
+
+
+if __name__ == "__main__":
+    main()

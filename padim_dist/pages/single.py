@@ -1,0 +1,57 @@
+"""One image beside its heat, with the boxes of what was found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from padim_dist.pages.sheet import overlay
+
+_LONGEST, _SHORTEST = 768, 384
+"""Pixels of the longer side of each half: what is between stays as it is."""
+_GAP = 8
+_GROUND = (250, 250, 250)
+_BOX = (0, 200, 255)
+
+
+def side_by_side(
+    pixels: npt.NDArray[np.uint8],
+    heat: npt.NDArray[np.float32],
+    boxes: Sequence[tuple[int, ...]],
+) -> Image.Image:
+    """Draw an image and, to its right, its overlay.
+
+    Parameters
+    ----------
+    pixels : array
+        uint8, shape (H, W, 3): the original.
+    heat : array
+        Anomaly map of the whole image as shares of the colour scale, 0 to 1, of any size.
+    boxes : sequence of (left, top, right, bottom)
+        Half-open, in pixels of the original.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    scale = min(max(longest, _SHORTEST), _LONGEST) / longest
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    original = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    shares = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    heated = overlay(np.asarray(original), shares)
+    pen = ImageDraw.Draw(heated)
+    for x0, y0, x1, y1 in boxes:
+        corners = [round(x0 * scale), round(y0 * scale), round(x1 * scale), round(y1 * scale)]
+        pen.rectangle(
+            [corners[0] - 1, corners[1] - 1, corners[2], corners[3]], outline=_BOX, width=2
+        )
+    picture = Image.new("RGB", (2 * size[0] + _GAP, size[1]), _GROUND)
+    picture.paste(original, (0, 0))
+    picture.paste(heated, (size[0] + _GAP, 0))
+    return picture

@@ -1,0 +1,119 @@
+"""Compaction: the tables of a finished run in a few files instead of one a shard.
+
+The steps, each of which leaves a run that can be read: the new files; their receipt
+``compact.json``, by which readers go from then on; the removal of the shards' files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import chain, islice
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padim_dist.errors import RunError
+from padim_dist.storage import Folder
+from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA
+from padim_dist.store.tables import REGIONS, SCORES, Compacted, compact_path, table_files
+from padim_dist.store.workspace import Workspace
+
+SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
+ROWS_A_GROUP = 100_000
+"""Rows of a row group, at most; of a single shard more, since none is divided."""
+GROUPS_A_FILE = 10
+_THREADS = 8
+
+
+def write_parts(workspace: Workspace, run_id: str, table: str) -> tuple[list[str], int]:
+    """Write a table of a run anew; readers do not know of the files yet.
+
+    Returns
+    -------
+    names : list of str
+        Of the files.
+    rows : int
+        In them.
+
+    Raises
+    ------
+    RunError
+        If a shard's file has columns that this version does not know.
+    """
+    schema = SCHEMAS[table]
+    shards = _read_ahead(workspace.folder, table_files(workspace, run_id, table), schema)
+    names: list[str] = []
+    rows = 0
+    groups = _row_groups(shards)
+    while (first := next(groups, None)) is not None:
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for group in chain([first], islice(groups, GROUPS_A_FILE - 1)):
+                writer.write_table(group, row_group_size=len(group))
+                rows += len(group)
+        names.append(f"part-{len(names):05d}.parquet")
+        workspace.folder.put(f"{workspace.run(run_id)}/{table}/{names[-1]}", sink.getvalue())
+    return names, rows
+
+
+def put_receipt(workspace: Workspace, run_id: str, receipt: Compacted) -> None:
+    """Write the receipt: from here on readers go by the new files."""
+    workspace.folder.put_json(compact_path(workspace, run_id), asdict(receipt))
+
+
+def old_files(workspace: Workspace, run_id: str, receipt: Compacted) -> list[str]:
+    """Files of a compacted run's tables that its receipt does not name."""
+    found = []
+    for table in SCHEMAS:
+        path = f"{workspace.run(run_id)}/{table}"
+        kept = set(receipt.files[table])
+        found += [f"{path}/{name}" for name in workspace.folder.list(path) if name not in kept]
+    return found
+
+
+def remove_files(folder: Folder, paths: Iterable[str]) -> None:
+    """Remove files of a workspace, several at a time."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(folder.remove, paths):
+            pass
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Whole shards, together, as long as they keep within a row group."""
+    held: list[pa.Table] = []
+    for table in tables:
+        if held and sum(map(len, held)) + len(table) > ROWS_A_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+        held.append(table)
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _read_ahead(folder: Folder, paths: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Tables of files, in order, a few ahead of whoever takes them."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for first in range(0, len(paths), _THREADS):
+            some = paths[first : first + _THREADS]
+            yield from pool.map(lambda path: _read(folder, path, schema), some)
+
+
+def _read(folder: Folder, path: str, schema: pa.Schema) -> pa.Table:
+    """A shard's table; columns that its version did not have yet are null."""
+    table = pq.read_table(pa.BufferReader(folder.read(path)))
+    unknown = set(table.column_names) - set(schema.names)
+    if unknown:
+        raise RunError(
+            f"{folder.at(path)} has columns that this version does not know "
+            f"({', '.join(sorted(unknown))}); compact with the version that wrote it"
+        )
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,193 @@
+"""Compaction: the same rows in fewer files, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import padim_dist as pd
+from padim_dist.errors import HeldError, RequestError, RunError
+from padim_dist.storage import Folder
+from padim_dist.store import compaction
+from padim_dist.store.lease import hold
+from padim_dist.store.runs import SCORES_SCHEMA
+from padim_dist.store.tables import finished_shards, read_by_shard
+from padim_dist.store.workspace import Workspace
+from tests.api.workspace import made_config, put_run, region_rows, score_rows
+
+RUN = "a" * 16
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = made_config(str(tmp_path / "audit"))
+    rows = score_rows(RUN, 95)
+    put_run(config, RUN, rows, regions=region_rows(rows))
+    return config
+
+
+def names(config, table: str) -> list[str]:
+    return sorted(path.name for path in Path(config.workspace, "runs", RUN, table).iterdir())
+
+
+def tables(config) -> tuple[list[tuple], list[tuple]]:
+    """All rows, as readers see them."""
+    run = f"{config.workspace}/runs/{RUN}"
+    scores = pd.open_scores(run).order("image_id").fetchall()
+    regions = pd.open_regions(run).order("image_id, region").fetchall()
+    database = pd.connect(config)
+    assert database.sql("FROM scores ORDER BY image_id").fetchall() == scores
+    assert database.sql("FROM regions ORDER BY image_id, region").fetchall() == regions
+    return scores, regions
+
+
+def test_few_files_of_the_same_rows(config, monkeypatch):
+    monkeypatch.setattr(compaction, "ROWS_A_GROUP", 25)
+    monkeypatch.setattr(compaction, "GROUPS_A_FILE", 3)
+    before = tables(config)
+    folder = Path(config.workspace, "runs", RUN, "scores")
+    shards = [pq.read_table(path) for path in sorted(folder.iterdir())]
+    removed = len(shards) + len(names(config, "regions"))
+    result = pd.compact(config)
+    assert (result.runs, result.rows, result.files, result.files_removed) == (1, 95, 3, removed)
+    assert names(config, "scores") == ["part-00000.parquet", "part-00001.parquet"]
+    parts = [pq.ParquetFile(folder / name) for name in names(config, "scores")]
+    sizes = [
+        part.metadata.row_group(i).num_rows for part in parts for i in range(part.num_row_groups)
+    ]
+    assert sizes == [20, 20, 20, 20, 15]  # whole shards
+    assert all(part.schema_arrow.equals(SCORES_SCHEMA, check_metadata=True) for part in parts)
+    assert all(b"padim_dist.scores" in part.metadata.metadata for part in parts)
+    assert pa.concat_tables(part.read() for part in parts).equals(pa.concat_tables(shards))
+    assert tables(config) == before
+    again = pd.compact(config)
+    assert (again.runs, again.before, again.files) == (0, 1, 0)
+
+
+def test_shards_are_read_one_after_the_other(config, monkeypatch):
+    monkeypatch.setattr(compaction, "ROWS_A_GROUP", 25)
+    workspace = Workspace(Folder(config.workspace))
+    before = [(place, table.to_pylist()) for place, table in read_by_shard(workspace, RUN)]
+    assert [place for place, _ in before] == list(range(10))
+    pd.compact(config)
+    after = [(place, table.to_pylist()) for place, table in read_by_shard(workspace, RUN)]
+    assert after == before
+    assert finished_shards(workspace, RUN) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    "step", ["first part", "regions", "receipt", "removal", "half the removal"]
+)
+def test_a_crash_anywhere_leaves_a_run_that_the_next_call_finishes(config, monkeypatch, step):
+    before = tables(config)
+    whole = compaction.write_parts, compaction.remove_files
+
+    def write_parts(workspace, run_id, table):
+        if step == "regions" and table == "regions":
+            raise KilledError
+        made = whole[0](workspace, run_id, table)
+        if step == "first part":
+            raise KilledError
+        return made
+
+    def remove_files(folder, paths):
+        if step == "half the removal":
+            whole[1](folder, list(paths)[::2])
+        raise KilledError
+
+    def put_receipt(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "write_parts", write_parts)
+        if step == "receipt":
+            patch.setattr(compaction, "put_receipt", put_receipt)
+        if "removal" in step:
+            patch.setattr(compaction, "remove_files", remove_files)
+        with pytest.raises(KilledError):
+            pd.compact(config)
+    assert tables(config) == before
+    assert finished_shards(Workspace(Folder(config.workspace)), RUN) == set(range(10))
+    assert pd.compact(config).runs == 1
+    assert tables(config) == before
+    assert names(config, "scores") == names(config, "regions") == ["part-00000.parquet"]
+
+
+def test_nothing_is_removed_where_rows_are_not_what_they_were(config, monkeypatch):
+    before, files = tables(config), names(config, "scores")
+    put = Folder.put
+
+    def damaged(self, path, data):
+        if "part-" in path:
+            table = pq.read_table(pa.BufferReader(data))
+            scores = table["score"].to_numpy().copy()
+            scores[3] += 1
+            place = table.column_names.index("score")
+            table = table.set_column(
+                place, "score", pa.array(scores, pa.float32(), from_pandas=True)
+            )
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink)
+            data = sink.getvalue().to_pybytes()
+        put(self, path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "put", damaged)
+        with pytest.raises(RunError, match="Nothing was removed"):
+            pd.compact(config)
+    assert set(files) <= set(names(config, "scores"))
+    assert tables(config) == before
+
+
+def test_what_is_not_compacted(config):
+    put_run(config, "b" * 16, score_rows("b" * 16, 20), finished=False)
+    with pytest.raises(RequestError, match="half done"):
+        pd.compact(config, run="b")
+    with (
+        hold(Folder(config.workspace), f"runs/{RUN}"),
+        pytest.raises(HeldError, match="has been at work"),
+    ):
+        pd.compact(config, run="a")
+    result = pd.compact(config)
+    assert (result.runs, result.left) == (1, ["b" * 16])
+    with pytest.raises(RequestError, match="0 runs whose id begins with 'zz'"):
+        pd.compact(config, run="zz")
+
+
+def test_an_older_run_gets_the_columns_of_today(config):
+    old = score_rows("c" * 16, 25, seed=3)
+    put_run(config, "c" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
+    assert pd.compact(config, run="c").rows == 25
+    run = f"{config.workspace}/runs/{'c' * 16}"
+    found = pd.open_scores(run).project("image_id, score, p_value").order("image_id").fetchall()
+    assert found == sorted((row["image_id"], row["score"], None) for row in old)
+
+
+def test_a_compacted_run_goes_on_as_it_did(tiny_audit, tmp_path):
+    """score, evaluate, score --new, readers: a real run, before and after."""
+    shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
+    config = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    figures = pd.evaluate(config)
+    maps = pd.open_heatmaps(config.workspace)
+    scores = pd.open_scores(config.workspace).order("image_id").fetchall()
+    statuses = pd.score(config).statuses
+    (run,) = (tmp_path / "audit/runs").iterdir()
+    assert len(list((run / "scores").iterdir())) > 5
+    assert pd.compact(config).files == len(list((run / "scores").iterdir())) == 1
+    again = pd.score(config)
+    assert (again.scored, again.resumed, again.statuses) == (0, 39, statuses)
+    assert pd.evaluate(config) == figures
+    assert pd.score(config, new=True).images == 0
+    assert pd.open_scores(config.workspace).order("image_id").fetchall() == scores
+    after = pd.open_heatmaps(config.workspace)
+    assert list(after.image_id.values) == list(maps.image_id.values)
+    assert np.array_equal(after.distance.values, maps.distance.values)

@@ -1,0 +1,191 @@
+"""The workspace as a database, against the rows that were put there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import fsspec
+import pytest
+
+import padim_dist as pd
+from padim_dist.api.views import VIEWS
+from padim_dist.errors import RequestError
+from tests.api.workspace import made_config, put_run, region_rows, score_rows
+from tests.s3.moto import moto_server
+
+
+def ask(database: duckdb.DuckDBPyConnection, sql: str) -> list[tuple]:
+    return database.sql(sql).fetchall()
+
+
+@pytest.fixture
+def config(tmp_path):
+    return made_config(str(tmp_path / "audit"))
+
+
+def test_runs_of_all_versions_are_one_table(config):
+    """An older run has no verdicts: they are null, whichever run is written first."""
+    new, old = score_rows("a" * 16, 30), score_rows("b" * 16, 20, seed=1)
+    put_run(config, "a" * 16, new, regions=region_rows(new))
+    put_run(config, "b" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
+    database = pd.connect(config)
+    rows = ask(database, "SELECT run_id, image_id, score, p_value, flagged FROM scores")
+    wanted = [(r["run_id"], r["image_id"], r["score"], r["p_value"], r["flagged"]) for r in new]
+    wanted += [(r["run_id"], r["image_id"], r["score"], None, None) for r in old]
+    assert sorted(rows, key=str) == sorted(wanted, key=str)
+    wanted = [(r["image_id"], r["region"], r["area"]) for r in region_rows(new)]
+    assert sorted(ask(database, "SELECT image_id, region, area FROM regions")) == sorted(wanted)
+    assert ask(database, "SELECT count(*) FROM runs WHERE finished_at IS NOT NULL") == [(2,)]
+
+
+def test_old_runs_alone_have_every_column(config):
+    put_run(config, "b" * 16, score_rows("b" * 16, 20), lacking=["p_value", "flagged"])
+    database = pd.connect(config)
+    found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE scores)"))
+    assert found["p_value"] == "DOUBLE"
+    assert found["flagged"] == "BOOLEAN"
+    assert ask(database, "SELECT count(*) FROM scores WHERE flagged IS NULL") == [(20,)]
+
+
+def test_an_empty_workspace_has_typed_views(config):
+    database = pd.connect(config)
+    for view in VIEWS:
+        assert ask(database, f"SELECT count(*) FROM {view}") == [(0,)]
+    found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE regions)"))
+    assert found["area"] == "BIGINT"
+    assert found["peak"] == "FLOAT"
+    found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE runs)"))
+    assert found["asked_at"] == "TIMESTAMP WITH TIME ZONE"
+
+
+def test_the_cutoff_of_a_false_discovery_rate_decides(config):
+    """The files hold what is flagged at the level; the run's head what is flagged at last."""
+    rows = score_rows("a" * 16, 100)
+    regions = region_rows(rows)
+    fdr = {"rule": "fdr", "asked": 0.1, "alpha": 0.1}
+    cutoff = sorted(r["p_value"] for r in rows if r["p_value"])[4]
+    put_run(config, "a" * 16, rows, regions=regions, alarms=fdr, cutoff=cutoff)
+    plain = {"rule": "alpha", "asked": 0.1, "alpha": 0.1}
+    others = score_rows("b" * 16, 100)
+    put_run(config, "b" * 16, others, regions=region_rows(others), alarms=plain)
+    database = pd.connect(config)
+    flagged = "SELECT count(*) FROM scores WHERE flagged AND run_id = '{}'"
+    assert ask(database, flagged.format("a" * 16)) == [(5,)]
+    assert ask(database, flagged.format("b" * 16)) == [(10,)]
+    kept = f"SELECT count(DISTINCT image_id) FROM regions WHERE run_id = '{'a' * 16}'"
+    assert ask(database, kept) == [(5,)]
+    assert ask(database, kept.replace("a" * 16, "b" * 16)) == [(10,)]
+    run = f"{config.workspace}/runs/{'a' * 16}"
+    assert pd.open_scores(run).filter("flagged").aggregate("count(*)").fetchall() == [(5,)]
+    # Nothing found, and not known yet.
+    put_run(config, "a" * 16, rows, alarms=fdr, cutoff=None)
+    unreadable = 1
+    values = (
+        f"SELECT flagged, count(*) FROM scores WHERE run_id = '{'a' * 16}' GROUP BY 1 ORDER BY 1"
+    )
+    assert ask(pd.connect(config), values) == [(False, 100 - unreadable), (None, unreadable)]
+    put_run(config, "a" * 16, rows, finished=False, alarms=fdr)
+    assert ask(pd.connect(config), values) == [(None, 100)]
+
+
+def scanned(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> dict:
+    """DuckDB's own profile of a query."""
+    database.execute("PRAGMA enable_profiling = 'json'")
+    database.execute(f"PRAGMA profiling_output = '{path}'")
+    database.execute(sql).fetchall()
+    database.execute("PRAGMA disable_profiling")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("alarms", [{}, {"alarms": {"rule": "fdr"}, "cutoff": 0.01}])
+def test_filters_and_columns_are_pushed_down(config, tmp_path, alarms):
+    """Of ten shards one is read; of the columns those that are asked for."""
+    rows = score_rows("a" * 16, 100)
+    for row in rows:
+        row["score"] = 100.0 * row["shard"] + row["peak_y"] if row["score"] else None
+    put_run(config, "a" * 16, rows, **alarms)
+    put_run(config, "b" * 16, score_rows("b" * 16, 20))
+    database = pd.connect(config)
+    for sql, groups in [
+        ("SELECT uri FROM scores WHERE score > 850", 1),
+        (f"SELECT uri FROM scores WHERE run_id = '{'b' * 16}'", 2),
+        ("SELECT uri FROM scores WHERE run_id = 'none'", 0),
+    ]:
+        profile = scanned(database, sql, tmp_path / "profile.json")
+        assert profile["query"]["total_row_groups_scanned"] == groups
+        assert profile["query"]["total_rows_scanned"] <= groups * 10
+    everything = scanned(database, "FROM scores", tmp_path / "profile.json")
+    one = scanned(database, "SELECT score FROM scores", tmp_path / "profile.json")
+    assert everything["query"]["total_row_groups_scanned"] == 12
+    assert _projections(one) == ["score"]
+
+
+def _projections(profile: dict) -> list[str]:
+    """Columns that the scans of a profile read."""
+    found: list[str] = []
+    steps = list(profile["operator"])
+    while steps:
+        step = steps.pop()
+        steps += step.get("children", [])
+        if step["type"] == "TABLE_SCAN":
+            names = step["extra_info"]["Projections"]
+            found += [names] if isinstance(names, str) else names
+    return found
+
+
+def test_models_and_images(tmp_path, tiny_audit):
+    """Of a workspace that was really fitted: what models and index say."""
+    database = pd.connect(tiny_audit)
+    (entry,) = pd.models(tiny_audit).models
+    row = ask(database, "SELECT model_id, state, backbone, groups, images, channels FROM models")
+    model = pd.open_model(tiny_audit.workspace)
+    depth = model.info.embedding.shape.depth
+    assert row == [(entry.model_id, "candidate", entry.backbone, entry.groups, entry.images, depth)]
+    shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
+    copied = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    pd.promote(copied, model=entry.model_id, note="")
+    assert ask(pd.connect(copied), "SELECT state FROM models") == [("promoted",)]
+    joined = (
+        "SELECT count(*) FROM images JOIN scores USING (image_id) WHERE images.uri = scores.uri"
+    )
+    assert ask(database, joined) == ask(database, "SELECT count(*) FROM images") == [(39,)]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # left open by S3's client at its end
+def test_the_same_in_s3(tmp_path):
+    rows = score_rows("a" * 16, 30)
+    local = made_config(str(tmp_path / "audit"))
+    put_run(local, "a" * 16, rows, regions=region_rows(rows))
+    with moto_server() as (host, port):
+        options = {"s3": {"endpoint_url": f"http://{host}:{port}"}}
+        fsspec.filesystem("s3", **options["s3"]).mkdir("views")
+        there = made_config("s3://views/audit", storage_options=options)
+        put_run(there, "a" * 16, rows, regions=region_rows(rows))
+        databases = pd.connect(local), pd.connect(there)
+        for sql in ("FROM scores ORDER BY ALL", "FROM regions ORDER BY ALL", "FROM runs"):
+            assert ask(databases[0], sql) == ask(databases[1], sql)
+        secrets = ask(
+            databases[1], "SELECT view_name FROM duckdb_views() WHERE sql ILIKE '%secret%'"
+        )
+        assert secrets == []
+        assert ask(
+            databases[1],
+            "SELECT count(*) FROM duckdb_extensions() WHERE installed AND "
+            "install_mode <> 'STATICALLY_LINKED'",
+        ) == [(0,)]
+
+
+def test_readers_of_regions(config):
+    rows = score_rows("a" * 16, 30)
+    put_run(config, "a" * 16, rows, regions=region_rows(rows))
+    put_run(config, "c" * 16, score_rows("c" * 16, 20))
+    found = pd.open_regions(f"{config.workspace}/runs/{'a' * 16}")
+    assert found.aggregate("count(*)").fetchall() == [(len(region_rows(rows)),)]
+    none = pd.open_regions(f"{config.workspace}/runs/{'c' * 16}")
+    assert none.fetchall() == []
+    assert none.columns == found.columns
+    with pytest.raises(RequestError, match="neither a run nor a workspace"):
+        pd.open_regions(f"{config.workspace}/runs")

@@ -1,0 +1,121 @@
+"""A workspace of runs whose rows are made up: what analysts ask, without scoring an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from padim_dist.config import Config, make_config
+from padim_dist.storage import Folder
+from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA
+from padim_dist.store.workspace import Workspace
+
+Row = dict[str, Any]
+SHARD = 10
+"""Images of a shard."""
+
+
+def made_config(url: str, archive: str = "/archive", **changes: Any) -> Config:
+    return make_config({"workspace": url, "archive": {"url": archive}, **changes})
+
+
+def config_file(config: Config, path: Path) -> Path:
+    path.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
+    return path
+
+
+def score_rows(run_id: str, images: int, seed: int = 0, model_id: str = "m" * 16) -> list[Row]:
+    """Rows of a run: groups a and b by turns, p-values by rank, the last image unreadable."""
+    rng = np.random.default_rng(seed)
+    scores = rng.gamma(9.0, 2.0, images).astype(np.float32)
+    ranks = scores.argsort()[::-1].argsort()
+    rows = []
+    for i in range(images):
+        uri = f"/archive/{'ab'[i // SHARD % 2]}/{i:04d}.png"
+        is_scored = i != images - 1
+        rows.append(
+            {
+                "image_id": hashlib.sha256(uri.encode()).hexdigest()[:16],
+                "uri": uri,
+                "etag": "1",
+                "group": "ab"[i // SHARD % 2],
+                "split": "test",
+                "label": "good",
+                "status": "scored" if is_scored else "unreadable",
+                "error": None if is_scored else "the file is empty",
+                "score": float(scores[i]) if is_scored else None,
+                "p_value": float((ranks[i] + 1) / (images + 1)) if is_scored else None,
+                "flagged": bool(ranks[i] < images // 10) if is_scored else None,
+                "p_extrapolated": False if is_scored else None,
+                "peak_y": 5 if is_scored else None,
+                "peak_x": 7 if is_scored else None,
+                "width": 96 if is_scored else None,
+                "height": 80 if is_scored else None,
+                "shard": i // SHARD,
+                "run_id": run_id,
+                "model_id": model_id,
+            }
+        )
+    return rows
+
+
+def region_rows(rows: Sequence[Row]) -> list[Row]:
+    """Regions of flagged images: one, of every other image two."""
+    kept = ("image_id", "uri", "member", "group", "label", "p_value", "shard", "run_id", "model_id")
+    regions = []
+    for number, row in enumerate(row for row in rows if row["flagged"]):
+        for region in range(1, 2 + number % 2):
+            place = {"top": 4, "left": 6, "bottom": 14 + region, "right": 26}
+            found = {"region": region, "area": 150, "peak": row["score"] - region + 1}
+            found |= {"peak_y": 5, "peak_x": 7}
+            regions.append({**{name: row.get(name) for name in kept}, **place, **found})
+    return regions
+
+
+def put_run(
+    config: Config,
+    run_id: str,
+    rows: Sequence[Row],
+    finished: bool = True,
+    lacking: Sequence[str] = (),
+    regions: Sequence[Row] = (),
+    **head: Any,
+) -> None:
+    """Write a run as a score does; `lacking`: columns that its version did not have yet."""
+    workspace = Workspace(Folder(config.workspace, config.storage_options))
+    schemas = [
+        (SCORES_SCHEMA, workspace.scores, rows),
+        (REGIONS_SCHEMA, workspace.regions, regions),
+    ]
+    for schema, path, some in schemas:
+        for place in sorted({row["shard"] for row in some}):
+            table = pa.Table.from_pylist([row for row in some if row["shard"] == place], schema)
+            sink = pa.BufferOutputStream()
+            there = [name for name in lacking if name in table.column_names]
+            pq.write_table(table.drop_columns(there), sink, compression="zstd")
+            workspace.folder.put(path(run_id, place), sink.getvalue().to_pybytes())
+    statuses: dict[str, int] = {}
+    for row in rows:
+        statuses[row["status"]] = statuses.get(row["status"], 0) + 1
+    now = "2026-01-01T00:00:00+00:00"
+    values = {
+        "run_id": run_id,
+        "model_id": rows[0]["model_id"],
+        "snapshot": "0" * 16,
+        "images": len(rows),
+        "shards": list(range(1 + max(row["shard"] for row in rows))),
+        "settings": [],
+        "started_at": now,
+        "asked_at": now,
+        **({"finished_at": now, "statuses": statuses} if finished else {}),
+        **head,
+    }
+    workspace.folder.put_json(f"{workspace.run(run_id)}/run.json", values)

@@ -1,0 +1,42 @@
+"""The page for analysts: its SQL runs, its table names the columns that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import padim_dist as pd
+from padim_dist.api.query import check_reads
+from tests.api.workspace import made_config, put_run, region_rows, score_rows
+
+PAGE = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    config = made_config(str(tmp_path_factory.mktemp("page") / "audit"))
+    rows = score_rows("a" * 16, 50)
+    put_run(config, "a" * 16, rows, regions=region_rows(rows), flagged=5)
+    return config
+
+
+def test_its_examples_run(config):
+    (block,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+    statements = [part for part in block.split(";") if part.strip()]
+    commands = re.findall(r"padim-dist query .*?(?:'(S.*?)'|\"(F.*?)\")\n", PAGE)
+    statements += [one or other for one, other in commands]
+    assert len(statements) == 6
+    for sql in statements:
+        check_reads(sql)
+        assert pd.query(config, sql=sql).columns
+    assert len(pd.query(config, sql=statements[0]).rows) == 5
+
+
+def test_its_columns_are_those_that_there_are(config):
+    database = pd.connect(config)
+    for view in ("runs", "models"):
+        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{view}`")]
+        told = re.sub(r"\(.*?\)", "", row.split("|")[3])
+        assert [name.strip() for name in told.split(",")] == database.sql(f"FROM {view}").columns

@@ -1,0 +1,26 @@
+"""When a stage is tried again."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.stages import pauses
+from padim_dist.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(None, [30, 300]), ("", []), ("5", [5]), ("30, 300,3600", [30, 300, 3600])],
+)
+def test_seconds_before_each_retry(monkeypatch, text, seconds):
+    monkeypatch.delenv("PADIM_DIST_RETRIES", raising=False)
+    if text is not None:
+        monkeypatch.setenv("PADIM_DIST_RETRIES", text)
+    assert pauses() == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "30;300", "-1", "nan", "inf"])
+def test_what_is_no_list_of_seconds(monkeypatch, text):
+    monkeypatch.setenv("PADIM_DIST_RETRIES", text)
+    with pytest.raises(ConfigError, match="is no list of seconds; write e"):
+        pauses()

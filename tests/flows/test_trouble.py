@@ -1,0 +1,162 @@
+"""Nights in which something goes wrong: a state and a message that say what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pytest
+import yaml
+
+import padim_dist as pd
+from padim_dist.config import Config, load_config
+from tests.conftest import draw
+from tests.flows.services import flow_process, wait_until
+from tests.s3.moto import moto_server
+from tests.s3.proxy import FaultProxy
+
+# Left open by the HTTP clients when a server is stopped under them.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@dataclass(frozen=True)
+class Team:
+    """An archive and a workspace in object storage, which can be cut off; a promoted model."""
+
+    path: str
+    config: Config
+    storage: FaultProxy
+    s3: fsspec.AbstractFileSystem  # not through the proxy
+    local: Path
+
+    def arrive(self, night: int, images: int) -> None:
+        for i in range(images):
+            name = f"a/line/{night}-{i:02d}.png"
+            draw(self.local / name, 100 * night + i, spoiled=i == 0)
+            self.s3.put_file(str(self.local / name), f"line/archive/{name}")
+
+    def tables(self) -> dict[str, str]:
+        """Score tables that are written, and which version of each."""
+        self.s3.invalidate_cache()
+        found = self.s3.glob("line/audit/runs/*/scores/*.parquet", detail=True)
+        return {path: f"{info['ETag']} {info['LastModified']}" for path, info in found.items()}
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """No request to the storage is answered."""
+        self.storage.kinds, self.storage.share = ("reset",), 1.0
+        yield
+        self.storage.share = 0.0
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory, scheduler) -> Iterator[Team]:
+    root = tmp_path_factory.mktemp("trouble")
+    with moto_server() as (host, port), FaultProxy(host, port) as storage:
+        impatient = {"retries": {"max_attempts": 0}}
+        tree = {
+            "workspace": "s3://line/audit",
+            "storage_options": {"s3": {"endpoint_url": storage.url, "config_kwargs": impatient}},
+            "archive": {"url": "s3://line/archive", "train": "/good/", "shard_images": 2},
+            "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
+            "score": {"splits": ["test"]},
+            "cluster": {"kind": "address", "address": scheduler},
+        }
+        (root / "config.yaml").write_text(yaml.safe_dump(tree))
+        config = load_config(root / "config.yaml")
+        s3 = fsspec.filesystem("s3", endpoint_url=f"http://{host}:{port}")
+        s3.mkdir("line")
+        for i in range(8):
+            draw(root / "a/good" / f"{i}.jpg", i)
+        s3.put(f"{root}/a", "line/archive/", recursive=True)
+        pd.promote(config, model=pd.fit(config).model_id, note="")
+        yield Team(str(root / "config.yaml"), config, storage, s3, root)
+
+
+def test_an_outage_of_the_storage_in_mid_run(prefect, team, monkeypatch):
+    """It is tried again, ends in words, and another run of the flow does the rest."""
+    monkeypatch.setitem(prefect.environment, "PADIM_DIST_RETRIES", "0.1")
+    team.arrive(1, images=24)
+    process = prefect.start("nightly_audit", config=team.path)
+    wait_until(team.tables, what="for the first score table")
+    with team.outage():
+        _, errors = process.communicate(timeout=300)
+        done = team.tables()
+    assert process.returncode == 0, errors
+    failed = prefect.newest()
+    assert failed["state_type"] == "FAILED"
+    assert failed["state"]["message"].endswith("Run the flow again: it does the rest")
+    tries = {task["name"].rpartition("-")[0]: task for task in prefect.tasks(failed["id"])}
+    assert tries["score night"]["run_count"] == 2, "it was tried again"
+    assert 0 < len(done) < 12
+
+    monkeypatch.setitem(prefect.environment, "PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
+    mended = prefect.run("nightly_audit", config=team.path)
+    assert mended["state"]["message"] == "Night 1: 24 scored"
+    now = team.tables()
+    assert len(now) == 12
+    assert done.items() <= now.items(), "what was done is left alone"
+    asked = {"flow_run_id": {"any_": [mended["id"]]}}
+    lines = [line["message"] for line in prefect.ask("logs/filter", logs=asked)]
+    assert any("is not finished: going on" in line for line in lines)
+
+
+def test_only_unreadable_images(prefect, team):
+    for i in range(3):
+        team.s3.pipe_file(f"line/archive/a/line/2-{i}.png", b"")
+    night = prefect.run("nightly_audit", config=team.path)
+    assert (night["state_type"], night["state_name"]) == ("COMPLETED", "Odd")
+    assert "3 unreadable - odd: 100% of 3 images cannot be used" in night["state"]["message"]
+    assert "contact-sheet" not in prefect.artifacts(night["id"])
+
+
+def test_a_model_of_another_backbone(prefect, team):
+    """It is not tried again, and no night is opened."""
+    other = ["model.backbone=resnet34"]
+    failed = prefect.run("nightly_audit", config=team.path, overrides=other)
+    assert failed["state_type"] == "FAILED"
+    assert "model.backbone: 'resnet18' -> 'resnet34'" in failed["state"]["message"]
+    assert "Traceback" not in failed["stderr"]
+    assert [task["run_count"] for task in prefect.tasks(failed["id"])] == [1, 1]
+
+
+def test_two_nights_at_once(prefect, team):
+    """Of the deployment the second is left out; elsewhere it is told who is at work."""
+    team.arrive(3, images=8)
+    environment = {**prefect.environment, "PADIM_DIST_CONFIG": team.path, "PADIM_DIST_CRON": ""}
+    trigger = ("deployment", "run", "nightly-audit/nightly")
+    before = team.tables().keys()
+
+    def runs(**state: str) -> list[dict]:
+        """Of the deployment, in this state."""
+        found = prefect.ask("flow_runs/filter", sort="START_TIME_ASC")
+        return [run for run in found if run["deployment_id"] and state.items() <= run.items()]
+
+    command = [sys.executable, "-m", "flows.serve"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
+        try:
+            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
+            prefect.command(*trigger)
+            wait_until(lambda: team.tables().keys() - before, 120, "for the first score table")
+            process = flow_process(serving.pid)
+            assert process is not None, "the night was over too soon"
+            process.suspend()
+            prefect.command(*trigger)
+            wait_until(lambda: runs(state_type="CANCELLED"), 60, "for the second night")
+            refused = prefect.run("nightly_audit", config=team.path)
+            process.resume()
+            wait_until(lambda: runs(state_type="COMPLETED"), 60, "for the first night")
+        finally:
+            serving.terminate()
+    (second,) = runs(state_type="CANCELLED")
+    assert "concurrency limit" in second["state"]["message"]
+    assert refused["state_type"] == "FAILED"
+    assert "has been at work on" in refused["state"]["message"]
+    assert "Traceback" not in refused["stderr"]
+    (first,) = runs(state_type="COMPLETED")
+    assert first["state"]["message"].endswith(": 8 scored")
