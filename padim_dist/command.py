@@ -14,24 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from padim_dist.errors import PadimDistError
-from padim_dist.events import Event, Listener, TaskRetried, tell_all
-from padim_dist.events import Progress as Stage
+from padim_dist.events import Listener, tell_all
 from padim_dist.logs import JsonHandler, json_listener
 from padim_dist.summary import print_result
 from padim_dist.telemetry.server import serve_metrics
+from padim_dist.terminal import progress_bars
 
 logger = logging.getLogger("padim_dist")
 out = Console()
@@ -129,7 +119,7 @@ def subscriber(log_json: bool) -> Iterator[Listener]:
     if log_json:
         yield json_listener(sys.stderr)
     else:
-        with _bars() as listener:
+        with progress_bars(err) as listener:
             yield listener
 
 
@@ -143,49 +133,6 @@ def _counted(listener: Listener, metrics: str | None) -> Iterator[Listener]:
         from padim_dist.telemetry.measures import observe
 
         yield tell_all(listener, observe)
-
-
-@contextmanager
-def _bars() -> Iterator[Listener]:
-    """Progress bars on stderr: images done, rate, time left, failures."""
-    bars = Progress(
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description:<15}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:>9}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failures]}", style="yellow"),
-        console=err,
-    )
-    tasks: dict[str, TaskID] = {}
-
-    def listen(event: Event) -> None:
-        if isinstance(event, TaskRetried):
-            logger.warning("%s: %s is done again: %s", event.stage, event.task, event.reason)
-        if isinstance(event, Stage):
-            draw(event)
-
-    def draw(stage: Stage) -> None:
-        bars.start()
-        total = stage.total or None
-        if stage.stage not in tasks:
-            for task in bars.tasks:
-                bars.stop_task(task.id)
-            tasks[stage.stage] = bars.add_task(stage.stage, total=total, rate="", failures="")
-        task_id = tasks[stage.stage]
-        elapsed = bars.tasks[task_id].elapsed or 0.0
-        rate = f"{stage.done / elapsed:.1f}/s" if stage.done and elapsed > 0.5 else ""
-        failures = f"{stage.failed} failed" if stage.failed else ""
-        bars.update(task_id, completed=stage.done, total=total, rate=rate, failures=failures)
-
-    try:
-        yield listen
-    finally:
-        if tasks:
-            bars.stop()
 
 
 def tell(result: Any, as_json: bool) -> None:

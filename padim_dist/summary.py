@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-_FOR_PROGRAMS = ("increment", "changes", "p_extrapolated")
+_FOR_PROGRAMS = ("increment", "changes", "p_extrapolated", "peak_at")
+_FOLD = ("note", "image", "box")
 _RECORDS = 20
 """Rows of a query that is shown with a line a value."""
 _PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
@@ -128,17 +129,27 @@ def _list(title: str, items: Sequence[Any]) -> Table:
     """Data classes of one kind, a row each; what is for programs, or none has, is left out."""
     names = [f.name for f in dataclasses.fields(items[0]) if f.name not in _FOR_PROGRAMS]
     names = [name for name in names if any(getattr(item, name) not in (None, "") for item in items)]
-    table = Table(title=title.replace("_", " ").capitalize(), title_justify="left", box=SIMPLE_HEAD)
-    for name in names:
+    rows = [[_cell(getattr(item, name)) for name in names] for item in items]
+    table = Table(
+        title=title.replace("_", " ").capitalize(),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
         right = isinstance(getattr(items[0], name), (int, float))
+        header = name.replace("_", " ")
+        folds = name in _FOLD
         table.add_column(
-            name.replace("_", " "),
+            header,
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=name != "note",
+            no_wrap=not folds,
+            # Where there is no room the long names go over several lines, and numbers stay whole.
+            min_width=None if folds else max(map(len, (header, *cells))),
         )
-    for item in items:
-        table.add_row(*(escape(_cell(getattr(item, name))) for name in names))
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -146,7 +157,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:.4g}"
     if isinstance(value, int):
         return _text(value)
     # A time, UTC like all of them: to the minute.

@@ -23,9 +23,10 @@ MAY_IMPORT = {
     "summary": set(),
     "logs": {"events"},
     "telemetry": {"errors", "events"},
-    "command": {"api", "config", "summary", "logs", "telemetry", *LEAVES},
+    "command": {"api", "config", "summary", "logs", "telemetry", "terminal", *LEAVES},
     "cli_analysis": {"command"},
     "cli": {"api", "command", "cli_analysis"},
+    "terminal": {"events"},
 }
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy", "scipy"},

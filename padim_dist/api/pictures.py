@@ -76,8 +76,7 @@ def draw_image(
     if row["heatmap_row"] is None:
         raise RequestError(f"run {row['run_id']} kept no heatmaps (score.heatmaps): no picture")
     run = RunImages(config, row["run_id"])
-    image = run.manifest_rows([row])[row["image_id"]]
-    pixels = run.reader.load_original(image).permute(1, 2, 0).numpy()
+    pixels = run.reader.load_original(run.manifest_rows([row])[row["image_id"]])
     (heat,) = run.maps([row["heatmap_row"]])
     usual = run.usual([row["group"]])[row["group"]]
     # A dull image stays dull: its own maximum alone would make it glow.
@@ -89,7 +88,7 @@ def draw_image(
     whole = np.zeros(geometry.resize, np.float32)  # the margin around the crop is not looked at
     top, left = geometry.offset
     whole[top : top + len(heat), left : left + heat.shape[1]] = (heat - usual) / scale
-    return side_by_side(pixels, whole, boxes)
+    return side_by_side(pixels.permute(1, 2, 0).numpy(), whole, boxes)
 
 
 def _item(run: RunImages, row: Mapping[str, Any], usual: float) -> SheetItem:

@@ -121,15 +121,15 @@ def report(
 
 def _choose(workspace: Workspace, asked: str | None) -> str:
     """Id of the run."""
+    runs = list_runs(workspace)
     if asked is not None:
         return str(choose_run(workspace, asked)["run_id"])
-    runs = list_runs(workspace)
     finished = [run["run_id"] for run in runs if "finished_at" in run]
     if not finished:
-        begun = [run["run_id"] for run in runs]
-        hint = f", '--run {begun[-1]}' reports what there is of one" if begun else ""
+        ids = [run["run_id"] for run in runs]
+        hint = f"; '--run {ids[-1]}' reports what there is of one that is not" if ids else ""
         raise RequestError(
-            f"workspace {workspace.folder.url} has no finished run; run 'score' first{hint}"
+            f"workspace {workspace.folder.url} has no finished run{hint}; run 'score' first"
         )
     return str(finished[-1])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import numpy as np
+from duckdb import ColumnExpression, ConstantExpression
 from PIL import Image
 
 from padim_dist.api.places import logger
@@ -24,7 +24,6 @@ from padim_dist.pages.heat import heat_layer
 _THREADS = 4
 """Images that are read and encoded at the same time."""
 _MAPS_AT_ONCE = 32
-_REGION = '"top", "left", bottom, "right", area, peak, p_value'
 
 
 def make_gallery(
@@ -56,7 +55,7 @@ def make_gallery(
     studio = _Studio(
         run=run,
         manifest=run.manifest_rows(rows),
-        regions=_read_regions(run, rows),
+        regions=_read_regions(run, [row["image_id"] for row in rows]) if rows else {},
         usual=run.usual(groups) if run.has_heatmaps else {},
         thresholds=thresholds,
     )
@@ -147,18 +146,12 @@ def _read_maps(run: RunImages, rows: Sequence[Mapping[str, Any]]) -> list[Maps |
     return [maps.get(row["heatmap_row"]) for row in rows]
 
 
-def _read_regions(run: RunImages, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Region]]:
-    """Regions of images by image_id, in the order of their numbers."""
-    ids = duckdb.ConstantExpression([row["image_id"] for row in rows])
-    wanted = duckdb.FunctionExpression("list_contains", ids, duckdb.ColumnExpression("image_id"))
-    found = (
-        open_regions(run.url, run.options)
-        .filter(wanted)
-        .order("image_id, region")
-        .project(f"image_id, region, {_REGION}")
-        .fetchall()
-    )
+def _read_regions(run: RunImages, images: Iterable[str]) -> dict[str, list[Region]]:
+    """Regions of images, by image_id."""
+    wanted = ColumnExpression("image_id").isin(*map(ConstantExpression, images))
+    found = open_regions(run.url, run.options).filter(wanted)
+    columns = 'image_id, region, top, "left", bottom, "right", area, peak, p_value'
     regions: dict[str, list[Region]] = defaultdict(list)
-    for image_id, *values in found:
+    for image_id, *values in found.project(columns).order("region").fetchall():
         regions[image_id].append(Region(*values))
     return regions

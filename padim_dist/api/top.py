@@ -34,7 +34,7 @@ class Anomaly:
         Whether it lies beyond what the normal images kept can tell.
     flagged : bool or None
         Likewise, or where that is not known before the run is finished.
-    peak : str
+    peak_at : str
         Row and column of the maximum, in pixels of the original image.
     image_id : str
         For ``padim-dist show``.
@@ -47,7 +47,7 @@ class Anomaly:
     p_value: float | None
     p_extrapolated: bool | None
     flagged: bool | None
-    peak: str
+    peak_at: str
     image_id: str
 
 

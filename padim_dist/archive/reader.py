@@ -134,7 +134,7 @@ class ImageReader:
         return self.decode(row, data)
 
     def load_original(self, row: dict[str, Any]) -> Tensor:
-        """Load the image of one row as it is: uint8, (3, height, width).
+        """Load the image of one row as it is: uint8, shape (3, height, width).
 
         Raises
         ------
