@@ -52,6 +52,7 @@ seconds = time.monotonic() - started
 status = Path("/proc/self/status").read_text()
 peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
 print(json.dumps({"path": result.report, "bytes": result.bytes, "seconds": seconds, "peak": peak,
+                  "busy": time.process_time(),
                   "pictures": result.anomalies - result.without_picture}))
 """
 
@@ -73,7 +74,8 @@ def main() -> None:
         made = json.loads(done.stdout.splitlines()[-1])
         print(
             f"{arguments.images:,} images in {arguments.groups:,} groups, {made['pictures']} "
-            f"pictures: {made['seconds']:.1f} s, peak {made['peak']:.0f} MiB, "
+            f"pictures: {made['seconds']:.1f} s ({made['busy']:.1f} s of processor time, with "
+            f"imports), peak {made['peak']:.0f} MiB, "
             f"{made['bytes'] / 1e6:.2f} MB"
         )
         for times in open_three_times(made["path"]):

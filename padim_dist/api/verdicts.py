@@ -20,7 +20,7 @@ _TOP = (
 
 
 class Verdicts:
-    """The score table of a run, with its flags as they count.
+    """The score table of a run.
 
     Parameters
     ----------

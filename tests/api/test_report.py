@@ -184,7 +184,7 @@ def test_report_is_put_into_the_run(audit, tmp_path):
 
 
 def test_asking_for_what_is_not_there(audit, tmp_path):
-    with pytest.raises(RequestError, match="0 runs whose id begins with 'xyz'"):
+    with pytest.raises(RequestError, match="has 0 runs whose id begins with 'xyz'"):
         pd.report(audit, run="xyz")
     with pytest.raises(RequestError, match="run 'score' first"):
         pd.report(audit.model_copy(update={"workspace": str(tmp_path)}))
