@@ -149,7 +149,7 @@ def _verdict(data: ReportData) -> str:
     if failed:
         parts.append(f"{failed:,} {'file has' if failed == 1 else 'files have'} no score.")
     if any(item.z > item.limit for item in data.drift):
-        parts.append("Their mean differs from that of the fit by more than chance.")
+        parts.append("The scene differs from that of the fit by more than chance.")
     return " ".join(parts)
 
 

@@ -163,7 +163,7 @@ def test_verdict_of_a_calibrated_run():
     text = page(sample()).text
     assert "3 of 115 images are flagged. If all were normal, about 0.12 would be." in text
     assert "5 files have no score" in text
-    assert "Their mean differs from that of the fit by more than chance" in text
+    assert "The scene differs from that of the fit by more than chance" in text
     assert "3 unreadable, 2 too large" in text
 
 
