@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.flows.services import wait_until
+
+SERVE = (sys.executable, "-m", "flows.serve")
 RUN = """
 import sys
 from flows.{module} import {flow}
@@ -45,8 +50,9 @@ class Prefect:
         return {**self.newest(), "stderr": errors}
 
     def newest(self) -> dict[str, Any]:
-        (found,) = self.ask("flow_runs/filter", sort="START_TIME_DESC", limit=1)
-        return found
+        """The flow run that began last; others may be scheduled."""
+        found = self.ask("flow_runs/filter", sort="START_TIME_ASC")
+        return [run for run in found if run["start_time"]][-1]
 
     def tasks(self, flow_run: str) -> list[dict[str, Any]]:
         return self.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}})
@@ -55,6 +61,21 @@ class Prefect:
         asked = {"flow_run_id": {"any_": [flow_run]}}
         found = self.ask("artifacts/filter", artifacts=asked, sort="UPDATED_DESC", limit=50)
         return {artifact["key"]: artifact for artifact in found}
+
+    @contextmanager
+    def serving(self, config: str, folder: Path) -> Iterator[int]:
+        """Number of a process that serves the flows without a schedule, once it does."""
+        environment = {**self.environment, "PADIM_DIST_CONFIG": config, "PADIM_DIST_CRON": ""}
+        log = folder / "serve.log"
+        with (
+            log.open("wb") as sink,
+            subprocess.Popen(SERVE, env=environment, stdout=sink, stderr=sink) as process,
+        ):
+            try:
+                wait_until(lambda: "polling for scheduled runs" in log.read_text(), 120)
+                yield process.pid
+            finally:
+                process.terminate()
 
     def command(self, *words: str, cwd: Path | None = None) -> str:
         """What Prefect's own command prints."""

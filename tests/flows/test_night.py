@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import yaml
 import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
+from tests.flows.client import SERVE
 from tests.flows.services import wait_until
 
 
@@ -115,12 +115,10 @@ def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
     assert "has no entry from 2001-01-01 to 2001-01-02" in wrong["state"]["message"]
 
 
-def test_served_flows_are_triggered_by_the_command_line(prefect, path):
+def test_served_flows_are_triggered_by_the_command_line(prefect, path, tmp_path):
     """Also that no settings, or wrong ones, end in words."""
-    environment = {**prefect.environment, "PADIM_DIST_CONFIG": path, "PADIM_DIST_CRON": ""}
-    command = [sys.executable, "-m", "flows.serve"]
-    wrong = {**environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
-    refused = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=120)
+    wrong = {**prefect.environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
+    refused = subprocess.run(SERVE, env=wrong, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: configuration nowhere.yaml cannot be read")
     config = load_config(path)
@@ -129,12 +127,8 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path):
         pd.promote(config, model=pd.fit(config).model_id, note="")
     pd.audit(config)  # also what tests before this one left
     arrive(config, 6, images=3)
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
-        try:
-            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
-            prefect.command("deployment", "run", "nightly-audit/nightly", "--watch")
-        finally:
-            serving.terminate()
+    with prefect.serving(path, tmp_path):
+        prefect.command("deployment", "run", "nightly-audit/nightly", "--watch")
     run = prefect.newest()
     assert run["state_type"] == "COMPLETED"
     assert run["deployment_id"]
@@ -147,6 +141,8 @@ def test_the_deployments_of_prefect_yaml(prefect, path):
     prefect.command("work-pool", "create", "padim-dist", "--type", "process")
     prefect.command("--no-prompt", "deploy", "--all", cwd=root)
     found = {deployment["name"]: deployment for deployment in prefect.ask("deployments/filter")}
+    # Those that are served have the same names.
+    prefect.command("--no-prompt", "deployment", "delete", "--all")
     assert found.keys() >= {"nightly", "fit", "score", "backfill"}
     nightly = found["nightly"]
     assert nightly["parameters"] == {"config": path}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,38 +124,34 @@ def test_a_model_of_another_backbone(prefect, team):
     assert [task["run_count"] for task in prefect.tasks(failed["id"])] == [1, 1]
 
 
-def test_two_nights_at_once(prefect, team):
+def test_two_nights_at_once(prefect, team, tmp_path):
     """Of the deployment the second is left out; elsewhere it is told who is at work."""
     team.arrive(3, images=8)
-    environment = {**prefect.environment, "PADIM_DIST_CONFIG": team.path, "PADIM_DIST_CRON": ""}
     trigger = ("deployment", "run", "nightly-audit/nightly")
     before = team.tables().keys()
 
-    def runs(**state: str) -> list[dict]:
-        """Of the deployment, in this state."""
-        found = prefect.ask("flow_runs/filter", sort="START_TIME_ASC")
-        return [run for run in found if run["deployment_id"] and state.items() <= run.items()]
+    def flow_run(number: str) -> dict:
+        (found,) = prefect.ask("flow_runs/filter", flow_runs={"id": {"any_": [number]}})
+        return found
 
-    command = [sys.executable, "-m", "flows.serve"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as serving:
-        try:
-            wait_until(lambda: len(prefect.ask("deployments/filter")) >= 4, 120)
-            prefect.command(*trigger)
-            wait_until(lambda: team.tables().keys() - before, 120, "for the first score table")
-            process = flow_process(serving.pid)
-            assert process is not None, "the night was over too soon"
-            process.suspend()
-            prefect.command(*trigger)
-            wait_until(lambda: runs(state_type="CANCELLED"), 60, "for the second night")
-            refused = prefect.run("nightly_audit", config=team.path)
-            process.resume()
-            wait_until(lambda: runs(state_type="COMPLETED"), 60, "for the first night")
-        finally:
-            serving.terminate()
-    (second,) = runs(state_type="CANCELLED")
+    def begin() -> str:
+        """Trigger the deployment; id of the flow run."""
+        return re.findall("[0-9a-f]{8}-[0-9a-f-]{27}", prefect.command(*trigger))[0]
+
+    with prefect.serving(team.path, tmp_path) as serving:
+        one = begin()
+        wait_until(lambda: team.tables().keys() - before, 120, "for the first score table")
+        process = flow_process(serving)
+        assert process is not None, "the night was over too soon"
+        process.suspend()
+        two = begin()
+        wait_until(lambda: flow_run(two)["state_type"] == "CANCELLED", 60)
+        refused = prefect.run("nightly_audit", config=team.path)
+        process.resume()
+        wait_until(lambda: flow_run(one)["state_type"] == "COMPLETED", 60)
+    second = flow_run(two)
     assert "concurrency limit" in second["state"]["message"]
     assert refused["state_type"] == "FAILED"
     assert "has been at work on" in refused["state"]["message"]
     assert "Traceback" not in refused["stderr"]
-    (first,) = runs(state_type="COMPLETED")
-    assert first["state"]["message"].endswith(": 8 scored")
+    assert flow_run(one)["state"]["message"].endswith(": 8 scored")
