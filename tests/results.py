@@ -20,7 +20,8 @@ def arrays(config: Config) -> Arrays:
     return {
         f"{name}/{kind}/{array}": np.asarray(group[f"{name}/{kind}/{array}"][...])
         for name in model.groups
-        for kind in ("moments", "gaussian")
+        for kind in ("moments", "gaussian", "calibration")
+        if f"{name}/{kind}" in group
         for array in sorted(group[f"{name}/{kind}"].array_keys())
     }
 

@@ -143,7 +143,7 @@ def test_a_task_that_no_image_is_to_blame_for_ends_the_run(
 
 
 def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
-    """In the embedding, the factorising and the scoring: the same bits."""
+    """In every stage of a fit and a score: the same bits."""
     config = tiny_config(tmp_path, archive, scheduler)
     killed: list[str] = []
 
@@ -154,7 +154,8 @@ def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
 
     pd.fit(config, kill)
     pd.score(config, kill)
-    assert killed == ["fit: embed", "fit: factorise", "score"]
+    stages = ["fit: embed", "fit: factorise", "fit: calibrate", "score", "score: drift"]
+    assert killed == stages
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)
 
