@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-s3 test-flows e2e chaos lint format requirements clean
+.PHONY: help demo test test-s3 test-flows test-browser e2e chaos lint format requirements clean
 
 help:
-	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture"
+	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture and a report"
 	@echo "make test   set up, run the tests"
 	@echo "make test-s3  the tests of object storage, against a real server (Ceph's gateway, Debian)"
 	@echo "make test-flows  the tests of the flows, with a real Prefect server"
+	@echo "make test-browser  the tests of the report in a browser (Chromium, Debian)"
 	@echo "make e2e    nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
 	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
 	@echo "make lint   set up, check format, lint and types"
@@ -28,6 +29,9 @@ test-s3: $(VENV)/.dev
 
 test-flows: $(VENV)/.dev
 	$(BIN)/pytest tests/flows
+
+test-browser: $(VENV)/.dev
+	$(BIN)/pytest tests/browser
 
 e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e e2e

@@ -152,7 +152,7 @@ def test_false_alarms_are_as_many_as_asked_for():
     anomaly_map = AnomalyMap.build((8, 8), (32, 32), 2.0)
     generator = torch.Generator().manual_seed(1)
     found = []
-    for _ in range(30):
+    for _ in range(15):
         maps = random_maps(shape, 140, generator)
         normal, new = ([m[some] for m in maps] for some in (slice(100), slice(100, None)))
         moments = fitted(shape, normal, 50)
