@@ -19,7 +19,7 @@ from padim_dist.core.drift import Noise, measure_noise
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import squared_lengths
 from padim_dist.core.heatmap import AnomalyMap
-from padim_dist.engine.examine import Examination
+from padim_dist.engine.jobs import Done, WithoutImages
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, get_gaussian, set_up
 from padim_dist.events import Listener
@@ -38,7 +38,7 @@ _PIXEL_STEP = 4
 
 
 @dataclass(frozen=True)
-class CalibrateJob:
+class CalibrateJob(WithoutImages):
     """What a worker needs to calibrate a group.
 
     Attributes
@@ -66,24 +66,6 @@ class CalibrateJob:
         """The group."""
         return f"calibration of {self.group}"
 
-    @property
-    def size(self) -> int:
-        """One group."""
-        return 1
-
-    @property
-    def examinations(self) -> list[Examination]:
-        """No image is read."""
-        return []
-
-
-@dataclass(frozen=True)
-class CalibrationReceipt:
-    """A group is calibrated."""
-
-    done: int = 1
-    failed: int = 0
-
 
 def calibrate_groups(
     client: Client,
@@ -97,12 +79,12 @@ def calibrate_groups(
         pass
 
 
-def calibrate_group(job: CalibrateJob) -> CalibrationReceipt:
+def calibrate_group(job: CalibrateJob) -> Done:
     """Task: score a group's kept images as if each were left out; write that, then a receipt."""
     workspace = Workspace(job.workspace)
     receipt = workspace.calibrated(job.model_id, job.group)
     if job.workspace.exists(receipt):
-        return CalibrationReceipt()
+        return Done()
     Reporter()
     set_up(job.threads)
     readers = [SampleReader(job.workspace, path, job.embedding.shape) for path, _ in job.parts]
@@ -115,7 +97,7 @@ def calibrate_group(job: CalibrateJob) -> CalibrationReceipt:
         kept = _calibrate(job, readers, chosen)
         write_calibration(job.workspace, workspace.model(job.model_id), job.group, kept)
     job.workspace.create_json(receipt, {"images": images})
-    return CalibrationReceipt()
+    return Done()
 
 
 def choose_images(samples: Sequence[Sequence[int]], images: Sequence[int]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from distributed import Client
 
 from padim_dist.core.drift import measure_drift
 from padim_dist.core.embedding import EmbeddingSpec
-from padim_dist.engine.examine import Examination
+from padim_dist.engine.jobs import Done, WithoutImages
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, get_calibration, get_gaussian, set_up
 from padim_dist.events import Listener
@@ -21,7 +21,7 @@ from padim_dist.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class DriftJob:
+class DriftJob(WithoutImages):
     """What a worker needs to measure the drift of a group.
 
     Attributes
@@ -49,24 +49,12 @@ class DriftJob:
         """The group."""
         return f"drift of {self.group}"
 
-    @property
-    def size(self) -> int:
-        """One group."""
-        return 1
-
-    @property
-    def examinations(self) -> list[Examination]:
-        """No image is read."""
-        return []
-
 
 @dataclass(frozen=True)
-class DriftReceipt:
+class DriftReceipt(Done):
     """The drift of a group is measured, if the model knows what is usual."""
 
-    figures: dict[str, Any] | None
-    done: int = 1
-    failed: int = 0
+    figures: dict[str, Any] | None = None
 
 
 def measure_drifts(
@@ -86,11 +74,11 @@ def measure_group(job: DriftJob) -> DriftReceipt:
     receipt = workspace.drifted(job.run_id, job.group)
     there = job.workspace.find_json(receipt)
     if there:
-        return DriftReceipt(there)
+        return DriftReceipt(figures=there)
     Reporter()
     kept = get_calibration(job.workspace, job.model_id, job.group)
     if kept is None or kept.noise is None:
-        return DriftReceipt(None)
+        return DriftReceipt()
     set_up(job.threads)
     shape, run = job.embedding.shape, workspace.run(job.run_id)
     mean = read_mean(job.workspace, run, job.shards, shape)
@@ -105,4 +93,4 @@ def measure_group(job: DriftJob) -> DriftReceipt:
     write_drift(job.workspace, run, job.place, shape.unnest(ratio[:, None])[0].cpu().numpy())
     figures = {**asdict(drift), "z": drift.z}
     job.workspace.create_json(receipt, figures)
-    return DriftReceipt(figures)
+    return DriftReceipt(figures=figures)

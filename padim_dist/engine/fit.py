@@ -22,6 +22,7 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import condition_numbers, regularised_share
 from padim_dist.engine.examine import Examination
+from padim_dist.engine.jobs import Done, WithoutImages
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import Reading, batches, device, get_embedder, set_up
 from padim_dist.events import Listener
@@ -146,7 +147,7 @@ class PartReceipt:
 
 
 @dataclass(frozen=True)
-class FactoriseJob:
+class FactoriseJob(WithoutImages):
     """What a worker needs to make a band of a group's Gaussian.
 
     Attributes
@@ -171,24 +172,6 @@ class FactoriseJob:
     def name(self) -> str:
         """Group and number of the band."""
         return f"band {self.number} of {self.group}"
-
-    @property
-    def size(self) -> int:
-        """One band."""
-        return 1
-
-    @property
-    def examinations(self) -> list[Examination]:
-        """No image is read."""
-        return []
-
-
-@dataclass(frozen=True)
-class BandReceipt:
-    """One band is written."""
-
-    done: int = 1
-    failed: int = 0
 
 
 def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
@@ -327,12 +310,12 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     return _receipt(receipt)
 
 
-def factorise_band(job: FactoriseJob) -> BandReceipt:
+def factorise_band(job: FactoriseJob) -> Done:
     """Task: merge a band of all parts, factorise it, write it, then its receipt."""
     workspace = Workspace(job.workspace)
     receipt = workspace.band(job.model_id, job.group, job.number)
     if job.workspace.exists(receipt):
-        return BandReceipt()
+        return Done()
     Reporter()
     set_up(job.threads)
     first, *others = job.parts
@@ -352,7 +335,7 @@ def factorise_band(job: FactoriseJob) -> BandReceipt:
     with timed("write"):
         write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian, quality)
     job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
-    return BandReceipt()
+    return Done()
 
 
 def unusable_images(job: EmbedJob) -> set[str]:
