@@ -1,6 +1,6 @@
 """What a night of one percent new images costs, and how much memory a worker takes.
 
-    python -m benchmarks.growing [--images 100000] [--small 500]
+    python -m benchmarks.growing [--images 100000] [--small 500] [--pixels 64]
 
 draws a few small pictures and links them again and again (pictures of 64 pixels and random
 weights, so that what is measured is the engine more than the trunk), fits on 200 of them,
@@ -31,13 +31,14 @@ DRAWN = 200
 A_FOLDER = 1000
 
 
-def draw(folder: Path) -> list[Path]:
-    """A few pictures of noise."""
+def draw(folder: Path, pixels: int = 64) -> list[Path]:
+    """A few square pictures of noise."""
     folder.mkdir()
     random = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(DRAWN)]
     for path in paths:
-        Image.fromarray(random.integers(0, 255, (64, 64, 3), np.uint8)).save(path, quality=80)
+        noise = random.integers(0, 255, (pixels, pixels, 3), np.uint8)
+        Image.fromarray(noise).save(path, quality=80)
     return paths
 
 
@@ -49,13 +50,13 @@ def arrive(root: Path, drawn: list[Path], start: int, stop: int) -> None:
         os.link(drawn[number % len(drawn)], path)
 
 
-def settings(root: Path, workspace: Path) -> Config:
+def settings(root: Path, workspace: Path, pixels: int) -> Config:
     """Small crops, few channels, two workers."""
     return make_config(
         {
             "workspace": str(workspace),
             "archive": {"url": str(root), "train": "^good/"},
-            "model": {"weights": "random", "resize": 64, "crop": 64, "channels": 40},
+            "model": {"weights": "random", "resize": pixels, "crop": pixels, "channels": 40},
             "score": {"splits": ["test"]},
             "cluster": {"workers": 2},
         }
@@ -104,16 +105,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=500)
+    parser.add_argument("--pixels", type=int, default=64)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        drawn = draw(place / "drawn")
+        drawn = draw(place / "drawn", asked.pixels)
         nights = []
         for name, count in (("small", asked.small), ("large", asked.images)):
             root = place / name
             arrive(root / "good", drawn, 0, DRAWN)
             arrive(root, drawn, 0, count)
-            config = settings(root, place / f"{name}-audit")
+            config = settings(root, place / f"{name}-audit", asked.pixels)
             pd.fit(config)
             nights.append((f"all {count:,}", *audit(config)))
         arrive(root, drawn, asked.images, asked.images + asked.images // 100)
