@@ -18,8 +18,9 @@ help:
 demo: $(VENV)/.run
 	$(BIN)/padim-dist demo
 
+# Two files at a time: most of them wait for processes of their own.
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # A server of its own on a port of its own; ended also where a test fails or somebody interrupts.
 test-s3: $(VENV)/.dev

@@ -10,6 +10,7 @@ _TASKS_A_WORKER = 3
 _LEAST_FINISHED = 3
 _TIMES_USUAL = 3.0
 _LEAST_SECONDS = 10.0
+_LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,34 @@ def stragglers(running: Sequence[Running], rates: Sequence[float], idle: int) ->
     }
     slow = [place for place, times in late.items() if times >= _TIMES_USUAL]
     return sorted(slow, key=lambda place: -late[place])[: max(idle, 0)]
+
+
+def overdue(waits: Sequence[float], idle: int) -> list[int]:
+    """Which tasks that nobody has begun to give to other workers.
+
+    A worker may be held up by a task that is done elsewhere and was cancelled, which ends no
+    thread: the scheduler takes it for free, and what it is given next waits behind that. A
+    task waits for a minute although there are workers without one.
+
+    Parameters
+    ----------
+    waits : sequence of float
+        Seconds since each of these tasks was given out.
+    idle : int
+        Workers that are at no task.
+
+    Returns
+    -------
+    list of int
+        Places in `waits`, the longest wait first; at most `idle` of them.
+
+    Examples
+    --------
+    >>> overdue([59.0, 61.0, 90.0], 1)
+    [2]
+    """
+    late = [place for place, seconds in enumerate(waits) if seconds >= _LONGEST_WAIT]
+    return sorted(late, key=lambda place: -waits[place])[: max(idle, 0)]
 
 
 def is_suspect(starts: int, losses: int) -> bool:

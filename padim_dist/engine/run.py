@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from distributed import Client, Future, KilledWorker, get_worker
 
 from padim_dist.engine.examine import Examination, examine
-from padim_dist.engine.policy import Running, is_suspect, stragglers, window
+from padim_dist.engine.policy import Running, is_suspect, overdue, stragglers, window
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import (
     Listener,
@@ -90,6 +90,7 @@ class _Attempt:
 
     future: Future[Any]
     place: int
+    given: float
     worker: str | None = None
     began: float = 0.0
     starts: int = 0
@@ -154,6 +155,7 @@ class _Pass(Generic[J, O]):
             self.looked = time.monotonic()
             if not self.waiting:
                 self._double_stragglers()
+                self._pass_on_overdue()
             self._tell_progress()  # a sign of life, for whoever listens
         room = window(len(self.workers), self.most_workers) - len(self.attempts)
         for _ in range(min(room, len(self.waiting))):
@@ -173,6 +175,25 @@ class _Pass(Generic[J, O]):
                 reason = f"straggles on {slow.worker}: done a second time elsewhere"
                 self.listener(TaskRetried(self.stage, self.jobs[slow.place].name, reason))
 
+    def _pass_on_overdue(self) -> None:
+        """Give what a worker does not begin, as something holds it up, to another one as well."""
+        copies = Counter(attempt.place for attempt in self.attempts.values())
+        unbegun = [a for a in self.attempts.values() if not a.worker and copies[a.place] == 1]
+        idle = len(self.workers) - sum(a.worker is not None for a in self.attempts.values())
+        now = time.monotonic()
+        late = overdue([now - attempt.given for attempt in unbegun], idle)
+        if not late:
+            return
+        holders = {key: worker for worker, keys in self.client.processing().items() for key in keys}
+        for attempt in (unbegun[place] for place in late):
+            holder = holders.get(str(attempt.future.key))
+            others = [worker for worker in self.workers if worker != holder]
+            if holder and others:
+                self._submit(attempt.place, others)
+                name = self.jobs[attempt.place].name
+                reason = f"is not begun by {holder}, which is held up: given to another worker"
+                self.listener(TaskRetried(self.stage, name, reason))
+
     def _submit(self, place: int, workers: list[str] | None = None) -> None:
         future = self.client.submit(
             self.function,
@@ -182,7 +203,7 @@ class _Pass(Generic[J, O]):
             workers=workers,
             allow_other_workers=workers is not None,
         )
-        self.attempts[str(future.key)] = _Attempt(future, place)
+        self.attempts[str(future.key)] = _Attempt(future, place, time.monotonic())
         future.add_done_callback(self.inbox.put)
 
     def _hear(self, key: str, worker: str, done: int, failed: int) -> None:

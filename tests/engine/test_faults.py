@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,12 +22,15 @@ from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.engine import policy
 from padim_dist.engine.cluster import open_client
+from padim_dist.engine.jobs import Done, WithoutImages
+from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
+from tests.flows.services import wait_until
 from tests.processes import worker_processes
 from tests.results import arrays, same, scores
 
@@ -200,6 +204,7 @@ def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):
     config = tiny_config(tmp_path, root, scheduler)
     pd.fit(config)
     monkeypatch.setattr(policy, "_LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(policy, "_LONGEST_WAIT", 5.0)
     read_with(monkeypatch, StallingReader)
     heard: list[Event] = []
     try:
@@ -208,8 +213,50 @@ def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):
         (tmp_path / "over").touch()
     assert (tmp_path / "stalled").exists()
     assert result.statuses == {"scored": 18, "unreadable": 3}
-    assert [e.reason[:9] for e in heard if isinstance(e, TaskRetried)] == ["straggles"]
+    retried = [event for event in heard if isinstance(event, TaskRetried)]
+    assert [e.reason[:9] for e in retried if e.stage == "score"] == ["straggles"]
+    # The worker of the first copy is still held up: the drift may have been given to it.
+    assert {e.reason[:12] for e in retried if e.stage != "score"} <= {"is not begun"}
     assert len(scores(config)) == 21
+
+
+@dataclass(frozen=True)
+class Errand(WithoutImages):
+    name: str
+
+
+def do_errand(_: Errand) -> Done:
+    Reporter()
+    return Done()
+
+
+def wait_for(path: str) -> None:
+    Path(f"{path}.begun").touch()
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
+def test_tasks_given_to_a_worker_that_is_held_up_go_to_another_one(
+    tmp_path, scheduler, monkeypatch
+):
+    """A cancelled task goes on, unseen by the scheduler, which gives its worker more."""
+    monkeypatch.setattr(policy, "_LONGEST_WAIT", 1.0)
+    over = tmp_path / "over"
+    heard: list[Event] = []
+    with Client(scheduler, set_as_default=False) as client:
+        held_up, *_ = client.nthreads()
+        errand = client.submit(wait_for, str(over), workers=[held_up], pure=False)
+        wait_until(Path(f"{over}.begun").exists)
+        errand.cancel(force=True)
+        try:
+            for number in range(6):  # the scheduler takes one worker or the other
+                jobs = [Errand(f"errand {number}")]
+                done = list(run_tasks(client, do_errand, jobs, "errands", 1, heard.append))
+                assert done == [(jobs[0], Done())]
+        finally:
+            over.touch()
+    passed_on = [event.reason for event in heard if isinstance(event, TaskRetried)]
+    assert any(reason.startswith(f"is not begun by {held_up}") for reason in passed_on)
 
 
 def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):

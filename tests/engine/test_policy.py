@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.engine.policy import Running, is_suspect, stragglers, window
+from padim_dist.engine.policy import Running, is_suspect, overdue, stragglers, window
 
 running = st.builds(Running, st.integers(1, 1000), st.floats(0, 1e5), copies=st.integers(1, 2))
 
@@ -34,6 +34,14 @@ def test_usual_tasks_are_left_alone():
     assert stragglers([Running(100, 25.0)], [0.1, 0.1, 0.1], 4) == []
     assert stragglers([Running(100, 30.0)], [0.1, 0.1, 0.1], 4) == [0]
     assert stragglers([Running(1, 9.0)], [0.1, 0.1, 0.1], 4) == []
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=20), st.integers(-3, 9))
+def test_only_what_waits_for_long_goes_to_idle_workers(waits, idle):
+    chosen = overdue(waits, idle)
+    assert len(chosen) == min(max(idle, 0), sum(wait >= 60 for wait in waits))
+    assert all(waits[place] >= 60 for place in chosen)
+    assert [waits[place] for place in chosen] == sorted(waits, reverse=True)[: len(chosen)]
 
 
 @pytest.mark.parametrize(
