@@ -47,6 +47,7 @@ class ProgressArtifact:
         self._key = key
         self._artifact: UUID | None = None
         self._shown: tuple[str, float] = ("", 0.0)
+        self._stages: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Show a `Progress`."""
@@ -66,7 +67,8 @@ class ProgressArtifact:
     def _show(self, event: Progress) -> None:
         percent = 100 * event.done / event.total
         unusable = f", {event.failed:,} of them unusable" if event.failed else ""
-        text = f"{event.stage}: {event.done:,} of {event.total:,}{unusable}"
+        self._stages[event.stage] = f"{event.stage}: {event.done:,} of {event.total:,}{unusable}"
+        text = "; ".join(self._stages.values())  # what was done before stays to be seen
         if self._artifact is None:
             # Its annotation also covers callers that await it; this one does not.
             self._artifact = cast(UUID, create_progress_artifact(percent, self._key, text))
