@@ -31,6 +31,7 @@ from padim_dist.store.manifests import read_manifest, read_shard
 from padim_dist.store.runs import (
     create_heatmaps,
     heatmap_rows,
+    scores_table,
     write_heatmaps,
     write_regions,
     write_scores,
@@ -154,7 +155,7 @@ def write_run(config: Config, model_id: str, snapshot: str) -> None:
         flagged += len(regions)
         if regions:
             write_regions(folder, workspace.regions(run_id, place), regions)
-        write_scores(folder, workspace.scores(run_id, place), table)
+        write_scores(folder, workspace.scores(run_id, place), scores_table(table))
     now = datetime.now(UTC).isoformat()
     folder.put_json(
         f"{run}/run.json",

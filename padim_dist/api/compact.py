@@ -15,6 +15,7 @@ from padim_dist.store import compaction
 from padim_dist.store.lease import hold
 from padim_dist.store.runs import list_runs
 from padim_dist.store.tables import (
+    SCHEMAS,
     SCORES,
     Compacted,
     find_compacted,
@@ -140,7 +141,7 @@ def _write(workspace: Workspace, head: dict[str, Any]) -> Compacted:
         )
     files: dict[str, list[str]] = {}
     rows: dict[str, int] = {}
-    for table in compaction.SCHEMAS:
+    for table in SCHEMAS:
         names, rows[table] = compaction.write_parts(workspace, run_id, table)
         files[table] = names
         path = f"{workspace.run(run_id)}/{table}"

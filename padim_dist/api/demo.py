@@ -13,12 +13,12 @@ from padim_dist.api import common
 from padim_dist.api.evaluate import GroupFigures, evaluate
 from padim_dist.api.fit import fit
 from padim_dist.api.index import index
-from padim_dist.api.night_figures import MOST_ANOMALOUS
 from padim_dist.api.pictures import draw_top
 from padim_dist.api.places import logger
 from padim_dist.api.readers import open_scores
 from padim_dist.api.report import report
 from padim_dist.api.score import score
+from padim_dist.api.tables import MOST_ANOMALOUS
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, TextIO
 import duckdb
 
 from padim_dist.api.places import archive_of, workspace_of
-from padim_dist.api.query import draft
+from padim_dist.api.query import batches, draft, write_csv
 from padim_dist.api.tables import choose_run, progress_of
 from padim_dist.api.top import run_views
 from padim_dist.config import Config
@@ -21,7 +20,6 @@ from padim_dist.events import Listener, ignore
 from padim_dist.store.runs import REGIONS_SCHEMA
 
 FORMATS = ("csv", "coco")
-_BATCH = 10_000
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,9 @@ def export(
 
 
 def _write_csv(connection: duckdb.DuckDBPyConnection, file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(REGIONS_SCHEMA.names)
     columns = ", ".join(f'"{name}"' for name in REGIONS_SCHEMA.names)
     found = connection.execute(f"SELECT {columns} FROM regions ORDER BY shard, image_id, region")
-    while rows := found.fetchmany(_BATCH):
-        writer.writerows(rows)
+    write_csv(found, REGIONS_SCHEMA.names, file)
 
 
 def _write_coco(
@@ -118,8 +113,7 @@ def _write_coco(
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
-    found = connection.execute(query)
-    while rows := found.fetchmany(_BATCH):
+    for rows in batches(connection.execute(query)):
         yield from rows
 
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from padim_dist.api.places import workspace_of
 from padim_dist.api.readers import open_scores
+from padim_dist.api.tables import MOST_ANOMALOUS
 from padim_dist.config import Config
 from padim_dist.store.nights import DriftNight, GroupNight
-
-MOST_ANOMALOUS = "p_value, score DESC, uri"
-"""Order of rows, the most anomalous first; scores of different groups are not comparable."""
 
 
 def night_figures(

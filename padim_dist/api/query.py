@@ -156,16 +156,18 @@ def _explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
     return f"{message}\nThere are these views and columns:\n{there}"
 
 
-def _batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
+def batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of a result, some at a time."""
     while rows := found.fetchmany(_BATCH):
         yield rows
 
 
-def _to_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+    """Write a result with a head of names; the number of rows."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     written = 0
-    for rows in _batches(found):
+    for rows in batches(found):
         writer.writerows(rows)
         written += len(rows)
     return written
@@ -173,7 +175,7 @@ def _to_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: Text
 
 def _to_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
     written = 0
-    for rows in _batches(found):
+    for rows in batches(found):
         for row in rows:
             value = dict(zip(columns, map(plain, row), strict=True))
             file.write(",\n" if written else "[\n")
@@ -193,7 +195,7 @@ def _to_parquet(found: duckdb.DuckDBPyRelation, out: str) -> tuple[list[str], in
     return reader.schema.names, written
 
 
-_WRITERS = {"csv": _to_csv, "json": _to_json}
+_WRITERS = {"csv": write_csv, "json": _to_json}
 
 
 def plain(value: Any) -> Any:

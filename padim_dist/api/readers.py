@@ -143,12 +143,9 @@ def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Datase
         .order("heatmap_row")
         .fetchnumpy()
     )
-    dataset = xr.open_zarr(
-        folder.at(run, "heatmaps.zarr"),
-        chunks=None,
-        consolidated=False,
-        storage_options=None if folder.is_local else folder.protocol_options,
-    ).isel(row=np.asarray(rows["heatmap_row"], np.int64))
+    dataset = _open_zarr(folder, f"{run}/heatmaps.zarr").isel(
+        row=np.asarray(rows["heatmap_row"], np.int64)
+    )
     head = folder.read_json(f"{run}/run.json")
     workspace = Folder(folder.at(run).rsplit("/runs/", 1)[0], folder.options)
     info = Model(workspace, Workspace(workspace).model(head["model_id"])).info
@@ -194,12 +191,7 @@ def open_drift(url: str, storage_options: Options | None = None) -> xr.Dataset:
             f"run {folder.at(run)} has no drift: it is not finished, or its model was fitted with "
             "fit.sample: 0, or on fewer than three images"
         )
-    dataset = xr.open_zarr(
-        folder.at(run, "drift.zarr"),
-        chunks=None,
-        consolidated=False,
-        storage_options=None if folder.is_local else folder.protocol_options,
-    )
+    dataset = _open_zarr(folder, f"{run}/drift.zarr")
     measured = dataset.assign_coords(group=dataset.attrs.pop("groups")).sel(group=list(figures))
     columns = {
         name: ("group", [group[name] for group in figures.values()])
@@ -245,6 +237,17 @@ def _open_table(
         raise RequestError("no run was asked for: give the URL of one")
     connection = open_connection(runs[0][0].folder)
     return connection.sql(table_query(connection, table, runs))
+
+
+def _open_zarr(folder: Folder, path: str) -> xr.Dataset:
+    """A Zarr group as a dataset, read when asked for."""
+    dataset: xr.Dataset = xr.open_zarr(
+        folder.at(path),
+        chunks=None,
+        consolidated=False,
+        storage_options=None if folder.is_local else folder.protocol_options,
+    )
+    return dataset
 
 
 def _run(url: str, options: Options | None) -> tuple[Folder, str]:

@@ -121,9 +121,9 @@ def report(
 
 def _choose(workspace: Workspace, asked: str | None) -> str:
     """Id of the run."""
-    runs = list_runs(workspace)
     if asked is not None:
         return str(choose_run(workspace, asked)["run_id"])
+    runs = list_runs(workspace)
     finished = [run["run_id"] for run in runs if "finished_at" in run]
     if not finished:
         ids = [run["run_id"] for run in runs]

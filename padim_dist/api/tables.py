@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
-from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA, list_runs
-from padim_dist.store.tables import REGIONS, SCORES, table_files
+from padim_dist.store.runs import list_runs
+from padim_dist.store.tables import REGIONS, SCHEMAS, SCORES, table_files
 from padim_dist.store.workspace import Workspace
 
 Head = Mapping[str, Any]
 """A run's ``run.json``."""
-_SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
+MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
+"""Order of score rows, the most anomalous first; scores of different groups are not comparable."""
 _THREADS = 16
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # What is there is all that is needed; a query never waits for a download.
@@ -44,7 +45,7 @@ def table_query(
     Columns that a run's version did not have yet are null. With rule fdr an image is
     flagged, and a region one, by the run's cutoff: unknown (null, none) until it is finished.
     """
-    schema = _SCHEMAS[table]
+    schema = SCHEMAS[table]
     files = find_files(table, runs)
     if not files:
         return f"SELECT * FROM ({_empty(schema)})"

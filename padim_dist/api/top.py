@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from padim_dist.api.places import archive_of, workspace_of
-from padim_dist.api.tables import choose_run, open_connection, progress_of
+from padim_dist.api.tables import MOST_ANOMALOUS, choose_run, open_connection, progress_of
 from padim_dist.api.views import add_views
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
@@ -132,7 +132,7 @@ def top(
         'SELECT uri, member, "group", label, score, p_value, p_extrapolated, flagged, '
         "peak_y, peak_x, image_id "
         f"FROM scores WHERE {where}{' AND flagged' if flagged else ''} "
-        f"ORDER BY p_value NULLS LAST, score DESC, uri, member LIMIT {n}",
+        f"ORDER BY {MOST_ANOMALOUS} LIMIT {n}",
         values,
     ).fetchall()
     anomalies = [anomaly(config, *row) for row in found]

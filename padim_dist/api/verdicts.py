@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_dist.api.readers import open_scores
+from padim_dist.api.tables import MOST_ANOMALOUS
 from padim_dist.pages.data import Alarms, Failure, Group
 from padim_dist.storage import Options
 
@@ -75,7 +76,7 @@ class Verdicts:
         """Rows of the most anomalous images: by p-value, where there is none by score."""
         found = self._relation(
             f"SELECT {_TOP} FROM scores WHERE score IS NOT NULL "
-            f"ORDER BY p_value NULLS LAST, score DESC, uri, member LIMIT {most}"
+            f"ORDER BY {MOST_ANOMALOUS} LIMIT {most}"
         )
         return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 

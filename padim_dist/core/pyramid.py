@@ -88,6 +88,11 @@ class PyramidShape:
         return tuple(h * w for h, w in self.grids)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers G_a * d_a of each level of the embedding of an image."""
+        return tuple(g * d for g, d in zip(self.positions, self.channels, strict=True))
+
+    @property
     def cells(self) -> int:
         """Number of cells of the coarsest grid: the length of axis 0 that bands cut."""
         return self.positions[-1]

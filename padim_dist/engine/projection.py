@@ -52,7 +52,7 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, s
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
             # Once in batches, and a level of it once more while it is written.
-            "sample": 2 * 4 * sample * embedding_numbers(spec),
+            "sample": 2 * 4 * sample * sum(spec.shape.sizes),
         }
     )
 
@@ -71,7 +71,7 @@ def score_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int)
 
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
     crop = prod(spec.geometry.crop)
-    embedding = embedding_numbers(spec)
+    embedding = sum(spec.shape.sizes)
     ahead = 3 * spec.batch + MOST_MEMBERS
     activations = spec.batch * crop * _ACTIVATION_BYTES * _HALF[spec.precision]
     return {
@@ -84,11 +84,6 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     }
 
 
-def embedding_numbers(spec: EmbeddingSpec) -> int:
-    """Numbers of the embedding of an image."""
-    return sum(g * d for g, d in zip(spec.shape.positions, spec.shape.channels, strict=True))
-
-
 def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int) -> int:
     """Bytes that a fit writes: moments and samples of every part, and a model of every group.
 
@@ -96,7 +91,7 @@ def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int
     """
     samples = sum(min(images, sample) for images in parts)
     moments = spec.shape.numbers * (8 * len(parts) + (8 + 4) * groups)
-    return moments + 4 * samples * embedding_numbers(spec)
+    return moments + 4 * samples * sum(spec.shape.sizes)
 
 
 def score_disk(spec: EmbeddingSpec, images: int, heatmaps: bool) -> int:

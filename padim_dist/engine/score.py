@@ -36,6 +36,7 @@ from padim_dist.store.manifests import Shard
 from padim_dist.store.runs import (
     ShardCounts,
     count_rows,
+    scores_table,
     write_heatmaps,
     write_regions,
     write_scores,
@@ -128,10 +129,7 @@ def score_shard(job: ScoreJob) -> ShardCounts:
         count_images("score", [image.status for image in images])
         reporter.report(len(shard.table), sum(row["status"] != "scored" for row in shard.table))
     with timed("write"):
-        is_first = shard.write(workspace)
-    if not is_first:  # a twin was faster
-        return count_rows(job.workspace, path)
-    return ShardCounts.of(*([row[name] for row in shard.table] for name in ("status", "flagged")))
+        return shard.write(workspace)
 
 
 class _Shard:
@@ -206,8 +204,8 @@ class _Shard:
                     if p <= job.alpha:
                         self._regions.append(_region(row, number, region, float(p), job))
 
-    def write(self, workspace: Workspace) -> bool:
-        """Write everything, the score table, which is the receipt, last; whether it was first."""
+    def write(self, workspace: Workspace) -> ShardCounts:
+        """Write everything, the score table, which is the receipt, last."""
         job, folder = self._job, self._job.workspace
         run = workspace.run(job.run_id)
         if job.heatmaps:
@@ -219,7 +217,9 @@ class _Shard:
             write_mean(folder, run, job.place, [total / scored for total in self._sums])
         if self._regions:
             write_regions(folder, workspace.regions(job.run_id, job.place), self._regions)
-        return write_scores(folder, workspace.scores(job.run_id, job.place), self.table)
+        path, table = workspace.scores(job.run_id, job.place), scores_table(self.table)
+        is_first = write_scores(folder, path, table)
+        return ShardCounts.of(table) if is_first else count_rows(folder, path)  # a twin's
 
 
 def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
@@ -229,7 +229,6 @@ def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
         **{name: image.row[name] for name in kept},
         "status": image.status,
         "error": image.error,
-        "flagged": None,
         "width": image.width,
         "height": image.height,
         "shard": job.place,

@@ -17,11 +17,9 @@ import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
 from padim_dist.storage import Folder
-from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA
-from padim_dist.store.tables import REGIONS, SCORES, Compacted, compact_path, table_files
+from padim_dist.store.tables import SCHEMAS, Compacted, compact_path, table_files
 from padim_dist.store.workspace import Workspace
 
-SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 ROWS_A_GROUP = 100_000
 """Rows of a row group, at most; of a single shard more, since none is divided."""
 GROUPS_A_FILE = 10

@@ -23,7 +23,7 @@ from padim_dist.store.arrays import compressor, open_zarr_group
 def create_means(folder: Folder, run: str, shards: int, shape: PyramidShape) -> None:
     """Create the array of the shards' mean embeddings: a chunk, and a writer, a shard."""
     group = open_zarr_group(folder, f"{run}/means.zarr", "a")
-    numbers = sum(g * d for g, d in zip(shape.positions, shape.channels, strict=True))
+    numbers = sum(shape.sizes)
     if "mean" not in group:
         group.create_array(
             "mean",
@@ -53,8 +53,7 @@ def read_mean(
     for place, images in shards:
         total += images * np.asarray(array[place], np.float64)
     flat = torch.from_numpy(total / sum(images for _, images in shards)).float()
-    sizes = [g * d for g, d in zip(shape.positions, shape.channels, strict=True)]
-    levels = zip(flat.split(sizes), shape.positions, strict=True)
+    levels = zip(flat.split(shape.sizes), shape.positions, strict=True)
     return [level.reshape(positions, -1) for level, positions in levels]
 
 

@@ -88,7 +88,7 @@ def create_model(
                 block = {"moments": "scatter", "gaussian": "whiten" if a == b else "lower"}[kind]
                 arrays.append((block_name(block, a, b), b, shape.block_shape(a, b)))
             if kind == "gaussian":
-                arrays += _quality_arrays(shape)
+                arrays += _other_arrays(shape)
             inner = group.create_group(kind)
             for array, level, size in arrays:
                 rows = band_cells * shape.ratio(level, shape.levels - 1)
@@ -123,18 +123,18 @@ def write_band(
     for name, level, data in moments_arrays(moments):
         _array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
     inner = _child(root, group_slug(group), "gaussian")
+    others = {**quality, "kept": gaussian.kept}
     whiten = {(a, a): block for a, block in enumerate(gaussian.whiten)}
     for name, level, data in [
         *((mean_name(a), a, mean) for a, mean in enumerate(gaussian.mean)),
         *blocks("whiten", whiten),
         *blocks("lower", gaussian.lower),
-        ("kept", shape.levels - 1, gaussian.kept),
-        *((name, level, quality[name]) for name, level, _ in _quality_arrays(shape)[1:]),
+        *((name, level, others[name]) for name, level, _ in _other_arrays(shape)),
     ]:
         _array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
 
 
-def _quality_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
     """Name, level of axis 0 and shape of what a Gaussian has besides its factors."""
     coarsest = shape.levels - 1
     return [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zarr
 
@@ -135,11 +135,14 @@ def read_heatmaps(folder: Folder, run: str, rows: Sequence[int]) -> npt.NDArray[
     return np.asarray(array.oindex[np.asarray(rows)], np.float32)
 
 
-def write_scores(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+def scores_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Score table of rows."""
+    return pa.Table.from_pylist(list(rows), SCORES_SCHEMA)
+
+
+def write_scores(folder: Folder, path: str, table: pa.Table) -> bool:
     """Write a shard's score table, its receipt, so it comes last; False if one is there."""
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), SCORES_SCHEMA), sink, compression="zstd")
-    return folder.create(path, sink.getvalue())
+    return folder.create(path, _parquet(table))
 
 
 @dataclass(frozen=True)
@@ -168,24 +171,28 @@ class ShardCounts:
         return self.done - self.statuses.get("scored", 0)
 
     @classmethod
-    def of(cls, statuses: Iterable[str], flagged: Iterable[bool | None]) -> ShardCounts:
-        """Count the columns of a score table."""
-        judged = [value for value in flagged if value is not None]
-        return cls(dict(Counter(statuses)), sum(judged) if judged else None)
+    def of(cls, table: pa.Table) -> ShardCounts:
+        """Count the columns ``status`` and ``flagged`` of a score table."""
+        counts = pc.value_counts(table["status"]).to_pylist()
+        statuses = {item["values"]: item["counts"] for item in counts}
+        return cls(statuses, pc.sum(table["flagged"]).as_py())  # null if all are
 
 
 def count_rows(folder: Folder, path: str) -> ShardCounts:
     """Rows of a shard's score table."""
     with folder.fs.open(folder.at(path), "rb") as file:
-        table = pq.read_table(file, columns=["status", "flagged"])
-    return ShardCounts.of(table["status"].to_pylist(), table["flagged"].to_pylist())
+        return ShardCounts.of(pq.read_table(file, columns=["status", "flagged"]))
 
 
 def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the regions of a shard, replacing what a killed task may have left."""
+    folder.put(path, _parquet(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA)))
+
+
+def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA), sink, compression="zstd")
-    folder.put(path, sink.getvalue())
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:

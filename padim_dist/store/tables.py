@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.store.runs import ShardCounts, count_rows
+from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA, ShardCounts, count_rows
 from padim_dist.store.workspace import Workspace
 
 SCORES, REGIONS = "scores", "regions"
+SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 _THREADS = 8
 
 
@@ -91,8 +92,7 @@ def count_shards(
             # Compacted at this moment.
     columns = ("shard", "status", "flagged")
     counted = {
-        place: ShardCounts.of(table["status"].to_pylist(), table["flagged"].to_pylist())
-        for place, table in read_by_shard(workspace, run_id, columns)
+        place: ShardCounts.of(table) for place, table in read_by_shard(workspace, run_id, columns)
     }
     return {place: counted[place] for place in places}
 
