@@ -98,6 +98,7 @@ def tiny_config(tmp_path: Path, root: Path, scheduler: str | None, **changes: ob
             "shard_images": 4,
         },
         "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
+        "fit": {"parts": 32},
     }
     if scheduler:
         tree["cluster"] = {"kind": "address", "address": scheduler}

@@ -14,7 +14,7 @@ from padim_dist.api.places import archive_of, archive_settings, logger, workspac
 from padim_dist.archive.increments import compare
 from padim_dist.archive.layouts import folder as folder_layout
 from padim_dist.archive.layouts import list_images, mvtec
-from padim_dist.archive.manifest import cut
+from padim_dist.archive.manifest import cut, shard_size
 from padim_dist.archive.spool import Spool
 from padim_dist.archive.tables import list_table
 from padim_dist.archive.tars import list_tars
@@ -114,7 +114,8 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
 
 def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
     """Fields of each shard of sorted rows, and its rows."""
-    return cut(rows.tables(), rows.totals, config.archive.shard_images)
+    size = config.archive.shard_images
+    return cut(rows.tables(), rows.totals, shard_size(rows.images) if size == "auto" else size)
 
 
 def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:

@@ -56,6 +56,20 @@ def image_id(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+def shard_size(images: int) -> int:
+    """Images in a shard of an archive, where nobody says.
+
+    512, which bounds what a lost worker has to do again and how many files there are; fewer
+    in a small archive, so that it makes 64 shards to share, of 64 images at least.
+
+    Examples
+    --------
+    >>> shard_size(1000), shard_size(10_000), shard_size(10_000_000)
+    (64, 157, 512)
+    """
+    return min(max(-(-images // 64), 64), 512)
+
+
 def cut(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
 ) -> Iterator[tuple[dict[str, Any], pa.Table]]:

@@ -24,12 +24,12 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
     Returns
     -------
     Tensor
-        uint8, shape (3, crop height, crop width).
+        uint8, shape (3, crop height, crop width), channels last in memory, as the trunk wants it.
     """
     resized = resize_pixels(
         pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
     )
-    return _crop(resized, geometry)
+    return _crop(resized, geometry).permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:
@@ -37,9 +37,9 @@ def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:
     pixels = functional.interpolate(
         mask[None, None].to(torch.uint8), size=geometry.resize, mode="nearest-exact"
     )
-    return _crop(pixels[0, 0].bool(), geometry)
+    return _crop(pixels[0, 0].bool(), geometry).contiguous()
 
 
 def _crop(image: Tensor, geometry: InputGeometry) -> Tensor:
     (top, left), (height, width) = geometry.offset, geometry.crop
-    return image[..., top : top + height, left : left + width].contiguous()
+    return image[..., top : top + height, left : left + width]

@@ -34,8 +34,8 @@ class ArchiveConfig(Section):
     train: str = "(^|/)(train|good|normal)/"
     """Regular expression: which images are normal, in the layouts ``folder`` and ``tar``,
     and in a ``table`` without a column split."""
-    shard_images: int = Field(512, ge=1)
-    """Images in a shard, the unit of work and of resuming."""
+    shard_images: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images in a shard, the unit of work and of resuming; auto: 512, fewer in a small archive."""
     max_pixels: int = Field(32_000_000, ge=1)
     """Larger images become rows ``too_large``."""
 
@@ -105,7 +105,8 @@ class FitConfig(Section):
     """The fit."""
 
     parts: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Parts of a group that are embedded and kept apart; auto: one a shard, at most 32."""
+    """Parts of a group that are embedded and kept apart; auto: 32, each of 256 images at least,
+    of fewer in a small archive."""
     sample: int = Field(256, ge=0)
     """Normal images of each part whose embeddings are kept to calibrate with; 0: the model gives
     no p-values."""

@@ -8,6 +8,7 @@ image score is the maximum of the map).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -63,10 +64,11 @@ class AnomalyMap:
     columns: Tensor
 
     @classmethod
+    @lru_cache(maxsize=4)
     def build(
         cls, grid: Grid, size: Grid, sigma: float, device: torch.device | str = "cpu"
     ) -> AnomalyMap:
-        """Matrices for a patch grid (h, w), a map size (H, W) and sigma in pixels."""
+        """Matrices for a patch grid (h, w), a map size (H, W) and sigma in pixels; kept."""
         rows, columns = (
             (smoothing_matrix(pixels, sigma) @ upsample_matrix(patches, pixels)).float().to(device)
             for patches, pixels in zip(grid, size, strict=True)

@@ -43,19 +43,18 @@ def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Reg
     >>> find_regions(a_map, 4.0)
     [Region(area=2, box=(1, 1, 3, 3), peak=6.0, place=(2, 2))]
     """
-    labels, count = ndimage.label(anomaly_map >= level, _EIGHT_NEIGHBOURS)
-    numbers = np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    places = ndimage.maximum_position(anomaly_map, labels, numbers) if count else []
-    regions = [
-        Region(
-            area=int(area),
-            box=(rows.start, columns.start, rows.stop, columns.stop),
-            peak=float(anomaly_map[place]),
-            place=(int(place[0]), int(place[1])),
+    labels, _ = ndimage.label(anomaly_map >= level, _EIGHT_NEIGHBOURS)
+    regions = []
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        inside = labels[box] == number
+        values = np.where(inside, anomaly_map[box], -np.inf)
+        y, x = np.unravel_index(values.argmax(), values.shape)
+        (top, bottom), (left, right) = ((axis.start, axis.stop) for axis in box)
+        region = Region(
+            area=int(inside.sum()),
+            box=(top, left, bottom, right),
+            peak=float(values[y, x]),
+            place=(top + int(y), left + int(x)),
         )
-        for area, (rows, columns), place in zip(
-            areas, ndimage.find_objects(labels), places, strict=True
-        )
-    ]
+        regions.append(region)
     return sorted(regions, key=lambda region: -region.peak)

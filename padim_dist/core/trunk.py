@@ -1,8 +1,8 @@
 """The trunk: uint8 images in, one feature map a level out.
 
-It ends at the last layer used, has BatchNorm folded into the convolutions, keeps
-tensors channels_last, and computes in its last block only the channels that were
-drawn. All of it is exact up to float rounding.
+It ends at the last layer used, has BatchNorm and the normalisation of the pixels folded
+into the convolutions, keeps tensors channels_last, and computes in its last block only the
+channels that were drawn. All of it is exact up to float rounding: see ``rewrite.py``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 from torchvision.models import get_model
-from torchvision.ops import stochastic_depth
 
 from padim_dist.core.backbone import TrunkSpec, trace_trunk
+from padim_dist.core.rewrite import fold_normalisation, keep_drawn_of_last, pool_before_relu
 from padim_dist.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -104,15 +104,18 @@ class Trunk(nn.Module):
         traced.load_state_dict({k: v.detach().clone() for k, v in state.items()}, assign=True)
         graph = fuse(traced, inplace=True, no_trace=True)
         assert isinstance(graph, fx.GraphModule)
-        _keep_drawn_of_last(graph, spec)
+        keep_drawn_of_last(graph, spec.layers, spec.drawn)
+        pool_before_relu(graph)
+        mean, std = (255.0 * torch.tensor(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        self.padding = fold_normalisation(graph, mean, std)
+        graph.graph.eliminate_dead_code()
+        graph.graph.lint()
+        graph.recompile()
         self.graph = graph.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self.eval()
         self.spec = spec
         self.dtype = dtype
-        scale = 1.0 / (255.0 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        shift = -torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255.0 * scale
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
+        self.register_buffer("border", mean.to(dtype).view(1, 3, 1, 1))
         for layer, drawn in enumerate(spec.drawn):
             self.register_buffer(f"drawn{layer}", torch.tensor(drawn))
 
@@ -122,71 +125,34 @@ class Trunk(nn.Module):
         Parameters
         ----------
         images : Tensor
-            uint8, shape (N, 3, H, W), RGB.
+            uint8, shape (N, 3, H, W), RGB; channels_last saves a transposition.
 
         Returns
         -------
         list of Tensor
             float32 maps (N, d_a, H_a, W_a), finest level first, drawn channels only.
         """
-        pixels = images.float().contiguous(memory_format=torch.channels_last)
-        pixels = torch.addcmul(self.get_buffer("shift"), pixels, self.get_buffer("scale"))
-        maps = self.graph(pixels.to(self.dtype))
+        maps = self.graph(self._inside_border(images))
         out = []
         for layer in self.spec.levels:
-            feature_map = maps[self.spec.layers[layer]]
+            pixels = maps[self.spec.layers[layer]].permute(0, 2, 3, 1)  # as they lie in memory
             drawn = self.get_buffer(f"drawn{layer}")
-            if feature_map.shape[1] != len(drawn):
-                feature_map = feature_map.index_select(1, drawn)
-            out.append(feature_map.float())
+            if pixels.shape[-1] != len(drawn):
+                pixels = pixels.index_select(-1, drawn)
+            out.append(pixels.float().permute(0, 3, 1, 2))
         return out
 
-
-def _keep_drawn_of_last(graph: fx.GraphModule, spec: TrunkSpec) -> None:
-    """Let the block that computes the last layer compute its drawn channels alone."""
-    returned = next(node for node in graph.graph.nodes if node.op == "output")
-    maps: dict[str, fx.Node] = dict(returned.args[0])
-    place = {node: i for i, node in enumerate(graph.graph.nodes)}
-    last = max(range(len(spec.layers)), key=lambda i: place[maps[spec.layers[i]]])
-    name = spec.layers[last]
-    keep = torch.tensor(spec.drawn[last])
-    graph.register_buffer("_kept", keep)
-    maps[name] = _select(graph, maps[name], keep)
-    returned.args = (maps,)
-    graph.graph.eliminate_dead_code()
-    graph.graph.lint()
-    graph.recompile()
-
-
-_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
-
-
-def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
-    """Node that yields the channels `keep` of `node`, pushed up through its block."""
-    if len(node.users) == 1:
-        if node.op == "call_module":
-            module = graph.get_submodule(str(node.target))
-            if isinstance(module, nn.Conv2d) and module.groups == 1:
-                module.weight = nn.Parameter(module.weight[keep])
-                if module.bias is not None:
-                    module.bias = nn.Parameter(module.bias[keep])
-                module.out_channels = len(keep)
-                return node
-            if isinstance(module, _ELEMENTWISE):
-                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
-                return node
-        if node.op == "call_function":
-            if node.target is stochastic_depth:
-                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
-                return node
-            if getattr(node.target, "__name__", "") in ("add", "iadd"):
-                node.args = tuple(
-                    _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg
-                    for arg in node.args
-                )
-                return node
-    with graph.graph.inserting_after(node):
-        index = graph.graph.get_attr("_kept")
-    with graph.graph.inserting_after(index):
-        selected: fx.Node = graph.graph.call_function(torch.index_select, (node, 1, index))
-    return selected
+    def _inside_border(self, images: Tensor) -> Tensor:
+        """Images in the trunk's dtype and memory format, in one pass, with a border around."""
+        (n, channels, height, width), (y, x) = images.shape, self.padding
+        padded = torch.empty(
+            (n, channels, height + 2 * y, width + 2 * x),
+            dtype=self.dtype,
+            device=images.device,
+            memory_format=torch.channels_last,
+        )
+        padded[..., y : y + height, x : x + width] = images
+        border = self.get_buffer("border")
+        padded[..., :y, :] = padded[..., y + height :, :] = border
+        padded[..., :x] = padded[..., x + width :] = border
+        return padded

@@ -30,7 +30,7 @@ from padim_dist.store.workspace import Workspace
 
 LEAST_IMAGES = 3
 """Of a group, to calibrate it: one left out, and a covariance of the others."""
-_BATCH = 16
+_BATCH = 64
 _IN_NOISE = 64
 """Images whose products tell how far chance moves a mean."""
 _PIXEL_STEP = 4

@@ -29,6 +29,8 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     "distributed.comm.timeouts.connect": f"{PATIENCE:.0f} s",
+    # Looking at the stack of every thread 100 times a second took 2 % of a worker's processor.
+    "distributed.worker.profile.enabled": False,
     # A nanny that starts its worker anew is left alone, also where that takes its time.
     "distributed.deploy.lost-worker-timeout": "15 minutes",
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,11 +52,12 @@ def set_up(threads: int) -> None:
 
 def get_embedder(workspace: Folder, spec: EmbeddingSpec) -> Embedder:
     """Embedder of this process."""
-    return _hold(
-        "embedder",
-        (workspace.url, spec),
-        lambda: Embedder(spec, kept_weights(Workspace(workspace), spec.weights), device()),
-    )
+
+    def load() -> Embedder:
+        gc.collect()  # a traced network is full of cycles: the old one goes first
+        return Embedder(spec, kept_weights(Workspace(workspace), spec.weights), device())
+
+    return _hold("embedder", (workspace.url, spec), load)
 
 
 def get_gaussian(workspace: Folder, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
@@ -108,20 +109,26 @@ def batches(
         if image.pixels is not None:
             usable.append(image.pixels)
         if len(usable) == size:
-            yield images, torch.stack(usable)
+            yield images, _together(usable)
             images, usable = [], []
     if images:
         if fill and usable:
             usable += [torch.zeros_like(usable[0])] * (size - len(usable))
-        yield images, torch.stack(usable) if usable else None
+        yield images, _together(usable) if usable else None
+
+
+def _together(pixels: Sequence[Tensor]) -> Tensor:
+    """Images (3, H, W) as a batch (N, 3, H, W), channels last in memory as they are."""
+    return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
 
 
 def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:
     with _lock:
         held = _held.get(kind)
         if held is None or held[0] != key:
-            _held.pop(kind, None)  # let go of the old one before the new one comes
-            gc.collect()
+            # The old one goes before the new one comes.
+            held = None
+            _held.pop(kind, None)
             held = (key, load())
             _held[kind] = held
         value: T = held[1]

@@ -321,7 +321,7 @@ def test_resuming_under_other_settings_is_refused(tmp_path, archive, scheduler):
     score = pd.score(config, resume=None)
     assert pd.score(config, resume=score.run_id).scored == 0
     other = tiny_config(tmp_path, archive, scheduler, model={"seed": 5}, fit={"parts": 2})
-    with pytest.raises(RequestError, match=r"fit\.parts: 'auto' -> 2; model\.seed: 1024 -> 5"):
+    with pytest.raises(RequestError, match=r"fit\.parts: 32 -> 2; model\.seed: 1024 -> 5"):
         pd.fit(other, resume=fit.fit_id)
     quiet = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
     with pytest.raises(RequestError, match=r"score\.heatmaps: 'grid' -> 'none'"):

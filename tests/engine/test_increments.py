@@ -101,7 +101,7 @@ def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
     once = config_of(tmp_path / "once", root, scheduler)
     pd.fit(once)
     # The parts of one shard each are there: what is left out is not merged.
-    assert pd.fit(changed(out, parts="auto")).embedded == 0
+    assert pd.fit(changed(out, parts=32)).embedded == 0
     compare(arrays(out), arrays(once))
     # One part a night: the shard is subtracted from it. Earlier nights cannot be read any more.
     with_subtraction = changed(out, window=1, without=(f"7/{bad}",))

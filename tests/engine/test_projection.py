@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -74,8 +75,8 @@ def test_workers_are_as_many_as_memory_holds(monkeypatch):
         settle(ClusterConfig(), "fit", projection.Need({"all": 13 * 10**9}))
 
 
-def shard(number: int, group: str | None, split: str = "train") -> Shard:
-    return Shard(number, group, split, images=5, bytes=100, digest=f"{number}")
+def shard(number: int, group: str | None, split: str = "train", images: int = 5) -> Shard:
+    return Shard(number, group, split, images=images, bytes=100, digest=f"{number}")
 
 
 def test_parts_are_consecutive_and_complete():
@@ -88,7 +89,26 @@ def test_parts_are_consecutive_and_complete():
         ("a", 2, (4, 5, 6)),
         ("b", 0, (9,)),
     ]
-    assert len(deal_parts([shard(i, "a") for i in range(100)], "auto")) == 32
+
+
+@pytest.mark.parametrize(
+    ("groups", "shards", "images", "parts"),
+    [
+        (1, 7, 30, 4),  # 210 images: four workers can share them
+        (1, 33, 32, 4),
+        (1, 66, 32, 8),  # parts of 264 images
+        (1, 100, 512, 32),
+        (3, 4, 512, 4),  # a shard is never cut
+        (50, 4, 100, 2),
+        (50, 2, 50, 1),
+    ],
+)
+def test_parts_are_as_many_as_are_worth_their_cost(groups, shards, images, parts):
+    names = [f"g{i:02d}" for i in range(groups)]
+    every = [shard(0, name, images=images) for name in names for _ in range(shards)]
+    found = Counter(part.group for part in deal_parts(every, "auto"))
+    assert set(found.values()) == {parts}
+    assert sum(part.images for part in deal_parts(every, "auto")) == groups * shards * images
 
 
 def test_bands_cover_the_cells(tmp_path):
