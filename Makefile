@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-s3 test-flows test-browser e2e chaos lint format requirements clean
+.PHONY: help demo test test-s3 test-flows test-browser e2e chaos bench guard lint format \
+  requirements clean
 
 help:
 	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture and a report"
@@ -13,6 +14,8 @@ help:
 	@echo "make test-browser  the tests of the report in a browser (Chromium, Debian)"
 	@echo "make e2e    nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
 	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
+	@echo "make bench  measure speed, memory and scale, against anomalib and Ray too (about an hour)"
+	@echo "make guard  the one measurement that may fail: the core against dense products"
 	@echo "make lint   set up, check format, lint and types"
 
 demo: $(VENV)/.run
@@ -40,6 +43,12 @@ e2e: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --trials 20
 
+bench: $(VENV)/.run .venv-bench/.done
+	$(BIN)/python -W ignore -m benchmarks
+
+guard: $(VENV)/.run
+	$(BIN)/python -m benchmarks.core --guard
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,6 +74,13 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# What the benchmarks compare with: an environment of its own, since it would not fit into ours.
+.venv-bench/.done: benchmarks/requirements.txt requirements-pip.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-pip.txt
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
 # Exact versions with hashes and no address of any registry. Needs uv.
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
@@ -73,6 +89,8 @@ requirements:
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
 	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra dev --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
+	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

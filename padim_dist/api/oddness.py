@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from math import hypot
 from statistics import median
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from padim_dist.config import AuditConfig
 from padim_dist.store.nights import GroupNight, NightSummary
@@ -102,7 +102,7 @@ def _alarms(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) 
     if len(shares) < _LEAST or group.flagged is None or group.alpha is None:
         return None
     usual = max(median(shares), group.alpha)
-    chance = float(binom.sf(group.flagged - 1, group.scored, usual))
+    chance = float(bdtrc(group.flagged - 1, group.scored, usual))
     if group.flagged <= policy.alarms * usual * group.scored or chance > _CHANCE:
         return None
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,29 +133,26 @@ def score(
     common.check_resumed(workspace, path, resume, run_id, head["asked"])
     done = finished_shards(workspace, run_id)
     before = workspace.folder.find_json(f"{workspace.run(run_id)}/run.json")
-    if len(done) == len(shards) and before and "finished_at" in before:
-        counts = count_shards(workspace, run_id, done)
-        scored = 0
-    else:
+    scored = 0
+    if len(done) < len(shards) or before is None or "finished_at" not in before:
         with hold(workspace.folder, workspace.run(run_id)) as lease:
-            counts = count_shards(workspace, run_id, finished_shards(workspace, run_id))
+            done = finished_shards(workspace, run_id)
             jobs = _jobs(config, run_id, info, manifest, shards, workspace, alarms.alpha)
-            work = [job for job in jobs if job.place not in counts]
-            scored = sum(job.size for job in work)
+            scored = sum(job.size for job in jobs if job.place not in done)
             listener = lease.guard(listener)
-            drift = _score(config, head, info, jobs, counts, workspace, listener)
+            counts, drift = _score(config, head, info, jobs, done, workspace, listener)
             conclude(head, counts, drift, workspace)
     ask_again(head, workspace)
-    statuses = sum((Counter(count.statuses) for count in counts.values()), Counter[str]())
     run = workspace.folder.read_json(f"{workspace.run(run_id)}/run.json")
+    statuses = run["statuses"]
     seconds = time.monotonic() - started
     return ScoreResult(
         run_id=run_id,
         model_id=info.model_id,
-        images=statuses.total(),
+        images=sum(statuses.values()),
         scored=scored,
-        resumed=statuses.total() - scored,
-        statuses=dict(statuses),
+        resumed=sum(statuses.values()) - scored,
+        statuses=statuses,
         flagged=run["flagged"],
         alpha=alarms.alpha,
         seconds=round(seconds, 2),
@@ -174,21 +170,28 @@ def _score(
     head: dict[str, Any],
     model: ModelInfo,
     jobs: list[ScoreJob],
-    counts: dict[int, ShardCounts],
+    done: set[int],
     workspace: Workspace,
     listener: Listener,
-) -> dict[str, dict[str, Any]]:
-    """Score the shards that have no score table, and measure the drift: its figures by group.
+) -> tuple[dict[int, ShardCounts], dict[str, dict[str, Any]]]:
+    """Score the shards that have no score table, and measure the drift.
 
-    `counts` has the shards that are done, and in the end all of them.
+    Returns
+    -------
+    counts : dict of int to ShardCounts
+        Of all shards, by place. Those that were done are read when the others are: a resume
+        begins with one listing, however many there are.
+    drift : dict of str to dict
+        Figures by group.
     """
-    work = [job for job in jobs if job.place not in counts]
+    work = [job for job in jobs if job.place not in done]
     cluster = _settle(config, model, workspace, sum(job.size for job in work))
     start(config, head, model, [job.shard for job in jobs], workspace)
     with open_client(cluster, len(work) or 1) as client:
-        counts.update(score_shards(client, work, listener, cluster.most_workers))
+        counts = score_shards(client, work, listener, cluster.most_workers)
+        counts.update(count_shards(workspace, head["run_id"], done))
         drifts = _drift_jobs(config, model, jobs, counts)
-        return measure_drifts(client, drifts, listener, cluster.most_workers)
+        return counts, measure_drifts(client, drifts, listener, cluster.most_workers)
 
 
 def _drift_jobs(

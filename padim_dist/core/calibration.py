@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import genpareto
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
@@ -103,13 +102,15 @@ class Tail:
 
     def survival(self, scores: Array) -> Array:
         """Probability of a normal score as high."""
-        beyond: Array = genpareto.sf(scores - self.start, self.shape, scale=self.scale)
-        return self.share * beyond
+        above = np.maximum(scores - self.start, 0.0) / self.scale
+        rate = np.log1p(self.shape * above) / self.shape if self.shape else above
+        return np.asarray(self.share * np.exp(-rate))
 
     def quantile(self, alpha: float) -> float:
         """Score that a normal image exceeds with probability `alpha`, below `share`."""
-        beyond = genpareto.isf(alpha / self.share, self.shape, scale=self.scale)
-        return float(self.start + beyond)
+        rate = -np.log(alpha / self.share)
+        above = np.expm1(self.shape * rate) / self.shape if self.shape else rate
+        return float(self.start + self.scale * above)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
-from scipy.stats import gamma
+from scipy.special import gammainccinv
 from torch import Tensor
 
 from padim_dist.core.gaussian import Gaussian, squared_lengths
@@ -71,7 +71,7 @@ class Drift:
         4.53
         """
         shape, scale = (self.expected / self.noise) ** 2, self.noise**2 / self.expected
-        return float((gamma.isf(chance, shape, scale=scale) - self.expected) / self.noise)
+        return float((scale * gammainccinv(shape, chance) - self.expected) / self.noise)
 
 
 def measure_drift(

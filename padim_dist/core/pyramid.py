@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 import torch
@@ -120,15 +120,8 @@ class PyramidShape:
         means = sum(prod(self.mean_shape(a)) for a in range(self.levels))
         return means + sum(prod(self.block_shape(a, b)) for a, b in self.pairs)
 
-    @cached_property
-    def _orders(self) -> tuple[Tensor, ...]:
-        return tuple(self._order(level) for level in range(self.levels))
-
-    @cached_property
-    def _ranks(self) -> tuple[Tensor, ...]:
-        return tuple(torch.argsort(order) for order in self._orders)
-
-    def _order(self, level: int) -> Tensor:
+    @lru_cache(maxsize=64)  # noqa: B019
+    def _order(self, level: int, device: torch.device) -> Tensor:
         """Row-major positions of a level in nested order, shape (G_a,)."""
         height, width = self.grids[level]
         # Axis sizes from the coarsest grid down to this level: cell, place in it, ...
@@ -141,7 +134,12 @@ class PyramidShape:
         steps = len(chain)
         grid = torch.arange(height * width).reshape(*rows, *columns)
         interleaved = [axis for step in range(steps) for axis in (step, steps + step)]
-        return grid.permute(interleaved).reshape(-1)
+        return grid.permute(interleaved).reshape(-1).to(device)
+
+    @lru_cache(maxsize=64)  # noqa: B019
+    def _rank(self, level: int, device: torch.device) -> Tensor:
+        """Nested positions of a level in row-major order, shape (G_a,)."""
+        return torch.argsort(self._order(level, device))
 
     def nest(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
         """Put feature maps into nested order.
@@ -159,13 +157,13 @@ class PyramidShape:
         nested = []
         for level, maps in enumerate(feature_maps):
             flat = maps.permute(0, 2, 3, 1).flatten(1, 2)  # free for channels_last
-            order = self._orders[level].to(maps.device)
+            order = self._order(level, maps.device)
             nested.append(flat.index_select(1, order).permute(1, 2, 0).contiguous())
         return nested
 
     def unnest(self, values: Tensor, level: int = 0) -> Tensor:
         """Take values (G_a, N) of a level in nested order back to maps (N, H_a, W_a)."""
-        rank = self._ranks[level].to(values.device)
+        rank = self._rank(level, values.device)
         return values.index_select(0, rank).T.reshape(-1, *self.grids[level])
 
     def index(self, level: int, y: int, x: int) -> int:
@@ -174,4 +172,4 @@ class PyramidShape:
         if not (0 <= y < height and 0 <= x < width):
             raise IndexError(f"patch ({y}, {x}) is outside the patch grid {height}x{width}")
         h, w = self.grids[level]
-        return int(self._ranks[level][(y * h // height) * w + x * w // width])
+        return int(self._rank(level, torch.device("cpu"))[(y * h // height) * w + x * w // width])

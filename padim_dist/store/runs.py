@@ -180,8 +180,9 @@ class ShardCounts:
 
 def count_rows(folder: Folder, path: str) -> ShardCounts:
     """Rows of a shard's score table."""
-    with folder.fs.open(folder.at(path), "rb") as file:
-        return ShardCounts.of(pq.read_table(file, columns=["status", "flagged"]))
+    # Not `read_table`, which takes twice as long for a small file: there may be many.
+    with folder.fs.open(folder.at(path), "rb") as file, pq.ParquetFile(file) as parquet:
+        return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
 
 
 def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -24,7 +24,7 @@ def test_index_follows_a_patch_through_the_levels():
             fine, middle, coarse = (shape.index(level, y, x) for level in range(3))
             assert fine // 4 == middle
             assert middle // 4 == coarse
-            assert shape._orders[0][fine] == y * 8 + x
+            assert shape._order(0, torch.device("cpu"))[fine] == y * 8 + x
     with pytest.raises(IndexError, match=r"patch \(8, 0\) is outside the patch grid 8x8"):
         shape.index(0, 8, 0)
 

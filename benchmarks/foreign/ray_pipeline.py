@@ -1,0 +1,60 @@
+"""A Ray Data pipeline over the same files: read, decode, trunk, a Parquet file of one number.
+
+    python -m benchmarks.foreign.ray_pipeline FOLDER WEIGHTS OUT
+
+With this project's own decoding and trunk, so that only the engines differ. It fits nothing,
+measures no distance and writes no heatmap. Prints the images; whoever starts it takes the time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from padim_dist.archive.decode import decode
+from padim_dist.archive.transform import prepare
+from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.trunk import Trunk, trunk_state
+
+
+class Embed:
+    """An actor with the trunk."""
+
+    def __init__(self, weights: str) -> None:
+        torch.set_num_threads(1)
+        layers = DEFAULTS["resnet18"].layers
+        spec, _ = plan_trunk("resnet18", layers, 100, 1024, (224, 224))
+        self.trunk = Trunk(spec, trunk_state("resnet18", layers, torch.load(weights)))
+        self.geometry = InputGeometry((256, 256), (224, 224))
+
+    @torch.inference_mode()
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """From bytes to the largest activation of each image."""
+        pixels = [prepare(decode(data, 32_000_000), self.geometry) for data in batch["bytes"]]
+        together = torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
+        finest = self.trunk(together)[0]
+        return {"path": batch["path"], "most": np.asarray(finest.flatten(1).amax(dim=1))}
+
+
+def main() -> None:
+    """Run it."""
+    folder, weights, out = sys.argv[1:4]
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    paths = [str(path) for path in sorted(Path(folder).rglob("*.jpg"))]
+    images = ray.data.read_binary_files(paths, include_paths=True)
+    embedded = images.map_batches(
+        Embed, fn_constructor_args=(weights,), batch_size=32, concurrency=2, num_cpus=0.5
+    )
+    embedded.write_parquet(out)
+    print(json.dumps({"images": len(paths)}))
+
+
+if __name__ == "__main__":
+    main()

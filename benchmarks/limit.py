@@ -1,0 +1,145 @@
+"""Against what cannot be beaten: reading, decoding, resizing and the trunk, and nothing else.
+
+The same functions with the same settings in the same warm workers, but nothing measured and
+nothing written. What `fit` and `score` take beyond that is theirs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from distributed import Client
+
+import padim_dist as pd
+from benchmarks.measure import ROOT, Row, Runs, figure, interleave, ratio
+from benchmarks.pictures import Pictures
+from padim_dist.api.fit_plan import plan_fit
+from padim_dist.config import Config
+from padim_dist.engine.cluster import open_client
+from padim_dist.engine.fit import EmbedJob
+from padim_dist.engine.worker import batches, get_embedder, set_up
+from padim_dist.events import ignore
+
+
+@torch.inference_mode()
+def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
+    """Task: the limit, on some rows of a manifest."""
+    set_up(job.threads)
+    trunk = get_embedder(job.workspace, job.embedding).trunk
+    images = 0
+    for loaded, pixels in batches(rows, job.reading, job.embedding.batch, False):
+        if pixels is not None:
+            trunk(pixels.to(trunk.get_buffer("border").device, non_blocking=True))
+        images += len(loaded)
+    return images
+
+
+def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
+    """Work that gives images a second of the limit, on every worker at the same time."""
+    job = plan_fit(config, ignore, None).jobs[0]
+    rows = [
+        row
+        for other in plan_fit(config, ignore, None).jobs
+        for examination in other.examinations
+        for row in examination.rows()
+    ]
+
+    def work() -> float:
+        workers = list(client.nthreads())
+        began = time.perf_counter()
+        futures = [
+            client.submit(embed_only, job, rows[i :: len(workers)], workers=[worker], pure=False)
+            for i, worker in enumerate(workers)
+        ]
+        images = sum(future.result() for future in futures)
+        return images / (time.perf_counter() - began)
+
+    return work
+
+
+def rates(pictures: Pictures, place: Path, rounds: int, **model: Any) -> Runs:
+    """Images a second of the limit, of `fit` and of `score`, in warm workers."""
+    with open_client(pictures.config(place / "warm").cluster, 2) as client:
+        address = client.scheduler.address
+        limit = rate_of_limit(client, pictures.config(place / "limit", address, model=model))
+        config: Config
+
+        def fit() -> float:
+            nonlocal config
+            shutil.rmtree(place / "audit", ignore_errors=True)
+            config = pictures.config(place / "audit", address, model=model)
+            pd.index(config)
+            began = time.perf_counter()
+            images = pd.fit(config).images
+            return images / (time.perf_counter() - began)
+
+        def score() -> float:
+            began = time.perf_counter()
+            images = pd.score(config).images
+            return images / (time.perf_counter() - began)
+
+        works = {"limit": limit, "fit": fit, "score": score}
+        interleave(1, works)  # warms them
+        return interleave(rounds, works)
+
+
+_TELL = """
+import sys
+import padim_dist as pd
+def tell(event):
+    print(type(event).__name__, getattr(event, "done", 0), flush=True)
+pd.score(pd.load_config(sys.argv[1]), tell)
+"""
+
+
+def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a score from nothing to its first task, to its first images, and to its end."""
+    config = pictures.config(place / "start-up")
+    pd.fit(config)
+    file = place / "start-up.yaml"
+    found: dict[str, list[float]] = {"its first task": [], "its first images": [], "its end": []}
+    for number in range(rounds):
+        tree = config.model_dump(mode="json", exclude_unset=True)
+        tree["score"] = {"pixel_alpha": 0.001 + number * 1e-5}  # makes it another run
+        file.write_text(yaml.safe_dump(tree))
+        began = time.perf_counter()
+        seen: dict[str, float] = {}
+        command = [sys.executable, "-c", _TELL, str(file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                event, done = line.split()
+                if event == "TaskStarted":
+                    seen.setdefault("its first task", time.perf_counter() - began)
+                if int(done):
+                    seen.setdefault("its first images", time.perf_counter() - began)
+        seen["its end"] = time.perf_counter() - began
+        for name, value in seen.items():
+            found[name].append(value)
+    return found
+
+
+def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
+    """Rows of the section."""
+    rows = []
+    for times, precision in ((5, "float32"), (20, "float32"), (20, "bfloat16")):
+        many = pictures.times(place / f"x{times}", times)
+        found = rates(many, place / f"{times}-{precision}", rounds, precision=precision)
+        normal = sum(1 for _ in (many.root / "train").rglob("*.jpg"))
+        what = f"{normal:,} normal images, {precision}"
+        rows.append(figure("limit", f"limit, {what}", found["limit"], "images/s"))
+        for work in ("fit", "score"):
+            rows.append(figure("limit", f"{work}, {what}", found[work], "images/s"))
+            rows.append(ratio("limit", f"{work} of the limit, {what}", found[work], found["limit"]))
+    shown = f"{sum(1 for _ in pictures.root.rglob('*.jpg')):,} images"
+    for name, values in start_up(pictures, place, rounds).items():
+        rows.append(figure("limit", f"a score of {shown}, cold, to {name}", values, "s"))
+    return rows

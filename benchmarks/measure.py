@@ -1,0 +1,125 @@
+"""Interleaved runs, medians, ratios with their spread, and the table of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torchvision
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+Runs = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure: a median, and the lowest and highest of its runs."""
+
+    section: str
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    note: str = ""
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Seconds that it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def interleave(rounds: int, works: Mapping[str, Callable[[], float]]) -> Runs:
+    """Figures of some works, in turns: whatever disturbs the machine disturbs all of them."""
+    found: Runs = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(work())
+    return found
+
+
+def figure(section: str, name: str, values: Sequence[float], unit: str, note: str = "") -> Row:
+    """Row of runs of the same."""
+    return Row(section, name, median(values), unit, min(values), max(values), note)
+
+
+def ratio(
+    section: str, name: str, mine: Sequence[float], theirs: Sequence[float], note: str = ""
+) -> Row:
+    """Row of the ratio of two medians; its spread is that of the rounds' own ratios."""
+    each = [a / b for a, b in zip(mine, theirs, strict=True)]
+    return Row(section, name, median(mine) / median(theirs), "x", min(each), max(each), note)
+
+
+def run(command: Sequence[str], **environment: str) -> dict[str, Any]:
+    """What a script prints as JSON in its last line.
+
+    Raises
+    ------
+    RuntimeError
+        With the end of what it said, if it fails.
+    """
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def script(name: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+    """What a module of these benchmarks prints when it is run in a process of its own."""
+    return run([python, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": model[0] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def show(rows: Sequence[Row], console: Console) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("section", "figure", "median", "", "lowest", "highest", "note"):
+        table.add_column(title, justify="right" if title[:1] in "mlh" else "left")
+    for row in rows:
+        numbers = [f"{value:,.4g}" for value in (row.value, row.low, row.high)]
+        table.add_row(row.section, row.name, numbers[0], row.unit, *numbers[1:], row.note)
+    console.print(table)
+
+
+def save(path: Path, rows: Sequence[Row]) -> None:
+    """Write JSON."""
+    path.write_text(
+        json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1)
+    )

@@ -1,0 +1,69 @@
+"""Whether a fit grows with the archive, and how large its model is.
+
+    python -m benchmarks.memory ROOT WEIGHTS WORKSPACE
+
+fits an archive and prints the highest resident memory that any of its processes had.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import padim_dist as pd
+from benchmarks.core import CASES
+from benchmarks.growing import Memory
+from benchmarks.measure import Row, figure, script
+from benchmarks.pictures import Pictures
+from padim_dist.core.backbone import DEFAULTS, plan_trunk
+
+_SIZES = (200, 2_000, 20_000)
+
+
+def measure(pictures: Pictures, place: Path) -> list[Row]:
+    """Rows of the section."""
+    rows = []
+    peaks = {}
+    for size in _SIZES:
+        every = len(list((pictures.root / "train").rglob("*.jpg")))
+        folder = place / f"memory-{size}"
+        many = pictures.times(folder, -(-size // every))
+        for path in sorted((folder / "train").rglob("*.jpg"))[size:]:
+            path.unlink()
+        found = script("memory", str(folder), str(many.weights), str(place / f"fit-{size}"))
+        peaks[size] = found["worker"]
+        what = f"fit of {size:,} images"
+        rows.append(figure("memory", f"{what}: peak of a worker", [found["worker"] / 2**20], "MiB"))
+        rows.append(
+            figure("memory", f"{what}: peak of the driver", [found["driver"] / 2**20], "MiB")
+        )
+        rows.append(
+            figure("memory", f"{what}: rate, start-up included", [found["rate"]], "images/s")
+        )
+    least, most = _SIZES[0], _SIZES[-1]
+    name = f"peak of a worker at {most:,} / at {least:,} images"
+    rows.append(figure("memory", name, [peaks[most] / peaks[least]], "x"))
+    for case in CASES:
+        layers = DEFAULTS[case.backbone].layers
+        _, shape = plan_trunk(case.backbone, layers, case.channels, 1024, (case.crop,) * 2)
+        mine = 4 * shape.numbers
+        dense = 4 * shape.positions[0] * (shape.depth + shape.depth**2)
+        name = f"{case.name}: Gaussian, float32 (dense {dense / 1e6:,.0f} MB)"
+        rows.append(figure("memory", name, [mine / 1e6], "MB"))
+        rows.append(figure("memory", f"{case.name}: dense / pyramid", [dense / mine], "x"))
+    return rows
+
+
+def main() -> None:
+    """Fit and print."""
+    root, weights, workspace = map(Path, sys.argv[1:4])
+    memory = Memory()
+    done = pd.fit(Pictures(root, weights, "").config(workspace), memory)
+    driver = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"worker": memory.peak, "driver": driver, "rate": done.images / done.seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Against what people use today, on the same images, weights, sizes, batches and cores.
+
+Anomalib and Ray live in an environment of their own (`make bench` makes it): the scripts in
+``benchmarks/foreign``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+import padim_dist as pd
+from benchmarks.limit import rates
+from benchmarks.measure import ROOT, Row, figure, interleave, ratio, run, script
+from benchmarks.pictures import Pictures
+
+PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+_COPIES = 5
+
+
+def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
+    """Rows of the section."""
+    many = pictures.times(place / "peers", _COPIES)
+    normal = len(list((many.root / "train").rglob("*.jpg")))
+    return [
+        *_engines(many, place, rounds, f"{normal:,} normal images"),
+        *_models(pictures, rounds),
+        *_ray(pictures, place, rounds, 5),
+        *_ray(pictures, place, rounds, 20),
+        *_verdicts(pictures, place),
+    ]
+
+
+def _engines(many: Pictures, place: Path, rounds: int, what: str) -> list[Row]:
+    """Anomalib's engine, and a plain dense PaDiM."""
+    rows = []
+    for crop in (224, 256):
+        mine = {}
+        for precision in ("float32", "bfloat16"):
+            folder = place / f"peers-{crop}-{precision}"
+            mine[precision] = rates(many, folder, rounds, precision=precision, crop=crop)
+        arguments = (str(many.root), str(many.weights), str(crop))
+        theirs = [
+            script("foreign.anomalib_engine", *arguments, python=str(PYTHON)) for _ in range(rounds)
+        ]
+        for work, other in (("fit", "fit"), ("score", "predict")):
+            said = f"anomalib {other}, {crop} px, {what}"
+            slow = [found[other] for found in theirs]
+            rows.append(figure("peers", said, slow, "images/s"))
+            for precision, found in mine.items():
+                name = f"{work} / {said}, {precision}"
+                rows.append(ratio("peers", name, found[work], slow))
+        if crop == 224:
+            plain = [script("plain", *arguments[:2]) for _ in range(rounds)]
+            for work in ("fit", "score"):
+                slow = [found[work] for found in plain]
+                rows.append(figure("peers", f"plain dense {work}, {what}", slow, "images/s"))
+                name = f"{work} / plain dense {work}, {what}"
+                rows.append(ratio("peers", name, mine["float32"][work], slow))
+    return rows
+
+
+def _models(pictures: Pictures, rounds: int) -> list[Row]:
+    """The bare models, on tensors."""
+    arguments = (str(pictures.weights), str(rounds))
+    found = script("foreign.anomalib_model", *arguments, python=str(PYTHON))
+    rows = []
+    for work in ("fit", "score"):
+        mine, theirs = found[work], found[f"{work}, anomalib"]
+        rows.append(
+            figure("peers", f"anomalib's model, {work}", [1e3 * s for s in theirs], "ms/image")
+        )
+        rows.append(ratio("peers", f"anomalib's model / the core, {work}", theirs, mine))
+    apart = "anomalib's distances: greatest relative difference"
+    return [*rows, figure("peers", apart, [found["apart"]], "")]
+
+
+def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]:
+    """Whole processes from nothing: a score with all it writes, and Ray with the trunk alone."""
+    many = pictures.times(place / f"x{copies}", copies)
+    config = many.config(place / f"ray-{copies}", score={"splits": ["train"]})
+    pd.fit(config)
+    file = place / f"ray-{copies}.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+    images = len(list((many.root / "train").rglob("*.jpg")))
+
+    def mine() -> float:
+        shutil.rmtree(Path(config.workspace) / "runs", ignore_errors=True)
+        began = time.perf_counter()
+        run([sys.executable, "-m", "padim_dist", "score", "-c", str(file), "--json"])
+        return images / (time.perf_counter() - began)
+
+    def theirs() -> float:
+        with tempfile.TemporaryDirectory() as out:
+            arguments = (str(many.root / "train"), str(many.weights), out)
+            began = time.perf_counter()
+            script("foreign.ray_pipeline", *arguments, python=str(PYTHON))
+            return images / (time.perf_counter() - began)
+
+    found = interleave(rounds, {"score": mine, "ray": theirs})
+    said = f"{images:,} images, start-up included"
+    return [
+        figure("peers", f"Ray Data, trunk alone, {said}", found["ray"], "images/s"),
+        figure("peers", f"score, {said}", found["score"], "images/s"),
+        ratio("peers", f"score / Ray Data, {said}", found["score"], found["ray"]),
+    ]
+
+
+def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
+    """What bfloat16 does to the verdicts, and anomalib's own."""
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        config = pictures.config(
+            place / f"verdicts-{precision}",
+            model={"precision": precision},
+            score={"splits": ["test"]},
+        )
+        pd.fit(config)
+        pd.score(config)
+        auroc = pd.evaluate(config).mean["image_auroc"]
+        rows.append(figure("peers", f"image AUROC, {precision}", [auroc], ""))
+    arguments = (str(pictures.root), str(pictures.weights), "224")
+    theirs = script("foreign.anomalib_engine", *arguments, python=str(PYTHON))
+    return [*rows, figure("peers", "image AUROC, anomalib", [theirs["auroc"]], "")]

@@ -1,0 +1,76 @@
+"""The whole of a plain dense PaDiM in one process: fit and score an archive in MVTec's layout.
+
+    python -m benchmarks.plain ROOT WEIGHTS
+
+This project's own decoding and trunk, two threads, dense batched products in the place of the
+pyramid, nothing kept but the model, nothing written. Prints images a second of both.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.core import EPSILON, _smooth
+from benchmarks.dense import DenseGaussian, DenseMoments, embed
+from padim_dist.archive.decode import decode
+from padim_dist.archive.transform import prepare
+from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.heatmap import find_peaks
+from padim_dist.core.trunk import Trunk, trunk_state
+
+BATCH = 32
+GEOMETRY = InputGeometry((256, 256), (224, 224))
+
+
+def load(path: Path) -> Tensor:
+    """Pixels of a file, channels last."""
+    return prepare(decode(path.read_bytes(), 32_000_000), GEOMETRY).permute(1, 2, 0)
+
+
+def batches(paths: list[Path]) -> Iterator[Tensor]:
+    """Batches of pixels, loaded by two threads, one batch ahead."""
+    with ThreadPoolExecutor(2) as pool:
+        pieces = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
+        ahead = [pool.submit(load, path) for path in pieces[0]]
+        for after in [*pieces[1:], []]:
+            now, ahead = ahead, [pool.submit(load, path) for path in after]
+            yield torch.stack([future.result() for future in now]).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure and print."""
+    root, weights = Path(sys.argv[1]), sys.argv[2]
+    torch.set_num_threads(2)
+    layers = DEFAULTS["resnet18"].layers
+    spec, shape = plan_trunk("resnet18", layers, 100, 1024, GEOMETRY.crop)
+    trunk = Trunk(spec, trunk_state("resnet18", layers, torch.load(weights)))
+    normal = sorted((root / "train").rglob("*.jpg"))
+    every = normal + sorted((root / "test").rglob("*.jpg"))
+    trunk(torch.zeros(BATCH, 3, *GEOMETRY.crop, dtype=torch.uint8))
+    began = time.perf_counter()
+    moments = DenseMoments(shape.positions[0], shape.depth)
+    for pixels in batches(normal):
+        moments.update(embed(trunk(pixels)))
+    gaussian = DenseGaussian(moments, EPSILON)
+    fitted = time.perf_counter()
+    for pixels in batches(every):
+        distances = gaussian.distances(embed(trunk(pixels)))
+        find_peaks(_smooth(distances.T.unflatten(1, shape.grids[0]), GEOMETRY.crop[0]))
+    ended = time.perf_counter()
+    print(
+        json.dumps({"fit": len(normal) / (fitted - began), "score": len(every) / (ended - fitted)})
+    )
+
+
+if __name__ == "__main__":
+    main()

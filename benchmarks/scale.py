@@ -1,0 +1,189 @@
+"""Ten million images, without the images: what the driver does, and what a shard costs it.
+
+    python -m benchmarks.scale FOLDER ROWS
+
+makes a manifest of so many rows and scores it with a function in the place of `score_shard`
+that writes a score table of drawn numbers at once. Everything else is the real thing: the plan,
+the tasks on two workers, the receipts, the end of the run, a second call that finds all of it
+done, a query. Prints seconds and bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+import padim_dist as pd
+from benchmarks.measure import Row, figure, script
+from benchmarks.query import QUERIES, table
+from padim_dist.api.places import archive_settings, workspace_of
+from padim_dist.api.score import ScoreJob
+from padim_dist.api.views import connect
+from padim_dist.archive.manifest import COST_OF_AN_IMAGE, ROWS_SCHEMA, Total, cut
+from padim_dist.config import Config, make_config
+from padim_dist.engine.cluster import open_client
+from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.events import Event, TaskStarted, ignore
+from padim_dist.store.manifests import Snapshot, write_manifest
+from padim_dist.store.runs import ShardCounts, write_scores
+from padim_dist.store.workspace import Workspace
+
+_SHARD = 512
+_ROWS_A_TABLE = 51_200
+_BYTES = 60_000
+_PAUSE, _PAUSES = 0.5, 60
+
+
+def score_nothing(job: ScoreJob) -> ShardCounts:
+    """Task: a table of drawn numbers for a shard, its receipt."""
+    Reporter()
+    rows = table(job.place, job.size)
+    for name, value in (("run_id", job.run_id), ("model_id", job.model_id)):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(name), pa.array([value] * job.size))
+    write_scores(job.workspace, Workspace(job.workspace).scores(job.run_id, job.place), rows)
+    return ShardCounts.of(rows)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A task of constant time."""
+
+    number: int
+    seconds: float = _PAUSE
+    size: int = _SHARD
+    examinations: tuple[()] = ()
+
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return f"pause {self.number}"
+
+
+def pause(job: Pause) -> ShardCounts:
+    """Task: nothing, for a while."""
+    Reporter()
+    time.sleep(job.seconds)
+    return ShardCounts({"scored": job.size}, None)
+
+
+def rows_of(images: int) -> Iterator[pa.Table]:
+    """Rows of an archive of one group, in order."""
+    for start in range(0, images, _ROWS_A_TABLE):
+        numbers = range(start, min(start + _ROWS_A_TABLE, images))
+        values = {
+            "image_id": [f"{number:016x}" for number in numbers],
+            "uri": [f"/archive/camera/line/{number:09d}.jpg" for number in numbers],
+            "length": np.full(len(numbers), _BYTES),
+            "size": np.full(len(numbers), _BYTES),
+            "offset": np.zeros(len(numbers), np.int64),
+            "group": ["all"] * len(numbers),
+            "split": ["test"] * len(numbers),
+        }
+        columns = [
+            pa.array(values[field.name]).cast(field.type)
+            if field.name in values
+            else pa.nulls(len(numbers), field.type)
+            for field in ROWS_SCHEMA
+        ]
+        yield pa.table(columns, schema=ROWS_SCHEMA)
+
+
+def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:
+    """A model of a few small pictures, and a manifest of many."""
+    place = folder / "archive" / "good"
+    place.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(40):
+        noise = random.integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(noise).save(place / f"{number}.jpg")
+    config = make_config(
+        {
+            "workspace": str(folder / "audit"),
+            "archive": {"url": str(folder / "archive")},
+            "model": {"weights": "random", "resize": 64, "crop": 64, "channels": 40},
+            "score": {"splits": ["test"], "heatmaps": "none"},
+            "cluster": {"workers": 2},
+        }
+    )
+    pd.fit(config)
+    totals = {("all", "test"): Total(images, images * (_BYTES + COST_OF_AN_IMAGE))}
+    drafts = folder / "drafts"
+    drafts.mkdir()
+    shards = cut(rows_of(images), totals, _SHARD)
+    manifest = write_manifest(
+        workspace_of(config).folder, shards, archive_settings(config), {}, drafts
+    )
+    return config, manifest
+
+
+def main() -> None:
+    """Measure and print."""
+    folder, images = Path(sys.argv[1]), int(sys.argv[2])
+    began = time.perf_counter()
+    config, manifest = make_archive(folder, images)
+    found = {"shards": len(manifest.shards), "manifest": time.perf_counter() - began}
+    first: list[float] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskStarted) and not first:
+            first.append(time.perf_counter())
+
+    began = time.perf_counter()
+    with patch("padim_dist.engine.score.score_shard", score_nothing):
+        pd.score(config, listen, snapshot=manifest.snapshot)
+    found["plan"] = first[0] - began
+    found["run"] = time.perf_counter() - began
+    began = time.perf_counter()
+    again = pd.score(config, snapshot=manifest.snapshot)
+    found["resume"] = time.perf_counter() - began
+    assert again.resumed == images
+    began = time.perf_counter()
+    connect(config).execute(QUERIES["top 100 by score"]).fetchall()
+    found["top 100"] = time.perf_counter() - began
+    found["driver"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open_client(config.cluster, 2) as client:
+        for name, seconds, count in (("busy", _PAUSE, _PAUSES), ("empty", 0.0, 2000)):
+            jobs = [Pause(number, seconds) for number in range(count)]
+            began = time.perf_counter()
+            for _ in run_tasks(client, pause, jobs, "pause", count * _SHARD, ignore):
+                pass
+            found[name] = 2 * (time.perf_counter() - began) / count - seconds
+    print(json.dumps(found))
+
+
+def measure(place: Path, rows: int) -> list[Row]:
+    """Rows of the section."""
+    found = script("scale", str(place / "scale"), str(rows))
+    said = f"{rows:,} rows, {found['shards']:,.0f} shards"
+
+    def row(name: str, value: float, unit: str, note: str = "") -> Row:
+        return figure("scale", f"{said}: {name}", [value], unit, note)
+
+    return [
+        row("cut and write the manifest", found["manifest"], "s"),
+        row(
+            "plan, from the call to the first task", found["plan"], "s", "start of workers included"
+        ),
+        row("whole run, scoring stubbed", found["run"], "s"),
+        row("peak of the driver, scheduler included", found["driver"] / 2**30, "GiB"),
+        row("resume: all receipts found and counted", found["resume"], "s"),
+        row("top 100, cold", found["top 100"], "s"),
+        row(f"a shard beyond its own {_PAUSE} s", 1e3 * found["busy"], "ms", "of a worker"),
+        row("an empty shard", 1e3 * found["empty"], "ms", "of a worker"),
+        row("overhead of a shard of 2 s", 100 * found["busy"] / 2, "%"),
+    ]
+
+
+if __name__ == "__main__":
+    main()

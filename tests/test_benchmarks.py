@@ -1,0 +1,62 @@
+"""What the benchmarks measure with is right; how fast anything is, they say themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.core import CASES, compare
+from benchmarks.dense import DenseGaussian, DenseMoments, embed
+from benchmarks.measure import ratio
+from padim_dist.core.pyramid import PyramidShape
+from tests.core.oracle import dense_distances, dense_embedding, dense_fit, random_maps
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_dense_peer_is_the_papers():
+    shape = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
+    maps = random_maps(shape, 30, torch.Generator().manual_seed(1))
+    mean, covariance = dense_fit(dense_embedding([m[:24] for m in maps]), 0.01)
+    wanted = dense_distances(dense_embedding([m[24:] for m in maps]), mean, covariance)
+    moments = DenseMoments(16, 8)
+    for start, stop in ((0, 7), (7, 24)):
+        moments.update(embed([m[start:stop] for m in maps]))
+    found = DenseGaussian(moments, 0.01).distances(embed([m[24:] for m in maps]))
+    assert moments.count == 24
+    torch.testing.assert_close(
+        found.T.reshape(6, 4, 4), torch.from_numpy(wanted).float(), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_both_sides_of_the_core_measure_the_same_distances():
+    found, apart = compare(CASES[0], 8, 1)
+    assert apart <= 1e-5
+    assert set(found) == {"moments", "factorise", "distances", "heatmap"}
+
+
+def test_a_ratio_has_the_spread_of_its_rounds():
+    row = ratio("x", "y", [2.0, 4.0, 9.0], [1.0, 2.0, 3.0])
+    assert (row.value, row.low, row.high) == (2.0, 2.0, 3.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about the processor")
+def test_the_gpu_script_runs_on_a_processor(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-W", "ignore", "benchmarks/gpu.py", "--models", "R18-100"]
+    command += ["--batches", "8", "--precisions", "float32", "bfloat16", "--seconds", "0"]
+    command += ["--decode", "96", "--json", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = json.loads(out.read_text())["lines"]
+    assert [line["precision"] for line in lines] == ["float32", "bfloat16"]
+    for line in lines:
+        assert line["apart"] <= 1e-5  # against float64, of the same feature maps
+        assert min(line["trunk"], line["step"], line["update"], line["jpeg"]) > 0
