@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the workers of a local cluster are given (docs/architecture.md); what is compared gets it too.
+ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
 .PHONY: help demo test test-s3 test-flows test-browser e2e chaos bench guard lint format \
   requirements clean
@@ -44,10 +46,10 @@ chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos --trials 20
 
 bench: $(VENV)/.run .venv-bench/.done
-	$(BIN)/python -W ignore -m benchmarks
+	$(ALLOCATOR) $(BIN)/python -W ignore -m benchmarks
 
 guard: $(VENV)/.run
-	$(BIN)/python -m benchmarks.core --guard
+	$(ALLOCATOR) $(BIN)/python -m benchmarks.core --guard
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -32,8 +32,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     asked = parser.parse_args()
     logging.getLogger("padim_dist").setLevel(logging.ERROR)
+    torch.set_grad_enabled(False)
     torch.set_num_threads(2)
-    console, rows = Console(width=150), list[Row]()
+    console, rows = Console(width=160), list[Row]()
     with tempfile.TemporaryDirectory(prefix="padim-dist-bench-") as folder:
         place = Path(folder)
         pictures = find_pictures(place)

@@ -44,19 +44,17 @@ def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
 
 def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
     """Work that gives images a second of the limit, on every worker at the same time."""
-    job = plan_fit(config, ignore, None).jobs[0]
-    rows = [
-        row
-        for other in plan_fit(config, ignore, None).jobs
-        for examination in other.examinations
-        for row in examination.rows()
-    ]
+    jobs = plan_fit(config, ignore, None).jobs
+    examinations = (examination for job in jobs for examination in job.examinations)
+    rows = [row for examination in examinations for row in examination.rows()]
 
     def work() -> float:
         workers = list(client.nthreads())
         began = time.perf_counter()
         futures = [
-            client.submit(embed_only, job, rows[i :: len(workers)], workers=[worker], pure=False)
+            client.submit(
+                embed_only, jobs[0], rows[i :: len(workers)], workers=[worker], pure=False
+            )
             for i, worker in enumerate(workers)
         ]
         images = sum(future.result() for future in futures)
@@ -65,30 +63,31 @@ def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
     return work
 
 
-def rates(pictures: Pictures, place: Path, rounds: int, **model: Any) -> Runs:
-    """Images a second of the limit, of `fit` and of `score`, in warm workers."""
+def rates(
+    pictures: Pictures, place: Path, rounds: int, few: Pictures | None = None, **model: Any
+) -> Runs:
+    """Images a second of the limit, of `fit` and of `score`, in workers that `few` have warmed."""
     with open_client(pictures.config(place / "warm").cluster, 2) as client:
         address = client.scheduler.address
         limit = rate_of_limit(client, pictures.config(place / "limit", address, model=model))
-        config: Config
 
-        def fit() -> float:
-            nonlocal config
+        def fit(archive: Pictures = pictures) -> float:
             shutil.rmtree(place / "audit", ignore_errors=True)
-            config = pictures.config(place / "audit", address, model=model)
+            config = archive.config(place / "audit", address, model=model)
             pd.index(config)
             began = time.perf_counter()
             images = pd.fit(config).images
             return images / (time.perf_counter() - began)
 
-        def score() -> float:
+        def score(archive: Pictures = pictures) -> float:
+            config = archive.config(place / "audit", address, model=model)
             began = time.perf_counter()
             images = pd.score(config).images
             return images / (time.perf_counter() - began)
 
-        works = {"limit": limit, "fit": fit, "score": score}
-        interleave(1, works)  # warms them
-        return interleave(rounds, works)
+        fit(few or pictures)
+        score(few or pictures)
+        return interleave(rounds, {"limit": limit, "fit": fit, "score": score})
 
 
 _TELL = """
@@ -130,9 +129,11 @@ def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[flo
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
     """Rows of the section."""
     rows = []
-    for times, precision in ((5, "float32"), (20, "float32"), (20, "bfloat16")):
+    for times, precision in ((1, "float32"), (5, "float32"), (20, "float32"), (20, "bfloat16")):
         many = pictures.times(place / f"x{times}", times)
-        found = rates(many, place / f"{times}-{precision}", rounds, precision=precision)
+        folder = place / f"{times}-{precision}"
+        some = rounds if times < 20 else 2
+        found = rates(many, folder, some, few=pictures, precision=precision)
         normal = sum(1 for _ in (many.root / "train").rglob("*.jpg"))
         what = f"{normal:,} normal images, {precision}"
         rows.append(figure("limit", f"limit, {what}", found["limit"], "images/s"))

@@ -111,7 +111,9 @@ def show(rows: Sequence[Row], console: Console) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False)
     for title in ("section", "figure", "median", "", "lowest", "highest", "note"):
-        table.add_column(title, justify="right" if title[:1] in "mlh" else "left")
+        table.add_column(
+            title, justify="right" if title[:1] in tuple("mlh") else "left", no_wrap=True
+        )
     for row in rows:
         numbers = [f"{value:,.4g}" for value in (row.value, row.low, row.high)]
         table.add_row(row.section, row.name, numbers[0], row.unit, *numbers[1:], row.note)

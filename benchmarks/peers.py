@@ -16,7 +16,7 @@ import yaml
 
 import padim_dist as pd
 from benchmarks.limit import rates
-from benchmarks.measure import ROOT, Row, figure, interleave, ratio, run, script
+from benchmarks.measure import ROOT, Row, Runs, figure, interleave, ratio, run, script
 from benchmarks.pictures import Pictures
 
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -28,26 +28,30 @@ def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
     many = pictures.times(place / "peers", _COPIES)
     normal = len(list((many.root / "train").rglob("*.jpg")))
     return [
-        *_engines(many, place, rounds, f"{normal:,} normal images"),
+        *_engines(pictures, many, place, rounds, f"{normal:,} normal images"),
         *_models(pictures, rounds),
         *_ray(pictures, place, rounds, 5),
-        *_ray(pictures, place, rounds, 20),
+        *_ray(pictures, place, 1, 20),
         *_verdicts(pictures, place),
     ]
 
 
-def _engines(many: Pictures, place: Path, rounds: int, what: str) -> list[Row]:
-    """Anomalib's engine, and a plain dense PaDiM."""
+def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str) -> list[Row]:
+    """Anomalib's engine, and a plain dense PaDiM; in turns, a round of each after the other."""
     rows = []
-    for crop in (224, 256):
-        mine = {}
-        for precision in ("float32", "bfloat16"):
-            folder = place / f"peers-{crop}-{precision}"
-            mine[precision] = rates(many, folder, rounds, precision=precision, crop=crop)
+    for crop, turns in ((224, rounds), (256, 1)):
+        mine: dict[str, Runs] = {"float32": {}, "bfloat16": {}}
+        theirs, plain = [], []
         arguments = (str(many.root), str(many.weights), str(crop))
-        theirs = [
-            script("foreign.anomalib_engine", *arguments, python=str(PYTHON)) for _ in range(rounds)
-        ]
+        for turn in range(turns):
+            for precision, found in mine.items():
+                folder = place / f"peers-{crop}-{precision}-{turn}"
+                once = rates(many, folder, 1, few=few, precision=precision, crop=crop)
+                for work, values in once.items():
+                    found.setdefault(work, []).extend(values)
+            theirs.append(script("foreign.anomalib_engine", *arguments, python=str(PYTHON)))
+            if crop == 224:
+                plain.append(script("plain", *arguments[:2]))
         for work, other in (("fit", "fit"), ("score", "predict")):
             said = f"anomalib {other}, {crop} px, {what}"
             slow = [found[other] for found in theirs]
@@ -55,8 +59,7 @@ def _engines(many: Pictures, place: Path, rounds: int, what: str) -> list[Row]:
             for precision, found in mine.items():
                 name = f"{work} / {said}, {precision}"
                 rows.append(ratio("peers", name, found[work], slow))
-        if crop == 224:
-            plain = [script("plain", *arguments[:2]) for _ in range(rounds)]
+        if plain:
             for work in ("fit", "score"):
                 slow = [found[work] for found in plain]
                 rows.append(figure("peers", f"plain dense {work}, {what}", slow, "images/s"))

@@ -38,7 +38,8 @@ def test_the_dense_peer_is_the_papers():
 def test_both_sides_of_the_core_measure_the_same_distances():
     found, apart = compare(CASES[0], 8, 1)
     assert apart <= 1e-5
-    assert set(found) == {"moments", "factorise", "distances", "heatmap"}
+    wanted = {"moments", "factorise", "distances, batch 1", "distances, batch 8", "heatmap"}
+    assert set(found) == wanted
 
 
 def test_a_ratio_has_the_spread_of_its_rounds():
