@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
+ALLOCATOR = ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 Runs = dict[str, list[float]]
 
 
@@ -66,26 +67,37 @@ def ratio(
     return Row(section, name, median(mine) / median(theirs), "x", min(each), max(each), note)
 
 
-def run(command: Sequence[str], **environment: str) -> dict[str, Any]:
+def run(command: Sequence[str], *, as_installed: bool = False) -> dict[str, Any]:
     """What a script prints as JSON in its last line.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The script.
+    as_installed : bool
+        Whether to run it without the allocator settings of our workers, which nobody who
+        installs other software has.
 
     Raises
     ------
     RuntimeError
         With the end of what it said, if it fails.
     """
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}
-    )
+    left_out = ALLOCATOR if as_installed else ()
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
-def script(name: str, *arguments: str, python: str = sys.executable) -> dict[str, Any]:
+def script(
+    name: str, *arguments: str, python: str = sys.executable, as_installed: bool = False
+) -> dict[str, Any]:
     """What a module of these benchmarks prints when it is run in a process of its own."""
-    return run([python, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments])
+    command = [python, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments]
+    return run(command, as_installed=as_installed)
 
 
 def machine() -> dict[str, Any]:

@@ -39,9 +39,6 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
         rows.append(
             figure("memory", f"{what}: peak of the driver", [found["driver"] / 2**20], "MiB")
         )
-        rows.append(
-            figure("memory", f"{what}: rate, start-up included", [found["rate"]], "images/s")
-        )
     least, most = _SIZES[0], _SIZES[-1]
     name = f"peak of a worker at {most:,} / at {least:,} images"
     rows.append(figure("memory", name, [peaks[most] / peaks[least]], "x"))
@@ -60,9 +57,9 @@ def main() -> None:
     """Fit and print."""
     root, weights, workspace = map(Path, sys.argv[1:4])
     memory = Memory()
-    done = pd.fit(Pictures(root, weights, "").config(workspace), memory)
+    pd.fit(Pictures(root, weights, "").config(workspace), memory)
     driver = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"worker": memory.peak, "driver": driver, "rate": done.images / done.seconds}))
+    print(json.dumps({"worker": memory.peak, "driver": driver}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,9 +50,9 @@ def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str)
                 once = rates(many, folder, 1, few=few, precision=precision, crop=crop)
                 for work, values in once.items():
                     found.setdefault(work, []).extend(values)
-            theirs.append(script("foreign.anomalib_engine", *arguments, python=str(PYTHON)))
+            theirs.append(_anomalib(*arguments))
             if crop == 224:
-                plain.append(script("plain", *arguments[:2]))
+                plain.append(script("plain", *arguments[:2], as_installed=True))
         for work, other in (("fit", "fit"), ("score", "predict")):
             said = f"anomalib {other}, {crop} px, {what}"
             slow = [found[other] for found in theirs]
@@ -66,6 +67,10 @@ def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str)
                 name = f"{work} / plain dense {work}, {what}"
                 rows.append(ratio("peers", name, mine["float32"][work], slow))
     return rows
+
+
+def _anomalib(*arguments: str) -> dict[str, Any]:
+    return script("foreign.anomalib_engine", *arguments, python=str(PYTHON), as_installed=True)
 
 
 def _models(pictures: Pictures, rounds: int) -> list[Row]:
@@ -102,7 +107,7 @@ def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]
         with tempfile.TemporaryDirectory() as out:
             arguments = (str(many.root / "train"), str(many.weights), out)
             began = time.perf_counter()
-            script("foreign.ray_pipeline", *arguments, python=str(PYTHON))
+            script("foreign.ray_pipeline", *arguments, python=str(PYTHON), as_installed=True)
             return images / (time.perf_counter() - began)
 
     found = interleave(rounds, {"score": mine, "ray": theirs})
@@ -128,5 +133,5 @@ def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
         auroc = pd.evaluate(config).mean["image_auroc"]
         rows.append(figure("peers", f"image AUROC, {precision}", [auroc], ""))
     arguments = (str(pictures.root), str(pictures.weights), "224")
-    theirs = script("foreign.anomalib_engine", *arguments, python=str(PYTHON))
+    theirs = _anomalib(*arguments)
     return [*rows, figure("peers", "image AUROC, anomalib", [theirs["auroc"]], "")]
