@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.core import EPSILON, _smooth
+from benchmarks.core import EPSILON, smooth
 from benchmarks.dense import DenseGaussian, DenseMoments, embed
 from padim_dist.archive.decode import decode
 from padim_dist.archive.transform import prepare
@@ -65,7 +65,7 @@ def main() -> None:
     fitted = time.perf_counter()
     for pixels in batches(every):
         distances = gaussian.distances(embed(trunk(pixels)))
-        find_peaks(_smooth(distances.T.unflatten(1, shape.grids[0]), GEOMETRY.crop[0]))
+        find_peaks(smooth(distances.T.unflatten(1, shape.grids[0]), GEOMETRY.crop[0]))
     ended = time.perf_counter()
     print(
         json.dumps({"fit": len(normal) / (fitted - began), "score": len(every) / (ended - fitted)})
