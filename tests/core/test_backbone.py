@@ -12,6 +12,7 @@ from padim_dist.core.backbone import DEFAULTS, draw_channels, plan_trunk
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
+from padim_dist.core.rewrite import fold_normalisation
 from padim_dist.core.trunk import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -59,6 +60,24 @@ def test_last_block_computes_the_drawn_channels_alone():
     last = trunk.graph.get_submodule("layer3.1.conv2")
     assert last.out_channels == len(spec.drawn[2]) < 256
     assert not any("layer4" in name or "bn" in name for name, _ in trunk.graph.named_parameters())
+
+
+@pytest.mark.parametrize("begins_with_a_convolution", [True, False])
+def test_normalisation_is_folded_or_becomes_a_layer(begins_with_a_convolution):
+    torch.manual_seed(1)
+    first = [] if begins_with_a_convolution else [torch.nn.Hardtanh(-1.0, 1.0)]
+    network = torch.nn.Sequential(*first, torch.nn.Conv2d(3, 5, 3, padding=(1, 2), bias=False))
+    network = network.requires_grad_(False)
+    mean, std = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([50.0, 60.0, 70.0])
+    pixels = torch.randint(0, 256, (2, 3, 8, 9)).float()
+    wanted = network((pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+    graph = torch.fx.symbolic_trace(network)
+    y, x = fold_normalisation(graph, mean, std)
+    graph.recompile()
+    assert (y, x) == ((1, 2) if begins_with_a_convolution else (0, 0))
+    padded = mean.view(1, 3, 1, 1).expand(2, 3, 8 + 2 * y, 9 + 2 * x).clone()
+    padded[..., y : y + 8, x : x + 9] = pixels
+    torch.testing.assert_close(graph(padded), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_resnet18_distances_equal_dense_ones():
