@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.nn import functional
 
-from benchmarks.dense import DenseGaussian, DenseMoments, embed
+from benchmarks.dense import EPSILON, DenseGaussian, DenseMoments, embed, smooth
 from benchmarks.measure import Row, Runs, figure, interleave, ratio, script, seconds, show
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 from padim_dist.core.covariance import Covariance
@@ -33,7 +32,6 @@ from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 
-EPSILON = 0.01
 GUARD = {"moments": 2.5, "distances, batch 32": 2.0}
 """Lowest ratios that continuous integration lets pass: about half of what is measured."""
 
@@ -132,16 +130,6 @@ def compare(case: Case, batch: int, rounds: int) -> tuple[dict[str, Runs], float
         1,
     )
     return found, apart
-
-
-def smooth(distances: Tensor, size: int) -> Tensor:
-    """Bicubic up-sampling, then a two-dimensional Gaussian filter of 33 x 33."""
-    offsets = torch.arange(-16, 17) / 4.0
-    line = torch.exp(-0.5 * offsets.square())
-    kernel = torch.outer(line, line) / line.sum() ** 2
-    maps = functional.interpolate(distances[:, None], size=(size, size), mode="bicubic")
-    padded = functional.pad(maps, (16, 16, 16, 16), mode="reflect")
-    return functional.conv2d(padded, kernel[None, None])[:, 0]
 
 
 def measure(rounds: int) -> list[Row]:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+EPSILON = 0.01
+
 
 def embed(maps: Sequence[Tensor]) -> Tensor:
     """Repeat the coarse maps and concatenate: patches (P, d, N) of maps (N, d_a, H_a, W_a)."""
@@ -57,3 +59,13 @@ class DenseGaussian:
         """Mahalanobis distances (P, N) of patches (P, d, N)."""
         centred = x - self.mean.unsqueeze(-1)
         return (torch.bmm(self.precision, centred) * centred).sum(dim=1).clamp_(min=0).sqrt_()
+
+
+def smooth(distances: Tensor, size: int) -> Tensor:
+    """Bicubic up-sampling, then a two-dimensional Gaussian filter of 33 x 33."""
+    offsets = torch.arange(-16, 17) / 4.0
+    line = torch.exp(-0.5 * offsets.square())
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    maps = functional.interpolate(distances[:, None], size=(size, size), mode="bicubic")
+    padded = functional.pad(maps, (16, 16, 16, 16), mode="reflect")
+    return functional.conv2d(padded, kernel[None, None])[:, 0]

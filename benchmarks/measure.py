@@ -20,8 +20,9 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
+from padim_dist.engine.cluster import ALLOCATOR
+
 ROOT = Path(__file__).parents[1]
-ALLOCATOR = ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 Runs = dict[str, list[float]]
 
 
@@ -123,9 +124,8 @@ def show(rows: Sequence[Row], console: Console) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False)
     for title in ("section", "figure", "median", "", "lowest", "highest", "note"):
-        table.add_column(
-            title, justify="right" if title[:1] in tuple("mlh") else "left", no_wrap=True
-        )
+        is_number = title in ("median", "lowest", "highest")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         numbers = [f"{value:,.4g}" for value in (row.value, row.low, row.high)]
         table.add_row(row.section, row.name, numbers[0], row.unit, *numbers[1:], row.note)

@@ -26,8 +26,8 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
     """Rows of the section."""
     rows = []
     peaks = {}
+    every = len(list((pictures.root / "train").rglob("*.jpg")))
     for size in _SIZES:
-        every = len(list((pictures.root / "train").rglob("*.jpg")))
         folder = place / f"memory-{size}"
         many = pictures.times(folder, -(-size // every))
         for path in sorted((folder / "train").rglob("*.jpg"))[size:]:

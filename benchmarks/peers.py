@@ -26,12 +26,12 @@ _COPIES = 5
 
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
     """Rows of the section."""
-    many = pictures.times(place / "peers", _COPIES)
+    many = pictures.times(place / f"x{_COPIES}", _COPIES)
     normal = len(list((many.root / "train").rglob("*.jpg")))
     return [
         *_engines(pictures, many, place, rounds, f"{normal:,} normal images"),
         *_models(pictures, rounds),
-        *_ray(pictures, place, rounds, 5),
+        *_ray(pictures, place, rounds, _COPIES),
         *_ray(pictures, place, 1, 20),
         *_verdicts(pictures, place),
     ]

@@ -18,22 +18,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.core import EPSILON, smooth
-from benchmarks.dense import DenseGaussian, DenseMoments, embed
-from padim_dist.archive.decode import decode
-from padim_dist.archive.transform import prepare
-from padim_dist.core.backbone import DEFAULTS, plan_trunk
-from padim_dist.core.geometry import InputGeometry
+from benchmarks.dense import EPSILON, DenseGaussian, DenseMoments, embed, smooth
+from benchmarks.resnet import GEOMETRY, load_pixels, load_trunk, plan
+from padim_dist.archive.transform import together
 from padim_dist.core.heatmap import find_peaks
-from padim_dist.core.trunk import Trunk, trunk_state
 
 BATCH = 32
-GEOMETRY = InputGeometry((256, 256), (224, 224))
 
 
 def load(path: Path) -> Tensor:
-    """Pixels of a file, channels last."""
-    return prepare(decode(path.read_bytes(), 32_000_000), GEOMETRY).permute(1, 2, 0)
+    """Pixels of a file."""
+    return load_pixels(path.read_bytes())
 
 
 def batches(paths: list[Path]) -> Iterator[Tensor]:
@@ -43,7 +38,7 @@ def batches(paths: list[Path]) -> Iterator[Tensor]:
         ahead = [pool.submit(load, path) for path in pieces[0]]
         for after in [*pieces[1:], []]:
             now, ahead = ahead, [pool.submit(load, path) for path in after]
-            yield torch.stack([future.result() for future in now]).permute(0, 3, 1, 2)
+            yield together([future.result() for future in now])
 
 
 @torch.inference_mode()
@@ -51,9 +46,8 @@ def main() -> None:
     """Measure and print."""
     root, weights = Path(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(2)
-    layers = DEFAULTS["resnet18"].layers
-    spec, shape = plan_trunk("resnet18", layers, 100, 1024, GEOMETRY.crop)
-    trunk = Trunk(spec, trunk_state("resnet18", layers, torch.load(weights)))
+    _, shape = plan()
+    trunk = load_trunk(weights)
     normal = sorted((root / "train").rglob("*.jpg"))
     every = normal + sorted((root / "test").rglob("*.jpg"))
     trunk(torch.zeros(BATCH, 3, *GEOMETRY.crop, dtype=torch.uint8))

@@ -15,7 +15,9 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -105,13 +107,18 @@ def table(place: int, rows: int) -> pa.Table:
         "model_id": [MODEL] * rows,
         "scored_at": pa.array(1_767_225_600_000_000 + numbers, pa.int64()),
     }
+    return fill(SCORES_SCHEMA, values, rows)
+
+
+def fill(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Table:
+    """Table of some columns; what is not given is null."""
     columns = [
         pa.array(values[field.name]).cast(field.type)
         if field.name in values
         else pa.nulls(rows, field.type)
-        for field in SCORES_SCHEMA
+        for field in schema
     ]
-    return pa.table(columns, schema=SCORES_SCHEMA)
+    return pa.table(columns, schema=schema)
 
 
 def measure(title: str, config: Config, threads: int, folder: Path) -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 
 import padim_dist as pd
 from benchmarks.measure import Row, figure, script
-from benchmarks.query import QUERIES, table
+from benchmarks.query import QUERIES, fill, table
 from padim_dist.api.places import archive_settings, workspace_of
 from padim_dist.api.score import ScoreJob
 from padim_dist.api.views import connect
@@ -91,13 +91,7 @@ def rows_of(images: int) -> Iterator[pa.Table]:
             "group": ["all"] * len(numbers),
             "split": ["test"] * len(numbers),
         }
-        columns = [
-            pa.array(values[field.name]).cast(field.type)
-            if field.name in values
-            else pa.nulls(len(numbers), field.type)
-            for field in ROWS_SCHEMA
-        ]
-        yield pa.table(columns, schema=ROWS_SCHEMA)
+        yield fill(ROWS_SCHEMA, values, len(numbers))
 
 
 def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:

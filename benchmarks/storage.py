@@ -13,7 +13,7 @@ from benchmarks.pictures import Pictures
 
 def measure(pictures: Pictures, place: Path) -> list[Row]:
     """Rows of the section."""
-    many = pictures.times(place / "storage", 5)
+    many = pictures.times(place / "x5", 5)
     config = many.config(place / "storage-audit")
     pd.fit(config)
     done = pd.score(config)

@@ -18,12 +18,12 @@ import torch
 from anomalib.models.image.padim.torch_model import PadimModel
 from torch import Tensor
 
-from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from benchmarks.resnet import load_trunk, plan
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
-from padim_dist.core.trunk import IMAGENET_MEAN, IMAGENET_STD, Trunk, trunk_state
+from padim_dist.core.trunk import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH, NORMAL = 32, 160
 EPSILON = 0.01 + 1e-5  # what anomalib adds in two places
@@ -34,12 +34,10 @@ def main() -> None:
     weights, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)
-    layers = DEFAULTS["resnet18"].layers
-    spec, shape = plan_trunk("resnet18", layers, 100, 1024, (224, 224))
-    state = torch.load(weights)
-    trunk = Trunk(spec, trunk_state("resnet18", layers, state))
+    spec, shape = plan()
+    trunk = load_trunk(weights)
     theirs = PadimModel(backbone="resnet18", pre_trained=False, n_features=100)
-    theirs.feature_extractor.feature_extractor.load_state_dict(state, strict=False)
+    theirs.feature_extractor.feature_extractor.load_state_dict(torch.load(weights), strict=False)
     starts = (0, 64, 192)
     theirs.idx = torch.tensor(
         [start + c for start, drawn in zip(starts, spec.drawn, strict=True) for c in drawn]

@@ -17,11 +17,8 @@ import numpy as np
 import ray
 import torch
 
-from padim_dist.archive.decode import decode
-from padim_dist.archive.transform import prepare
-from padim_dist.core.backbone import DEFAULTS, plan_trunk
-from padim_dist.core.geometry import InputGeometry
-from padim_dist.core.trunk import Trunk, trunk_state
+from benchmarks.resnet import load_pixels, load_trunk
+from padim_dist.archive.transform import together
 
 
 class Embed:
@@ -29,17 +26,12 @@ class Embed:
 
     def __init__(self, weights: str) -> None:
         torch.set_num_threads(1)
-        layers = DEFAULTS["resnet18"].layers
-        spec, _ = plan_trunk("resnet18", layers, 100, 1024, (224, 224))
-        self.trunk = Trunk(spec, trunk_state("resnet18", layers, torch.load(weights)))
-        self.geometry = InputGeometry((256, 256), (224, 224))
+        self.trunk = load_trunk(weights)
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """From bytes to the largest activation of each image."""
-        pixels = [prepare(decode(data, 32_000_000), self.geometry) for data in batch["bytes"]]
-        together = torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
-        finest = self.trunk(together)[0]
+        finest = self.trunk(together([load_pixels(data) for data in batch["bytes"]]))[0]
         return {"path": batch["path"], "most": np.asarray(finest.flatten(1).amax(dim=1))}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -30,6 +32,11 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
         pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
     )
     return _crop(resized, geometry).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+def together(pixels: Sequence[Tensor]) -> Tensor:
+    """Images (3, H, W) of `prepare` as a batch (N, 3, H, W), channels last in memory like them."""
+    return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
 
 
 def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.reader import ImageReader, LoadedImage, read_ahead
+from padim_dist.archive.transform import together
 from padim_dist.core.embedding import Embedder, EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.storage import Folder
@@ -109,17 +110,12 @@ def batches(
         if image.pixels is not None:
             usable.append(image.pixels)
         if len(usable) == size:
-            yield images, _together(usable)
+            yield images, together(usable)
             images, usable = [], []
     if images:
         if fill and usable:
             usable += [torch.zeros_like(usable[0])] * (size - len(usable))
-        yield images, _together(usable) if usable else None
-
-
-def _together(pixels: Sequence[Tensor]) -> Tensor:
-    """Images (3, H, W) as a batch (N, 3, H, W), channels last in memory as they are."""
-    return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
+        yield images, together(usable) if usable else None
 
 
 def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:
