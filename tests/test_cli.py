@@ -107,7 +107,7 @@ def test_doctor_finds_and_advises(setup):
 WRONG = [
     (["model.chanels=3"], 2, "unknown key 'model.chanels' (did you mean 'channels'?); valid keys"),
     (["extra=1"], 2, "valid keys of the top level: workspace, storage_options, archive"),
-    (["model.precision=float16"], 2, "model.precision: Input should be 'float32' or 'bfloat16'"),
+    (["model.precision=int8"], 2, "model.precision: Input should be 'float32', 'tf32', 'bfloat16'"),
     (["archive.shard_images=0"], 2, "archive.shard_images: Input should be greater than"),
     (["archive.group=cam"], 2, "needs a group named 'group'"),
     (["archive.group=(?P<group>["], 2, "is not a regular expression"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
     return ImageReader(fetcher, geometry, config.archive.max_pixels)
 
 
-def reading_of(config: Config, geometry: InputGeometry) -> Reading:
-    """The same, and how many at a time."""
-    return Reading(reader_of(config, geometry), config.cluster.requests, config.cluster.readers)
+def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
+    """How workers read them, and how many at a time."""
+    reader = reader_of(config, embedding.geometry)
+    if embedding.jpeg == "nvjpeg":
+        reader = replace(reader, jpeg_device="cuda")
+    return Reading(reader, config.cluster.requests, config.cluster.readers)
 
 
 def model_settings(config: Config) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
     return EmbeddingSpec(
-        trunk, shape, model.geometry, UNKNOWN_WEIGHTS, model.precision, model.batch
+        trunk, shape, model.geometry, UNKNOWN_WEIGHTS, model.precision, model.batch, model.jpeg
     )
 
 

@@ -94,7 +94,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
             part=piece.part,
             embedding=spec,
             sample=config.fit.sample,
-            reading=common.reading_of(config, spec.geometry),
+            reading=common.reading_of(config, spec),
             threads=config.cluster.threads,
         )
         for piece in pieces

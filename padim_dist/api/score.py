@@ -239,7 +239,7 @@ def _jobs(
             place=place,
             embedding=model.embedding,
             sigma=model.sigma,
-            reading=common.reading_of(config, model.embedding.geometry),
+            reading=common.reading_of(config, model.embedding),
             heatmaps=config.score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
             alpha=alpha,

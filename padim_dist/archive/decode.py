@@ -28,6 +28,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
+_END_OF_JPEG = b"\xff\xd9"
 # From the EXIF orientation to what turns the picture the right way up.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,7 +78,7 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
     ImageError
         With the status ``unreadable`` or ``too_large``, and the reason.
     """
-    image = _open(data, max_pixels)
+    image = open_image(data, max_pixels)
     if image.format in ("JPEG", "MPO"):
         try:
             return _by_torchvision(data)
@@ -92,22 +93,37 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def decode_mask(data: bytes, max_pixels: int) -> Tensor:
-    """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
-    image = _open(data, max_pixels)
+def is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether a file is for a GPU's decoder: baseline JPEG in colour, upright and complete.
+
+    Parameters
+    ----------
+    image : Image
+        Its header, from `open_image`.
+    data : bytes
+        The file.
+    """
     try:
-        image.load()
-        image = _turned(image)
-        if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
-            image = image.convert("RGBA").convert("RGB")  # palettes looked up, alpha left out
-        values = np.asarray(image)
-    except _DAMAGE as error:
-        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
-    return torch.from_numpy((values != 0).reshape(*values.shape[:2], -1).any(axis=-1))
+        return (
+            image.format == "JPEG"
+            and image.mode == "RGB"
+            and "progressive" not in image.info
+            and image.info.get("adobe_transform", 1) != 0
+            and data.endswith(_END_OF_JPEG)
+            and image.getexif().get(_ORIENTATION, 1) == 1
+        )
+    except _DAMAGE:
+        return False
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header and check the size."""
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header and check the size.
+
+    Raises
+    ------
+    ImageError
+        With the status ``unreadable`` or ``too_large``, and the reason.
+    """
     if not data:
         raise ImageError("unreadable", "the file is empty")
     try:
@@ -125,6 +141,20 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}",
         )
     return image
+
+
+def decode_mask(data: bytes, max_pixels: int) -> Tensor:
+    """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
+    image = open_image(data, max_pixels)
+    try:
+        image.load()
+        image = _turned(image)
+        if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
+            image = image.convert("RGBA").convert("RGB")  # palettes looked up, alpha left out
+        values = np.asarray(image)
+    except _DAMAGE as error:
+        raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
+    return torch.from_numpy((values != 0).reshape(*values.shape[:2], -1).any(axis=-1))
 
 
 def _by_torchvision(data: bytes) -> Tensor:

@@ -1,19 +1,19 @@
-"""Reading images ahead of whoever needs them, one outcome for each, never an exception."""
+"""Reading images: one outcome for each, never an exception."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from padim_dist.archive.decode import decode, decode_mask
+from padim_dist.archive.decode import decode, decode_mask, is_plain, open_image
 from padim_dist.archive.manifest import TAIL
+from padim_dist.archive.nvjpeg import decode_together
 from padim_dist.archive.objects import ObjectFetcher
 from padim_dist.archive.requests import Request, plan_requests
 from padim_dist.archive.transform import prepare, prepare_mask
@@ -21,8 +21,6 @@ from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
-BUDGET = 64 * 2**20
-"""Bytes of images that a worker has read and not yet decoded, at most."""
 _RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
 # An image of 16-bit RGBA pixels takes 8 bytes a pixel uncompressed; the rest is metadata.
 _BYTES_A_PIXEL = 8
@@ -45,6 +43,8 @@ class LoadedImage:
         ``"scored"`` if it can be scored, otherwise why not.
     error : str or None
         The reason, for people.
+    encoded : bytes or None
+        The file, where it waits for `ImageReader.finish`.
     """
 
     row: dict[str, Any]
@@ -53,6 +53,12 @@ class LoadedImage:
     height: int | None = None
     status: str = "scored"
     error: str | None = None
+    encoded: bytes | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there are pixels, or will be."""
+        return self.pixels is not None or self.encoded is not None
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,14 @@ class ImageReader:
         The trunk's input.
     max_pixels : int
         Larger images are not decoded.
+    jpeg_device : str, optional
+        Which device decodes plain JPEG files, many at a time; None: each thread its own.
     """
 
     fetcher: ObjectFetcher
     geometry: InputGeometry
     max_pixels: int
+    jpeg_device: str | None = None
 
     def plan(self, rows: Iterable[dict[str, Any]]) -> Iterator[Request | LoadedImage]:
         """Requests for rows, in order, and what became of those that nothing is asked for."""
@@ -103,7 +112,9 @@ class ImageReader:
             return [error] * len(request.rows)
 
     def decode(self, row: dict[str, Any], data: bytes | ImageError) -> LoadedImage:
-        """Decode and transform an image; whatever is wrong with it is in the outcome.
+        """Decode and transform an image, or see that it can wait for `finish`.
+
+        Whatever is wrong with it is in the outcome.
 
         Raises
         ------
@@ -114,9 +125,11 @@ class ImageReader:
             if isinstance(data, ImageError):
                 raise data
             with timed("decode"):
-                pixels = decode(data, self.max_pixels)
-                height, width = pixels.shape[1:]
-                return LoadedImage(row, prepare(pixels, self.geometry), width, height)
+                if self.jpeg_device:
+                    image = open_image(data, self.max_pixels)
+                    if is_plain(image, data):
+                        return LoadedImage(row, None, *image.size, encoded=data)
+                return self._decode(row, data)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
         except MemoryError as error:
@@ -125,13 +138,56 @@ class ImageReader:
                 "cluster.readers or archive.max_pixels, then run the same command again: it resumes"
             ) from error
 
+    def _decode(self, row: dict[str, Any], data: bytes) -> LoadedImage:
+        pixels = decode(data, self.max_pixels)
+        height, width = pixels.shape[1:]
+        return LoadedImage(row, prepare(pixels, self.geometry), width, height)
+
+    def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
+        """Decode what waits for it, all together; all pixels are on one device then.
+
+        Raises
+        ------
+        RunError
+            If there is no such device.
+        """
+        if self.jpeg_device is None:
+            return [*images]
+        device = torch.device(self.jpeg_device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RunError(
+                "model.jpeg is 'nvjpeg', but a worker has no GPU that PyTorch sees. Give every "
+                "worker one, or set model.jpeg to 'libjpeg', which makes another model"
+            )
+        waiting = [image.encoded for image in images if image.encoded is not None]
+        with timed("decode"):
+            decoded = iter(decode_together(waiting, self.geometry, device))
+            return [self._finish(image, decoded, device) for image in images]
+
+    def _finish(
+        self, image: LoadedImage, decoded: Iterator[Tensor | None], device: torch.device
+    ) -> LoadedImage:
+        if image.encoded is None:
+            finished = image
+        elif (pixels := next(decoded)) is not None:
+            finished = replace(image, pixels=pixels, encoded=None)
+        else:  # libjpeg decides, and has the reason
+            try:
+                finished = self._decode(image.row, image.encoded)
+            except ImageError as error:
+                finished = LoadedImage(image.row, status=error.status, error=error.reason)
+        if finished.pixels is None:
+            return finished
+        return replace(finished, pixels=finished.pixels.to(device))
+
     def load(self, row: dict[str, Any]) -> LoadedImage:
         """Load the image of one row, in the calling thread."""
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
         (data,) = self.fetch(step)
-        return self.decode(row, data)
+        (image,) = self.finish([self.decode(row, data)])
+        return image
 
     def load_original(self, row: dict[str, Any]) -> Tensor:
         """Load the image of one row as it is: uint8, shape (3, height, width).
@@ -197,81 +253,3 @@ class ImageReader:
                 f"{self.max_pixels} needs",
             )
         return None
-
-
-def read_ahead(
-    rows: Iterable[dict[str, Any]],
-    reader: ImageReader,
-    requests: int,
-    decoders: int,
-    depth: int,
-    budget: int = BUDGET,
-) -> Iterator[LoadedImage]:
-    """Load images in order, ahead of whoever takes them.
-
-    Many requests are under way while few threads decode. Nothing grows with the archive:
-    at most `depth` images (or one request's members) are held, and their bytes, until
-    decoded, keep within the budget (or are those of one request).
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        Of the manifest.
-    reader : ImageReader
-        Fetches and decodes.
-    requests, decoders : int
-        Requests under way, and threads that decode.
-    depth : int
-        Images ahead.
-    budget : int
-        Bytes ahead that are not decoded yet.
-
-    Yields
-    ------
-    LoadedImage
-
-    Raises
-    ------
-    RunError
-        If the store keeps failing, or the memory does not suffice.
-    """
-    fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
-    decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")
-    ahead: deque[_Ahead] = deque()
-
-    def is_full(more: int) -> bool:
-        held = sum(item.size for item in ahead if not item.image.done())
-        return len(ahead) >= depth or held + more > budget
-
-    def take(bodies: Future[list[bytes | ImageError]], place: int, row: dict[str, Any]) -> Any:
-        # Decoders wait for what was asked for first, in its order: they cannot block each other.
-        data, bodies.result()[place] = bodies.result()[place], b""
-        return reader.decode(row, data)
-
-    try:
-        for step in reader.plan(rows):
-            size = 0 if isinstance(step, LoadedImage) else step.size
-            while ahead and is_full(size):
-                yield ahead.popleft().image.result()
-            if isinstance(step, LoadedImage):
-                done: Future[LoadedImage] = Future()
-                done.set_result(step)
-                ahead.append(_Ahead(0, done))
-                continue
-            bodies = fetching.submit(reader.fetch, step)
-            for place, row in enumerate(step.rows):
-                image = decoding.submit(take, bodies, place, dict(row))
-                ahead.append(_Ahead(size // len(step.rows), image))
-        while ahead:
-            yield ahead.popleft().image.result()
-    finally:
-        fetching.shutdown(wait=False, cancel_futures=True)
-        decoding.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """An image under way, and how many bytes it holds until it is decoded."""
-
-    size: int
-    image: Future[LoadedImage]

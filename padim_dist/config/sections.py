@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from padim_dist.config.base import Section
+from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 
 Size = Annotated[
@@ -81,10 +82,14 @@ class ModelConfig(Section):
     images determine, instead of adding epsilon."""
     sigma: float = Field(4.0, ge=0)
     """Of the Gaussian filter on the anomaly map, in pixels."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the trunk; the statistics are always float32 and float64."""
+    precision: Precision = "float32"
+    """Of the trunk; the statistics are always float32 and float64. ``tf32`` differs from
+    ``float32`` on GPUs alone."""
     batch: int = Field(32, ge=1)
     """Images in one call of the trunk."""
+    jpeg: Jpeg = "libjpeg"
+    """Who decodes JPEG files: ``libjpeg`` on the processors, or ``nvjpeg`` on the workers' GPUs,
+    which smooths subsampled colours less; all other files are decoded on the processors."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> ModelConfig:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from padim_dist.core.backbone import TrunkSpec
+from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.trunk import Trunk
@@ -30,17 +31,20 @@ class EmbeddingSpec:
     weights : str
         Content address of the trunk's state dict.
     precision : str
-        Of the trunk: ``"float32"`` or ``"bfloat16"``.
+        Of the trunk, one of `PRECISIONS`.
     batch : int
         Images in one call of the trunk.
+    jpeg : str
+        Who decodes JPEG.
     """
 
     trunk: TrunkSpec
     shape: PyramidShape
     geometry: InputGeometry
     weights: str
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     batch: int
+    jpeg: Jpeg
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -56,6 +60,7 @@ class EmbeddingSpec:
             weights=values["weights"],
             precision=values["precision"],
             batch=values["batch"],
+            jpeg=values["jpeg"],
         )
 
 
@@ -77,7 +82,7 @@ class Embedder:
     ) -> None:
         self.spec = spec
         self.device = device
-        self.trunk = Trunk(spec.trunk, state, getattr(torch, spec.precision)).to(device)
+        self.trunk = Trunk(spec.trunk, state, spec.precision).to(device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:

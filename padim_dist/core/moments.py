@@ -64,6 +64,14 @@ class Moments:
             scatter={ab: zeros(shape.block_shape(*ab)) for ab in shape.pairs},
         )
 
+    def to(self, device: torch.device) -> Moments:
+        """The same on another device."""
+        return Moments(
+            count=self.count,
+            mean=[array.to(device) for array in self.mean],
+            scatter={pair: array.to(device) for pair, array in self.scatter.items()},
+        )
+
     def update(self, levels: Sequence[Tensor]) -> None:
         """Add a batch of embeddings in place.
 

@@ -157,8 +157,7 @@ class PyramidShape:
         nested = []
         for level, maps in enumerate(feature_maps):
             flat = maps.permute(0, 2, 3, 1).flatten(1, 2)  # free for channels_last
-            order = self._order(level, maps.device)
-            nested.append(flat.index_select(1, order).permute(1, 2, 0).contiguous())
+            nested.append(flat.permute(1, 2, 0).index_select(0, self._order(level, maps.device)))
         return nested
 
     def unnest(self, values: Tensor, level: int = 0) -> Tensor:

@@ -16,11 +16,19 @@ from torch.fx.experimental.optimization import fuse
 from torchvision.models import get_model
 
 from padim_dist.core.backbone import TrunkSpec, trace_trunk
-from padim_dist.core.rewrite import fold_normalisation, keep_drawn_of_last, pool_before_relu
+from padim_dist.core.choices import Precision
+from padim_dist.core.rewrite import fold_normalisation, fuse_relu, keep_drawn_of_last
 from padim_dist.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PRECISIONS: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Of the convolutions. ``tf32`` is float32 of which a GPU takes ten bits of each factor."""
 
 
 def random_state(backbone: str, layers: Sequence[str], seed: int) -> dict[str, Tensor]:
@@ -91,12 +99,12 @@ class Trunk(nn.Module):
         Layers and drawn channels.
     state : mapping of str to Tensor
         The trunk's state dict (see `trunk_state`).
-    dtype : torch.dtype
-        Of the convolutions: float32 or bfloat16.
+    precision : str
+        Of the convolutions, one of `PRECISIONS`.
     """
 
     def __init__(
-        self, spec: TrunkSpec, state: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+        self, spec: TrunkSpec, state: Mapping[str, Tensor], precision: Precision = "float32"
     ) -> None:
         super().__init__()
         traced = trace_trunk(spec.backbone, spec.layers)
@@ -105,12 +113,13 @@ class Trunk(nn.Module):
         graph = fuse(traced, inplace=True, no_trace=True)
         assert isinstance(graph, fx.GraphModule)
         keep_drawn_of_last(graph, spec.layers, spec.drawn)
-        pool_before_relu(graph)
         mean, std = (255.0 * torch.tensor(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
         self.padding = fold_normalisation(graph, mean, std)
+        fuse_relu(graph)
         graph.graph.eliminate_dead_code()
         graph.graph.lint()
         graph.recompile()
+        self.precision, dtype = precision, PRECISIONS[precision]
         self.graph = graph.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self.eval()
         self.spec = spec
@@ -132,6 +141,7 @@ class Trunk(nn.Module):
         list of Tensor
             float32 maps (N, d_a, H_a, W_a), finest level first, drawn channels only.
         """
+        torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         maps = self.graph(self._inside_border(images))
         out = []
         for layer in self.spec.levels:

@@ -350,11 +350,11 @@ def factorise_band(job: FactoriseJob) -> Done:
     Reporter()
     set_up(job.threads)
     first, *others = job.parts
-    moments = read_band(job.workspace, first, job.shape, job.band)
+    moments = _read_band(job, first)
     for part in others:
-        moments.merge(read_band(job.workspace, part, job.shape, job.band))
+        moments.merge(_read_band(job, part))
     for part in job.taken_out:
-        moments.subtract(read_band(job.workspace, part, job.shape, job.band))
+        moments.subtract(_read_band(job, part))
     covariance = Covariance.of(moments, job.epsilon, job.shrinkage)
     gaussian = factorise(moments, covariance)
     quality = {
@@ -367,6 +367,10 @@ def factorise_band(job: FactoriseJob) -> Done:
         write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian, quality)
     job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
     return Done()
+
+
+def _read_band(job: FactoriseJob, part: str) -> Moments:
+    return read_band(job.workspace, part, job.shape, job.band).to(device())
 
 
 def unusable_images(job: EmbedJob) -> set[str]:

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from padim_dist.archive.reader import BUDGET
+from padim_dist.archive.ahead import BUDGET
 from padim_dist.archive.requests import MOST_MEMBERS
 from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.trunk import PRECISIONS
 from padim_dist.errors import ResourceError
 
 _GIB = 2**30
+_SHARE_OF_HALF = 0.6
+"""Of the activations, where the trunk takes half as many bytes a number."""
 # A worker with torch, torchvision, Dask and Zarr imported, before any model.
 _BASE = 900 * 2**20
 # Bytes of trunk activations alive at once for each input pixel (ResNets at stride 2 and 4).
@@ -23,7 +26,6 @@ _ACTIVATION_BYTES = 320
 _DECODING_BYTES = 16
 USABLE_SHARE = 0.8
 """Dask pauses a worker that takes more of its limit than this."""
-_HALF = {"float32": 1.0, "bfloat16": 0.6}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     crop = prod(spec.geometry.crop)
     embedding = sum(spec.shape.sizes)
     ahead = 3 * spec.batch + MOST_MEMBERS
-    activations = spec.batch * crop * _ACTIVATION_BYTES * _HALF[spec.precision]
+    share = 1.0 if PRECISIONS[spec.precision].itemsize == 4 else _SHARE_OF_HALF
+    activations = spec.batch * crop * _ACTIVATION_BYTES * share
     return {
         "libraries": _BASE,
         "trunk": 2 * weights,

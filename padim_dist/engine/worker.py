@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reader import ImageReader, LoadedImage, read_ahead
+from padim_dist.archive.ahead import read_ahead
+from padim_dist.archive.reader import ImageReader, LoadedImage
 from padim_dist.archive.transform import together
 from padim_dist.core.embedding import Embedder, EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
@@ -44,11 +45,10 @@ def device() -> torch.device:
 
 
 def set_up(threads: int) -> None:
-    """Set threads and exact float32 arithmetic; cheap, so every task does it."""
+    """Set threads and exact float32 products; cheap, so every task does it."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def get_embedder(workspace: Folder, spec: EmbeddingSpec) -> Embedder:
@@ -103,19 +103,26 @@ def batches(
         uint8 (N, 3, H, W), the usable ones first; None if there is none.
     """
     images: list[LoadedImage] = []
-    usable: list[Tensor] = []
+    usable = 0
     depth = max(2 * size, reading.requests)
     for image in read_ahead(rows, reading.reader, reading.requests, reading.decoders, depth):
         images.append(image)
-        if image.pixels is not None:
-            usable.append(image.pixels)
-        if len(usable) == size:
-            yield images, together(usable)
-            images, usable = [], []
+        usable += image.is_usable
+        if usable == size:
+            yield _batch(images, reading.reader, size if fill else 0)
+            images, usable = [], 0
     if images:
-        if fill and usable:
-            usable += [torch.zeros_like(usable[0])] * (size - len(usable))
-        yield images, together(usable) if usable else None
+        yield _batch(images, reading.reader, size if fill else 0)
+
+
+def _batch(
+    images: list[LoadedImage], reader: ImageReader, least: int
+) -> tuple[list[LoadedImage], Tensor | None]:
+    images = reader.finish(images)
+    pixels = [image.pixels for image in images if image.pixels is not None]
+    if pixels:
+        pixels += [torch.zeros_like(pixels[0])] * (least - len(pixels))
+    return images, together(pixels) if pixels else None
 
 
 def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:

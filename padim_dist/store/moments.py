@@ -16,7 +16,7 @@ import zarr
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.storage import Folder
-from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.arrays import open_zarr_group
 
 Band = tuple[int, int]
 
@@ -52,7 +52,7 @@ def write_part(
             dtype="float64",
             chunks=(rows, *data.shape[1:]),
             shards=(rows * bands, *data.shape[1:]),
-            compressors=compressor(),
+            compressors=None,  # written once, read once: see docs/architecture.md
             fill_value=float("nan"),
         )
         array[...] = data.cpu().numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.storage import Folder
-from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.arrays import open_zarr_group
 
 _IMAGES_A_CHUNK = 16
 
@@ -62,7 +62,7 @@ def write_sample(folder: Folder, path: str, sample: Sample) -> None:
             dtype="float32",
             chunks=(_IMAGES_A_CHUNK, *images.shape[1:]),
             shards=(chunks * _IMAGES_A_CHUNK, *images.shape[1:]),
-            compressors=compressor(),
+            compressors=None,  # as the moments beside it
             fill_value=float("nan"),
         )
         array[...] = images.numpy()

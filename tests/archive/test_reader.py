@@ -7,7 +7,8 @@ import pytest
 
 from padim_dist.archive.manifest import TAIL
 from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.reader import ImageReader, read_ahead
+from padim_dist.archive.ahead import read_ahead
+from padim_dist.archive.reader import ImageReader
 from padim_dist.archive.requests import Request
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError

@@ -1,0 +1,101 @@
+"""JPEG files that wait for a device: on a processor it is libjpeg again, so nothing may change.
+
+What nvJPEG itself makes of a file takes a GPU: `benchmarks/gpu.py` tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import random
+
+import pytest
+import torch
+from PIL import Image
+
+from padim_dist.archive.ahead import read_ahead
+from padim_dist.archive.decode import is_plain, open_image
+from padim_dist.archive.objects import ObjectFetcher
+from padim_dist.archive.reader import ImageReader
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.errors import RunError
+from tests.archive.corpus import draw_corpus, encode, picture
+
+READER = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
+WAITING = dataclasses.replace(READER, jpeg_device="cpu")
+
+
+def row(path) -> dict:
+    return {
+        "uri": str(path), "member": None, "offset": 0, "length": 0, "size": 0, "etag": None,
+        "group": "a",
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_corpus_of_damaged_files_has_the_same_outcomes(tmp_path):
+    rows = [row(specimen.path) for specimen in draw_corpus(tmp_path / "corpus", 300)]
+    wanted = [READER.load(each) for each in rows]
+    found = []
+    ahead = list(read_ahead(rows, WAITING, 4, 2, 16))
+    assert sum(image.encoded is not None for image in ahead) > 15
+    for start in range(0, len(ahead), 16):
+        found += WAITING.finish(ahead[start : start + 16])
+    for image, other in zip(found, wanted, strict=True):
+        assert (image.status, image.error) == (other.status, other.error)
+        assert (image.width, image.height) == (other.width, other.height)
+        assert image.encoded is None
+        assert image.is_usable == (other.pixels is not None)
+        if other.pixels is not None:
+            assert torch.equal(image.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "plain"),
+    [
+        ("RGB", {}, True),
+        ("RGB", {"subsampling": 2}, True),
+        ("RGB", {"progressive": True}, False),
+        ("L", {}, False),
+        ("CMYK", {}, False),
+    ],
+)
+def test_what_can_wait(mode, options, plain):
+    data = encode(picture(random.Random(1)).convert(mode), "jpg", **options)
+    assert is_plain(open_image(data, 10**6), data) == plain
+    assert not is_plain(open_image(data, 10**6), data[:-2])
+
+
+def test_what_is_turned_cannot_wait():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture(random.Random(1)), "jpg", exif=exif)
+    assert not is_plain(open_image(data, 10**6), data)
+
+
+def test_bytes_that_wait_count_against_the_budget(tmp_path):
+    sink = io.BytesIO()
+    picture(random.Random(1)).save(sink, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(sink.getvalue())
+    size = len(sink.getvalue())
+    rows = [{**row(tmp_path / "a.jpg"), "length": size, "size": size} for _ in range(20)]
+    taken = 0
+    asked = iter(rows)
+
+    def counted():
+        nonlocal taken
+        for each in asked:
+            taken += 1
+            yield each
+
+    images = read_ahead(counted(), WAITING, 4, 2, depth=20, budget=3 * size)
+    next(images)
+    assert taken <= 5
+    assert len(list(images)) == 19
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a worker without a GPU")
+def test_a_worker_without_a_gpu_is_named():
+    reader = dataclasses.replace(READER, jpeg_device="cuda")
+    with pytest.raises(RunError, match="model.jpeg is 'nvjpeg', but a worker has no GPU"):
+        reader.finish([])
