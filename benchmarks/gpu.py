@@ -1,7 +1,7 @@
 """The whole step on a device: JPEG in memory to scores, and the share of the trunk alone.
 
     PYTHONPATH=. python benchmarks/gpu.py [--models R18-100 WR50-550] [--batches 64 128 256 512]
-        [--precisions float32 tf32 bfloat16] [--decode 512] [--seconds 2] [--json out.json]
+        [--precisions float32 tf32 bfloat16 float16] [--decode 512] [--seconds 2] [--json out.json]
 
 Needs torch, torchvision and `padim_dist.core`, nothing else: no Dask, no storage. On the
 accelerator where there is one, else on the processor. First it fits on drawn pictures and
@@ -25,26 +25,27 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
-from torchvision.transforms.v2.functional import center_crop, resize
 
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from padim_dist.core.choices import Precision
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import Gaussian, factorise
+from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
-from padim_dist.core.trunk import Trunk, random_state
+from padim_dist.core.resampling import resize_and_crop
+from padim_dist.core.trunk import PRECISIONS, Trunk, random_state
 
 MODELS = {"R18-100": ("resnet18", 100), "WR50-550": ("wide_resnet50_2", 550)}
-PRECISIONS = ("float32", "tf32", "bfloat16")
-RESIZE, CROP = 256, 224
+GEOMETRY = InputGeometry((256, 256), (224, 224))
+CROP = GEOMETRY.crop[0]
 EPSILON, SIGMA, FITTED = 0.01, 4.0, 64
 
 
@@ -56,27 +57,24 @@ class Step:
     model : str
         One of `MODELS`.
     precision : str
-        One of `PRECISIONS`; ``tf32`` lets the trunk's convolutions round, nothing else.
+        One of `PRECISIONS`.
     device : torch.device
         Where.
     """
 
-    def __init__(self, model: str, precision: str, device: torch.device) -> None:
+    def __init__(self, model: str, precision: Precision, device: torch.device) -> None:
         backbone, channels = MODELS[model]
         layers = DEFAULTS[backbone].layers
         spec, self.shape = plan_trunk(backbone, layers, channels, 1024, (CROP, CROP))
-        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.trunk = Trunk(spec, random_state(backbone, layers, 1024), dtype).to(device)
-        self.precision, self.device = precision, device
+        self.trunk = Trunk(spec, random_state(backbone, layers, 1024), precision).to(device)
         self.moments = Moments.zeros(self.shape, device)
         self.anomaly_map = AnomalyMap.build(self.shape.grids[0], (CROP, CROP), SIGMA, device)
         self.gaussian: Gaussian | None = None
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps."""
-        with _tf32(self.precision == "tf32"):
-            found: list[Tensor] = self.trunk(pixels)
-            return found
+        found: list[Tensor] = self.trunk(pixels)
+        return found
 
     def update(self, pixels: Tensor) -> None:
         """Add to the moments."""
@@ -93,16 +91,6 @@ class Step:
         assert self.gaussian is not None
         distances = self.gaussian.distances(self.shape.nest(self.maps(pixels)))
         return find_peaks(self.anomaly_map.full(self.shape.unnest(distances)))
-
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """Whether convolutions may round their factors."""
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = False
 
 
 def draw(images: int, size: int, device: torch.device, seed: int = 0) -> Tensor:
@@ -164,27 +152,22 @@ def _dense(
 def decoder(device: torch.device, threads: int) -> tuple[str, Callable[[list[Tensor]], Tensor]]:
     """From JPEG bytes to pixels (N, 3, CROP, CROP) on the device, and how."""
 
-    def shape_up(pictures: list[Tensor]) -> Tensor:
-        # The bytes are of one size here; an archive's are resized one by one.
-        whole = torch.stack(pictures).contiguous(memory_format=torch.channels_last)
-        return center_crop(resize(whole, [RESIZE, RESIZE], antialias=True), [CROP, CROP])
+    def by_device(files: list[Tensor]) -> Tensor:
+        found: Any = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
+        return resize_and_crop(torch.stack(found), GEOMETRY)
 
     if device.type == "cuda":
-
-        def by_card(files: list[Tensor]) -> Tensor:
-            found: Any = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
-            return shape_up(found)
-
         try:
-            by_card([encode_jpeg(torch.zeros(3, 512, 512, dtype=torch.uint8))])
-            return "nvJPEG", by_card
+            by_device([encode_jpeg(torch.zeros(3, 512, 512, dtype=torch.uint8))])
+            return "nvJPEG", by_device
         except RuntimeError:
             pass
     pool = ThreadPoolExecutor(threads)
 
     def by_threads(files: list[Tensor]) -> Tensor:
         pictures = pool.map(lambda file: decode_jpeg(file, mode=ImageReadMode.RGB), files)
-        return shape_up([picture.to(device, non_blocking=True) for picture in pictures])
+        whole = torch.stack([picture.to(device, non_blocking=True) for picture in pictures])
+        return resize_and_crop(whole, GEOMETRY)
 
     return f"{threads} threads", by_threads
 

@@ -16,7 +16,7 @@ import zarr
 
 from padim_dist.api import common
 from padim_dist.api.fit_plan import FitPlan, asked_of_fit, head_path, plan_fit
-from padim_dist.api.fit_verdict import calibrations, fit_warnings
+from padim_dist.api.fit_verdict import fit_warnings, leave_outs
 from padim_dist.api.places import logger
 from padim_dist.config import Config
 from padim_dist.engine import projection
@@ -199,8 +199,8 @@ def _run(
         ]
         factorise_bands(client, work, listener, most)
         if config.fit.sample:
-            jobs = calibrations(plan, done, counts, config.cluster.threads)
-            calibrate_groups(client, jobs, listener, most)
+            left_out = leave_outs(plan, done, counts, config.cluster.threads)
+            calibrate_groups(client, left_out, listener, most)
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,

@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 from padim_dist.api.fit_plan import FitPlan
 from padim_dist.core.calibration import LEAST_FOR_TAIL
-from padim_dist.engine.calibrate import LEAST_IMAGES, CalibrateJob
+from padim_dist.engine.calibrate import LEAST_IMAGES
 from padim_dist.engine.fit import PartReceipt
+from padim_dist.engine.leave_out import LeaveOutJob, choose_images
 
 _NAMED = 8
 
 
-def calibrations(
+def leave_outs(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int], threads: int
-) -> list[CalibrateJob]:
-    """How to calibrate each group that has images enough."""
-    parts: dict[str, list[tuple[str, int]]] = {}
+) -> list[LeaveOutJob]:
+    """What to leave out of each group that has images enough, part by part."""
+    parts: dict[str, list[PartReceipt]] = {}
     without: dict[str, set[str]] = {}
     for job, merged in plan.merged():
         receipt = receipts[job.receipt]
-        if merged:
-            parts.setdefault(job.part.group, []).append((receipt.moments, receipt.fitted))
-        else:
+        if merged and receipt.fitted:
+            parts.setdefault(job.part.group, []).append(receipt)
+        elif not merged:
             rows = (row for examination in job.examinations for row in examination.rows())
             without.setdefault(job.part.group, set()).update(row["image_id"] for row in rows)
-    return [
-        CalibrateJob(
-            workspace=plan.workspace.folder,
-            model_id=plan.model_id,
-            group=group,
-            parts=tuple(part for part in parts[group] if part[1]),
-            without=frozenset(without.get(group, ())),
-            embedding=plan.embedding,
-            sigma=plan.sigma,
-            count=count,
-            threads=threads,
-        )
-        for group, count in counts.items()
-        if count >= LEAST_IMAGES
-    ]
+    jobs = []
+    for group, count in counts.items():
+        if count < LEAST_IMAGES:
+            continue
+        own = parts[group]
+        chosen = choose_images([part.sampled for part in own], [part.fitted for part in own])
+        firsts = accumulate(map(len, chosen), initial=0)
+        for number, (part, places, first) in enumerate(zip(own, chosen, firsts, strict=False)):
+            leave_out = LeaveOutJob(
+                workspace=plan.workspace.folder,
+                model_id=plan.model_id,
+                group=group,
+                part=part.moments,
+                number=number,
+                places=places,
+                first=first,
+                total=sum(map(len, chosen)),
+                without=frozenset(without.get(group, ())),
+                embedding=plan.embedding,
+                sigma=plan.sigma,
+                count=count,
+                threads=threads,
+            )
+            jobs.append(leave_out)
+    return jobs
 
 
 def fit_warnings(

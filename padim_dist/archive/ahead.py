@@ -54,10 +54,24 @@ def read_ahead(
     fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
     decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")
     ahead: deque[_Ahead] = deque()
+    asked = 0
 
     def is_full(more: int) -> bool:
+        if len(ahead) >= depth or asked + more <= budget:
+            return len(ahead) >= depth
         held = sum(item.size for item in ahead if item.is_encoded())
-        return len(ahead) >= depth or held + more > budget
+        return held + more > budget
+
+    def add(size: int, image: Future[LoadedImage]) -> None:
+        nonlocal asked
+        asked += size
+        ahead.append(_Ahead(size, image))
+
+    def pop() -> LoadedImage:
+        nonlocal asked
+        item = ahead.popleft()
+        asked -= item.size
+        return item.image.result()
 
     def take(bodies: Future[list[bytes | ImageError]], place: int, row: dict[str, Any]) -> Any:
         # Decoders wait for what was asked for first, in its order: they cannot block each other.
@@ -68,18 +82,18 @@ def read_ahead(
         for step in reader.plan(rows):
             size = 0 if isinstance(step, LoadedImage) else step.size
             while ahead and is_full(size):
-                yield ahead.popleft().image.result()
+                yield pop()
             if isinstance(step, LoadedImage):
                 done: Future[LoadedImage] = Future()
                 done.set_result(step)
-                ahead.append(_Ahead(0, done))
+                add(0, done)
                 continue
             bodies = fetching.submit(reader.fetch, step)
             for place, row in enumerate(step.rows):
                 image = decoding.submit(take, bodies, place, dict(row))
-                ahead.append(_Ahead(size // len(step.rows), image))
+                add(size // len(step.rows), image)
         while ahead:
-            yield ahead.popleft().image.result()
+            yield pop()
     finally:
         fetching.shutdown(wait=False, cancel_futures=True)
         decoding.shutdown(wait=False, cancel_futures=True)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from padim_dist.core.resampling import resize_and_crop
 from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.resampling import resize_and_crop
 
 _MOST_BYTES = 256 * 2**20
 """Of images of one size that are resized at the same time, as float32."""

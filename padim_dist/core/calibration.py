@@ -66,6 +66,30 @@ def left_out(squares: Tensor, count: int, kept: Tensor | float = 1.0) -> Tensor:
     return squares / (1 - leverage) * (n * n * (n - 2) / (n - 1) ** 3)
 
 
+def decisive_pixels(pixels: int) -> int:
+    """How many of the highest of so many values decide the thresholds of all `PIXEL_ALPHAS`."""
+    return pixels - int((1 - PIXEL_ALPHAS[0]) * (pixels - 1)) if pixels else 0
+
+
+def keep_highest(values: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.float32]:
+    """The highest of some values, in no order; all where they are not more than `most`."""
+    return values if len(values) <= most else np.partition(values, -most)[-most:]
+
+
+def pixel_thresholds(highest: npt.NDArray[np.float32], pixels: int) -> Array:
+    """Thresholds above which a share of `PIXEL_ALPHAS` of values lies.
+
+    Parameters
+    ----------
+    highest : array
+        The highest of them, `decisive_pixels` at least, sorted.
+    pixels : int
+        Values there were.
+    """
+    at = (1 - PIXEL_ALPHAS) * (pixels - 1) - (pixels - len(highest))
+    return np.interp(at, np.arange(len(highest)), highest)
+
+
 @dataclass(frozen=True)
 class Tail:
     """A generalised Pareto tail over a threshold.

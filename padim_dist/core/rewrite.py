@@ -6,14 +6,14 @@ Each works in place on a traced network in eval mode; whoever calls them recompi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torchvision.ops import stochastic_depth
 
-_ALIGNED = 8
-"""Channels of which cuDNN's fused kernels want a multiple."""
+M = TypeVar("M", bound=nn.Module)
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
 
 
@@ -73,24 +73,27 @@ class _Normalise(nn.Module):
 
 
 def fuse_relu(graph: fx.GraphModule) -> None:
-    """Make a convolution, what is added to it, a pooling after it and its ReLU one layer."""
+    """Make a convolution, what is added to it, its ReLU and a pooling after that one layer."""
     for relu in list(graph.graph.nodes):
-        if not _is(graph, relu, nn.ReLU):
+        if _layer(graph, relu, nn.ReLU) is None:
             continue
-        before, pool, other = relu.all_input_nodes[0], None, ()
-        if _is_addition(before) and len(before.users) == 1:
-            first, second = before.args
-            before, other = (first, (second,)) if _is_conv(graph, first) else (second, (first,))
-        if not _is_conv(graph, before):
+        node, others = relu.all_input_nodes[0], []
+        if _is_addition(node) and len(node.users) == 1:
+            first, second = node.all_input_nodes
+            node, other = (second, first) if _biased(graph, first) is None else (first, second)
+            others = [other]
+        conv = _biased(graph, node)
+        if conv is None:
             continue
-        (after,) = relu.users if len(relu.users) == 1 else (None,)
-        if not other and _is(graph, after, nn.MaxPool2d):
-            pool = graph.get_submodule(str(after.target))
-        last = relu if pool is None else after
+        last, pool = relu, None
+        if not others and len(relu.users) == 1:
+            (after,) = relu.users
+            pool = _layer(graph, after, nn.MaxPool2d)
+            last = after if pool else relu
         name = f"fused_{relu.name}"
-        graph.add_module(name, ConvRelu(graph.get_submodule(str(before.target)), pool))
+        graph.add_module(name, ConvRelu(conv, pool))
         with graph.graph.inserting_before(last):
-            fused = graph.graph.call_module(name, (before.args[0], *other))
+            fused = graph.graph.call_module(name, (node.all_input_nodes[0], *others))
         last.replace_all_uses_with(fused)
 
 
@@ -113,17 +116,19 @@ class ConvRelu(nn.Module):
         self.conv, self.pool = conv, pool
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Feature maps, also of what is added: (N, C, H, W)."""
         conv, pool = self.conv, self.pool
-        if x.is_cuda and conv.out_channels % _ALIGNED == 0:
-            how = (conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        if x.is_cuda:
+            weight, bias = conv.weight, conv.bias
+            how: Any = (bias, conv.stride, conv.padding, conv.dilation, conv.groups)
             if other is not None:
-                return torch.cudnn_convolution_add_relu(x, conv.weight, other, 1.0, *how)
-            out = torch.cudnn_convolution_relu(x, conv.weight, *how)
-            return out if pool is None else pool(out)
-        out = conv(x)
+                return torch.cudnn_convolution_add_relu(x, weight, other, 1.0, *how)
+            maps = torch.cudnn_convolution_relu(x, weight, *how)
+            return maps if pool is None else pool(maps)
+        maps = conv(x)
         if other is not None:
-            out += other
-        return functional.relu_(out if pool is None else pool(out))
+            maps += other
+        return functional.relu_(maps if pool is None else pool(maps))
 
 
 def keep_drawn_of_last(
@@ -179,26 +184,21 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
     return selected
 
 
-def _is(graph: fx.GraphModule, node: object, kind: type[nn.Module]) -> bool:
-    """Whether a node calls such a layer."""
-    return (
-        isinstance(node, fx.Node)
-        and node.op == "call_module"
-        and isinstance(graph.get_submodule(str(node.target)), kind)
-    )
+def _layer(graph: fx.GraphModule, node: fx.Node, kind: type[M]) -> M | None:
+    """The layer that a node calls, if it is of this kind."""
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return module if isinstance(module, kind) else None
 
 
-def _is_conv(graph: fx.GraphModule, node: object) -> bool:
-    """Whether a node is a convolution with a bias that one other node uses."""
-    if not (isinstance(node, fx.Node) and _is(graph, node, nn.Conv2d) and len(node.users) == 1):
-        return False
-    conv = graph.get_submodule(str(node.target))
-    assert isinstance(conv, nn.Conv2d)
-    return conv.bias is not None and conv.padding_mode == "zeros" and conv.groups == 1
+def _biased(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
+    """The plain convolution with a bias that a node calls, if one other node alone uses it."""
+    conv = _layer(graph, node, nn.Conv2d)
+    if conv is None or conv.bias is None or len(node.users) > 1:
+        return None
+    return conv if conv.padding_mode == "zeros" and isinstance(conv.padding, tuple) else None
 
 
 def _is_addition(node: fx.Node) -> bool:
     """Whether a node adds two others."""
-    if len(node.all_input_nodes) != 2:
-        return False
-    return node.op == "call_function" and getattr(node.target, "__name__", "") in ("add", "iadd")
+    name = getattr(node.target, "__name__", "")
+    return node.op == "call_function" and name in ("add", "iadd") and len(node.all_input_nodes) == 2

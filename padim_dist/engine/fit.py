@@ -128,6 +128,8 @@ class PartReceipt:
         Images of the part.
     fitted : int
         Images in the moments.
+    sampled : int
+        Images of which the embeddings are kept.
     moments : str
         Path of the moments in the workspace.
     failures : mapping of str to int
@@ -138,6 +140,7 @@ class PartReceipt:
 
     done: int
     fitted: int
+    sampled: int
     moments: str
     failures: dict[str, int] = field(default_factory=dict)
     example: str | None = None
@@ -330,7 +333,13 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     with timed("write"):
         write_part(job.workspace, path, moments, shape, band_cells(shape))
         write_sample(job.workspace, path, sample)
-    receipt = {"images": done, "fitted": moments.count, "moments": path, "failures": failures}
+    receipt = {
+        "images": done,
+        "fitted": moments.count,
+        "sampled": len(sample.image_ids),
+        "moments": path,
+        "failures": failures,
+    }
     # A part of which nothing could be read is looked at again next time.
     if moments.count and not job.workspace.create_json(job.receipt, receipt):
         # A twin was faster; or it is mine, and the store's answer to the first put was lost.
@@ -387,4 +396,11 @@ def _receipt(values: dict[str, Any]) -> PartReceipt:
     failures = values["failures"]
     counts = Counter(failure["status"] for failure in failures)
     example = f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None
-    return PartReceipt(values["images"], values["fitted"], values["moments"], dict(counts), example)
+    return PartReceipt(
+        done=values["images"],
+        fitted=values["fitted"],
+        sampled=values["sampled"],
+        moments=values["moments"],
+        failures=dict(counts),
+        example=example,
+    )

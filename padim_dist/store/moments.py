@@ -53,6 +53,7 @@ def write_part(
             chunks=(rows, *data.shape[1:]),
             shards=(rows * bands, *data.shape[1:]),
             compressors=None,  # written once, read once: see docs/architecture.md
+            config={"write_empty_chunks": True},  # does not look whether they are
             fill_value=float("nan"),
         )
         array[...] = data.cpu().numpy()

@@ -30,21 +30,21 @@ class Sample:
     image_ids : list of str
         The images.
     levels : list of list of Tensor
-        For each batch of them its level matrices x[a] (G_a, d_a, N), float32, on the CPU.
+        For each batch of them x[a] (N, G_a, d_a), float32, on the CPU, as they are written.
     """
 
     image_ids: list[str] = field(default_factory=list)
     levels: list[list[Tensor]] = field(default_factory=list)
 
     def add(self, image_ids: Sequence[str], levels: Sequence[Tensor], chosen: list[int]) -> None:
-        """Keep the chosen ones of a batch."""
+        """Keep the chosen ones of a batch, level matrices x[a] (G_a, d_a, N)."""
         if chosen:
             self.image_ids += [image_ids[i] for i in chosen]
             images = levels[0].shape[-1]
             if len(chosen) < images:
                 places = torch.tensor(chosen, device=levels[0].device)
                 levels = [level.index_select(-1, places) for level in levels]
-            self.levels.append([level.cpu() for level in levels])
+            self.levels.append([level.permute(2, 0, 1).contiguous().cpu() for level in levels])
 
 
 def write_sample(folder: Folder, path: str, sample: Sample) -> None:
@@ -54,7 +54,7 @@ def write_sample(folder: Folder, path: str, sample: Sample) -> None:
     group = open_zarr_group(folder, path, "r+").create_group("sample", overwrite=True)
     group.attrs["image_ids"] = sample.image_ids
     for a in range(len(sample.levels[0])):
-        images = torch.cat([levels[a].permute(2, 0, 1) for levels in sample.levels])
+        images = torch.cat([levels[a] for levels in sample.levels])
         chunks = -(-len(images) // _IMAGES_A_CHUNK)
         array = group.create_array(
             f"level_{a}",
@@ -63,6 +63,7 @@ def write_sample(folder: Folder, path: str, sample: Sample) -> None:
             chunks=(_IMAGES_A_CHUNK, *images.shape[1:]),
             shards=(chunks * _IMAGES_A_CHUNK, *images.shape[1:]),
             compressors=None,  # as the moments beside it
+            config={"write_empty_chunks": True},
             fill_value=float("nan"),
         )
         array[...] = images.numpy()

@@ -89,6 +89,11 @@ class Workspace:
         """Receipt of the calibration of a group of a model."""
         return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/calibration.json"
 
+    def left_out(self, model_id: str, group: str = "", part: int = 0) -> str:
+        """What a part's sample says while a model is being calibrated; the folder of all."""
+        folder = f"models/{model_id}.zarr/.left_out"
+        return f"{folder}/{group_slug(group)}/{part:05d}.npz" if group else folder
+
     def fit(self, fit_id: str) -> str:
         """Folder of a fit: what was asked."""
         return f"fits/{fit_id}"

@@ -97,5 +97,5 @@ def test_bytes_that_wait_count_against_the_budget(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a worker without a GPU")
 def test_a_worker_without_a_gpu_is_named():
     reader = dataclasses.replace(READER, jpeg_device="cuda")
-    with pytest.raises(RunError, match="model.jpeg is 'nvjpeg', but a worker has no GPU"):
+    with pytest.raises(RunError, match=r"model\.jpeg is 'nvjpeg', but a worker has no GPU"):
         reader.finish([])

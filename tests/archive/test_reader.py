@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from padim_dist.archive.ahead import read_ahead
 from padim_dist.archive.manifest import TAIL
 from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.ahead import read_ahead
 from padim_dist.archive.reader import ImageReader
 from padim_dist.archive.requests import Request
 from padim_dist.core.geometry import InputGeometry

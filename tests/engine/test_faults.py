@@ -158,7 +158,14 @@ def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
 
     pd.fit(config, kill)
     pd.score(config, kill)
-    stages = ["fit: embed", "fit: factorise", "fit: calibrate", "score", "score: drift"]
+    stages = [
+        "fit: embed",
+        "fit: factorise",
+        "fit: leave out",
+        "fit: calibrate",
+        "score",
+        "score: drift",
+    ]
     assert killed == stages
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)

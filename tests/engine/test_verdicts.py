@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 
 import padim_dist as pd
 from padim_dist.config import Config
-from padim_dist.engine.calibrate import choose_images
+from padim_dist.engine.leave_out import choose_images
 from padim_dist.errors import ConfigError, RequestError
 from padim_dist.store.runs import REGIONS_SCHEMA
 from tests.conftest import draw, make_mvtec
@@ -213,7 +213,8 @@ def test_shrinkage_takes_the_place_of_epsilon(tmp_path, archive, scheduler):
 
 
 def test_samples_are_thinned_to_equal_shares():
-    thinned = choose_images([list(range(256)), list(range(100))], [10_000, 100])
+    thinned = choose_images([256, 100], [10_000, 100])
     assert [len(places) for places in thinned] == [256, 3]
-    assert choose_images([[], [0, 1]], [4, 2]) == [[], [0, 1]]
-    assert choose_images([[]], [0]) == [[]]
+    assert choose_images([1, 2], [2, 4]) == [(0,), (0, 1)]
+    assert choose_images([0, 2], [4, 2]) == [(), (0, 1)]
+    assert choose_images([0], [0]) == [()]
