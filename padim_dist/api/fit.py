@@ -22,13 +22,11 @@ from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.calibrate import calibrate_groups
 from padim_dist.engine.cluster import open_client
+from padim_dist.engine.factorise import FactoriseJob, bands, factorise_bands
 from padim_dist.engine.fit import (
     EmbedJob,
-    FactoriseJob,
     PartReceipt,
-    bands,
     embed_parts,
-    factorise_bands,
     find_receipts,
     unusable_images,
 )

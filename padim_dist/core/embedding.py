@@ -60,7 +60,7 @@ class EmbeddingSpec:
             weights=values["weights"],
             precision=values["precision"],
             batch=values["batch"],
-            jpeg=values["jpeg"],
+            jpeg=values.get("jpeg", "libjpeg"),  # models of format 3 do not say it
         )
 
 

@@ -32,7 +32,7 @@ from urllib.parse import quote
 
 from padim_dist.storage import Folder
 
-FORMAT = 3
+FORMAT = 4
 """Version of the workspace's formats; part of every id."""
 
 

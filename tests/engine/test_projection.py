@@ -13,7 +13,8 @@ from padim_dist.api import common
 from padim_dist.config import ClusterConfig
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import open_client, settle
-from padim_dist.engine.fit import band_cells, bands, deal_parts
+from padim_dist.engine.factorise import band_cells, bands
+from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import ResourceError
 from padim_dist.store.manifests import Shard
 from tests.conftest import make_mvtec, tiny_config

@@ -1,0 +1,119 @@
+"""The second map of a fit: merge the moments of all parts, and factorise, band by band.
+
+A band merges the parts in their order: the model is the same bit for bit whatever the
+number of workers and the order of completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distributed import Client
+
+from padim_dist.core.covariance import Covariance, Shrinkage
+from padim_dist.core.gaussian import factorise
+from padim_dist.core.moments import Moments
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.quality import condition_numbers, regularised_share
+from padim_dist.engine.jobs import Done, WithoutImages
+from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.engine.worker import device, set_up
+from padim_dist.events import Listener
+from padim_dist.storage import Folder
+from padim_dist.store.models import create_model, write_band
+from padim_dist.store.moments import Band, read_band
+from padim_dist.store.workspace import Workspace
+from padim_dist.telemetry.measures import timed
+
+_BAND_BYTES = 64 * 2**20
+_LEAST_BANDS = 4
+
+
+@dataclass(frozen=True)
+class FactoriseJob(WithoutImages):
+    """What a worker needs to make a band of a group's Gaussian.
+
+    Attributes
+    ----------
+    parts, taken_out : tuple of str
+        Paths of the moments to merge, and of those to subtract from them then.
+    """
+
+    workspace: Folder
+    model_id: str
+    group: str
+    parts: tuple[str, ...]
+    taken_out: tuple[str, ...]
+    shape: PyramidShape
+    epsilon: float
+    shrinkage: Shrinkage
+    number: int
+    band: Band
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Group and number of the band."""
+        return f"band {self.number} of {self.group}"
+
+
+def band_cells(shape: PyramidShape) -> int:
+    """Coarsest cells in a band: about 64 MiB of moments, and at least four bands."""
+    cell_bytes = 8 * shape.numbers / shape.cells
+    return max(1, min(int(_BAND_BYTES / cell_bytes), -(-shape.cells // _LEAST_BANDS)))
+
+
+def bands(shape: PyramidShape) -> list[Band]:
+    """Bounds of the bands."""
+    step = band_cells(shape)
+    return [(at, min(at + step, shape.cells)) for at in range(0, shape.cells, step)]
+
+
+def factorise_bands(
+    client: Client,
+    jobs: Sequence[FactoriseJob],
+    listener: Listener,
+    most_workers: int | None = None,
+) -> None:
+    """Merge and factorise bands on the workers; the model's arrays are made first."""
+    if jobs:
+        first = jobs[0]
+        groups = list(dict.fromkeys(job.group for job in jobs))
+        path = Workspace(first.workspace).model(first.model_id)
+        create_model(first.workspace, path, first.shape, groups, band_cells(first.shape))
+    stage = "fit: factorise"
+    for _ in run_tasks(client, factorise_band, jobs, stage, len(jobs), listener, most_workers):
+        pass
+
+
+def factorise_band(job: FactoriseJob) -> Done:
+    """Task: merge a band of all parts, factorise it, write it, then its receipt."""
+    workspace = Workspace(job.workspace)
+    receipt = workspace.band(job.model_id, job.group, job.number)
+    if job.workspace.exists(receipt):
+        return Done()
+    Reporter()
+    set_up(job.threads)
+    first, *others = job.parts
+    moments = _read_band(job, first)
+    for part in others:
+        moments.merge(_read_band(job, part))
+    for part in job.taken_out:
+        moments.subtract(_read_band(job, part))
+    covariance = Covariance.of(moments, job.epsilon, job.shrinkage)
+    gaussian = factorise(moments, covariance)
+    quality = {
+        "diagonal": covariance.diagonal,
+        "regularised": regularised_share(moments, covariance),
+        "condition": condition_numbers(moments, covariance),
+    }
+    path = workspace.model(job.model_id)
+    with timed("write"):
+        write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian, quality)
+    job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
+    return Done()
+
+
+def _read_band(job: FactoriseJob, part: str) -> Moments:
+    return read_band(job.workspace, part, job.shape, job.band).to(device())
