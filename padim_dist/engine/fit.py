@@ -234,7 +234,7 @@ def embed_part(job: EmbedJob) -> PartReceipt:
     moments = Moments.zeros(job.embedding.shape, device())
     reporter = Reporter()
     failures: list[dict[str, Any]] = []
-    sample = Sample()
+    sample = Sample(min(job.sample, job.size))
     rows = (row for examination in job.examinations for row in examination.rows())
     done = 0
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):

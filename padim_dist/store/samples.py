@@ -27,37 +27,44 @@ class Sample:
 
     Attributes
     ----------
+    most : int
+        Images there may be.
     image_ids : list of str
-        The images.
-    levels : list of list of Tensor
-        For each batch of them x[a] (N, G_a, d_a), float32, on the CPU, as they are written.
+        The images there are.
+    levels : list of Tensor
+        x[a] (most, G_a, d_a), float32, on the CPU, as it is written.
     """
 
+    most: int
     image_ids: list[str] = field(default_factory=list)
-    levels: list[list[Tensor]] = field(default_factory=list)
+    levels: list[Tensor] = field(default_factory=list)
 
     def add(self, image_ids: Sequence[str], levels: Sequence[Tensor], chosen: list[int]) -> None:
-        """Keep the chosen ones of a batch, level matrices x[a] (G_a, d_a, N)."""
-        if chosen:
-            self.image_ids += [image_ids[i] for i in chosen]
-            images = levels[0].shape[-1]
-            if len(chosen) < images:
-                places = torch.tensor(chosen, device=levels[0].device)
-                levels = [level.index_select(-1, places) for level in levels]
-            self.levels.append([level.permute(2, 0, 1).contiguous().cpu() for level in levels])
+        """Keep the chosen ones of a batch, of level matrices x[a] (G_a, d_a, N)."""
+        if not chosen:
+            return
+        if not self.levels:
+            self.levels = [torch.empty(self.most, *level.shape[:2]) for level in levels]
+        if len(chosen) < levels[0].shape[-1]:
+            places = torch.tensor(chosen, device=levels[0].device)
+            levels = [level.index_select(-1, places) for level in levels]
+        first, stop = len(self.image_ids), len(self.image_ids) + len(chosen)
+        for kept, level in zip(self.levels, levels, strict=True):
+            kept[first:stop] = level.permute(2, 0, 1)
+        self.image_ids += [image_ids[i] for i in chosen]
 
 
 def write_sample(folder: Folder, path: str, sample: Sample) -> None:
-    """Write a sample into the Zarr group of a part: one Zarr shard a level."""
+    """Write a sample into the Zarr group of a part, one Zarr shard a level, and empty it."""
     if not sample.image_ids:
         return
     group = open_zarr_group(folder, path, "r+").create_group("sample", overwrite=True)
     group.attrs["image_ids"] = sample.image_ids
-    for a in range(len(sample.levels[0])):
-        images = torch.cat([levels[a] for levels in sample.levels])
+    while sample.levels:  # each level is let go of when it is written
+        images = sample.levels.pop()[: len(sample.image_ids)]
         chunks = -(-len(images) // _IMAGES_A_CHUNK)
         array = group.create_array(
-            f"level_{a}",
+            f"level_{len(sample.levels)}",
             shape=images.shape,
             dtype="float32",
             chunks=(_IMAGES_A_CHUNK, *images.shape[1:]),
