@@ -153,6 +153,8 @@ def decoder(device: torch.device, threads: int) -> tuple[str, Callable[[list[Ten
     """From JPEG bytes to pixels (N, 3, CROP, CROP) on the device, and how."""
 
     def by_device(files: list[Tensor]) -> Tensor:
+        if device.type == "cuda":  # the decoder's own stream does not wait for ours
+            torch.cuda.current_stream(device).synchronize()
         found: Any = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
         return resize_and_crop(torch.stack(found), GEOMETRY)
 

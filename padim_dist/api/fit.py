@@ -170,7 +170,7 @@ def _run(
         "started_at": _now(),
     }
     folder.create_json(head_path(plan.workspace, plan.fit_id), head)
-    with open_client(plan.cluster, max(len(missing), tasks)) as client:
+    with open_client(plan.cluster, max(len(plan.jobs), tasks)) as client:
         done = {**receipts, **embed_parts(client, missing, listener, most)}
         _check_taken_out(plan)
         counts = _counts(plan, done)
@@ -199,6 +199,7 @@ def _run(
         if config.fit.sample:
             left_out = leave_outs(plan, done, counts, config.cluster.threads)
             calibrate_groups(client, left_out, listener, most)
+    folder.remove_tree(plan.workspace.all_left_out(plan.model_id))
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,

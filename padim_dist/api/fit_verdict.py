@@ -34,6 +34,7 @@ def leave_outs(
         own = parts[group]
         chosen = choose_images([part.sampled for part in own], [part.fitted for part in own])
         firsts = accumulate(map(len, chosen), initial=0)
+        total, left = sum(map(len, chosen)), frozenset(without.get(group, ()))
         for number, (part, places, first) in enumerate(zip(own, chosen, firsts, strict=False)):
             leave_out = LeaveOutJob(
                 workspace=plan.workspace.folder,
@@ -43,8 +44,8 @@ def leave_outs(
                 number=number,
                 places=places,
                 first=first,
-                total=sum(map(len, chosen)),
-                without=frozenset(without.get(group, ())),
+                total=total,
+                without=left,
                 embedding=plan.embedding,
                 sigma=plan.sigma,
                 count=count,

@@ -12,7 +12,7 @@ from padim_dist.archive.reader import ImageReader, LoadedImage
 from padim_dist.errors import ImageError
 
 BUDGET = 64 * 2**20
-"""Bytes of images that a worker has read and not yet decoded, at most."""
+"""Bytes of images that are held ahead and not yet decoded, at most."""
 
 
 def read_ahead(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -18,13 +19,17 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.resampling import resize_and_crop
+from padim_dist.errors import RunError
 
-_MOST_BYTES = 256 * 2**20
-"""Of images of one size that are resized at the same time, as float32."""
+_MOST_PIXELS = 2**24
+"""Of files that are decoded, and resized, at the same time; or of one that has more."""
 
 
 def decode_together(
-    files: Sequence[bytes], geometry: InputGeometry, device: torch.device
+    files: Sequence[bytes],
+    sizes: Sequence[tuple[int, int]],
+    geometry: InputGeometry,
+    device: torch.device,
 ) -> list[Tensor | None]:
     """Decode, resize and crop plain JPEG files.
 
@@ -32,6 +37,8 @@ def decode_together(
     ----------
     files : sequence of bytes
         As `decode.is_plain` has let them pass.
+    sizes : sequence of (int, int)
+        Their heights and widths.
     geometry : InputGeometry
         The trunk's input.
     device : torch.device
@@ -42,33 +49,52 @@ def decode_together(
     list of Tensor or None
         For each file uint8 pixels (3, crop height, crop width) on the device, channels last;
         None for what the decoder refuses.
+
+    Raises
+    ------
+    RunError
+        If the device's memory does not suffice.
     """
-    pictures = _decode(files, device)
-    by_size: dict[torch.Size, list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        if picture is not None:
-            by_size[picture.shape].append(place)
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, size in enumerate(sizes):
+        by_size[size].append(place)
     found: list[Tensor | None] = [None] * len(files)
     for size, places in by_size.items():
-        step = max(1, _MOST_BYTES // (4 * size.numel()))
+        step = max(1, _MOST_PIXELS // prod(size))
         for start in range(0, len(places), step):
             some = places[start : start + step]
-            batch = torch.stack([picture for i in some if (picture := pictures[i]) is not None])
-            ready = resize_and_crop(batch, geometry).contiguous(memory_format=torch.channels_last)
-            for place, image in zip(some, ready, strict=True):
-                found[place] = image
+            pictures = {
+                place: picture
+                for place, picture in zip(
+                    some, _decode([files[i] for i in some], device), strict=True
+                )
+                if picture is not None and picture.shape[1:] == size
+            }
+            if pictures:
+                ready = resize_and_crop(torch.stack([*pictures.values()]), geometry)
+                ready = ready.contiguous(memory_format=torch.channels_last)
+                for place, image in zip(pictures, ready, strict=True):
+                    found[place] = image
     return found
 
 
 def _decode(files: Sequence[bytes], device: torch.device) -> list[Tensor | None]:
     """Pictures (3, H, W); None for what is refused."""
-    if not files:
-        return []
-    bytes_ = [torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for data in files]
+    buffers = [torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for data in files]
+    if device.type == "cuda":
+        # The decoder has a stream of its own, which does not wait for ours: without this it may
+        # write where what is still to be computed reads.
+        torch.cuda.current_stream(device).synchronize()
     try:
-        pictures: list[Tensor | None] = decode_jpeg(bytes_, mode=ImageReadMode.RGB, device=device)
+        pictures: list[Tensor | None] = decode_jpeg(buffers, mode=ImageReadMode.RGB, device=device)
         return pictures
-    except RuntimeError:  # one of them, but not which; what it is with must not matter
+    except RuntimeError as error:
+        if "out of memory" in str(error):
+            raise RunError(
+                "no memory is left on a worker's GPU to decode JPEG. Let fewer workers share it, "
+                "or lower model.batch, then run the same command again: it resumes"
+            ) from error
+        # It is one of them, but not said which; and what it came with must not matter.
         if len(files) == 1:
             return [None]
         return [picture for data in files for picture in _decode([data], device)]

@@ -149,7 +149,7 @@ class ImageReader:
         Raises
         ------
         RunError
-            If there is no such device.
+            If there is no such device, or its memory does not suffice.
         """
         if self.jpeg_device is None:
             return [*images]
@@ -159,9 +159,11 @@ class ImageReader:
                 "model.jpeg is 'nvjpeg', but a worker has no GPU that PyTorch sees. Give every "
                 "worker one, or set model.jpeg to 'libjpeg', which makes another model"
             )
-        waiting = [image.encoded for image in images if image.encoded is not None]
+        waiting = [image for image in images if image.encoded is not None]
+        files = [image.encoded or b"" for image in waiting]
+        sizes = [(image.height or 0, image.width or 0) for image in waiting]
         with timed("decode"):
-            decoded = iter(decode_together(waiting, self.geometry, device))
+            decoded = iter(decode_together(files, sizes, self.geometry, device))
             return [self._finish(image, decoded, device) for image in images]
 
     def _finish(
@@ -181,7 +183,7 @@ class ImageReader:
         return replace(finished, pixels=finished.pixels.to(device))
 
     def load(self, row: dict[str, Any]) -> LoadedImage:
-        """Load the image of one row, in the calling thread."""
+        """Load the image of one row, in the calling thread; raises as `decode` and `finish` do."""
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step

@@ -100,8 +100,9 @@ def fuse_relu(graph: fx.GraphModule) -> None:
 class ConvRelu(nn.Module):
     """``relu(conv(x) + other)``, and the maximum of its pools where there are any.
 
-    On a GPU it is one kernel: PyTorch adds a bias in one of its own, which takes as long as
-    the convolution itself. On a processor the ReLU comes last, for a quarter of the numbers.
+    On a GPU it is one kernel, and the pooling another: PyTorch adds a bias in one of its own,
+    which takes as long as the convolution itself. On a processor the ReLU comes last, for a
+    quarter of the numbers.
 
     Parameters
     ----------

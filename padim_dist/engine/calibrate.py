@@ -74,7 +74,6 @@ def calibrate_groups(
     stage = "fit: calibrate"
     for _ in run_tasks(client, calibrate_group, jobs, stage, len(jobs), listener, most_workers):
         pass
-    folder.remove_tree(workspace.left_out(model_id))
 
 
 def calibrate_group(job: CalibrateJob) -> Done:
@@ -102,6 +101,8 @@ def _calibrate(job: CalibrateJob) -> tuple[int, KeptCalibration | None]:
     scales: list[npt.NDArray[np.float32]] = []
     for path in job.left_out:  # one at a time: each has many pixels
         part = read_left_out(job.workspace, path)
+        if not part.pixels:  # all of its images were taken out of the model
+            continue
         scores += part.scores.tolist()
         squares = squares + part.squares
         pixels += part.pixels
@@ -114,7 +115,7 @@ def _calibrate(job: CalibrateJob) -> tuple[int, KeptCalibration | None]:
         return 0, None
     usual = squares / images
     noise = None
-    if images > 1:
+    if sum(scale.shape[-1] for scale in scales) > 1:
         levels = [np.concatenate(level, axis=-1) for level in zip(*whitened, strict=True)]
         z = [torch.from_numpy(level).to(device()) for level in levels]
         scale = torch.from_numpy(np.concatenate(scales, axis=-1)).to(device())

@@ -19,6 +19,7 @@ from padim_dist.engine.examine import Examination
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import Reading, batches, device, get_embedder, set_up
+from padim_dist.errors import RunError
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard
@@ -261,6 +262,11 @@ def embed_part(job: EmbedJob) -> PartReceipt:
             for image in unusable
         ]
         reporter.report(done, len(failures))
+    if not all(bool(mean.isfinite().all()) for mean in moments.mean):
+        raise RunError(
+            f"{job.name} has embeddings that are no numbers: with model.precision "
+            f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"
+        )
     shape = job.embedding.shape
     # A name of its own: a straggler never writes over what its twin has a receipt for.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"

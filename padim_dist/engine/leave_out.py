@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ class LeaveOutJob(WithoutImages):
     @property
     def path(self) -> str:
         """File of what comes of it."""
-        return Workspace(self.workspace).left_out(self.model_id, self.group, self.number)
+        part = PurePosixPath(self.part).stem
+        return Workspace(self.workspace).left_out(self.model_id, self.group, part)
 
 
 def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[int, ...]]:
@@ -116,7 +118,8 @@ def leave_out_parts(
 @torch.inference_mode()
 def leave_out_part(job: LeaveOutJob) -> Done:
     """Task: score a part's sampled images as if each were left out, and write that."""
-    if job.workspace.exists(job.path):
+    calibrated = Workspace(job.workspace).calibrated(job.model_id, job.group)
+    if job.workspace.exists(job.path) or job.workspace.exists(calibrated):
         return Done()
     Reporter()
     set_up(job.threads)
@@ -157,5 +160,6 @@ def leave_out_part(job: LeaveOutJob) -> Done:
         whitened=[torch.cat(levels, dim=-1).numpy() for levels in zip(*whitened, strict=True)],
         scales=torch.cat(scales, dim=-1).numpy() if scales else np.empty(0, np.float32),
     )
-    write_left_out(job.workspace, job.path, part)
+    if not job.workspace.exists(calibrated):  # else a twin was faster, and all is over
+        write_left_out(job.workspace, job.path, part)
     return Done()

@@ -24,6 +24,8 @@ _BASE = 900 * 2**20
 _ACTIVATION_BYTES = 320
 # Bytes for each pixel of an image while it is decoded and resized: Pillow with PNG takes 15.
 _DECODING_BYTES = 16
+_FILE_BYTES = 0.5
+"""Of a JPEG file that waits for a GPU with its batch, a pixel."""
 USABLE_SHARE = 0.8
 """Dask pauses a worker that takes more of its limit than this."""
 
@@ -53,7 +55,7 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, s
             **_common(spec, weights, readers, max_pixels),
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
-            # Once in batches, and a level of it once more while it is written.
+            # Whole, and a level of it once more while it is written.
             "sample": 2 * 4 * sample * sum(spec.shape.sizes),
         }
     )
@@ -77,24 +79,30 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     ahead = 3 * spec.batch + MOST_MEMBERS
     share = 1.0 if PRECISIONS[spec.precision].itemsize == 4 else _SHARE_OF_HALF
     activations = spec.batch * crop * _ACTIVATION_BYTES * share
+    waiting = _FILE_BYTES * spec.batch * max_pixels if spec.jpeg == "nvjpeg" else 0
     return {
         "libraries": _BASE,
         "trunk": 2 * weights,
         "activations": int(activations),
         "embeddings": 4 * 4 * spec.batch * embedding,
         # Raw bytes count twice: a body that has just come is there whole and in pieces.
-        "images": 2 * BUDGET + readers * _DECODING_BYTES * max_pixels + ahead * 3 * crop,
+        "images": 2 * BUDGET
+        + readers * _DECODING_BYTES * max_pixels
+        + ahead * 3 * crop
+        + int(waiting),
     }
 
 
 def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int) -> int:
     """Bytes that a fit writes: moments and samples of every part, and a model of every group.
 
-    `parts` has the images of each part.
+    `parts` has the images of each part. A sixteenth of the samples' pixels is there while they
+    are left out.
     """
     samples = sum(min(images, sample) for images in parts)
+    left_out = samples * prod(spec.geometry.crop) // 4
     moments = spec.shape.numbers * (8 * len(parts) + (8 + 4) * groups)
-    return moments + 4 * samples * sum(spec.shape.sizes)
+    return moments + 4 * samples * sum(spec.shape.sizes) + left_out
 
 
 def score_disk(spec: EmbeddingSpec, images: int, heatmaps: bool) -> int:

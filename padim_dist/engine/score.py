@@ -170,7 +170,7 @@ class _Shard:
             damaged = job.workspace.at(Workspace(job.workspace).model(job.model_id))
             raise RunError(
                 f"model {job.model_id} gives distances that are no numbers: it is damaged. "
-                f"Remove {damaged} and run 'fit'"
+                f"Remove {damaged} and run 'fit', with another model.precision if this is float16"
             )
         self._maps[usable] = distances.cpu().numpy()
         for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=True):

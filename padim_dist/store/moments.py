@@ -52,7 +52,7 @@ def write_part(
             dtype="float64",
             chunks=(rows, *data.shape[1:]),
             shards=(rows * bands, *data.shape[1:]),
-            compressors=None,  # written once, read once: see docs/architecture.md
+            compressors=None,  # see docs/architecture.md
             config={"write_empty_chunks": True},  # does not look whether they are
             fill_value=float("nan"),
         )

@@ -7,7 +7,7 @@
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
-    models/<model_id>.zarr, with .receipts/<group>/band-*.json
+    models/<model_id>.zarr, with .receipts/<group>/band-*.json and, for a time, .left_out
     runs/<run_id>/{run.json, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
@@ -89,10 +89,13 @@ class Workspace:
         """Receipt of the calibration of a group of a model."""
         return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/calibration.json"
 
-    def left_out(self, model_id: str, group: str = "", part: int = 0) -> str:
-        """What a part's sample says while a model is being calibrated; the folder of all."""
-        folder = f"models/{model_id}.zarr/.left_out"
-        return f"{folder}/{group_slug(group)}/{part:05d}.npz" if group else folder
+    def all_left_out(self, model_id: str) -> str:
+        """Folder of what samples say while a model is being calibrated."""
+        return f"models/{model_id}.zarr/.left_out"
+
+    def left_out(self, model_id: str, group: str, part: str) -> str:
+        """What the sample of a part says, by the name of its moments."""
+        return f"{self.all_left_out(model_id)}/{group_slug(group)}/{part}.npz"
 
     def fit(self, fit_id: str) -> str:
         """Folder of a fit: what was asked."""

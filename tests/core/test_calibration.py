@@ -14,7 +14,10 @@ from padim_dist.core.calibration import (
     Calibration,
     Tail,
     benjamini_hochberg,
+    decisive_pixels,
+    keep_highest,
     left_out,
+    pixel_thresholds,
 )
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise, squared_lengths
@@ -144,6 +147,21 @@ def test_pixel_thresholds_are_read_between_the_known_shares():
     thresholds = -np.log(PIXEL_ALPHAS)
     calibration = Calibration(np.ones(3), thresholds)
     assert calibration.pixel_threshold(3e-4) == pytest.approx(-np.log(3e-4), rel=1e-3)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.integers(0, 2**16))
+def test_the_highest_pixels_of_parts_decide_the_thresholds_of_all(parts, seed):
+    random = np.random.default_rng(seed)
+    values = [random.gamma(2.0, size=n).astype(np.float32) for n in parts]
+    total = sum(parts)
+    most = decisive_pixels(total)
+    highest = np.empty(0, np.float32)
+    for part in values:
+        highest = keep_highest(np.concatenate([highest, keep_highest(part, most)]), most)
+    assert len(highest) <= 0.1 * total + 2
+    found = pixel_thresholds(np.sort(highest), total)
+    wanted = np.quantile(np.concatenate(values).astype(np.float64), 1 - PIXEL_ALPHAS)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_false_alarms_are_as_many_as_asked_for():

@@ -72,6 +72,12 @@ def test_a_calibration_score_is_what_a_fit_without_that_image_gives(tmp_path, sc
     assert np.abs(calibrated / score - 1).min() < 1e-4
 
 
+def test_what_samples_said_is_removed_with_the_calibration_done(audit):
+    (model,) = Path(audit.workspace).glob("models/*.zarr")
+    assert list(model.glob(".receipts/*/calibration.json"))
+    assert not (model / ".left_out").exists()
+
+
 def test_rows_have_the_p_values_of_their_groups(audit):
     model = pd.open_model(audit.workspace)
     rows = scores(audit)
