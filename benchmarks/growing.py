@@ -24,6 +24,7 @@ import psutil
 from PIL import Image
 
 import padim_dist as pd
+from benchmarks.measure import peak_memory
 from padim_dist.config import Config, make_config
 from padim_dist.events import Event
 
@@ -72,13 +73,7 @@ class Memory:
     def __call__(self, _: Event) -> None:
         """See what they have taken at most until now."""
         for process in psutil.Process().children(recursive=True):
-            try:
-                status = Path(f"/proc/{process.pid}/status").read_text()
-            except OSError:
-                continue  # it has just ended
-            for line in status.splitlines():
-                if line.startswith("VmHWM"):
-                    self.peak = max(self.peak, int(line.split()[1]) * 1024)
+            self.peak = max(self.peak, peak_memory(process.pid))
 
 
 def processor_seconds() -> float:

@@ -101,6 +101,19 @@ def script(
     return run(command, as_installed=as_installed)
 
 
+def peak_memory(process: int | str = "self") -> int:
+    """Highest resident memory of a process until now, in bytes; 0 where it has ended.
+
+    Not ru_maxrss, which goes on counting from the process that started this one.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    _, found, rest = status.partition("VmHWM:")
+    return 1024 * int(rest.split()[0]) if found else 0
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     model = [

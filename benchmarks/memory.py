@@ -8,14 +8,13 @@ fits an archive and prints the highest resident memory that any of its processes
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
 import padim_dist as pd
 from benchmarks.core import CASES
 from benchmarks.growing import Memory
-from benchmarks.measure import Row, figure, script
+from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.pictures import Pictures
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 
@@ -58,8 +57,7 @@ def main() -> None:
     root, weights, workspace = map(Path, sys.argv[1:4])
     memory = Memory()
     pd.fit(Pictures(root, weights, "").config(workspace), memory)
-    driver = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"worker": memory.peak, "driver": driver}))
+    print(json.dumps({"worker": memory.peak, "driver": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ done, a query. Prints seconds and bytes.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ import pyarrow as pa
 from PIL import Image
 
 import padim_dist as pd
-from benchmarks.measure import Row, figure, script
+from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
 from padim_dist.api.places import archive_settings, workspace_of
 from padim_dist.api.score import ScoreJob
@@ -151,7 +150,7 @@ def main() -> None:
     count_shards(workspace, str(again.run_id), done)
     found["counting"] = time.perf_counter() - began
     # Before the query, whose memory is DuckDB's.
-    found["driver"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found["driver"] = peak_memory()
     began = time.perf_counter()
     connect(config).execute(QUERIES["top 100 by score"]).fetchall()
     found["top 100"] = time.perf_counter() - began
