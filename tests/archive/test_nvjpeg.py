@@ -6,7 +6,6 @@ What nvJPEG itself makes of a file takes a GPU: `benchmarks/gpu.py` tells.
 from __future__ import annotations
 
 import dataclasses
-import io
 import random
 
 import pytest
@@ -15,21 +14,11 @@ from PIL import Image
 
 from padim_dist.archive.ahead import read_ahead
 from padim_dist.archive.decode import is_plain, open_image
-from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.reader import ImageReader
-from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import RunError
 from tests.archive.corpus import draw_corpus, encode, picture
+from tests.archive.test_reader import READER, row
 
-READER = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
 WAITING = dataclasses.replace(READER, jpeg_device="cpu")
-
-
-def row(path) -> dict:
-    return {
-        "uri": str(path), "member": None, "offset": 0, "length": 0, "size": 0, "etag": None,
-        "group": "a",
-    }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -74,11 +63,10 @@ def test_what_is_turned_cannot_wait():
 
 
 def test_bytes_that_wait_count_against_the_budget(tmp_path):
-    sink = io.BytesIO()
-    picture(random.Random(1)).save(sink, "JPEG")
-    (tmp_path / "a.jpg").write_bytes(sink.getvalue())
-    size = len(sink.getvalue())
-    rows = [{**row(tmp_path / "a.jpg"), "length": size, "size": size} for _ in range(20)]
+    data = encode(picture(random.Random(1)), "jpg")
+    (tmp_path / "a.jpg").write_bytes(data)
+    size = len(data)
+    rows = [row(tmp_path / "a.jpg", size) for _ in range(20)]
     taken = 0
     asked = iter(rows)
 
