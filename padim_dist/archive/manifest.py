@@ -41,6 +41,9 @@ COST_OF_AN_IMAGE = 1_000_000
 MOST_BYTES = 2**28
 """That a row costs at most: what is larger is no image, and is not read."""
 
+BLOCK = 32
+"""Images between which no shard is cut: the default batch. A shard's last batch is filled up."""
+
 _RunKey = tuple[str | None, str]
 
 
@@ -75,6 +78,8 @@ def cut(
 ) -> Iterator[tuple[dict[str, Any], pa.Table]]:
     """Cut sorted rows into shards of equal cost; a shard at a time is in memory.
 
+    Where a shard has two blocks or more, cuts lie between blocks of `BLOCK` images.
+
     Parameters
     ----------
     tables : iterable of pyarrow.Table
@@ -107,18 +112,22 @@ def cut(
 def _shares(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
 ) -> Iterator[tuple[tuple[_RunKey, int], pa.Table]]:
-    """Rows by the share of their group's and split's cost in which their middle lies."""
+    """Rows by the share of their group's and split's cost in which their block begins."""
     run: _RunKey | None = None
-    spent = 0
+    spent = passed = last = 0
+    block = BLOCK if shard_images >= 2 * BLOCK else 1
     for key, rows in (item for table in tables for item in _runs(table)):
         if key != run:
-            run, spent = key, 0
+            run, spent, passed, last = key, 0, 0, 0
         images, whole = totals[key]
         shards = -(-images // shard_images)
         cost = np.minimum(rows["length"].to_numpy(), MOST_BYTES) + COST_OF_AN_IMAGE
         middle = spent + np.cumsum(cost) - cost / 2
         spent += int(cost.sum())
         share = np.minimum((middle / whole * shards).astype(np.int64), shards - 1)
+        begins = np.arange(passed, passed + len(rows)) % block == 0
+        share = np.maximum.accumulate(np.where(begins, share, last))
+        passed, last = passed + len(rows), int(share[-1])
         for start, stop in _bounds(share[1:] != share[:-1]):
             yield (key, int(share[start])), rows.slice(start, stop - start)
 

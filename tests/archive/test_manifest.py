@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
     ]
 
 
-def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
+def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
     """The cut by its definition: all rows of a group and split at once."""
     table = pa.Table.from_pylist(rows, ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
     numbers: list[int] = []
@@ -68,6 +69,7 @@ def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
         shards = -(-len(cost) // shard_images)
         middle = np.cumsum(cost) - cost / 2
         share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
+        share = share[np.arange(len(cost)) // block * block]  # all of a block go with its first
         _, local = np.unique(share, return_inverse=True)
         first = numbers[-1] + 1 if numbers else 0
         numbers += (first + local).tolist()
@@ -77,8 +79,13 @@ def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
 @given(images(), st.integers(1, 20), st.randoms())
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     """Whatever the order in which they came and the parts in which they lay."""
-    shards, table = spooled(rows, shard_images)
-    assert table.equals(cut_in_memory(rows, shard_images))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("padim_dist.archive.manifest.BLOCK", 4)  # many in a few rows
+        shards, table = spooled(rows, shard_images)
+        shuffled = random.sample(rows, len(rows))
+        assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
+    block = 4 if shard_images >= 8 else 1
+    assert table.equals(cut_in_memory(rows, shard_images, block))
     assert [shard["shard"] for shard in shards] == list(range(len(shards)))
     for shard in shards:
         own = table.filter(pa.compute.equal(table["shard"], shard["shard"]))
@@ -86,8 +93,9 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
         assert sum(own["length"].to_pylist()) == shard["bytes"]
         assert set(own["group"].to_pylist()) == {shard["group"]}
         assert set(own["split"].to_pylist()) == {shard["split"]}
-    random.shuffle(rows)
-    assert spooled(rows, shard_images, a_batch=23) == (shards, table)
+    for shard, after in pairwise(shards):
+        is_last = (shard["group"], shard["split"]) != (after["group"], after["split"])
+        assert is_last or shard["images"] % block == 0
 
 
 @given(images())
