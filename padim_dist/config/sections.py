@@ -36,7 +36,9 @@ class ArchiveConfig(Section):
     """Regular expression: which images are normal, in the layouts ``folder`` and ``tar``,
     and in a ``table`` without a column split."""
     shard_images: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Images in a shard, the unit of work and of resuming; auto: 512, fewer in a small archive."""
+    """Images in a shard, the unit of work and of resuming: on average, since images differ in
+    size and a shard of 64 or more is cut between whole batches of 32. Auto: 512, fewer in a
+    small archive."""
     max_pixels: int = Field(32_000_000, ge=1)
     """Larger images become rows ``too_large``."""
 
