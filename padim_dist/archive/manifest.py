@@ -112,7 +112,7 @@ def cut(
 def _shares(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
 ) -> Iterator[tuple[tuple[_RunKey, int], pa.Table]]:
-    """Rows by the share of their group's and split's cost in which their block begins."""
+    """Rows by the share of their group's and split's cost in which their block's first one lies."""
     run: _RunKey | None = None
     spent = passed = last = 0
     block = BLOCK if shard_images >= 2 * BLOCK else 1

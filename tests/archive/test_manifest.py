@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.manifest import MANIFEST_SCHEMA, ROWS_SCHEMA, cut
+from padim_dist.archive.manifest import BLOCK, MANIFEST_SCHEMA, ROWS_SCHEMA, cut
 from padim_dist.archive.spool import Batch, Spool
 from padim_dist.archive.workbench import SortedRows
+from padim_dist.config.sections import ModelConfig
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 
@@ -96,6 +97,10 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     for shard, after in pairwise(shards):
         is_last = (shard["group"], shard["split"]) != (after["group"], after["split"])
         assert is_last or shard["images"] % block == 0
+
+
+def test_a_block_is_the_default_batch():
+    assert ModelConfig().batch == BLOCK
 
 
 @given(images())
