@@ -21,9 +21,9 @@ from distributed import Client
 import padim_dist as pd
 from benchmarks.measure import ROOT, Row, Runs, figure, interleave, ratio
 from benchmarks.pictures import Pictures
-from padim_dist.api.fit_plan import plan_fit
+from padim_dist.api.pipeline.fit_plan import plan_fit
 from padim_dist.config import Config
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster.local import open_client
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.worker import batches, get_embedder, set_up
 from padim_dist.events import ignore

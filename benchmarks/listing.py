@@ -26,7 +26,7 @@ FOLDERS = 100
 _INDEX = """
 import json, sys, time
 from pathlib import Path
-from padim_dist.api.index import index
+from padim_dist.api.pipeline.index import index
 from padim_dist.config import make_config
 config = make_config(json.loads(sys.argv[1]))
 started = time.monotonic()

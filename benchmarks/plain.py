@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.dense import EPSILON, DenseGaussian, DenseMoments, embed, smooth
 from benchmarks.resnet import GEOMETRY, load_pixels, load_trunk, plan
-from padim_dist.archive.transform import together
+from padim_dist.archive.reading.transform import together
 from padim_dist.core.heatmap import find_peaks
 
 BATCH = 32

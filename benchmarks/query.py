@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.api.compact import compact
-from padim_dist.api.views import connect
+from padim_dist.api.analysis.compact import compact
+from padim_dist.api.analysis.views import connect
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.runs import SCORES_SCHEMA
+from padim_dist.store.run import SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 RUN, MODEL = "6f1d3a0c5b7e9d42", "9cb67b658613abfa"

@@ -25,10 +25,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import padim_dist as pd
-from padim_dist.api.places import workspace_of
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config, make_config
 from padim_dist.store.manifests import read_manifest, read_shard
-from padim_dist.store.runs import (
+from padim_dist.store.run import (
     create_heatmaps,
     heatmap_rows,
     scores_table,

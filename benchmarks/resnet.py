@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from padim_dist.archive.decode import decode
-from padim_dist.archive.transform import prepare
+from padim_dist.archive.reading.decode import decode
+from padim_dist.archive.reading.transform import prepare
 from padim_dist.core.backbone import DEFAULTS, TrunkSpec, plan_trunk
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.pyramid import PyramidShape

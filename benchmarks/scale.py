@@ -25,17 +25,17 @@ from PIL import Image
 import padim_dist as pd
 from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
-from padim_dist.api.places import archive_settings, workspace_of
-from padim_dist.api.score import ScoreJob
-from padim_dist.api.views import connect
-from padim_dist.archive.manifest import COST_OF_AN_IMAGE, ROWS_SCHEMA, Total, cut
+from padim_dist.api.analysis.views import connect
+from padim_dist.api.pipeline.score import ScoreJob
+from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, ROWS_SCHEMA, Total, cut
 from padim_dist.config import Config, make_config
-from padim_dist.engine.cluster import open_client
-from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.events import Event, TaskStarted, ignore
 from padim_dist.store.manifests import Snapshot, write_manifest
-from padim_dist.store.runs import ShardCounts, write_scores
-from padim_dist.store.tables import count_shards, finished_shards
+from padim_dist.store.run import ShardCounts, write_scores
+from padim_dist.store.run_tables import count_shards, finished_shards
 from padim_dist.store.workspace import Workspace
 
 _SHARD = 512

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from flows.artifacts import watch
 from flows.stages import ends_in_words, settings, stage
-from padim_dist.api.backfill import plan_backfill
-from padim_dist.api.choice import PROMOTED
-from padim_dist.api.fit import fit as run_fit
-from padim_dist.api.index import index as run_index
-from padim_dist.api.score import score as run_score
+from padim_dist.api.pipeline.backfill import plan_backfill
+from padim_dist.api.pipeline.fit import fit as run_fit
+from padim_dist.api.pipeline.index import index as run_index
+from padim_dist.api.pipeline.score import score as run_score
+from padim_dist.api.settings.lookup import PROMOTED
 from padim_dist.config import Config
 
 

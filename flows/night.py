@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from flows.artifacts import show_night, tell_night, watch
 from flows.jobs import fit_model
 from flows.stages import ends_in_words, settings, stage
-from padim_dist.api import audit
+from padim_dist.api.nights import audit
 from padim_dist.config import Config
 from padim_dist.store.lease import Lease
 from padim_dist.store.nights import Night, NightSummary

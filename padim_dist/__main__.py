@@ -1,5 +1,5 @@
 """``python -m padim_dist``."""
 
-from padim_dist.cli import main
+from padim_dist.cli.app import main
 
 main()

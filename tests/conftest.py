@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster.local import open_client
 
 SHARED = Path(__file__).parents[2] / "shared"
 BOTTLE = SHARED / "data" / "mvtec_bottle"

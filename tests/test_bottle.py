@@ -14,8 +14,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 import padim_dist as pd
-from padim_dist.api.oddness import odd_reasons
-from padim_dist.archive.transform import prepare
+from padim_dist.api.nights.oddness import odd_reasons
+from padim_dist.archive.reading.transform import prepare
 from padim_dist.config import AuditConfig, Config, load_config
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration, left_out
 from padim_dist.core.covariance import Covariance

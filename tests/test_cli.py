@@ -135,7 +135,7 @@ def test_mistakes_end_in_one_message(setup, changes, code, message, capsys, monk
         _without_downloads(monkeypatch)
     from typer.testing import CliRunner
 
-    from padim_dist.cli import app
+    from padim_dist.cli.app import app
 
     path, _ = setup
     settings = [part for change in changes for part in ("--set", change)]

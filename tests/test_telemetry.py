@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 import padim_dist as pd
-from padim_dist.cli import app
+from padim_dist.cli.app import app
 from padim_dist.errors import ConfigError
 from padim_dist.telemetry.server import serve_metrics
 from tests.conftest import make_mvtec, tiny_config

@@ -18,7 +18,7 @@ import ray
 import torch
 
 from benchmarks.resnet import load_pixels, load_trunk
-from padim_dist.archive.transform import together
+from padim_dist.archive.reading.transform import together
 
 
 class Embed:

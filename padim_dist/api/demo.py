@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-from padim_dist.api import common
-from padim_dist.api.evaluate import GroupFigures, evaluate
-from padim_dist.api.fit import fit
-from padim_dist.api.index import index
-from padim_dist.api.pictures import draw_top
-from padim_dist.api.places import logger
-from padim_dist.api.readers import open_scores
-from padim_dist.api.report import report
-from padim_dist.api.score import score
-from padim_dist.api.tables import MOST_ANOMALOUS
+from padim_dist.api.analysis.pictures import draw_top
+from padim_dist.api.analysis.readers import open_scores
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS
+from padim_dist.api.pipeline.evaluate import GroupFigures, evaluate
+from padim_dist.api.pipeline.fit import fit
+from padim_dist.api.pipeline.index import index
+from padim_dist.api.pipeline.score import score
+from padim_dist.api.report.report import report
+from padim_dist.api.settings import plans
+from padim_dist.api.settings.places import logger
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
@@ -103,7 +103,7 @@ def _configure(root: Path, archive: Path) -> Config:
     }
     config = make_config(tree)
     try:
-        common.load_state(config)
+        plans.load_state(config)
     except WeightsError:
         logger.info("ImageNet weights cannot be had here: using seeded random ones")
         tree["model"]["weights"] = "random"

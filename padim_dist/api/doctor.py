@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from padim_dist.api import common
-from padim_dist.api.index import cut_rows, list_archive
-from padim_dist.api.places import workspace_of
+from padim_dist.api.pipeline.index import cut_rows, list_archive
+from padim_dist.api.settings import plans
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import (
+from padim_dist.engine.cluster.local import (
     check_kind,
     is_own,
     open_client,
@@ -22,8 +22,8 @@ from padim_dist.engine.cluster import (
     worker_count,
     worker_memory,
 )
+from padim_dist.engine.cluster.remote import describe, open_to_all
 from padim_dist.engine.fit import deal_parts
-from padim_dist.engine.remote import describe, open_to_all
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.manifests import Shard, images_by_group
@@ -75,11 +75,11 @@ class _Examination:
 
     @cached_property
     def spec(self) -> EmbeddingSpec:
-        return common.plan_embedding(self.config)
+        return plans.plan_embedding(self.config)
 
     @cached_property
     def state(self) -> State:
-        return common.load_state(self.config)
+        return plans.load_state(self.config)
 
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
@@ -135,7 +135,7 @@ class _Examination:
             )
 
     def weights(self) -> Iterator[Finding]:
-        size = common.state_bytes(self.state) / 2**20
+        size = plans.state_bytes(self.state) / 2**20
         found = f"{self.config.model.weights}: {size:.0f} MiB for the trunk"
         if self.config.model.weights == "random":
             yield Finding("weights", "doubtful", found, "good for trying out; use trained ones")
@@ -154,10 +154,10 @@ class _Examination:
         parts = deal_parts(shards, config.fit.parts)
         groups = len({part.group for part in parts})
         images = sum(shard.images for shard in shards)
-        weights = common.state_bytes(self.state)
+        weights = plans.state_bytes(self.state)
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
         sample = config.fit.sample
-        free = common.free_disk(workspace_of(config).folder)
+        free = plans.free_disk(workspace_of(config).folder)
         for what, need, disk in (
             (
                 "fit",

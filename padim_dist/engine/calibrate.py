@@ -15,8 +15,8 @@ from padim_dist.core.calibration import Calibration, keep_highest, pixel_thresho
 from padim_dist.core.drift import Noise, measure_noise
 from padim_dist.engine.jobs import Done, WithoutImages
 from padim_dist.engine.leave_out import LeaveOutJob, leave_out_parts
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, set_up
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.calibrations import KeptCalibration, write_calibration

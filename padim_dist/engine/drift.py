@@ -12,8 +12,8 @@ from distributed import Client
 from padim_dist.core.drift import measure_drift
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, get_calibration, get_gaussian, set_up
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.drifts import read_mean, write_drift

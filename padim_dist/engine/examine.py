@@ -14,7 +14,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker
 
-from padim_dist.archive.reader import ImageReader
+from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.errors import RunError
 from padim_dist.storage import Folder
 from padim_dist.store.manifests import Shard, read_shard

@@ -17,8 +17,8 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import condition_numbers, regularised_share
 from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, set_up
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.models import create_model, write_band

@@ -17,8 +17,8 @@ from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.moments import Moments
 from padim_dist.engine.examine import Examination
 from padim_dist.engine.factorise import band_cells
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import Reading, batches, device, get_embedder, set_up
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.errors import RunError
 from padim_dist.events import Listener
 from padim_dist.storage import Folder

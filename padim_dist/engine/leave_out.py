@@ -20,8 +20,8 @@ from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import squared_lengths
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import device, get_gaussian, set_up
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.left_out import LeftOut, write_left_out

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from padim_dist.archive.ahead import BUDGET
-from padim_dist.archive.requests import MOST_MEMBERS
+from padim_dist.archive.reading.ahead import BUDGET
+from padim_dist.archive.reading.requests import MOST_MEMBERS
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.trunk import PRECISIONS
 from padim_dist.errors import ResourceError

@@ -12,12 +12,11 @@ import torch
 from distributed import Client
 from torch import Tensor
 
-from padim_dist.archive.reader import LoadedImage
+from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
 from padim_dist.engine.examine import Examination
-from padim_dist.engine.run import Reporter, run_tasks
 from padim_dist.engine.worker import (
     Reading,
     batches,
@@ -27,13 +26,14 @@ from padim_dist.engine.worker import (
     get_gaussian,
     set_up,
 )
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.errors import RunError
 from padim_dist.events import Listener
 from padim_dist.storage import Folder
 from padim_dist.store.calibrations import KeptCalibration
 from padim_dist.store.drifts import write_mean
 from padim_dist.store.manifests import Shard
-from padim_dist.store.runs import (
+from padim_dist.store.run import (
     ShardCounts,
     count_rows,
     scores_table,

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from padim_dist.archive.ahead import read_ahead
-from padim_dist.archive.reader import ImageReader, LoadedImage
-from padim_dist.archive.transform import together
+from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.transform import together
 from padim_dist.core.embedding import Embedder, EmbeddingSpec
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.storage import Folder

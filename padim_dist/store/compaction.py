@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
 from padim_dist.storage import Folder
-from padim_dist.store.tables import SCHEMAS, Compacted, compact_path, table_files
+from padim_dist.store.run_tables import SCHEMAS, Compacted, compact_path, table_files
 from padim_dist.store.workspace import Workspace
 
 ROWS_A_GROUP = 100_000

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 import padim_dist as pd
-from padim_dist.cli import app
+from padim_dist.cli.app import app
 from padim_dist.errors import RequestError
 from tests.api.workspace import config_file, made_config, put_run, region_rows, score_rows
 

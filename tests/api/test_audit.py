@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import padim_dist as pd
-from padim_dist.api.audit import hold_night, open_night, score_night
+from padim_dist.api.nights.audit import hold_night, open_night, score_night
 from padim_dist.config import Config
 from padim_dist.errors import HeldError, RequestError
 from padim_dist.pages.night import night_markdown

@@ -15,8 +15,8 @@ from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.storage import Folder
 from padim_dist.store import compaction
 from padim_dist.store.lease import hold
-from padim_dist.store.runs import SCORES_SCHEMA
-from padim_dist.store.tables import finished_shards, read_by_shard
+from padim_dist.store.run import SCORES_SCHEMA
+from padim_dist.store.run_tables import finished_shards, read_by_shard
 from padim_dist.store.workspace import Workspace
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from padim_dist.api.oddness import odd_reasons
+from padim_dist.api.nights.oddness import odd_reasons
 from padim_dist.config import AuditConfig
 from padim_dist.store.nights import DriftNight, GroupNight, NightSummary
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import padim_dist as pd
-from padim_dist.api.report import _gather
+from padim_dist.api.report.report import _gather
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import ignore

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 
 import padim_dist as pd
-from padim_dist import cli_analysis
+from padim_dist.cli import analysis
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
-from padim_dist.store.runs import REGIONS_SCHEMA
+from padim_dist.store.run import REGIONS_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 
@@ -97,8 +97,8 @@ def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, monkeypatch, c
     console = Console(
         force_terminal=True, color_system="truecolor", width=100, height=40, _environ={}
     )
-    monkeypatch.setattr(cli_analysis, "out", console)
-    pd.show(tiny_audit, image_id=spoiled["image_id"], screen=cli_analysis._draw)
+    monkeypatch.setattr(analysis, "out", console)
+    pd.show(tiny_audit, image_id=spoiled["image_id"], screen=analysis._draw)
     lines = [line for line in capsys.readouterr().out.splitlines() if "▄" in line]
     assert 10 < len(lines) <= 36
     assert all(line.count("▄") == lines[0].count("▄") <= 100 for line in lines)
@@ -108,7 +108,7 @@ def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, monkeypatch, c
 def test_nothing_is_drawn_where_there_is_no_terminal(tiny_audit, spoiled, tmp_path):
     from typer.testing import CliRunner
 
-    from padim_dist.cli import app
+    from padim_dist.cli.app import app
     from tests.api.workspace import config_file
 
     path = str(config_file(tiny_audit, tmp_path / "c.yaml"))

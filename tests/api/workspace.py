@@ -15,7 +15,7 @@ import yaml
 
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.runs import REGIONS_SCHEMA, SCORES_SCHEMA
+from padim_dist.store.run import REGIONS_SCHEMA, SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 Row = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from padim_dist.archive.spool import Spool
+from padim_dist.archive.listing.spool import Spool
 
 
 def sorted_rows(spool: Spool) -> list[dict[str, Any]]:

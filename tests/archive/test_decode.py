@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from padim_dist.archive.decode import decode, decode_mask
-from padim_dist.archive.transform import prepare, prepare_mask
+from padim_dist.archive.reading.decode import decode, decode_mask
+from padim_dist.archive.reading.transform import prepare, prepare_mask
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError
 from padim_dist.synthetic.archive import _png_of_claimed_size

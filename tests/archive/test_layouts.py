@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from padim_dist.archive.layouts import Layout, folder, list_images, mvtec
-from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.requests import Request
-from padim_dist.archive.spool import Spool
+from padim_dist.archive.listing.layouts.folder import Layout, folder, list_images, mvtec
+from padim_dist.archive.listing.spool import Spool
+from padim_dist.archive.reading.objects import ObjectFetcher
+from padim_dist.archive.reading.requests import Request
 from padim_dist.errors import ArchiveError, ImageError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows

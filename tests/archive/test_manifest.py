@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.manifest import BLOCK, MANIFEST_SCHEMA, ROWS_SCHEMA, cut
-from padim_dist.archive.spool import Batch, Spool
-from padim_dist.archive.workbench import SortedRows
+from padim_dist.archive.listing.cut import BLOCK, MANIFEST_SCHEMA, ROWS_SCHEMA, cut
+from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.config.sections import ModelConfig
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
@@ -81,7 +81,7 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     """Whatever the order in which they came and the parts in which they lay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.manifest.BLOCK", 4)  # many in a few rows
+        patch.setattr("padim_dist.archive.listing.cut.BLOCK", 4)  # many in a few rows
         shards, table = spooled(rows, shard_images)
         shuffled = random.sample(rows, len(rows))
         assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
@@ -107,8 +107,8 @@ def test_a_block_is_the_default_batch():
 def test_runs_are_merged_in_order(rows):
     """More rows than are sorted at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.workbench._ROWS_A_RUN", 7)
-        patch.setattr("padim_dist.archive.workbench._ROWS_A_READ", 3)
+        patch.setattr("padim_dist.archive.listing.workbench._ROWS_A_RUN", 7)
+        patch.setattr("padim_dist.archive.listing.workbench._ROWS_A_READ", 3)
         shards, table = spooled(rows, 5)
     assert table.equals(cut_in_memory(rows, 5))
     assert (shards, table) == spooled(rows, 5)
@@ -147,7 +147,7 @@ def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
     rows = [{**image(i, 1, "g", "test"), "key": f"{i:064d}"} for i in range(50_000)]
     notes = [{"key": row["key"], "rank": 1, "label": row["key"]} for row in rows]
     for limits in (("4MB",), ("4MB", "1GB")):
-        monkeypatch.setattr("padim_dist.archive.workbench._MEMORY", limits)
+        monkeypatch.setattr("padim_dist.archive.listing.workbench._MEMORY", limits)
         with Spool() as spool:
             spool.add(Batch([dict(row) for row in rows], notes=notes))
             if len(limits) == 1:

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from padim_dist.archive.ahead import read_ahead
-from padim_dist.archive.decode import is_plain, open_image
+from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.decode import is_plain, open_image
 from padim_dist.errors import RunError
 from tests.archive.corpus import draw_corpus, encode, picture
 from tests.archive.test_reader import READER, row

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import fsspec
 import pytest
 
-from padim_dist.archive.objects import ObjectFetcher, RetryPolicy
-from padim_dist.archive.reader import ImageReader
-from padim_dist.archive.requests import Request
+from padim_dist.archive.reading.objects import ObjectFetcher, RetryPolicy
+from padim_dist.archive.reading.reader import ImageReader
+from padim_dist.archive.reading.requests import Request
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, object_tag

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from padim_dist.archive.ahead import read_ahead
-from padim_dist.archive.manifest import TAIL
-from padim_dist.archive.objects import ObjectFetcher
-from padim_dist.archive.reader import ImageReader
-from padim_dist.archive.requests import Request
+from padim_dist.archive.listing.cut import TAIL
+from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.objects import ObjectFetcher
+from padim_dist.archive.reading.reader import ImageReader
+from padim_dist.archive.reading.requests import Request
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
 from tests.conftest import draw

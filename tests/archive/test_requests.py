@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.requests import plan_requests
+from padim_dist.archive.reading.requests import plan_requests
 
 spans = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 900)), max_size=30)
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import padim_dist as pd
-from padim_dist.archive.spool import Spool
-from padim_dist.archive.tables import list_table
+from padim_dist.archive.listing.layouts.table import list_table
+from padim_dist.archive.listing.spool import Spool
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows

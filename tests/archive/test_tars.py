@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.headers import Headers
-from padim_dist.archive.layouts import folder
-from padim_dist.archive.manifest import TAIL, image_id
-from padim_dist.archive.spool import Spool
-from padim_dist.archive.tars import list_tars
+from padim_dist.archive.listing.cut import TAIL, image_id
+from padim_dist.archive.listing.layouts.folder import folder
+from padim_dist.archive.listing.layouts.tar import list_tars
+from padim_dist.archive.listing.layouts.tar_headers import Headers
+from padim_dist.archive.listing.spool import Spool
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows

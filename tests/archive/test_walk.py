@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from padim_dist.archive.walk import File, in_threads, walk
+from padim_dist.archive.listing.walk import File, in_threads, walk
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.s3.moto import moto_server

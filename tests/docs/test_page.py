@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import padim_dist as pd
-from padim_dist.api.query import check_reads
+from padim_dist.api.analysis.query import check_reads
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
 PAGE = (Path(__file__).parents[2] / "docs/analysis.md").read_text()

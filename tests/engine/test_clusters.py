@@ -18,9 +18,9 @@ from distributed import Client
 
 import padim_dist as pd
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster import check_kind, open_client, settle
+from padim_dist.engine.cluster.local import check_kind, open_client, settle
+from padim_dist.engine.cluster.remote import security_of
 from padim_dist.engine.projection import Need
-from padim_dist.engine.remote import security_of
 from padim_dist.errors import ConfigError, RunError
 from padim_dist.events import Event, TaskFinished, TaskStarted
 from tests.conftest import make_mvtec, tiny_config
@@ -95,7 +95,7 @@ def test_a_kubernetes_that_does_not_answer_is_named(tmp_path):
     # In a process of its own: the library leaves a half-made cluster behind, which warns.
     code = (
         "from padim_dist.config import ClusterConfig\n"
-        "from padim_dist.engine.cluster import open_client\n"
+        "from padim_dist.engine.cluster.local import open_client\n"
         f"with open_client(ClusterConfig.model_validate({KUBERNETES}), 1): pass"
     )
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")}
@@ -166,7 +166,7 @@ def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls, monkeypatch):
         assert scores(config) == scores(audit)
         assert all(worker.startswith("tls://") for worker in at_work)
         # Whoever has no certificate of the same authority is not let in.
-        monkeypatch.setattr("padim_dist.engine.remote.PATIENCE", 1.0)
+        monkeypatch.setattr("padim_dist.engine.cluster.remote.PATIENCE", 1.0)
         stranger = ClusterConfig.model_validate({**where, "tls": make_certificates(tmp_path)})
         with pytest.raises(RunError, match="no Dask scheduler answers"), open_client(stranger, 1):
             pass

@@ -77,7 +77,7 @@ DECODE_ALL = """
 import sys
 from collections import Counter
 from pathlib import Path
-from padim_dist.archive.decode import decode
+from padim_dist.archive.reading.decode import decode
 from padim_dist.errors import ImageError
 
 outcomes = Counter()

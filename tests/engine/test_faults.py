@@ -16,14 +16,14 @@ from distributed import Client
 from distributed.security import Security
 
 import padim_dist as pd
-from padim_dist.api import common
-from padim_dist.archive.reader import ImageReader, LoadedImage
+from padim_dist.api.settings import plans
+from padim_dist.archive.reading.reader import ImageReader, LoadedImage
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.engine import policy
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster.local import open_client
 from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.run import Reporter, run_tasks
+from padim_dist.engine.workers import Reporter, run_tasks
 from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
@@ -78,12 +78,12 @@ class ForgetfulFolder(Folder):
 
 def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:
     """Let jobs carry another reader."""
-    usual: Callable[[Config, InputGeometry], ImageReader] = common.reader_of
+    usual: Callable[[Config, InputGeometry], ImageReader] = plans.reader_of
 
     def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
         return kind(**vars(usual(config, geometry)))
 
-    monkeypatch.setattr(common, "reader_of", reader_of)
+    monkeypatch.setattr(plans, "reader_of", reader_of)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_task_that_no_image_is_to_blame_for_ends_the_run(
 ):
     config = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 50})
     read_with(monkeypatch, DeadlyReader)
-    monkeypatch.setattr("padim_dist.engine.run._MOST_EXAMINATIONS", 1)
+    monkeypatch.setattr("padim_dist.engine.workers._MOST_EXAMINATIONS", 1)
     heard: list[Event] = []
     with pytest.raises(RunError, match="no single image does it: most likely for want of memory"):
         pd.fit(config, heard.append)
@@ -198,7 +198,7 @@ def test_a_put_whose_answer_is_lost_is_not_a_twin(tmp_path, archive, audit, sche
     config = tiny_config(tmp_path, archive, scheduler)
     folder = ForgetfulFolder(config.workspace)
     for module in ("fit_plan", "score"):
-        where = f"padim_dist.api.{module}.workspace_of"
+        where = f"padim_dist.api.pipeline.{module}.workspace_of"
         monkeypatch.setattr(where, lambda _: Workspace(folder))
     pd.fit(config)
     pd.score(config)

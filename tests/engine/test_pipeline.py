@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import padim_dist as pd
-from padim_dist.api import common
+from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster import open_client
+from padim_dist.engine.cluster.local import open_client
 from padim_dist.errors import ArchiveError, RequestError, ResourceError, RunError
 from padim_dist.events import Event, Progress, TaskFinished, TaskStarted
 from tests.conftest import draw, make_mvtec, tiny_config
@@ -323,7 +323,7 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
         )
         with pytest.raises(ResourceError, match=r"writes up to .* are free"):
             pd.fit(config)
-        monkeypatch.setattr("padim_dist.api.common.free_disk", lambda _: None)
+        monkeypatch.setattr("padim_dist.api.settings.plans.free_disk", lambda _: None)
         with pytest.raises(RunError, match=r"no space left in the workspace.*it resumes"):
             pd.fit(config)
     finally:
@@ -332,7 +332,7 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
 
 def test_no_scheduler_is_named(tmp_path, archive, monkeypatch):
     config = tiny_config(tmp_path, archive, "tcp://127.0.0.1:1")
-    monkeypatch.setattr("padim_dist.engine.remote.PATIENCE", 1.0)
+    monkeypatch.setattr("padim_dist.engine.cluster.remote.PATIENCE", 1.0)
     with pytest.raises(RunError, match="no Dask scheduler answers at"):
         pd.fit(config)
 
@@ -352,7 +352,7 @@ def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
 
 def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, scheduler):
     """Content decides: nothing is fitted again, and either configuration finds the model."""
-    state = common.load_state(tiny_config(tmp_path, archive, scheduler))
+    state = plans.load_state(tiny_config(tmp_path, archive, scheduler))
     configs = []
     for name in ("one.pth", "two.pth"):
         torch.save(dict(state), tmp_path / name)

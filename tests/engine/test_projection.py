@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import padim_dist as pd
-from padim_dist.api import common
+from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig
 from padim_dist.engine import projection
-from padim_dist.engine.cluster import open_client, settle
+from padim_dist.engine.cluster.local import open_client, settle
 from padim_dist.engine.factorise import band_cells, bands
 from padim_dist.engine.fit import deal_parts
 from padim_dist.errors import ResourceError
@@ -39,8 +39,8 @@ def test_a_worker_takes_no_more_than_projected(tmp_path):
             client.scheduler.address,
             model={"resize": 256, "crop": 224, "channels": 100, "batch": 16},
         )
-        spec = common.plan_embedding(config)
-        weights = common.state_bytes(common.load_state(config))
+        spec = plans.plan_embedding(config)
+        weights = plans.state_bytes(plans.load_state(config))
         rest = (weights, config.cluster.readers, 80 * 96)
         pd.fit(config)
         fitted = client.submit(peak_memory, pure=False).result()
@@ -65,8 +65,8 @@ def test_what_does_not_fit_is_refused_with_the_numbers():
 
 def test_workers_are_as_many_as_memory_holds(monkeypatch):
     """A machine of 16 GB and 8 cores runs three workers that need 4 GB, and refuses eight."""
-    monkeypatch.setattr("padim_dist.engine.cluster.MEMORY_LIMIT", 16 * 10**9)
-    monkeypatch.setattr("padim_dist.engine.cluster.CPU_COUNT", 8)
+    monkeypatch.setattr("padim_dist.engine.cluster.local.MEMORY_LIMIT", 16 * 10**9)
+    monkeypatch.setattr("padim_dist.engine.cluster.local.CPU_COUNT", 8)
     need = projection.Need({"all": 4 * 10**9})
     assert settle(ClusterConfig(), "fit", need).workers == 3
     assert settle(ClusterConfig(), "fit", projection.Need({"all": 10**9})).workers == 8
@@ -114,7 +114,7 @@ def test_parts_are_as_many_as_are_worth_their_cost(groups, shards, images, parts
 
 def test_bands_cover_the_cells(tmp_path):
     config = tiny_config(tmp_path, tmp_path, None, model={"resize": 256, "crop": 224})
-    shape = common.plan_embedding(config).shape
+    shape = plans.plan_embedding(config).shape
     cut = bands(shape)
     assert cut[0][0] == 0
     assert cut[-1][1] == shape.cells

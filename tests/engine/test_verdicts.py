@@ -16,7 +16,7 @@ import padim_dist as pd
 from padim_dist.config import Config
 from padim_dist.engine.leave_out import choose_images
 from padim_dist.errors import ConfigError, RequestError
-from padim_dist.store.runs import REGIONS_SCHEMA
+from padim_dist.store.run import REGIONS_SCHEMA
 from tests.conftest import draw, make_mvtec
 from tests.conftest import tiny_config as tinier_config
 from tests.results import scores

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from dask.utils import parse_bytes
 
-from padim_dist.api import common
+from padim_dist.api.settings import plans
 from padim_dist.config import Config, load_config
 from padim_dist.engine import projection
 
@@ -102,8 +102,8 @@ def closed(schema: Any) -> Any:
 
 def test_memory_holds_what_is_projected(manifests, config):
     """The limit of a worker, and the pod around it, for the configuration that goes with them."""
-    spec = common.plan_embedding(config)
-    weights = common.state_bytes(common.load_state(config))
+    spec = plans.plan_embedding(config)
+    weights = plans.state_bytes(plans.load_state(config))
     rest = (weights, config.cluster.readers, config.archive.max_pixels)
     fit = projection.fit_need(spec, *rest, config.fit.sample)
     need = max(fit.total, projection.score_need(spec, *rest).total)

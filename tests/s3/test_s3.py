@@ -13,8 +13,8 @@ import fsspec
 import pytest
 
 import padim_dist as pd
-from padim_dist.archive.objects import ObjectFetcher, RetryPolicy, _check
-from padim_dist.archive.requests import Request
+from padim_dist.archive.reading.objects import ObjectFetcher, RetryPolicy, _check
+from padim_dist.archive.reading.requests import Request
 from padim_dist.config import Config
 from padim_dist.errors import HeldError, ImageError, RunError
 from padim_dist.storage import Body, Folder

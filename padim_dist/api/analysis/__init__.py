@@ -1,0 +1,1 @@
+"""Queries and pictures over finished runs."""

@@ -1,0 +1,170 @@
+"""Compact: the many small files of finished runs become a few."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from padim_dist.api.analysis.tables import choose_run, files_query, open_connection
+from padim_dist.api.settings.places import logger, workspace_of
+from padim_dist.config import Config
+from padim_dist.errors import HeldError, RequestError, RunError
+from padim_dist.events import Listener, Progress, ignore
+from padim_dist.store import compaction
+from padim_dist.store.lease import hold
+from padim_dist.store.run import list_runs
+from padim_dist.store.run_tables import (
+    SCHEMAS,
+    SCORES,
+    Compacted,
+    find_compacted,
+    finished_shards,
+    table_files,
+)
+from padim_dist.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CompactResult:
+    """What a compaction did.
+
+    Attributes
+    ----------
+    runs : int
+        Runs compacted by this call.
+    before : int
+        Runs that were compact already.
+    left : list of str
+        Runs that were left alone, as they are half done or somebody is at work on them.
+    files, files_removed : int
+        Files written, and files that they stand for.
+    rows : int
+        Rows of the score tables written.
+    """
+
+    runs: int
+    before: int
+    left: list[str]
+    files: int
+    files_removed: int
+    rows: int
+
+
+def compact(
+    config: Config, listener: Listener = ignore, *, run: str | None = None
+) -> CompactResult:
+    """Merge the score and region files of finished runs into a few each.
+
+    Rows and columns stay as they are, in the order of the shards. New files are read back
+    and compared with the old ones before any is removed. Interrupted anywhere it leaves a
+    run that can be read, and the next call finishes.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : callable, optional
+        Is told what happens.
+    run : str, optional
+        Id of a run, or its beginning; by default all finished runs.
+
+    Raises
+    ------
+    RequestError
+        If there is no such run, or the one asked for is not finished.
+    HeldError
+        If somebody else is at work on the run that was asked for.
+    RunError
+        If the new files do not hold what the old ones do; nothing is removed then.
+
+    Examples
+    --------
+    >>> compact(config).files_removed       # doctest: +SKIP
+    10000
+    """
+    workspace = workspace_of(config)
+    heads = list_runs(workspace) if run is None else [choose_run(workspace, run)]
+    done: list[tuple[Compacted, int]] = []
+    before, left = 0, []
+    for number, head in enumerate(heads):
+        listener(Progress("compact", len(heads), number))
+        try:
+            made = _compact(workspace, head)
+        except (RequestError, HeldError) as error:
+            if run is not None:
+                raise
+            logger.warning("left alone: %s", error)
+            left.append(head["run_id"])
+            continue
+        if made is None:
+            before += 1
+        else:
+            done.append(made)
+    listener(Progress("compact", len(heads), len(heads)))
+    return CompactResult(
+        runs=len(done),
+        before=before,
+        left=left,
+        files=sum(len(names) for receipt, _ in done for names in receipt.files.values()),
+        files_removed=sum(removed for _, removed in done),
+        rows=sum(receipt.rows[SCORES] for receipt, _ in done),
+    )
+
+
+def _compact(workspace: Workspace, head: dict[str, Any]) -> tuple[Compacted, int] | None:
+    """Compact a run: its receipt, and how many files went; None if nothing was left to do."""
+    run_id = head["run_id"]
+    receipt = find_compacted(workspace, run_id)
+    if receipt and not compaction.old_files(workspace, run_id, receipt):
+        return None
+    if "finished_at" not in head:
+        raise RequestError(f"run {run_id} is half done; run 'score' again, it resumes")
+    with hold(workspace.folder, workspace.run(run_id)) as lease:
+        receipt = find_compacted(workspace, run_id)
+        if receipt is None:
+            receipt = _write(workspace, head)
+            lease.guard(ignore)(Progress("compact", 0, 0))  # not once another one has taken over
+            compaction.put_receipt(workspace, run_id, receipt)
+        old = compaction.old_files(workspace, run_id, receipt)
+        compaction.remove_files(workspace.folder, old)
+    return receipt, len(old)
+
+
+def _write(workspace: Workspace, head: dict[str, Any]) -> Compacted:
+    """Write the new files and compare them with the old ones."""
+    run_id, places = head["run_id"], len(head["shards"])
+    if finished_shards(workspace, run_id) != set(range(places)):
+        raise RunError(
+            f"run {run_id} is finished, but score tables of its {places} shards are missing in "
+            f"{workspace.folder.at(workspace.run(run_id))}; bring them back, or run 'score' again"
+        )
+    files: dict[str, list[str]] = {}
+    rows: dict[str, int] = {}
+    for table in SCHEMAS:
+        names, rows[table] = compaction.write_parts(workspace, run_id, table)
+        files[table] = names
+        path = f"{workspace.run(run_id)}/{table}"
+        _compare(workspace, run_id, table, [f"{path}/{name}" for name in names])
+    return Compacted(places, files, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _compare(workspace: Workspace, run_id: str, table: str, parts: list[str]) -> None:
+    """Refuse new files that do not hold the rows of the old ones, each of them once."""
+    old = table_files(workspace, run_id, table)
+    if not old and not parts:
+        return
+    connection = open_connection(workspace.folder)
+    sources = [files_query(map(workspace.folder.at, files)) for files in (old, parts)]
+    # Rows, different images, and a sum over all values of all rows, whatever their order.
+    names = ", ".join(f'"{name}"' for name in connection.sql(f"FROM {sources[0]}").columns)
+    counts = f"count(*), count(DISTINCT image_id), sum(hash({names})::HUGEINT)"
+    before, after = (
+        connection.execute(f"SELECT {counts} FROM {source}").fetchone() for source in sources
+    )
+    if before != after:
+        raise RunError(
+            f"compacted {table} of run {run_id} are not what they were: rows, images and checksum "
+            f"are {after} instead of {before}. Nothing was removed; is the storage of "
+            f"{workspace.folder.url} sound?"
+        )

@@ -1,0 +1,212 @@
+"""Compare: what two runs make of the images that both have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from padim_dist.api.analysis.tables import choose_run, open_connection, progress_of, table_query
+from padim_dist.api.analysis.top import image_name
+from padim_dist.api.settings.places import workspace_of
+from padim_dist.config import Config
+from padim_dist.errors import RequestError
+from padim_dist.events import Listener, ignore
+from padim_dist.store.run_tables import SCORES
+
+SHOWN = 20
+"""Images of each list, and groups, at most."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An image whose place among the others is another: 1 is the highest score."""
+
+    image: str
+    group: str | None
+    rank_a: int
+    rank_b: int
+    score_a: float
+    score_b: float
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An image that one of the runs flags."""
+
+    image: str
+    group: str | None
+    p_value_a: float
+    p_value_b: float
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Medians:
+    """Median scores of a group's images."""
+
+    group: str | None
+    images: int
+    median_a: float
+    median_b: float
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Two runs.
+
+    Attributes
+    ----------
+    run_a, run_b : str
+        Their ids.
+    both, only_a, only_b : int
+        Images scored in both (by uri and member), and in one alone.
+    spearman : float or None
+        Rank correlation of the scores in both; None where all of a run are equal.
+    flagged_a, flagged_b, new, gone : int or None
+        Of the images in both: flagged ones, flagged in the second run alone, and in the
+        first alone; None where a run has no p-values.
+    notes : list of str
+        What to know about it.
+    moved : list of Moved
+        What moved most in rank, at most 20.
+    new_anomalies, gone_anomalies : list of Turned
+        At most 20 of each, the lowest p-value first.
+    medians : list of Medians
+        By group, the largest change first, at most 20.
+    """
+
+    run_a: str
+    run_b: str
+    both: int
+    only_a: int
+    only_b: int
+    spearman: float | None
+    flagged_a: int | None
+    flagged_b: int | None
+    new: int | None
+    gone: int | None
+    notes: list[str]
+    moved: list[Moved]
+    new_anomalies: list[Turned]
+    gone_anomalies: list[Turned]
+    medians: list[Medians]
+
+
+def compare(
+    config: Config, _listener: Listener = ignore, *, run_a: str, run_b: str
+) -> CompareResult:
+    """Compare two runs of a workspace.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    run_a, run_b : str
+        Ids of the runs, or their beginnings: the earlier one first.
+
+    Raises
+    ------
+    RequestError
+        If there is no such run, they are the same, or have no scored image in common.
+
+    Examples
+    --------
+    >>> compare(config, run_a="8e5c", run_b="41f0").spearman        # doctest: +SKIP
+    0.981
+    """
+    workspace = workspace_of(config)
+    heads = [choose_run(workspace, asked) for asked in (run_a, run_b)]
+    ids = [head["run_id"] for head in heads]
+    if ids[0] == ids[1]:
+        raise RequestError(f"{run_a!r} and {run_b!r} are the same run, {ids[0]}; give two")
+    connection = open_connection(workspace.folder)
+    for name, head in zip("ab", heads, strict=True):
+        query = table_query(connection, SCORES, [(workspace, head)])
+        connection.execute(f"CREATE VIEW {name} AS FROM ({query}) WHERE status = 'scored'")
+    connection.execute(_JOIN)
+    both, only_a, only_b = _one(connection, _COUNTS)
+    if not both:
+        raise RequestError(
+            f"runs {ids[0]} and {ids[1]} have no scored image in common (by uri and member): "
+            f"{only_a:,} in the first, {only_b:,} in the second"
+        )
+    judged, flagged_a, flagged_b, new, gone = _one(connection, _FLAGS)
+    notes = [progress_of(head) for head in heads]
+    if heads[0]["model_id"] != heads[1]["model_id"]:
+        notes.append("the runs have two models: ranks and p-values compare, scores may not")
+    if not judged:
+        notes.append("a run has no p-values (no calibration): what is flagged is not compared")
+    return CompareResult(
+        run_a=ids[0],
+        run_b=ids[1],
+        both=both,
+        only_a=only_a,
+        only_b=only_b,
+        spearman=_one(connection, "SELECT corr(rank_a, rank_b) FROM ranked")[0],
+        flagged_a=flagged_a if judged else None,
+        flagged_b=flagged_b if judged else None,
+        new=new if judged else None,
+        gone=gone if judged else None,
+        notes=[note for note in notes if note],
+        moved=[
+            Moved(image_name(config, uri, member), *rest)
+            for uri, member, *rest in connection.execute(_MOVED).fetchall()
+        ],
+        new_anomalies=_turned(config, connection, "b"),
+        gone_anomalies=_turned(config, connection, "a"),
+        medians=[Medians(*row) for row in connection.execute(_MEDIANS).fetchall()],
+    )
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row
+
+
+def _turned(config: Config, connection: duckdb.DuckDBPyConnection, by: str) -> list[Turned]:
+    """Images that one run flags and the other does not."""
+    other = "a" if by == "b" else "b"
+    rows = connection.execute(
+        f'SELECT uri, member, "group", p_a, p_b, image_id FROM common WHERE flagged_{by} '
+        f"AND NOT flagged_{other} ORDER BY p_{by}, uri, member LIMIT {SHOWN}"
+    ).fetchall()
+    return [Turned(image_name(config, uri, member), *rest) for uri, member, *rest in rows]
+
+
+# The columns that are compared, once: both files are read one time.
+_JOIN = """
+CREATE TEMP TABLE common AS
+SELECT b.uri, b.member, b."group", b.image_id, a.score AS score_a, b.score AS score_b,
+       a.p_value AS p_a, b.p_value AS p_b, a.flagged AS flagged_a, b.flagged AS flagged_b
+FROM a JOIN b ON a.uri = b.uri AND a.member IS NOT DISTINCT FROM b.member;
+CREATE TEMP VIEW ranked AS
+SELECT *,
+       rank() OVER (ORDER BY score_a DESC)
+           + (count(*) OVER (PARTITION BY score_a) - 1) / 2 AS rank_a,
+       rank() OVER (ORDER BY score_b DESC)
+           + (count(*) OVER (PARTITION BY score_b) - 1) / 2 AS rank_b
+FROM common
+"""
+_COUNTS = """
+SELECT count(*), (SELECT count(*) FROM a) - count(*), (SELECT count(*) FROM b) - count(*)
+FROM common
+"""
+_FLAGS = """
+SELECT count(p_a) > 0 AND count(p_b) > 0, count(*) FILTER (flagged_a), count(*) FILTER (flagged_b),
+       count(*) FILTER (flagged_b AND NOT flagged_a), count(*) FILTER (flagged_a AND NOT flagged_b)
+FROM common
+"""
+_MOVED = f"""
+SELECT uri, member, "group", round(rank_a)::BIGINT, round(rank_b)::BIGINT, score_a, score_b,
+       image_id
+FROM ranked WHERE rank_a <> rank_b
+ORDER BY abs(rank_a - rank_b) DESC, least(rank_a, rank_b), uri, member LIMIT {SHOWN}
+"""
+_MEDIANS = f"""
+SELECT "group", count(*), median(score_a) AS x, median(score_b) AS y
+FROM common GROUP BY ALL ORDER BY abs(y - x) / greatest(x, 1e-9) DESC, "group" LIMIT {SHOWN}
+"""

@@ -1,0 +1,239 @@
+"""Query: SQL over a workspace, for reading alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+import pyarrow.parquet as pq
+
+from padim_dist.api.analysis.views import VIEWS, connect
+from padim_dist.config import Config
+from padim_dist.errors import RequestError
+from padim_dist.events import Listener, ignore
+
+FORMATS = ("table", "csv", "json", "parquet")
+SHOWN = 100
+"""Rows of a table for people."""
+_BATCH = 20_000
+_EXPLAIN = re.compile(r"explain\b\s*(analyze\b)?\s*(\([^)]*\))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """What a query found.
+
+    Attributes
+    ----------
+    columns : list of str
+        Their names.
+    rows : list of list
+        The first 100, with format ``"table"``; none where they were written elsewhere.
+    more : bool
+        Whether there are more.
+    written : int or None
+        Rows written to a file or to stdout; None for a table.
+    file : str or None
+        That they were written to.
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+    more: bool = False
+    written: int | None = None
+    file: str | None = None
+
+
+def query(
+    config: Config,
+    _listener: Listener = ignore,
+    *,
+    sql: str,
+    format: str = "table",
+    out: str | None = None,
+) -> QueryResult:
+    """Ask a workspace in SQL; see `padim_dist.connect` for the views.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    sql : str
+        One statement that reads.
+    format : str
+        ``"table"``: the first 100 rows; ``"csv"``, ``"json"`` (an array with an object a
+        line) or ``"parquet"``: all rows, a batch at a time.
+    out : str, optional
+        Path of a file for them, whole or not there; by default stdout.
+
+    Raises
+    ------
+    RequestError
+        If the statement is wrong, does not read alone, or is not one; or format and file
+        do not go together.
+
+    Examples
+    --------
+    >>> query(config, sql="SELECT count(*) FROM scores").rows       # doctest: +SKIP
+    [[39]]
+    """
+    if format not in FORMATS:
+        raise RequestError(f"format {format!r} is none of {', '.join(FORMATS)}")
+    if format == "parquet" and out is None:
+        raise RequestError("format 'parquet' needs a file: give --out FILE")
+    if format == "table" and out is not None:
+        raise RequestError("a table is for the screen; for a file give --format csv, json, parquet")
+    check_reads(sql)
+    connection = connect(config)
+    try:
+        if format == "parquet":
+            assert out is not None
+            columns, written = _to_parquet(connection.sql(sql), out)
+            return QueryResult(columns, [], written=written, file=out)
+        found = connection.execute(sql)  # streams: rows are made as they are fetched
+        columns = [name for name, *_ in found.description or ()]
+        if format == "table":
+            rows = [[plain(item) for item in row] for row in found.fetchmany(SHOWN + 1)]
+            return QueryResult(columns, rows[:SHOWN], more=len(rows) > SHOWN)
+        written = 0
+        with _opened(out) as file:
+            written = _WRITERS[format](found, columns, file)
+        return QueryResult(columns, [], written=written, file=out)
+    except duckdb.Error as error:
+        raise RequestError(_explain(error, connection)) from None
+
+
+def check_reads(sql: str) -> None:
+    """Refuse what is not one statement that reads.
+
+    Raises
+    ------
+    RequestError
+        Says what was found.
+    """
+    statements = _parse(sql)
+    if len(statements) != 1:
+        raise RequestError(f"one statement at a time: found {len(statements)}")
+    (statement,) = statements
+    kind = statement.type.name
+    if kind == "EXPLAIN":
+        # EXPLAIN ANALYZE does what it explains.
+        inner = _parse(_EXPLAIN.sub("", statement.query.strip(), count=1))
+        kind = inner[0].type.name if len(inner) == 1 else kind
+    if kind != "SELECT":
+        raise RequestError(
+            f"a query only reads: {kind} is refused, SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, "
+            "EXPLAIN) is not. To write the result to a file give --format and --out"
+        )
+
+
+def _parse(sql: str) -> list[duckdb.Statement]:
+    try:
+        return duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise RequestError(f"DuckDB: {error}") from None
+
+
+def _explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
+    """DuckDB's message, and what there is where a name is not known."""
+    message = f"DuckDB: {error}"
+    if not isinstance(error, (duckdb.CatalogException, duckdb.BinderException)):
+        return message
+    columns = {view: ", ".join(connection.sql(f"FROM {view}").columns) for view in VIEWS}
+    there = "\n".join(f"  {view}: {names}" for view, names in columns.items())
+    return f"{message}\nThere are these views and columns:\n{there}"
+
+
+def batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of a result, some at a time."""
+    while rows := found.fetchmany(_BATCH):
+        yield rows
+
+
+def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+    """Write a result with a head of names; the number of rows."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    written = 0
+    for rows in batches(found):
+        writer.writerows(rows)
+        written += len(rows)
+    return written
+
+
+def _to_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+    written = 0
+    for rows in batches(found):
+        for row in rows:
+            value = dict(zip(columns, map(plain, row), strict=True))
+            file.write(",\n" if written else "[\n")
+            file.write(json.dumps(value))
+            written += 1
+    file.write("\n]\n" if written else "[]\n")
+    return written
+
+
+def _to_parquet(found: duckdb.DuckDBPyRelation, out: str) -> tuple[list[str], int]:
+    reader: Any = found.to_arrow_reader(_BATCH)
+    written = 0
+    with draft(out) as path, pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            written += batch.num_rows
+    return reader.schema.names, written
+
+
+_WRITERS = {"csv": write_csv, "json": _to_json}
+
+
+def plain(value: Any) -> Any:
+    """A value of DuckDB as JSON has it: no number is null there, a time is ISO 8601."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    return value.isoformat() if isinstance(value, (datetime, date)) else str(value)
+
+
+@contextmanager
+def draft(out: str) -> Iterator[Path]:
+    """A path beside a file of this machine until its content is whole."""
+    target = Path(out).expanduser()
+    if not target.parent.is_dir():
+        raise RequestError(f"folder {target.parent} for the file {target.name} does not exist")
+    path = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield path
+        path.replace(target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(out: str | None) -> Iterator[TextIO]:
+    """A file, whole or not there; or stdout, whose reader may leave early."""
+    if out is not None:
+        with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        return
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Nightly audits, and which model they use."""

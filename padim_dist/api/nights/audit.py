@@ -1,0 +1,219 @@
+"""Audit: a night of an archive, from what came to a summary of it.
+
+A night is opened once: what it covers and which model scores it are then decided and
+kept. Whoever finds one that is not finished finishes it first, so a night that was
+killed, or met an outage, is done by the next call.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from padim_dist.api.analysis.pictures import draw_top
+from padim_dist.api.nights.night_figures import night_figures
+from padim_dist.api.nights.oddness import odd_reasons
+from padim_dist.api.nights.promotions import promoted_model
+from padim_dist.api.pipeline.fit import fit
+from padim_dist.api.pipeline.index import make_manifest
+from padim_dist.api.pipeline.score import score
+from padim_dist.api.settings.places import archive_settings, logger, workspace_of
+from padim_dist.config import Config
+from padim_dist.events import Listener, ignore
+from padim_dist.pages.night import night_markdown
+from padim_dist.store.history import read_history
+from padim_dist.store.lease import Lease, hold, user_and_host
+from padim_dist.store.manifests import read_manifest
+from padim_dist.store.nights import (
+    Night,
+    NightSummary,
+    add_night,
+    find_summary,
+    last_night,
+    night_folder,
+    put_summary,
+    summaries_before,
+)
+
+_TOP = ("uri", "member", "group", "label", "score", "p_value", "flagged", "peak_y", "peak_x",
+        "image_id", "run_id")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit did.
+
+    Attributes
+    ----------
+    nights : list of NightSummary
+        The nights that were finished: one, or two where an earlier one was left over.
+    candidate : str or None
+        Id of the model that was fitted for approval.
+    seconds : float
+        Of this call.
+    """
+
+    nights: list[NightSummary]
+    candidate: str | None
+    seconds: float
+
+
+def audit(config: Config, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
+    """Index what came, score it with the promoted model, and sum it up.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : callable, optional
+        Is told what happens.
+    refit : bool, optional
+        Also fit a candidate, on the window if ``fit.window`` is set; `promote` approves it.
+
+    Raises
+    ------
+    RequestError
+        If no model is promoted, or it is not of these settings.
+    HeldError
+        If another audit is at work on the night.
+    ArchiveError, RunError
+        See `index` and `score`; another call does the rest.
+
+    Examples
+    --------
+    >>> audit(config).nights[-1].state    # doctest: +SKIP
+    'done'
+    """
+    started = time.monotonic()
+    done = []
+    left = unfinished_night(config)
+    if left:
+        done.append(_work(config, left, listener))
+    night = open_night(config, listener, even_if_empty=not done)
+    if night:
+        done.append(_work(config, night, listener))
+    candidate = fit(config, listener).model_id if refit else None
+    return AuditResult(done, candidate, round(time.monotonic() - started, 2))
+
+
+def _work(config: Config, night: Night, listener: Listener) -> NightSummary:
+    with hold_night(config, night) as lease:
+        listener = lease.guard(listener)
+        return conclude_night(config, night, score_night(config, night, listener))
+
+
+def unfinished_night(config: Config) -> Night | None:
+    """The night that was opened and not finished, if there is one."""
+    folder = workspace_of(config).folder
+    night = last_night(folder, archive_settings(config))
+    if night is None or find_summary(folder, night):
+        return None
+    logger.info("night %d, of %s, is not finished: going on", night.number, night.opened_at)
+    return night
+
+
+def open_night(
+    config: Config, listener: Listener = ignore, *, even_if_empty: bool = True
+) -> Night | None:
+    """Index the archive and open a night for what came since the one before.
+
+    Returns
+    -------
+    Night or None
+        None where nothing came and an empty night is not asked for. If somebody else has
+        opened one at this moment: that one, whose lease they hold.
+
+    Raises
+    ------
+    RequestError
+        If no model is promoted, or it is not of these settings: nothing is opened.
+    ArchiveError
+        See `index`.
+    """
+    model = promoted_model(config)
+    folder, settings = workspace_of(config).folder, archive_settings(config)
+    _, entry, _ = make_manifest(config, listener)
+    while True:
+        last = last_night(folder, settings)
+        if last and not find_summary(folder, last):
+            return last
+        if last is None:
+            snapshots = [entry.snapshot]
+        else:
+            came = [found.increment for found in read_history(folder, settings, last.last)]
+            snapshots = [increment for increment in came if increment]
+            if not snapshots and not even_if_empty:
+                return None
+        number = last.number + 1 if last else 1
+        night = Night(
+            number=number,
+            path=night_folder(settings, number),
+            first=last.last + 1 if last else 1,
+            last=entry.number,
+            snapshots=snapshots,
+            model_id=model.model_id,
+            opened_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            opened_by=user_and_host(),
+        )
+        if add_night(folder, settings, night):
+            return night
+
+
+@contextmanager
+def hold_night(config: Config, night: Night) -> Iterator[Lease]:
+    """Hold a night's lease; see `hold` for the error."""
+    with hold(workspace_of(config).folder, night.path) as lease:
+        yield lease
+
+
+def score_night(config: Config, night: Night, listener: Listener = ignore) -> list[str]:
+    """Score what came, with the night's model; ids of the runs. See `score` for the errors."""
+    folder = workspace_of(config).folder
+    runs = []
+    for snapshot in night.snapshots:
+        manifest = read_manifest(folder, snapshot)
+        if manifest and not any(s.split in config.score.splits for s in manifest.shards):
+            continue  # e.g. normal images alone, which are not asked for
+        result = score(config, listener, model=night.model_id, snapshot=snapshot)
+        runs.append(str(result.run_id))
+    return runs
+
+
+def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
+    """Sum a night up and publish that: ``summary.md``, ``top.jpg``, ``summary.json`` last."""
+    workspace = workspace_of(config)
+    folder = workspace.folder
+    there = find_summary(folder, night)
+    if there:
+        return there
+    statuses, groups, top = night_figures(config, runs)
+    before = summaries_before(folder, archive_settings(config), night.number, config.audit.compare)
+    reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before)
+    picture = draw_top(config, top)
+    if picture:
+        sink = io.BytesIO()
+        picture.save(sink, "JPEG", quality=85)
+        folder.put(f"{night.path}/top.jpg", sink.getvalue())
+    summary = NightSummary(
+        number=night.number,
+        state="odd" if reasons else "done",
+        reasons=reasons,
+        day=night.opened_at[:10],
+        model_id=night.model_id,
+        images=sum(statuses.values()),
+        statuses=statuses,
+        groups=groups,
+        top=[{name: row[name] for name in _TOP} for row in top],
+        runs=runs,
+        folder=folder.at(night.path),
+        picture=picture is not None,
+        opened_at=night.opened_at,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
+    put_summary(folder, night, summary)
+    return summary

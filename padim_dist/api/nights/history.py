@@ -1,0 +1,22 @@
+"""The history of an archive, for people: what came, changed and went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.config import Config
+from padim_dist.events import Listener, ignore
+from padim_dist.store.history import Entry, read_history
+
+
+@dataclass(frozen=True)
+class HistoryResult:
+    """Entries of an archive's history, the oldest first."""
+
+    entries: list[Entry]
+
+
+def history(config: Config, _listener: Listener = ignore) -> HistoryResult:
+    """List what every index found that differed from the one before."""
+    return HistoryResult(read_history(workspace_of(config).folder, archive_settings(config)))

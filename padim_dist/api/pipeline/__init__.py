@@ -1,0 +1,1 @@
+"""Index, fit, score, evaluate, backfill."""

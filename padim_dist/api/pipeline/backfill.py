@@ -1,0 +1,119 @@
+"""Backfill: what the promoted model has not scored, of some days or folders, in bounded pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from padim_dist.api.nights.promotions import promoted_model
+from padim_dist.api.pipeline.index import current_manifest, cut_rows
+from padim_dist.api.settings.lookup import scored_images
+from padim_dist.api.settings.places import archive_of, archive_settings, workspace_of
+from padim_dist.archive.listing.increments import not_scored
+from padim_dist.archive.listing.workbench import Workbench
+from padim_dist.config import SPLITS, Config
+from padim_dist.errors import RequestError
+from padim_dist.events import Listener, ignore
+from padim_dist.store.history import read_history
+from padim_dist.store.manifests import read_manifest, read_shards, write_manifest
+
+_Shard = tuple[dict[str, Any], pa.Table]
+
+
+def plan_backfill(
+    config: Config,
+    listener: Listener = ignore,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    prefix: str = "",
+    piece_images: int = 100_000,
+) -> list[str]:
+    """Cut what is to be scored into manifests of a bounded size.
+
+    Planned again after some pieces are scored, it gives what is left.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    listener : callable, optional
+        Is told what happens.
+    since, until : datetime.date, optional
+        Only images that came in entries of the archive's history of these days, both
+        included, UTC.
+    prefix : str, optional
+        Only images whose path inside the archive, or whose uri, begins like this.
+    piece_images : int, optional
+        Images in a piece, about: whole shards.
+
+    Returns
+    -------
+    list of str
+        Snapshots for `score`, with ``model="promoted"``.
+
+    Raises
+    ------
+    RequestError
+        If no model is promoted, or no entry is of these days.
+    """
+    model = promoted_model(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
+    manifest = current_manifest(config, listener)
+    with Workbench() as bench:
+        rows = read_shards(workspace.folder, manifest, config.score.splits)
+        came = _came(config, since, until) if since or until else None
+        scored = scored_images(workspace, model.model_id)
+        left = not_scored(bench, _beginning(rows, config, prefix), scored, came)
+        pieces = _pieces(cut_rows(left, config), piece_images)
+        settings = {**settings, "new": True}
+        return [
+            write_manifest(workspace.folder, piece, settings, {}, bench.folder).snapshot
+            for piece in pieces
+        ]
+
+
+def _beginning(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterator[pa.Table]:
+    """Rows whose path inside the archive, or whose uri, begins like this."""
+    inside = archive_of(config).at("") + prefix.lstrip("/")
+    for table in rows:
+        uri = table["uri"]
+        yield table.filter(pc.or_(pc.starts_with(uri, inside), pc.starts_with(uri, prefix)))
+
+
+def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa.Table]:
+    """Rows of what came on these days."""
+    folder = workspace_of(config).folder
+    first, last = (since or date.min).isoformat(), (until or date.max).isoformat()
+    entries = [
+        entry
+        for entry in read_history(folder, archive_settings(config))
+        if first <= entry.day <= last
+    ]
+    if not entries:
+        raise RequestError(
+            f"the history of {config.archive.url} has no entry from {first} to {last}; "
+            "'padim-dist history' lists them"
+        )
+    for entry in entries:
+        manifest = read_manifest(folder, entry.increment) if entry.increment else None
+        if manifest:
+            yield from read_shards(folder, manifest, SPLITS)
+
+
+def _pieces(shards: Iterable[_Shard], images: int) -> Iterator[list[_Shard]]:
+    """Shards, some at a time, numbered anew in each piece."""
+    piece: list[_Shard] = []
+    held = 0
+    for fields, rows in shards:
+        piece.append(({**fields, "shard": len(piece)}, rows))
+        held += len(rows)
+        if held >= images:
+            yield piece
+            piece, held = [], 0
+    if piece:
+        yield piece

@@ -1,0 +1,183 @@
+"""The plan of a fit: which moments it merges, and whether all that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.window import Piece, choose_pieces
+from padim_dist.api.settings import plans
+from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.config import ClusterConfig, Config
+from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.engine import projection
+from padim_dist.engine.cluster.local import settle
+from padim_dist.engine.fit import EmbedJob, deal_parts
+from padim_dist.errors import ArchiveError, RequestError
+from padim_dist.events import Listener
+from padim_dist.store.history import Entry, read_history
+from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
+from padim_dist.store.weights import keep_weights
+from padim_dist.store.workspace import Workspace, content_id
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """A fit that was found to be possible.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+        The manifest of the whole archive.
+    embedding : EmbeddingSpec
+        How images are embedded.
+    pieces : list of Piece
+        What it is made of.
+    jobs : list of EmbedJob
+        How to come by the moments of each.
+    fit_id, model_id : str
+        Content addresses.
+    sigma : float
+        Of the model.
+    cluster : ClusterConfig
+        With the number of workers settled.
+    warnings : list of str
+        What to know about the model.
+    """
+
+    workspace: Workspace
+    snapshot: Snapshot
+    embedding: EmbeddingSpec
+    pieces: list[Piece]
+    jobs: list[EmbedJob]
+    fit_id: str
+    model_id: str
+    sigma: float
+    cluster: ClusterConfig
+    warnings: list[str]
+
+    def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
+        """The jobs, and whether their moments are merged; else they are taken out again."""
+        for job, piece in zip(self.jobs, self.pieces, strict=True):
+            yield job, piece.out_of is None
+
+
+def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
+    """Look at everything that can be wrong before work starts, and deal the work out.
+
+    Raises
+    ------
+    ConfigError, RequestError, ArchiveError, ResourceError
+        See `padim_dist.fit`.
+    """
+    spec = plans.plan_embedding(config)
+    snapshot = current_manifest(config, listener)
+    pieces = _pieces(config, snapshot)
+    warnings = _check_groups(snapshot, pieces, config)
+    state = plans.load_state(config)
+    need = projection.fit_need(
+        spec,
+        plans.state_bytes(state),
+        config.cluster.readers,
+        config.archive.max_pixels,
+        config.fit.sample,
+    )
+    cluster = settle(config.cluster, "fit", need)
+    workspace = workspace_of(config)
+    spec = replace(spec, weights=keep_weights(workspace, state))
+    jobs = [
+        EmbedJob(
+            workspace=workspace.folder,
+            snapshot=piece.manifest,
+            part=piece.part,
+            embedding=spec,
+            sample=config.fit.sample,
+            reading=plans.reading_of(config, spec),
+            threads=config.cluster.threads,
+        )
+        for piece in pieces
+    ]
+    # The parts' receipts are content addresses of all that determines their moments.
+    taken = [[job.receipt, piece.out_of is None] for job, piece in zip(jobs, pieces, strict=True)]
+    fit_id = content_id({"parts": taken})
+    plans.check_resumed(
+        workspace, head_path(workspace, str(resume)), resume, fit_id, asked_of_fit(config)
+    )
+    model = {
+        "fit": fit_id,
+        "epsilon": config.model.epsilon,
+        "shrinkage": config.model.shrinkage,
+        "sigma": config.model.sigma,
+    }
+    return FitPlan(
+        workspace=workspace,
+        snapshot=snapshot,
+        embedding=spec,
+        pieces=pieces,
+        jobs=jobs,
+        fit_id=fit_id,
+        model_id=content_id(model),
+        sigma=config.model.sigma,
+        cluster=cluster,
+        warnings=warnings,
+    )
+
+
+def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
+    """What the fit is made of: parts of the manifest, or of the window's increments."""
+    if config.fit.window is None:
+        parts = deal_parts(snapshot.shards, config.fit.parts)
+        return [Piece(snapshot.snapshot, part) for part in parts]
+    folder = workspace_of(config).folder
+    increments: dict[Entry, list[Shard]] = {}
+    for entry in read_history(folder, archive_settings(config))[-config.fit.window :]:
+        if entry.increment is not None:
+            came = read_manifest(folder, entry.increment)
+            if came is None:
+                raise RequestError(
+                    f"{folder.at('manifests', entry.increment)} is gone, which entry "
+                    f"{entry.number} of the history needs; put it back, or set a smaller fit.window"
+                )
+            increments[entry] = came.shards
+    return choose_pieces(increments, config.fit.without, config.fit.parts)
+
+
+def asked_of_fit(config: Config) -> dict[str, Any]:
+    """Settings that determine a fit's moments, which know nothing of what is made of them."""
+    settings = plans.asked_settings(config)
+    del settings["score"]
+    for name in ("epsilon", "shrinkage", "sigma"):
+        del settings["model"][name]
+    return settings
+
+
+def head_path(workspace: Workspace, fit_id: str) -> str:
+    """Where it is written what a fit was asked for."""
+    return f"{workspace.fit(fit_id)}/fit.json"
+
+
+def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:
+    """Refuse a fit of nothing; say which groups will be left without a model."""
+    images = images_by_group(snapshot.shards)
+    fit, archive = config.fit, config.archive
+    if not images:
+        raise ArchiveError(
+            f"none of {snapshot.images} images matches archive.group {archive.group!r}; it "
+            "is searched in the path inside the archive"
+        )
+    fitted = {piece.part.group for piece in pieces}
+    without = [group for group in images if group not in fitted]
+    if not without:
+        return []
+    shown = ", ".join(repr(group) for group in without[:8])
+    what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
+    where = f" in the last {fit.window} entries of the history" if fit.window else ""
+    found = (
+        f"no normal image{where} in {len(without)} of {len(images)} groups ({shown}"
+        f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
+    )
+    if not fitted:
+        raise ArchiveError(found)
+    return [f"{found}. They are left out of the model"]

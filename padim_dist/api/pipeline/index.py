@@ -1,0 +1,195 @@
+"""Index: from an archive to a manifest, and to what came, changed and went since the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from padim_dist.api.settings.places import archive_of, archive_settings, logger, workspace_of
+from padim_dist.archive.listing.cut import cut, shard_size
+from padim_dist.archive.listing.increments import compare
+from padim_dist.archive.listing.layouts.folder import folder as folder_layout
+from padim_dist.archive.listing.layouts.folder import list_images, mvtec
+from padim_dist.archive.listing.layouts.table import list_table
+from padim_dist.archive.listing.layouts.tar import list_tars
+from padim_dist.archive.listing.spool import Spool
+from padim_dist.archive.listing.workbench import SortedRows
+from padim_dist.config import SPLITS, Config
+from padim_dist.events import Listener, Progress, ignore
+from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
+from padim_dist.store.manifests import (
+    Snapshot,
+    images_by_group,
+    read_manifest,
+    read_shards,
+    write_manifest,
+)
+
+
+@dataclass(frozen=True)
+class IndexResult:
+    """What an archive holds.
+
+    Attributes
+    ----------
+    snapshot : str
+        Content address of the manifest.
+    images, shards : int
+        Rows, and the shards that they are cut into.
+    groups : mapping
+        Images by group and split.
+    without_group : int
+        Images whose path does not match ``archive.group``.
+    ignored : mapping
+        Files that were left alone, by suffix or reason.
+    number : int
+        Of the newest entry in the archive's history, as `history` shows it.
+    new, changed, gone : int
+        Images since the entry before; all 0 if nothing has happened.
+    """
+
+    snapshot: str
+    images: int
+    shards: int
+    groups: dict[str, dict[str, int]]
+    without_group: int
+    ignored: dict[str, int]
+    number: int
+    new: int
+    changed: int
+    gone: int
+
+
+def index(config: Config, listener: Listener = ignore) -> IndexResult:
+    """List the archive and write a manifest of it.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such archive, or no image in it.
+    """
+    snapshot, entry, is_new = make_manifest(config, listener)
+    groups = {
+        group: {"train": counts["train"], "test": counts["test"]}
+        for group, counts in images_by_group(snapshot.shards).items()
+    }
+    return IndexResult(
+        snapshot=snapshot.snapshot,
+        images=snapshot.images,
+        shards=len(snapshot.shards),
+        groups=groups,
+        without_group=sum(shard.images for shard in snapshot.shards if shard.group is None),
+        ignored=dict(snapshot.ignored),
+        number=entry.number,
+        new=entry.new if is_new else 0,
+        changed=entry.changed if is_new else 0,
+        gone=entry.gone if is_new else 0,
+    )
+
+
+@contextmanager
+def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]:
+    """List the archive: a spool with all its rows, and what was left alone."""
+    archive, place = config.archive, archive_of(config)
+
+    def tell(listed: int) -> None:
+        listener(Progress("index", 0, listed))
+
+    tell(0)
+    with Spool() as spool:
+        if archive.layout == "table":
+            list_table(place, archive.train, archive.group, spool, tell)
+        elif archive.layout == "tar":
+            list_tars(place, folder_layout(archive.train), archive.group, spool, tell)
+        else:
+            layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
+            list_images(place, layout, archive.group, spool, tell)
+        yield spool
+
+
+def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Fields of each shard of sorted rows, and its rows."""
+    size = config.archive.shard_images
+    return cut(rows.tables(), rows.totals, shard_size(rows.images) if size == "auto" else size)
+
+
+def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:
+    """List the archive, cut it into shards, and keep the manifest.
+
+    Returns
+    -------
+    snapshot : Snapshot
+        The manifest.
+    entry : Entry
+        The newest of the archive's history.
+    is_new : bool
+        Whether it was made now: not if the archive holds just what it held.
+    """
+    folder, settings = workspace_of(config).folder, archive_settings(config)
+    with list_archive(config, listener) as spool:
+        rows = spool.sorted()
+        shards = cut_rows(rows, config)
+        snapshot = write_manifest(folder, shards, settings, spool.ignored, spool.folder)
+        while True:
+            last = last_entry(folder, settings)
+            if last is not None and last.snapshot == snapshot.snapshot:
+                entry, is_new = last, False
+                break
+            entry = _entry(config, spool, snapshot, last)
+            if is_new := add_entry(folder, settings, entry):
+                break  # else somebody else has indexed it at the same time: look again
+    listener(Progress("index", snapshot.images, snapshot.images))
+    return snapshot, entry, is_new
+
+
+def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
+    """Entry for the history; the manifest of what came is written."""
+    folder, settings = workspace_of(config).folder, archive_settings(config)
+    number = last.number + 1 if last else 1
+    now = datetime.now(UTC).isoformat()
+    earlier = read_manifest(folder, last.snapshot) if last else None
+    if last is None or earlier is None:  # the first, or the manifest before was removed
+        return Entry(
+            number=number,
+            snapshot=snapshot.snapshot,
+            increment=snapshot.snapshot,
+            images=snapshot.images,
+            new=snapshot.images,
+            changed=0,
+            gone=0,
+            changes=None,
+            indexed_at=now,
+        )
+    found = compare(spool, spool.joined(), read_shards(folder, earlier, SPLITS))
+    increment = None
+    if found.rows.images:
+        shards = cut_rows(found.rows, config)
+        increment = write_manifest(folder, shards, settings, {}, spool.folder).snapshot
+    table = found.changes.read_bytes()
+    return Entry(
+        number=number,
+        snapshot=snapshot.snapshot,
+        increment=increment,
+        images=snapshot.images,
+        new=found.counts.get("new", 0),
+        changed=found.counts.get("changed", 0),
+        gone=found.counts.get("gone", 0),
+        changes=put_changes(folder, settings, last.snapshot, snapshot.snapshot, table),
+        indexed_at=now,
+    )
+
+
+def current_manifest(config: Config, listener: Listener = ignore) -> Snapshot:
+    """Newest manifest of these archive settings; made now if there is none."""
+    folder = workspace_of(config).folder
+    last = last_entry(folder, archive_settings(config))
+    snapshot = read_manifest(folder, last.snapshot) if last else None
+    if snapshot is None:
+        logger.info("no manifest of %s yet: indexing it", config.archive.url)
+        snapshot, _, _ = make_manifest(config, listener)
+    return snapshot

@@ -1,0 +1,248 @@
+"""Report: one HTML file about a run, for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import padim_dist
+from padim_dist.api.analysis.run_images import RunImages
+from padim_dist.api.analysis.tables import choose_run
+from padim_dist.api.report.gallery import make_gallery
+from padim_dist.api.report.labels import labels_of
+from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thresholds_of
+from padim_dist.api.report.verdicts import Verdicts
+from padim_dist.api.settings.places import workspace_of
+from padim_dist.config import Config
+from padim_dist.errors import RequestError
+from padim_dist.events import Listener, ignore
+from padim_dist.pages.data import Alarms, Group, Head, Histogram, ReportData, Threshold
+from padim_dist.pages.html import render
+from padim_dist.storage import Folder
+from padim_dist.store.run import list_runs
+from padim_dist.store.run_tables import finished_shards
+from padim_dist.store.workspace import Workspace
+
+_GROUPS = 200
+"""Groups in the tables, the worst ones."""
+_MAPS = 12
+"""Groups whose drift is drawn over the patches, the worst ones."""
+_FAILURES = 200
+_BINS = 60
+_LONG_TAIL = 20
+"""Times the median: from there on the scores' axis is logarithmic."""
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Where the report is.
+
+    Attributes
+    ----------
+    run_id : str
+        The run that it is about.
+    report : str
+        Path or URL of the file.
+    images, anomalies, without_picture : int
+        Rows of the run, of them in the gallery, and of these without a picture.
+    bytes : int
+        Size of the file.
+    seconds : float
+        Of this call.
+    """
+
+    run_id: str
+    report: str
+    images: int
+    anomalies: int
+    without_picture: int
+    bytes: int
+    seconds: float
+
+
+def report(
+    config: Config,
+    listener: Listener = ignore,
+    *,
+    run: str | None = None,
+    top: int = 200,
+    out: str | None = None,
+) -> ReportResult:
+    """Write a report about a run: one HTML file that needs nothing but itself.
+
+    Parameters
+    ----------
+    config : Config
+        Says where the workspace and the archive are.
+    listener : callable, optional
+        Is told what happens.
+    run : str, optional
+        Id of the run or its beginning, also of one that is not finished; by default the
+        newest finished run of the workspace.
+    top : int, optional
+        Images in the gallery, at most.
+    out : str, optional
+        Path or URL of the file; by default ``report.html`` in the run.
+
+    Raises
+    ------
+    RequestError
+        If there is no such run, or nothing of it yet.
+
+    Examples
+    --------
+    >>> report(config, top=50).report            # doctest: +SKIP
+    '/data/audit/runs/0f3e.../report.html'
+    """
+    started = time.monotonic()
+    if top < 1:
+        raise RequestError(f"--top is how many images the gallery shows: 1 or more; found {top}")
+    workspace = workspace_of(config)
+    run_id = _choose(workspace, run)
+    data = _gather(config, workspace, run_id, top, listener)
+    page = render(data, padim_dist.__version__).encode()
+    target = out or workspace.folder.at(workspace.run(run_id), "report.html")
+    folder, _, name = Folder(target, config.storage_options).url.rpartition("/")
+    Folder(folder or "/", config.storage_options).put(name, page)
+    return ReportResult(
+        run_id=run_id,
+        report=target,
+        images=data.head.rows,
+        anomalies=len(data.anomalies),
+        without_picture=sum(item.picture is None for item in data.anomalies),
+        bytes=len(page),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def _choose(workspace: Workspace, asked: str | None) -> str:
+    """Id of the run."""
+    if asked is not None:
+        return str(choose_run(workspace, asked)["run_id"])
+    runs = list_runs(workspace)
+    finished = [run["run_id"] for run in runs if "finished_at" in run]
+    if not finished:
+        ids = [run["run_id"] for run in runs]
+        hint = f"; '--run {ids[-1]}' reports what there is of one that is not" if ids else ""
+        raise RequestError(
+            f"workspace {workspace.folder.url} has no finished run{hint}; run 'score' first"
+        )
+    return str(finished[-1])
+
+
+def _gather(
+    config: Config, workspace: Workspace, run_id: str, top: int, listener: Listener
+) -> ReportData:
+    images = RunImages(config, run_id)
+    head, model = images.head, images.model
+    verdicts = Verdicts(images.url, head, config.storage_options)
+    alarms = verdicts.alarms()
+    drift: Mapping[str, Any] = head.get("drift") or {}
+    every = _worst_first(verdicts.groups(), drift)
+    groups, rows = every[:_GROUPS], verdicts.top(top)
+    names = [group.name for group in groups if group.name in model.info.counts]
+    lines = thresholds_of(model, names, alarms.cutoff) if alarms else {}
+    quality, faults = quality_of(model, names)
+    metrics = workspace.folder.find_json(f"{workspace.run(run_id)}/metrics.json")
+    drifted = sorted(drift, key=lambda name: -drift[name]["z"])
+    return ReportData(
+        head=_head(images, len(finished_shards(workspace, run_id)), verdicts.statuses()),
+        alarms=alarms,
+        histogram=_histogram(verdicts, alarms, lines, [group.name for group in every]),
+        groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
+        groups_left=len(every) - len(groups),
+        anomalies=make_gallery(
+            images, rows, {name: line.value for name, line in lines.items()}, listener
+        ),
+        failures=verdicts.failures(_FAILURES),
+        drift=drift_maps(images, drifted[:_MAPS], len(drift)),
+        drift_groups=len(drift),
+        trend=drift_trend(workspace, head, drifted[:_MAPS]),
+        quality=quality,
+        labels=labels_of(verdicts.labelled(), metrics, alarms is not None),
+        settings=head["asked"],
+        warnings=_warnings(head, model.info.counts, every, faults),
+    )
+
+
+def _head(images: RunImages, shards_done: int, statuses: dict[str, int]) -> Head:
+    head = images.head
+    return Head(
+        run_id=head["run_id"],
+        model_id=head["model_id"],
+        backbone=images.model.info.embedding.trunk.backbone,
+        archive=head["asked"]["archive"]["url"],
+        images=head["images"],
+        shards=len(head["shards"]),
+        shards_done=shards_done,
+        started_at=head["started_at"],
+        finished_at=head.get("finished_at"),
+        statuses=statuses,
+    )
+
+
+def _worst_first(groups: Sequence[Group], drift: Mapping[str, Any]) -> list[Group]:
+    """Groups by the share that is flagged, then by drift, then by how the highest stands out."""
+    known = [
+        replace(group, drift_z=drift[group.name]["z"]) if group.name in drift else group
+        for group in groups
+    ]
+
+    def badness(group: Group) -> tuple[float, float, float]:
+        share = (group.flagged or 0) / max(group.scored, 1)
+        outstanding = (group.highest or 0.0) / max(group.median or 0.0, 1e-6)
+        return -share, -(group.drift_z or 0.0), -outstanding
+
+    return sorted(known, key=badness)
+
+
+def _histogram(
+    verdicts: Verdicts,
+    alarms: Alarms | None,
+    lines: Mapping[str, Threshold],
+    groups: Sequence[str],
+) -> Histogram | None:
+    """Scores of one group with its threshold; p-values of several."""
+    of_p_values = alarms is not None and len(groups) > 1
+    values, flagged = verdicts.values("p_value" if of_p_values else "score")
+    if not len(values):
+        return None
+    line = lines.get(groups[0]) if len(groups) == 1 else None
+    if of_p_values:
+        assert alarms is not None
+        values = -np.log10(np.maximum(values, 1e-300))
+        if alarms.cutoff > 0:
+            cutoff = float(-np.log10(alarms.cutoff))
+            line = Threshold(cutoff, cutoff, cutoff)
+    ends = [values.min(), values.max(), *([line.value] if line else [])]
+    low, high = (0.0 if of_p_values else float(min(ends))), float(max(ends))
+    high += max(1e-6, 0.02 * (high - low))
+    if not of_p_values and low > 0 and high > _LONG_TAIL * float(np.median(values)):
+        edges = np.geomspace(low, high, _BINS + 1)
+    else:
+        edges = np.linspace(low, high, _BINS + 1)
+    edges[0] = min(edges[0], values.min())
+    counts, _ = np.histogram(values, edges)
+    alarmed, _ = np.histogram(values[flagged], edges)
+    return Histogram(edges, counts, alarmed, of_p_values, line)
+
+
+def _warnings(
+    head: Mapping[str, Any], fitted: Mapping[str, int], groups: Sequence[Group], faults: list[str]
+) -> list[str]:
+    """What to keep in mind about the numbers."""
+    found = list(faults)
+    if head["alarms"]["rule"] == "fdr" and "finished_at" not in head:
+        found.append("With score.fdr what is flagged is known only when the run is finished.")
+    unknown = [group.name for group in groups if group.name not in fitted]
+    if unknown:
+        some = f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
+        found.append(
+            f"{len(unknown):,} groups are not in the model ({some}): their images have no score. "
+            "Fit one that has them."
+        )
+    return found

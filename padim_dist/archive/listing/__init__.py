@@ -1,0 +1,1 @@
+"""What an archive holds: listing, sorting, cutting into shards. No torch."""

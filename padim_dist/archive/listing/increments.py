@@ -1,0 +1,114 @@
+"""What came, changed and went between two listings; what nobody has scored yet.
+
+Joins of tables with the columns of `ROWS_SCHEMA`, which may be larger than memory. An
+image is known by its uri and, inside a tar file, its member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from padim_dist.archive.listing.cut import ROWS_SCHEMA
+from padim_dist.archive.listing.workbench import SortedRows, Workbench
+
+_KNOWN = pa.schema(
+    [
+        ROWS_SCHEMA.field(name)
+        for name in ("uri", "member", "offset", "length", "etag", "group", "split")
+    ]
+)
+SCORED_SCHEMA = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", "etag", "group")])
+"""What an image that was scored is known by: another etag or group makes it another one."""
+
+_SAME_IMAGE = "a.uri = b.uri AND a.member IS NOT DISTINCT FROM b.member"
+_DIFFERENT = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in _KNOWN.names[2:])
+_CHANGES = f"""
+SELECT
+    CASE WHEN b.uri IS NULL THEN 'new' WHEN a.uri IS NULL THEN 'gone' ELSE 'changed' END AS change,
+    coalesce(a.uri, b.uri) AS uri, coalesce(a.member, b.member) AS member,
+    a.etag AS etag, b.etag AS previous_etag,
+    CASE WHEN a.uri IS NULL THEN b."group" ELSE a."group" END AS "group",
+    coalesce(a.split, b.split) AS split
+FROM now AS a FULL JOIN earlier AS b ON {_SAME_IMAGE}
+WHERE a.uri IS NULL OR b.uri IS NULL OR {_DIFFERENT}
+"""
+_CAME = f"""
+SELECT a.* FROM now AS a LEFT JOIN earlier AS b ON {_SAME_IMAGE}
+WHERE b.uri IS NULL OR {_DIFFERENT}
+"""
+_COUNTS = "SELECT change, count(*) FROM changes GROUP BY ALL"
+_SAME_BYTES = f"""
+{_SAME_IMAGE} AND a.etag IS NOT DISTINCT FROM b.etag AND a."group" IS NOT DISTINCT FROM b."group"
+"""
+_NOT_SCORED = f"SELECT * FROM rows AS a WHERE NOT EXISTS (FROM scored AS b WHERE {_SAME_BYTES})"
+_CAME_THEN = f"{_NOT_SCORED} AND EXISTS (FROM came AS b WHERE {_SAME_BYTES})"
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What came, changed and went.
+
+    Attributes
+    ----------
+    rows : SortedRows
+        The images that are new or changed, as they are now.
+    changes : Path
+        Parquet file with a row a difference: change (``new``, ``changed``, ``gone``), uri,
+        member, etag, previous_etag, group, split.
+    counts : mapping of str to int
+        Differences by kind.
+    """
+
+    rows: SortedRows
+    changes: Path
+    counts: dict[str, int]
+
+
+def compare(bench: Workbench, now: Path, earlier: Iterable[pa.Table]) -> Increment:
+    """Compare a listing with an earlier one.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Takes the work.
+    now : Path
+        Parquet file with `ROWS_SCHEMA`.
+    earlier : iterable of pyarrow.Table
+        The earlier listing's rows.
+    """
+    tables = {"now": now, "earlier": bench.keep("earlier", earlier, _KNOWN)}
+    changes = bench.select("changes", tables, _CHANGES)
+    counts = bench.ask({"changes": changes}, lambda database: database.sql(_COUNTS).fetchall())
+    return Increment(bench.sort(bench.select("came", tables, _CAME)), changes, dict(counts))
+
+
+def not_scored(
+    bench: Workbench,
+    rows: Iterable[pa.Table],
+    scored: Iterable[pa.Table],
+    came: Iterable[pa.Table] | None = None,
+) -> SortedRows:
+    """Rows of a manifest that are not among those that were scored (`SCORED_SCHEMA`).
+
+    Parameters
+    ----------
+    bench : Workbench
+        Takes the work.
+    rows, scored : iterable of pyarrow.Table
+        The manifest's rows; what was scored.
+    came : iterable of pyarrow.Table, optional
+        Rows of manifests: only images that are among them, as they are now.
+    """
+    tables = {
+        "rows": bench.keep("rows", rows, ROWS_SCHEMA),
+        "scored": bench.keep("scored", scored, SCORED_SCHEMA),
+    }
+    query = _NOT_SCORED
+    if came is not None:
+        tables["came"] = bench.keep("came", came, SCORED_SCHEMA)
+        query = _CAME_THEN
+    return bench.sort(bench.select("not_scored", tables, query))

@@ -1,0 +1,189 @@
+"""A user's own table as the archive: a Parquet or CSV file with a row an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from padim_dist.archive.listing.cut import image_id
+from padim_dist.archive.listing.layouts.folder import find_group
+from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.walk import THREADS
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder, object_tag
+
+COLUMNS = ("uri", "group", "split", "label", "mask_uri")
+_ROWS = 4096
+_CSV = csv.ParseOptions(newlines_in_values=True)
+
+
+def list_table(
+    table: Folder,
+    train: str,
+    group: str | None,
+    spool: Spool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> None:
+    """List the images of a table.
+
+    Parameters
+    ----------
+    table : Folder
+        URL of a ``.parquet`` or ``.csv`` file. Column ``uri`` is needed; ``group``,
+        ``split``, ``label`` and ``mask_uri`` are used where they are. URIs without a
+        protocol are relative to the table's folder.
+    train : str
+        Regular expression: without a column ``split``, the uris, as written in the
+        table, that are normal images.
+    group : str or None
+        Regular expression with a group named ``group``: without a column ``group``,
+        where in the uri the group is.
+    spool : Spool
+        Takes the rows.
+    tell : callable, optional
+        Is told how many rows were looked up so far.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such table, it has no column ``uri``, no row, a value of
+        ``split`` that is none, or a uri twice.
+    """
+    home = Folder(table.url.rpartition("/")[0] or "/", table.options)
+    columns = _columns(table, home)
+    count = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for rows in _read(table, home, columns):
+            if "uri" in columns:
+                _check(table, rows, "split" in columns, count)
+                uris = [_absolute(row["uri"], home) for row in rows]
+                infos = pool.map(lambda uri: _info(uri, home), uris)
+                spool.add(
+                    Batch(
+                        [
+                            _image(row, uri, info, home, train, group)
+                            for row, uri, info in zip(rows, uris, infos, strict=True)
+                        ]
+                    )
+                )
+            count += len(rows)
+            tell(count)
+    if not spool.images:
+        raise ArchiveError(
+            f"{table.url} needs a column 'uri' and a row at least; it has {count} rows of "
+            f"{', '.join(columns)}. Known columns: {', '.join(COLUMNS)}"
+        )
+    twice, example = spool.repeated_uris()
+    if twice:
+        raise ArchiveError(f"{table.url} has {twice} uris more than once, e.g. {example!r}")
+
+
+def _check(table: Folder, rows: list[dict[str, Any]], has_split: bool, before: int) -> None:
+    """Refuse rows that have no uri, or a wrong split."""
+    for number, row in enumerate(rows, before + 1):
+        if row["uri"] is None:
+            raise ArchiveError(f"{table.url} has no uri in row {number}")
+        if has_split and row["split"] not in ("train", "test"):
+            raise ArchiveError(
+                f"{table.url} has {row['split'] or 'nothing'!r} in column 'split' of row {number}; "
+                "valid are 'train' and 'test'"
+            )
+
+
+def _image(
+    row: dict[str, Any],
+    uri: str,
+    info: dict[str, Any] | None,
+    home: Folder,
+    train: str,
+    group: str | None,
+) -> dict[str, Any]:
+    """Row of the spool."""
+    size = int(info["size"] or 0) if info else 0
+    mask = row.get("mask_uri")
+    written = row["uri"]
+    return {
+        "image_id": image_id(written),
+        "uri": uri,
+        "offset": 0,
+        "length": size,
+        "size": size,
+        "etag": object_tag(info) if info else None,
+        "group": (row["group"] if "group" in row else find_group(written, group)) or None,
+        "split": row["split"]
+        if "split" in row
+        else "train"
+        if re.search(train, written)
+        else "test",
+        "label": row.get("label"),
+        "mask_uri": _absolute(mask, home) if mask else None,
+    }
+
+
+def _columns(table: Folder, home: Folder) -> list[str]:
+    """Names of the table's columns."""
+    with _explained(table), _opened(table, home) as file:
+        if table.url.endswith(".csv"):
+            with csv.open_csv(file, parse_options=_CSV) as reader:
+                return list(reader.schema.names)
+        return list(pq.read_schema(file).names)
+
+
+def _read(table: Folder, home: Folder, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Known columns of the table, a part at a time; all columns if none is known."""
+    known = [column for column in COLUMNS if column in columns] or columns
+    with _explained(table), _opened(table, home) as file:
+        if table.url.endswith(".csv"):
+            text = csv.ConvertOptions(
+                column_types=dict.fromkeys(known, pa.string()),
+                include_columns=known,
+                strings_can_be_null=True,
+            )
+            with csv.open_csv(file, parse_options=_CSV, convert_options=text) as reader:
+                for batch in reader:
+                    yield batch.to_pylist()
+        else:
+            strings = pa.schema([(column, pa.string()) for column in known])
+            with pq.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(_ROWS, columns=known):
+                    yield pa.Table.from_batches([batch]).select(known).cast(strings).to_pylist()
+
+
+def _opened(table: Folder, home: Folder) -> AbstractContextManager[Any]:
+    file: AbstractContextManager[Any] = home.fs.open(table.url, "rb")
+    return file
+
+
+@contextmanager
+def _explained(table: Folder) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ArchiveError(
+            f"archive.url {table.url} is not a Parquet or CSV table: {reason}"
+        ) from error
+
+
+def _absolute(uri: str, home: Folder) -> str:
+    return uri if "://" in uri or uri.startswith("/") else home.at(uri)
+
+
+def _info(uri: str, home: Folder) -> dict[str, Any] | None:
+    """What the store tells of an object; None if it is not there: a row ``missing``, later."""
+    folder, _, name = uri.rpartition("/")
+    try:
+        parent = Folder(folder or "/", home.options)
+        info: dict[str, Any] = parent.fs.info(parent.at(name))
+    except (FileNotFoundError, PermissionError):
+        return None
+    except (ValueError, ImportError) as error:
+        raise ArchiveError(f"uri {uri!r} of the table cannot be looked up: {error}") from error
+    return info

@@ -1,0 +1,247 @@
+"""Tar files as the archive: the images inside them, by their place in the file.
+
+Headers are read, members are neither extracted nor read (but for small sidecars), and
+their names are never taken for paths of this machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from tarfile import TarInfo
+from typing import IO, Any
+
+from padim_dist.archive.listing.cut import TAIL, image_id
+from padim_dist.archive.listing.layouts.folder import (
+    IMAGE_SUFFIXES,
+    Layout,
+    find_group,
+    mvtec,
+    summary,
+)
+from padim_dist.archive.listing.layouts.tar_headers import Headers
+from padim_dist.archive.listing.layouts.tar_sidecars import MOST_BYTES, key_of, read_note
+from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.walk import THREADS, File, in_threads, is_utf8, walk
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder, object_tag
+
+_COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
+_MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
+_MEMBERS_A_BATCH = 1000
+# Most images are smaller than a block, so headers cost little more than reading on; larger
+# ones are skipped.
+_BLOCK = 2**18
+
+
+def list_tars(
+    archive: Folder,
+    layout: Layout,
+    group: str | None,
+    spool: Spool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> None:
+    """List the images inside tar files, several files at once.
+
+    The path of a member inside the archive is that of its tar file without ``.tar``, a
+    slash, and its name. What is known of an image comes from sidecars of the same key (its
+    name up to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with
+    the label, ``.mask.png``; else from the layout of MVTec AD where its path has that; else
+    from `layout`. A damaged file loses its tail alone, which becomes one row.
+
+    Parameters
+    ----------
+    archive : Folder
+        A folder with ``.tar`` files, or one such file.
+    layout : callable
+        From a path inside the archive to its `Place`.
+    group : str or None
+        Regular expression with a group named ``group``, searched in that path.
+    spool : Spool
+        Takes the rows.
+    tell : callable, optional
+        Is told how many images were found so far.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such folder or file, no image in it, or it cannot be listed.
+    """
+    if not archive.exists():
+        raise ArchiveError(f"archive.url {archive.url} does not exist; give a folder of tar files")
+    home, files = archive, _files(archive, spool)
+    if archive.fs.isfile(archive.url):
+        folder, _, name = archive.url.rpartition("/")
+        if not name.lower().endswith(".tar"):
+            raise ArchiveError(
+                f"archive.url {archive.url} is no .tar file (compressed ones cannot be read by "
+                "range); give one, or a folder of them"
+            )
+        info = archive.fs.info(archive.url)
+        home = Folder(folder or "/", archive.options)
+        files = iter([File(name, int(info["size"] or 0), object_tag(info))])
+    found = 0
+    for batch in in_threads((_Scan(home, f, layout, group).batches() for f in files), THREADS):
+        spool.add(batch)
+        found += len(batch.images)
+        tell(found)
+    if not spool.images:
+        raise ArchiveError(
+            f"archive.url {archive.url} has no image in a tar file (found: "
+            f"{summary(spool.ignored)}); check archive.url and archive.layout"
+        )
+
+
+def _files(archive: Folder, spool: Spool) -> Iterator[File]:
+    """Tar files of a folder; the others are counted."""
+    for page in walk(archive):
+        spool.ignored.update(page.ignored)
+        for file in page.files:
+            name = file.path.lower()
+            if name.endswith(".tar"):
+                yield file
+            elif _COMPRESSED.search(name):
+                spool.ignored["compressed tar files, which cannot be read by range"] += 1
+            else:
+                spool.ignored[PurePosixPath(name).suffix or "(no suffix)"] += 1
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """Finds the images of one tar file."""
+
+    home: Folder
+    tar: File
+    layout: Layout
+    group: str | None
+
+    def batches(self) -> Iterator[Batch]:
+        """All that is in it, a thousand members at a time."""
+        headers: Headers | None = None
+        batch = Batch()
+        try:
+            with self.home.fs.open(self._uri, "rb", block_size=_BLOCK) as file:
+                headers = Headers(file)
+                for number, member in enumerate(headers, 1):
+                    self._sort_out(member, headers, file, batch)
+                    if number % _MEMBERS_A_BATCH == 0:
+                        yield batch
+                        batch = Batch()
+        except OSError as error:
+            if not self.home.is_local and not isinstance(
+                error, (FileNotFoundError, PermissionError)
+            ):
+                raise self._failed(error) from error
+            # A bad disk, or a file that may not be read: its images must not just be missing.
+            done = headers.offset if headers else 0
+            batch.images.append(self._row(TAIL, done, self.tar.size - done, self.tar.size))
+        except Exception as error:  # HTTP clients raise what they like
+            raise self._failed(error) from error
+        else:
+            self._finish(headers, batch)
+        yield batch
+
+    def _finish(self, headers: Headers, batch: Batch) -> None:
+        if not headers.size:
+            batch.ignored["empty tar files"] += 1
+        if headers.tail is not None:
+            rest = headers.size - headers.tail
+            batch.images.append(self._row(TAIL, headers.tail, rest, headers.size))
+        if headers.goes_on:
+            batch.ignored["tar files that go on after their end"] += 1
+
+    def _sort_out(self, member: TarInfo, headers: Headers, file: IO[bytes], batch: Batch) -> None:
+        if not member.isreg() or member.issparse():
+            batch.ignored["links, folders, devices and sparse files in tar files"] += 1
+            return
+        name = member.name.removeprefix("./")
+        suffix = PurePosixPath(name).suffix.lower()
+        key, kind = key_of(name)
+        cut_short = member.offset_data + member.size > headers.size
+        if not is_utf8(name):
+            batch.ignored["names that are not UTF-8"] += 1
+        elif suffix in IMAGE_SUFFIXES and kind != "mask.png" and not _MASK.search(self._path(name)):
+            batch.images.append(self._image(name, key, member, headers.size))
+            return
+        elif suffix in IMAGE_SUFFIXES:
+            batch.ignored["masks"] += 1
+            self._add_mask(name, member, batch)
+        elif kind in ("json", "cls"):
+            note = None
+            if member.size <= MOST_BYTES and not cut_short:
+                file.seek(member.offset_data)
+                note = read_note(kind, file.read(member.size))
+            if note is None:
+                batch.ignored["sidecars that are too large or cannot be understood"] += 1
+            else:
+                # A later member replaces an earlier one; JSON says more than a class.
+                rank = member.offset_data + (2**62 if kind == "json" else 0)
+                batch.notes.append({"key": self._inside(key), "rank": rank, **note})
+        else:
+            batch.ignored[suffix or "(no suffix)"] += 1
+        if cut_short:
+            # An image would be a row itself.
+            rest = headers.size - member.offset
+            batch.images.append(self._row(TAIL, member.offset, rest, headers.size))
+
+    def _image(self, name: str, key: str, member: TarInfo, size: int) -> dict[str, Any]:
+        path = self._path(name)
+        place = mvtec(path) or self.layout(path)
+        inside, elsewhere = mvtec(name), mvtec(path)
+        names = inside.mask if inside else ()
+        masks = [
+            self._inside(f"{key}.mask.png"),
+            *map(self._inside, names),
+            *(elsewhere.mask if elsewhere else ()),
+            *names,
+        ]
+        return {
+            **self._row(name, member.offset_data, member.size, size),
+            "split": place.split if place else "test",
+            "label": place.label if place else None,
+            "key": self._inside(key),
+            "masks": list(dict.fromkeys(masks)),
+        }
+
+    def _add_mask(self, name: str, member: TarInfo, batch: Batch) -> None:
+        start = member.offset_data
+        mask = {
+            "uri": f"{self._uri}#bytes={start}-{start + member.size}",
+            "object": self._uri,
+            "offset": start,
+        }
+        for path in {self._inside(name), self._path(name), name}:
+            batch.masks.append({"path": path, **mask})
+
+    def _row(self, name: str, offset: int, length: int, size: int) -> dict[str, Any]:
+        return {
+            "image_id": image_id(self._inside(name)),
+            "uri": self._uri,
+            "member": name,
+            "offset": offset,
+            "length": length,
+            "size": size,
+            "etag": self.tar.tag,
+            "group": find_group(self._path(name), self.group),
+            "split": "test",
+        }
+
+    @property
+    def _uri(self) -> str:
+        return self.home.at(self.tar.path)
+
+    def _inside(self, name: str) -> str:
+        """What a member is called among those of all tar files."""
+        return f"{self.tar.path}/{name}"
+
+    def _path(self, name: str) -> str:
+        """Path of a member inside the archive, as if its tar file were a folder."""
+        return f"{self.tar.path[:-4]}/{name}"
+
+    def _failed(self, error: Exception) -> ArchiveError:
+        return ArchiveError(
+            f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the same "
+            "command again when it can"
+        )

@@ -1,0 +1,190 @@
+"""The spool: rows on their way to a manifest.
+
+Rows arrive in any order, page by page, and are written to temporary Parquet files; what
+is known of them is joined there, and they come out sorted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padim_dist.archive.listing.cut import ROWS_SCHEMA
+from padim_dist.archive.listing.workbench import ROWS_A_GROUP, SortedRows, Workbench
+
+_IMAGES = pa.schema(
+    [
+        *ROWS_SCHEMA,
+        ("row", pa.int64()),
+        ("key", pa.string()),
+        ("masks", pa.list_(pa.string())),
+    ]
+)
+_MASKS = pa.schema(
+    [("path", pa.string()), ("uri", pa.string()), ("object", pa.string()), ("offset", pa.int64())]
+)
+_NOTES = pa.schema(
+    [(name, pa.string()) for name in ("key", "group", "split", "label")] + [("rank", pa.int64())]
+)
+
+# Of members of one tar with the same name the last one counts, as for tar itself. A name that
+# several objects have leads to no mask: a wrong mask would be worse than none.
+_JOINED = """
+WITH
+repeated AS (
+    SELECT uri, member, max("offset") AS latest FROM images
+    WHERE member IS NOT NULL GROUP BY uri, member HAVING count(*) > 1
+),
+known AS (
+    SELECT key, arg_max("group", rank) AS "group", arg_max(split, rank) AS split,
+        arg_max(label, rank) AS label
+    FROM notes GROUP BY key
+),
+named AS (
+    SELECT path, arg_max(uri, "offset") AS uri FROM masks
+    GROUP BY path HAVING count(DISTINCT object) = 1
+),
+wanted AS (
+    SELECT row, unnest(masks) AS path, generate_subscripts(masks, 1) AS place FROM images
+),
+chosen AS (
+    SELECT row, arg_min(named.uri, place) AS uri FROM wanted JOIN named USING (path) GROUP BY row
+)
+SELECT image_id, images.uri, images.member, "offset", length, size, etag,
+    coalesce(known."group", images."group") AS "group",
+    coalesce(known.split, images.split) AS split,
+    coalesce(known.label, images.label) AS label,
+    coalesce(images.mask_uri, chosen.uri) AS mask_uri
+FROM images
+LEFT JOIN repeated ON images.uri = repeated.uri AND images.member = repeated.member
+LEFT JOIN known ON images.key = known.key
+LEFT JOIN chosen ON images.row = chosen.row
+WHERE latest IS NULL OR "offset" = latest
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a page of an archive holds, on its way to the spool.
+
+    Attributes
+    ----------
+    images : list of dict
+        `ROWS_SCHEMA`; ``masks``: where their mask may be, the best place first, unless
+        ``mask_uri`` says it; ``key``: whose notes are theirs.
+    masks : list of dict
+        Images that may be masks: ``path``, what ``masks`` above speaks of; ``uri``, what
+        reads it; ``object`` and ``offset``, where it is.
+    notes : list of dict
+        ``group``, ``split`` and ``label`` of the images with this ``key``, where not None; the
+        highest ``rank`` counts.
+    ignored : Counter
+        What was left alone: how many, by suffix or reason.
+    """
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    masks: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+class Spool(Workbench):
+    """Takes batches in and gives sorted rows out; its folder is gone after the ``with``.
+
+    Attributes
+    ----------
+    folder : Path
+        Temporary, for what else must not be held in memory.
+    images : int
+        Rows taken in.
+    ignored : Counter
+        What was left alone so far, by suffix or reason.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = 0
+        self.ignored: Counter[str] = Counter()
+        self._joined: Path | None = None
+        self._tables = {
+            name: _Table(self.folder / f"{name}.parquet", schema)
+            for name, schema in (("images", _IMAGES), ("masks", _MASKS), ("notes", _NOTES))
+        }
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for table in self._tables.values():
+            table.writer.close()
+        super().__exit__(kind, error, trace)
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch in."""
+        for row in batch.images:
+            row["row"] = self.images
+            self.images += 1
+        self._tables["images"].add(batch.images)
+        self._tables["masks"].add(batch.masks)
+        self._tables["notes"].add(batch.notes)
+        self.ignored.update(batch.ignored)
+
+    def repeated_uris(self) -> tuple[int, str | None]:
+        """How many uris more than one row has, and the first of them."""
+        query = "SELECT uri FROM images GROUP BY uri HAVING count(*) > 1"
+        query = f"SELECT count(*), min(uri) FROM ({query})"
+        count, first = self.ask(self._files(), lambda database: database.sql(query).fetchall()[0])
+        return count, first
+
+    def joined(self) -> Path:
+        """All rows, with what is known of them, as a Parquet file; after this no more come."""
+        if self._joined is None:
+            self._joined = self.select("joined", self._files(), _JOINED)
+            left = pq.read_metadata(self._joined).num_rows
+            if left < self.images:
+                reason = "members of tar files replaced by a later one of the same name"
+                self.ignored[reason] = self.images - left
+        return self._joined
+
+    def sorted(self) -> SortedRows:
+        """All rows in order."""
+        return self.sort(self.joined())
+
+    def _files(self) -> dict[str, Path]:
+        for table in self._tables.values():
+            table.close()
+        return {name: table.path for name, table in self._tables.items()}
+
+
+class _Table:
+    """A Parquet file that rows are added to."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.writer = pq.ParquetWriter(path, schema, write_statistics=False)
+        self._waiting: list[pa.Table] = []
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            # At once, since Python's objects take ten times the room.
+            self._waiting.append(pa.Table.from_pylist(rows, self.writer.schema))
+        if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        if self.writer.is_open:
+            self._flush()
+            self.writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self.writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []

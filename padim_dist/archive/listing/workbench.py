@@ -1,0 +1,178 @@
+"""A temporary folder in which tables of any size are joined and sorted in little memory.
+
+DuckDB, held to little memory, joins Parquet files. Then runs of rows are sorted, and
+merged as they are read: however large an archive is, the memory of the process stays the
+same. (DuckDB's own sort gives up where a hundred times its memory is to be sorted.)
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, MOST_BYTES, ROWS_SCHEMA, Total
+from padim_dist.errors import ResourceError
+
+ROWS_A_GROUP = 10_240
+"""Of a Parquet file on its way."""
+_ROWS_A_READ = 1024
+_ROWS_A_MERGE = 128
+_ROWS_A_RUN = 51_200
+_ORDER = ("group", "split", "uri", "offset")
+_ORDERED = [ROWS_SCHEMA.get_field_index(name) for name in _ORDER]
+_Row = tuple[Any, ...]
+_MEMORY = ("64MB", "256MB", "1GB", "4GB")
+Answer = TypeVar("Answer")
+_TOTALS = f"""
+SELECT "group", split, count(*), sum(least(length, {MOST_BYTES}) + {COST_OF_AN_IMAGE})::BIGINT
+FROM rows GROUP BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class SortedRows:
+    """Rows by group, split, uri and offset: in binary order, those without a group last.
+
+    Attributes
+    ----------
+    runs : list of Path
+        Parquet files, each in order.
+    totals : mapping
+        What the rows of each (group, split) come to.
+    """
+
+    runs: list[Path]
+    totals: dict[tuple[str | None, str], Total]
+
+    @property
+    def images(self) -> int:
+        """Number of rows."""
+        return sum(total.images for total in self.totals.values())
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All rows in order, a part at a time: `ROWS_SCHEMA`."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(pq.ParquetFile(run)) for run in self.runs]
+            if len(files) == 1:
+                for batch in files[0].iter_batches(_ROWS_A_READ):
+                    yield pa.Table.from_batches([batch])
+                return
+            rows = heapq.merge(*map(_rows, files), key=_place)
+            while part := list(islice(rows, _ROWS_A_READ)):
+                columns = map(list, zip(*part, strict=True))
+                yield pa.table(list(columns), schema=ROWS_SCHEMA)
+
+
+class Workbench:
+    """The folder; gone after the ``with``.
+
+    Attributes
+    ----------
+    folder : Path
+        For what must not be held in memory.
+    """
+
+    def __init__(self) -> None:
+        # Arrow's own allocator keeps much of what it is given back.
+        self._pool = pa.default_memory_pool()
+        pa.set_memory_pool(pa.system_memory_pool())
+        self._temporary = TemporaryDirectory(prefix="padim-dist-index-")
+        self.folder = Path(self._temporary.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._temporary.cleanup()
+        pa.set_memory_pool(self._pool)
+
+    def keep(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Path:
+        """Write tables, one after the other, to a Parquet file; only these columns."""
+        path = self.folder / f"{name}.parquet"
+        with pq.ParquetWriter(path, schema, write_statistics=False) as writer:
+            for table in tables:
+                writer.write_table(table.select(schema.names).cast(schema), ROWS_A_GROUP)
+        return path
+
+    def ask(
+        self, tables: dict[str, Path], work: Callable[[duckdb.DuckDBPyConnection], Answer]
+    ) -> Answer:
+        """Let DuckDB work on Parquet files in little memory; in more where that is not enough.
+
+        Raises
+        ------
+        ResourceError
+            If 4 GB are not enough.
+        """
+        temporary = str(self.folder / "duckdb")
+        for memory in _MEMORY:
+            config = {"memory_limit": memory, "threads": "1", "temp_directory": temporary}
+            with duckdb.connect(config={**config}) as database:
+                for name, path in tables.items():
+                    database.read_parquet(str(path)).create_view(name)
+                try:
+                    return work(database)
+                except duckdb.OutOfMemoryException as error:
+                    found = error
+        raise ResourceError(
+            f"{_count(tables)} rows cannot be joined in {memory} of memory: {found}"
+        )
+
+    def select(self, name: str, tables: dict[str, Path], query: str) -> Path:
+        """Write what a query gives to a Parquet file, in no particular order."""
+        path = self.folder / f"{name}.parquet"
+        self.ask(
+            tables,
+            lambda database: database.sql(query).write_parquet(
+                str(path), row_group_size=ROWS_A_GROUP
+            ),
+        )
+        return path
+
+    def sort(self, path: Path) -> SortedRows:
+        """Sort the rows of a Parquet file with the columns of `ROWS_SCHEMA`."""
+        counted = self.ask({"rows": path}, lambda database: database.sql(_TOTALS).fetchall())
+        totals = {(group, split): Total(images, cost) for group, split, images, cost in counted}
+        runs: list[Path] = []
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS_A_RUN):
+                run = pa.Table.from_batches([batch]).cast(ROWS_SCHEMA)
+                runs.append(path.with_suffix(f".run-{len(runs):06d}"))
+                pq.write_table(
+                    run.sort_by([(key, "ascending") for key in _ORDER]),
+                    runs[-1],
+                    row_group_size=_ROWS_A_READ,
+                    write_statistics=False,
+                )
+        return SortedRows(runs, totals)
+
+
+def _count(tables: dict[str, Path]) -> int:
+    return max(int(pq.read_metadata(path).num_rows) for path in tables.values())
+
+
+def _rows(file: pq.ParquetFile) -> Iterator[_Row]:
+    for batch in file.iter_batches(_ROWS_A_MERGE):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _place(row: _Row) -> _Row:
+    """What a row is sorted by; Python orders strings as UTF-8 does."""
+    group, split, uri, offset = (row[column] for column in _ORDERED)
+    return group is None, group or "", split, uri, offset

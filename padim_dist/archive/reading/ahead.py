@@ -1,0 +1,114 @@
+"""Reading images ahead of whoever needs them, in order, within a budget of memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.errors import ImageError
+
+BUDGET = 64 * 2**20
+"""Bytes of images that are held ahead and not yet decoded, at most."""
+
+
+def read_ahead(
+    rows: Iterable[dict[str, Any]],
+    reader: ImageReader,
+    requests: int,
+    decoders: int,
+    depth: int,
+    budget: int = BUDGET,
+) -> Iterator[LoadedImage]:
+    """Load images in order, ahead of whoever takes them.
+
+    Many requests are under way while few threads decode. Nothing grows with the archive:
+    at most `depth` images (or one request's members) are held, and their bytes, until
+    decoded, keep within the budget (or are those of one request).
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Of the manifest.
+    reader : ImageReader
+        Fetches and decodes.
+    requests, decoders : int
+        Requests under way, and threads that decode.
+    depth : int
+        Images ahead.
+    budget : int
+        Bytes ahead that are not decoded yet.
+
+    Yields
+    ------
+    LoadedImage
+
+    Raises
+    ------
+    RunError
+        If the store keeps failing, or the memory does not suffice.
+    """
+    fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
+    decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")
+    ahead: deque[_Ahead] = deque()
+    asked = 0
+
+    def is_full(more: int) -> bool:
+        if len(ahead) >= depth or asked + more <= budget:
+            return len(ahead) >= depth
+        held = sum(item.size for item in ahead if item.is_encoded())
+        return held + more > budget
+
+    def add(size: int, image: Future[LoadedImage]) -> None:
+        nonlocal asked
+        asked += size
+        ahead.append(_Ahead(size, image))
+
+    def pop() -> LoadedImage:
+        nonlocal asked
+        item = ahead.popleft()
+        asked -= item.size
+        return item.image.result()
+
+    def take(bodies: Future[list[bytes | ImageError]], place: int, row: dict[str, Any]) -> Any:
+        # Decoders wait for what was asked for first, in its order: they cannot block each other.
+        data, bodies.result()[place] = bodies.result()[place], b""
+        return reader.decode(row, data)
+
+    try:
+        for step in reader.plan(rows):
+            size = 0 if isinstance(step, LoadedImage) else step.size
+            while ahead and is_full(size):
+                yield pop()
+            if isinstance(step, LoadedImage):
+                done: Future[LoadedImage] = Future()
+                done.set_result(step)
+                add(0, done)
+                continue
+            bodies = fetching.submit(reader.fetch, step)
+            for place, row in enumerate(step.rows):
+                image = decoding.submit(take, bodies, place, dict(row))
+                add(size // len(step.rows), image)
+        while ahead:
+            yield pop()
+    finally:
+        fetching.shutdown(wait=False, cancel_futures=True)
+        decoding.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """An image under way, and how many bytes it holds until it is decoded."""
+
+    size: int
+    image: Future[LoadedImage]
+
+    def is_encoded(self) -> bool:
+        """Whether it holds the bytes of the file."""
+        image = self.image
+        return not image.done() or (
+            image.exception() is None and image.result().encoded is not None
+        )

@@ -1,0 +1,257 @@
+"""Reading images: one outcome for each, never an exception."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from padim_dist.archive.listing.cut import TAIL
+from padim_dist.archive.reading.decode import decode, decode_mask, is_plain, open_image
+from padim_dist.archive.reading.nvjpeg import decode_together
+from padim_dist.archive.reading.objects import ObjectFetcher
+from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.transform import prepare, prepare_mask
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.errors import ImageError, RunError
+from padim_dist.telemetry.measures import timed
+
+_RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
+# An image of 16-bit RGBA pixels takes 8 bytes a pixel uncompressed; the rest is metadata.
+_BYTES_A_PIXEL = 8
+_BYTES_OF_METADATA = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """What became of one image.
+
+    Attributes
+    ----------
+    row : dict
+        Its manifest row.
+    pixels : Tensor or None
+        uint8, shape (3, crop height, crop width); None if it could not be used.
+    width, height : int or None
+        Of the original image, in pixels, where known.
+    status : str
+        ``"scored"`` if it can be scored, otherwise why not.
+    error : str or None
+        The reason, for people.
+    encoded : bytes or None
+        The file, where it waits for `ImageReader.finish`.
+    """
+
+    row: dict[str, Any]
+    pixels: Tensor | None = None
+    width: int | None = None
+    height: int | None = None
+    status: str = "scored"
+    error: str | None = None
+    encoded: bytes | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there are pixels, or will be."""
+        return self.pixels is not None or self.encoded is not None
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads, decodes and transforms the images of a manifest.
+
+    Parameters
+    ----------
+    fetcher : ObjectFetcher
+        Gets the bytes.
+    geometry : InputGeometry
+        The trunk's input.
+    max_pixels : int
+        Larger images are not decoded.
+    jpeg_device : str, optional
+        Which device decodes plain JPEG files, many at a time; None: each thread its own.
+    """
+
+    fetcher: ObjectFetcher
+    geometry: InputGeometry
+    max_pixels: int
+    jpeg_device: str | None = None
+
+    def plan(self, rows: Iterable[dict[str, Any]]) -> Iterator[Request | LoadedImage]:
+        """Requests for rows, in order, and what became of those that nothing is asked for."""
+        judged = ((row, self._refuse(row)) for row in rows)
+        for wanted, some in groupby(judged, key=lambda pair: pair[1] is None):
+            if wanted:
+                yield from plan_requests(row for row, _ in some)
+            else:
+                for row, error in some:
+                    assert error is not None
+                    yield LoadedImage(row, status=error.status, error=error.reason)
+
+    def fetch(self, request: Request) -> list[bytes | ImageError]:
+        """Bytes of each row of a request, or why there are none.
+
+        Raises
+        ------
+        RunError
+            If the store keeps failing.
+        """
+        try:
+            with timed("read"):
+                return [*self.fetcher.fetch(request)]
+        except ImageError as error:
+            if error.status == "unreadable" and len(request.rows) > 1:
+                # A bad spot of a disk concerns the members that lie on it alone.
+                alone = plan_requests(request.rows, most=1)
+                return [data for one in alone for data in self.fetch(one)]
+            return [error] * len(request.rows)
+
+    def decode(self, row: dict[str, Any], data: bytes | ImageError) -> LoadedImage:
+        """Decode and transform an image, or see that it can wait for `finish`.
+
+        Whatever is wrong with it is in the outcome.
+
+        Raises
+        ------
+        RunError
+            If the memory does not suffice.
+        """
+        try:
+            if isinstance(data, ImageError):
+                raise data
+            with timed("decode"):
+                if self.jpeg_device:
+                    image = open_image(data, self.max_pixels)
+                    if is_plain(image, data):
+                        return LoadedImage(row, None, *image.size, encoded=data)
+                return self._decode(row, data)
+        except ImageError as error:
+            return LoadedImage(row, status=error.status, error=error.reason)
+        except MemoryError as error:
+            raise RunError(
+                f"no memory is left in this worker to decode {row['uri']}. Lower cluster.workers, "
+                "cluster.readers or archive.max_pixels, then run the same command again: it resumes"
+            ) from error
+
+    def _decode(self, row: dict[str, Any], data: bytes) -> LoadedImage:
+        pixels = decode(data, self.max_pixels)
+        height, width = pixels.shape[1:]
+        return LoadedImage(row, prepare(pixels, self.geometry), width, height)
+
+    def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
+        """Decode what waits for it, all together; all pixels are on one device then.
+
+        Raises
+        ------
+        RunError
+            If there is no such device, or its memory does not suffice.
+        """
+        if self.jpeg_device is None:
+            return [*images]
+        device = torch.device(self.jpeg_device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RunError(
+                "model.jpeg is 'nvjpeg', but a worker has no GPU that PyTorch sees. Give every "
+                "worker one, or set model.jpeg to 'libjpeg', which makes another model"
+            )
+        waiting = [image for image in images if image.encoded is not None]
+        files = [image.encoded or b"" for image in waiting]
+        sizes = [(image.height or 0, image.width or 0) for image in waiting]
+        with timed("decode"):
+            decoded = iter(decode_together(files, sizes, self.geometry, device))
+            return [self._finish(image, decoded, device) for image in images]
+
+    def _finish(
+        self, image: LoadedImage, decoded: Iterator[Tensor | None], device: torch.device
+    ) -> LoadedImage:
+        if image.encoded is None:
+            finished = image
+        elif (pixels := next(decoded)) is not None:
+            finished = replace(image, pixels=pixels, encoded=None)
+        else:  # libjpeg decides, and has the reason
+            try:
+                finished = self._decode(image.row, image.encoded)
+            except ImageError as error:
+                finished = LoadedImage(image.row, status=error.status, error=error.reason)
+        if finished.pixels is None:
+            return finished
+        return replace(finished, pixels=finished.pixels.to(device))
+
+    def load(self, row: dict[str, Any]) -> LoadedImage:
+        """Load the image of one row, in the calling thread; raises as `decode` and `finish` do."""
+        (step,) = self.plan([row])
+        if isinstance(step, LoadedImage):
+            return step
+        (data,) = self.fetch(step)
+        (image,) = self.finish([self.decode(row, data)])
+        return image
+
+    def load_original(self, row: dict[str, Any]) -> Tensor:
+        """Load the image of one row as it is: uint8, shape (3, height, width).
+
+        Raises
+        ------
+        ImageError, RunError
+            If it cannot be had or decoded.
+        """
+        (step,) = self.plan([row])
+        if isinstance(step, LoadedImage):
+            raise ImageError(step.status, str(step.error))
+        (data,) = self.fetch(step)
+        if isinstance(data, ImageError):
+            raise data
+        return decode(data, self.max_pixels)
+
+    def load_mask(self, mask_uri: str) -> Tensor:
+        """Load a ground-truth mask at the size of the crop: bool, (height, width).
+
+        Parameters
+        ----------
+        mask_uri : str
+            A file; or a member of a tar file, as ``<uri>#bytes=<start>-<stop>``.
+
+        Raises
+        ------
+        ImageError, RunError
+            If it cannot be had or decoded.
+        """
+        match = _RANGE.search(mask_uri)
+        start, stop = map(int, match.groups()) if match else (0, 0)
+        uri = mask_uri[: match.start()] if match else mask_uri
+        row = {"offset": start, "length": stop - start, "etag": None}
+        request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
+        (data,) = self.fetcher.fetch(request)
+        return prepare_mask(decode_mask(data, self.max_pixels), self.geometry)
+
+    def _refuse(self, row: dict[str, Any]) -> ImageError | None:
+        """Why an image is not even asked for; None if it is."""
+        if "refused" in row:
+            return ImageError("unreadable", row["refused"])
+        if row["group"] is None:
+            return ImageError("unreadable", "its name does not match archive.group: no group")
+        if row["member"] == TAIL:
+            return ImageError(
+                "unreadable",
+                f"the tar file is damaged from byte {row['offset']} of {row['size']} on; what was "
+                "there is not known",
+            )
+        if row["member"] is not None and row["offset"] + row["length"] > row["size"]:
+            return ImageError(
+                "unreadable",
+                f"the tar file ends, with {row['size']} bytes, inside this member, which would end "
+                f"at {row['offset'] + row['length']}",
+            )
+        if row["member"] is not None and row["length"] == 0:
+            return ImageError("unreadable", "the file is empty")
+        if row["length"] > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
+            return ImageError(
+                "too_large",
+                f"{row['length']} bytes are more than any image within archive.max_pixels = "
+                f"{self.max_pixels} needs",
+            )
+        return None

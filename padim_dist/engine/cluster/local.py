@@ -1,0 +1,237 @@
+"""The cluster that does the work: processes of this machine, or one that somebody else runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+import torch
+from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
+from distributed import Adaptive, Client, LocalCluster
+from distributed.core import Status
+from distributed.system import MEMORY_LIMIT
+
+from padim_dist.config import ClusterConfig
+from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
+from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes, security_of
+from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
+from padim_dist.errors import ConfigError, RunError
+
+logger = logging.getLogger("padim_dist")
+_SETTINGS = {
+    # A worker that imports torch or decodes a huge image is late with its heartbeat, not dead.
+    "distributed.scheduler.worker-ttl": "15 minutes",
+    # The engine finds out itself whether a task kills its workers: engine/run.py.
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.no-workers-timeout": "5 minutes",
+    "distributed.comm.timeouts.connect": f"{PATIENCE:.0f} s",
+    # Looking at the stack of every thread 100 times a second took 2 % of a worker's processor.
+    "distributed.worker.profile.enabled": False,
+    # So often every process asks its event loop for its lag: 20 ms took 2 % of two processors.
+    "distributed.admin.tick.interval": "500 ms",
+    # A nanny that starts its worker anew is left alone, also where that takes its time.
+    "distributed.deploy.lost-worker-timeout": "15 minutes",
+}
+_OWN = ("local", "cuda")
+"""Kinds whose workers are processes of this machine."""
+_MOST_STARTS = 3
+
+# One arena that keeps its memory: the trunk's large buffers are used again instead of being
+# mapped and cleared for every batch, which Dask's own MALLOC_TRIM_THRESHOLD_ makes it do.
+# Measured on 2 cores, ResNet-18: 40 images/s a worker instead of 29, at the same peak.
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(512 * 2**20),
+}
+
+
+def is_own(config: ClusterConfig) -> bool:
+    """Whether its workers are processes of this machine, started for one command."""
+    return config.kind in _OWN
+
+
+def check_kind(config: ClusterConfig) -> None:
+    """See that this machine has what the kind of cluster needs.
+
+    Raises
+    ------
+    ConfigError
+        If there is no GPU, not as many as workers, or an extra is not installed.
+    """
+    if config.kind == "cuda":
+        worker_count(config)
+        cuda_cluster()
+    elif config.kind == "kubernetes":
+        kube_cluster()
+
+
+def worker_count(config: ClusterConfig) -> int:
+    """Number of local workers, at most: a setting, or cores divided by threads; one for a GPU.
+
+    Raises
+    ------
+    ConfigError
+        If kind ``cuda`` has no GPU, or fewer than workers.
+    """
+    if config.kind == "cuda":
+        return _gpu_workers(config)
+    if config.adaptive:
+        return config.adaptive.maximum
+    if config.workers != "auto":
+        return config.workers
+    if torch.cuda.is_available():
+        return 1
+    return max(1, CPU_COUNT // config.threads)
+
+
+def _gpu_workers(config: ClusterConfig) -> int:
+    gpus = torch.cuda.device_count()  # asks the driver; makes no context (PyTorch, NVML)
+    if not gpus:
+        raise ConfigError(
+            "cluster.kind 'cuda' needs a GPU, and PyTorch sees none; look at nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES, or set cluster.kind to local"
+        )
+    if config.workers == "auto":
+        return gpus
+    if config.workers > gpus:
+        raise ConfigError(
+            f"cluster.workers is {config.workers}, but PyTorch sees {gpus} GPUs, and kind 'cuda' "
+            "has one worker for each; lower it, or leave it out"
+        )
+    return config.workers
+
+
+def worker_memory(config: ClusterConfig) -> int:
+    """Bytes that each local worker may use."""
+    if config.memory == "auto":
+        return int(MEMORY_LIMIT * 0.95 / worker_count(config))
+    try:
+        return int(parse_bytes(config.memory))
+    except ValueError as error:
+        raise ConfigError(
+            f"cluster.memory {config.memory!r} is not a size; write e.g. 8GiB"
+        ) from error
+
+
+def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
+    """Fix the number of local workers for a need of memory.
+
+    Where the number is ``auto``, as many as the machine's memory and cores hold.
+
+    Raises
+    ------
+    ConfigError
+        As `check_kind`.
+    ResourceError
+        If not even one fits, or the number that was set does not.
+    """
+    check_kind(config)
+    if not is_own(config):
+        return config
+    if config.workers == "auto" and not config.adaptive and config.memory == "auto":
+        whole = config.model_copy(update={"workers": 1})
+        fitting = max(1, int(worker_memory(whole) * USABLE_SHARE // need.total))
+        config = config.model_copy(update={"workers": min(fitting, worker_count(config))})
+    check_memory(what, need, worker_memory(config), worker_count(config))
+    return config
+
+
+@contextmanager
+def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
+    """Client of a running cluster with at least one worker.
+
+    Parameters
+    ----------
+    config : ClusterConfig
+        Which cluster.
+    most_tasks : int
+        No more local workers are started than there are tasks.
+
+    Raises
+    ------
+    ConfigError
+        If what the kind needs is not there: a package, a GPU, a file.
+    RunError
+        If the scheduler does not answer or has no worker.
+    """
+    with dask.config.set(_SETTINGS):
+        if not is_own(config):
+            with (open_address if config.kind == "address" else open_kubernetes)(config) as client:
+                yield client
+            return
+        most = min(worker_count(config), max(most_tasks, 1))
+        least = min(config.adaptive.minimum, most) if config.adaptive else most
+        with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
+            _local(config, least) as cluster,
+            Client(cluster) as client,
+        ):
+            # Also at a fixed size: this is what replaces a worker whose nanny gave up.
+            cluster.adapt(_Replacing, minimum=least, maximum=most, interval="2s", wait_count=15)
+            yield client
+
+
+def _local(config: ClusterConfig, workers: int) -> LocalCluster:
+    """A new cluster of this machine; tried again where a worker dies while it starts."""
+    cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
+    for start in range(_MOST_STARTS):
+        try:
+            return cluster_class(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=worker_memory(config),
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                security=security_of(config.tls),
+                protocol="tls://" if config.tls else "tcp://",
+                # A driver that hung and goes on finds its cluster gone, and ends.
+                scheduler_kwargs={"idle_timeout": config.idle_timeout},
+            )
+        except RuntimeError as error:
+            cause = error
+            logger.warning("a worker died at its start (%d of %d)", start + 1, _MOST_STARTS)
+    raise RunError(
+        f"no worker process could be started ({cause}); look at the memory of the machine, and "
+        "whether something stops its processes"
+    ) from cause
+
+
+class _Replacing(Adaptive):
+    """Scales a local cluster, and replaces workers whose nanny gave up.
+
+    A nanny gives up when its worker dies once more while it is started anew. Dask goes on
+    counting it as one of the workers that were asked for.
+    """
+
+    async def target(self) -> int:
+        """Number of workers that there should be."""
+        cluster: Any = self.cluster
+        given_up = [
+            name
+            for name, nanny in cluster.workers.items()
+            if nanny.status in (Status.closed, Status.failed)
+        ]
+        for name in given_up:
+            del cluster.workers[name]
+        if cluster.worker_spec.keys() - cluster.workers.keys():
+            cluster.scale(len(cluster.worker_spec))  # starts those that are not there
+        wanted: int = await super().target()  # type: ignore[no-untyped-call]
+        return wanted
+
+
+def _environment(config: ClusterConfig) -> dict[str, str]:
+    """Environment of a local worker from its first instruction on."""
+    threads = str(config.threads)
+    return {
+        **dask.config.get("distributed.nanny.pre-spawn-environ"),
+        **ALLOCATOR,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }

@@ -1,0 +1,143 @@
+"""Clusters that somebody else runs: a Dask scheduler by address, a DaskCluster of Kubernetes."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dask.utils import format_bytes
+from distributed import Client
+from distributed.security import Security
+
+from padim_dist.config import ClusterConfig, KubernetesConfig, TlsConfig
+from padim_dist.engine.cluster.extras import kube_cluster
+from padim_dist.errors import ConfigError, RunError
+
+PATIENCE = 30.0
+"""Seconds to wait for a scheduler to answer and to have a worker."""
+_NODE_PATIENCE = 900.0
+"""Seconds to wait for the first worker where a node may have to be started for it."""
+
+
+@contextmanager
+def open_address(config: ClusterConfig) -> Iterator[Client]:
+    """Client of the scheduler at an address.
+
+    Raises
+    ------
+    RunError
+        If it does not answer or has no worker.
+    """
+    address = str(config.address)
+    try:
+        client = Client(address, timeout=PATIENCE, security=security_of(config.tls))
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"no Dask scheduler answers at cluster.address {address} ({error}); start one with "
+            "'dask scheduler' or correct the address"
+        ) from error
+    with client:
+        _wait_for_worker(
+            client, PATIENCE, address, f"start one with 'dask worker {address} --nthreads 1'"
+        )
+        yield client
+
+
+@contextmanager
+def open_kubernetes(config: ClusterConfig) -> Iterator[Client]:
+    """Client of a DaskCluster that the Dask operator runs.
+
+    With `adaptive` its autoscaler is told once how many workers there may be while this is at
+    work, and that there need not be any when it ends.
+
+    Raises
+    ------
+    ConfigError
+        If dask-kubernetes is not installed.
+    RunError
+        If there are no credentials, no answer, no such DaskCluster, or no worker.
+    """
+    assert config.kubernetes is not None
+    found = config.kubernetes
+    with _connect(found, config.place) as cluster, Client(cluster, timeout=PATIENCE) as client:
+        scales = config.adaptive
+        if scales:
+            cluster.adapt(minimum=scales.minimum, maximum=scales.maximum)
+        try:
+            patience = _NODE_PATIENCE if scales else PATIENCE
+            advice = f"look at 'kubectl --namespace {found.namespace} get pods'"
+            _wait_for_worker(client, patience, config.place, advice)
+            yield client
+        finally:
+            if scales:
+                cluster.adapt(minimum=0, maximum=scales.maximum)
+
+
+def _connect(found: KubernetesConfig, what: str) -> Any:
+    connect = kube_cluster().from_name
+    try:
+        # It connects to what is there and leaves it there.
+        return connect(
+            found.name, namespace=found.namespace, quiet=True, resource_timeout=int(PATIENCE)
+        )
+    except Exception as error:  # of httpx, kr8s, asyncio or Dask, as the case may be
+        raise RunError(
+            f"{what} cannot be reached ({type(error).__name__}: {error}); try 'kubectl "
+            f"--namespace {found.namespace} get daskcluster {found.name}' with the same "
+            "kubeconfig, or apply infra/kubernetes"
+        ) from error
+
+
+def _wait_for_worker(client: Client, patience: float, what: str, advice: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=patience)
+    except TimeoutError as error:
+        raise RunError(
+            f"the scheduler of {what} has no worker after {patience:.0f} s; {advice}"
+        ) from error
+
+
+def security_of(tls: TlsConfig | None) -> Security | None:
+    """Dask's settings for TLS, the same for all sides.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not there.
+    """
+    if tls is None:
+        return None
+    for path in (tls.ca, tls.cert, tls.key):
+        if not Path(path).is_file():
+            raise ConfigError(f"cluster.tls: there is no file {path}")
+    roles = ("scheduler", "worker", "client")
+    return Security(
+        require_encryption=True,
+        tls_ca_file=tls.ca,
+        **{f"tls_{role}_cert": tls.cert for role in roles},
+        **{f"tls_{role}_key": tls.key for role in roles},
+    )
+
+
+def open_to_all(config: ClusterConfig) -> bool:
+    """Whether whoever reaches the scheduler may run code on it: no TLS, and not loopback."""
+    if config.kind == "kubernetes":
+        return True
+    if config.address is None or config.tls is not None:
+        return False
+    host = urlsplit(config.address).hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def describe(client: Client) -> str:
+    """Workers and memory of a cluster, for people."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    memory = min((worker["memory_limit"] or 0) for worker in workers)
+    return f"{len(workers)} workers with {format_bytes(memory)} each"
