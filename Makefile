@@ -1,11 +1,12 @@
-# The two commands: `make demo` and `make test`. Each sets up what it needs, from nothing.
+# The two commands are `make demo` and `make test`. Each installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What the workers of a local cluster are given (docs/architecture.md); what is compared gets it too.
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# Settings of a local cluster's workers (docs/architecture.md), for all that is compared with them.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
-.PHONY: help demo test test-s3 test-flows test-browser e2e chaos bench guard lint format \
+.PHONY: help demo test test-s3 test-flows test-browser wheel e2e chaos bench guard lint format \
   requirements clean
 
 help:
@@ -14,20 +15,22 @@ help:
 	@echo "make test-s3  the tests of object storage, against a real server (Ceph's gateway, Debian)"
 	@echo "make test-flows  the tests of the flows, with a real Prefect server"
 	@echo "make test-browser  the tests of the report in a browser (Chromium, Debian)"
+	@echo "make wheel  build the wheel; in an empty environment: its demo, the tests of the core"
 	@echo "make e2e    nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
 	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
 	@echo "make bench  measure speed, memory and scale, against anomalib and Ray too (about an hour)"
-	@echo "make guard  the one measurement that may fail: the core against dense products"
+	@echo "make guard  the only measurement that can fail: speed of the core relative to dense products"
 	@echo "make lint   set up, check format, lint and types"
 
 demo: $(VENV)/.run
 	$(BIN)/padim-dist demo
 
-# Two files at a time: most of them wait for processes of their own.
+# Two files at a time: most of them wait for processes of their own. A crash ends the run: its
+# test would be given to each new process again.
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
-# A server of its own on a port of its own; ended also where a test fails or somebody interrupts.
+# A server on a port of its own. It is stopped also if a test fails or the run is interrupted.
 test-s3: $(VENV)/.dev
 	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
 	  infra/dev/radosgw start --port 9180 && \
@@ -38,6 +41,12 @@ test-flows: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/pytest tests/browser
+
+# PYTHON=python3.13 tests it on another Python.
+wheel:
+	rm -rf build/wheel
+	$(MAKE) VENV=build/wheel build/wheel/.wheel
+	rm -rf build/wheel
 
 e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e e2e
@@ -65,18 +74,30 @@ $(BIN)/python:
 	  (echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=..." && exit 1)
 	$(PYTHON) -m venv $(VENV)
 
-# An old pip looks for the newest version of what is asked for with an extra, whatever is locked.
-$(VENV)/.run: requirements.txt requirements-pip.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-pip.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+# With an old pip, a requirement with an extra gets its newest version, not the locked one.
+$(VENV)/.locked: requirements.txt requirements-pip.txt | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements-pip.txt
+	$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.locked
+	$(PIP) install --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# What the benchmarks compare with: an environment of its own, since it would not fit into ours.
+# The package is that of the wheel, not that of the checkout, which comes last in sys.path.
+$(VENV)/.wheel: $(VENV)/.locked
+	$(PIP) wheel --no-deps --wheel-dir $(VENV) .
+	$(PIP) install --no-deps $(VENV)/*.whl
+	$(BIN)/python tests/wheel.py $(VENV)/*.whl
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(BIN)/pytest --import-mode append tests/core
+	@touch $@
+
+# Libraries that the benchmarks compare with. Their requirements conflict with ours.
 .venv-bench/.done: benchmarks/requirements.txt requirements-pip.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-pip.txt
@@ -95,4 +116,4 @@ requirements:
 	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

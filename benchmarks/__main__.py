@@ -1,8 +1,8 @@
-"""All measurements of speed, memory, scale and storage: `make bench`.
+"""Measure speed, memory, scale and storage: `make bench`.
 
     python -m benchmarks [--only limit core ...] [--rounds 3] [--rows 10000000]
 
-prints one table and writes it as JSON. The peers need an environment of their own
+prints one table and writes it as JSON. The other projects need a separate environment
 (``.venv-bench``), which `make bench` makes.
 """
 
@@ -28,7 +28,7 @@ def main() -> None:
     sections = ("core", "limit", "peers", "storage", "memory", "scale")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=10_000_000, help="of the manifest of scale")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="of section scale")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     asked = parser.parse_args()
     logging.getLogger("padim_dist").setLevel(logging.ERROR)

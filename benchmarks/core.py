@@ -1,12 +1,12 @@
-"""The pyramid's arithmetic against the dense one, on the same embeddings, in one process.
+"""Compare the pyramid's arithmetic with the dense one, on the same embeddings, in one process.
 
     python -m benchmarks.core [--cases R18-100 ...] [--json] [--guard]
 
-measures moments, factorisation, distances and the anomaly map of four models, and how far
-the distances are apart. `make bench` does so with the allocator settings of workers, under
-which dense products gain most, and for ResNet-18 also without. With ``--guard`` only what
-continuous integration watches: that the pyramid of ResNet-18 is ahead of dense products, by
-a ratio that no machine's noise makes.
+measures moments, factorisation, distances and the anomaly map of four models, and the
+difference of the distances. `make bench` uses the allocator settings of workers, with which
+dense products gain most, and for ResNet-18 also the default settings. ``--guard`` is for
+continuous integration: it only checks that the pyramid of ResNet-18 is faster than dense
+products, by a ratio above the noise of any machine.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 
 GUARD = {"moments": 2.5, "distances, batch 32": 2.0}
-"""Lowest ratios that continuous integration lets pass: about half of what is measured."""
+"""Lowest ratios that pass in continuous integration: about half of the measured ones."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model, and the share of the patches that the dense one is measured on.
+    """A model, and the share of the patches on which the dense one is measured.
 
-    Where the dense one does not fit into memory, its patches being independent, it is
-    measured on the first rows of them and multiplied.
+    Patches are independent. If the dense model does not fit into memory, it is measured on
+    the first patches and the time is multiplied.
     """
 
     name: str
@@ -60,7 +60,7 @@ CASES = (
 
 
 def maps_of(shape: PyramidShape, images: int, generator: torch.Generator) -> list[Tensor]:
-    """Feature maps with spread and offset like a ResNet's, channels last."""
+    """Return feature maps with spread and offset like a ResNet's, channels last."""
     return [
         (torch.randn(images, h, w, d, generator=generator) * 0.4 + torch.rand(d)).permute(
             0, 3, 1, 2
@@ -70,10 +70,10 @@ def maps_of(shape: PyramidShape, images: int, generator: torch.Generator) -> lis
 
 
 def compare(case: Case, batch: int, rounds: int) -> tuple[dict[str, Runs], float]:
-    """Seconds of ``pyramid`` and ``dense`` in each step, and the greatest relative difference.
+    """Return the seconds of ``pyramid`` and ``dense`` in each step, and the largest difference.
 
     Steps of a batch, except the factorisation. Moments and distances begin with feature maps,
-    as a trunk gives them: nesting here, repeating and concatenating there.
+    as a trunk gives them; the pyramid puts them in nested order, the dense one concatenates.
     """
     layers = DEFAULTS[case.backbone].layers
     _, shape = plan_trunk(case.backbone, layers, case.channels, 1024, (case.crop, case.crop))
@@ -89,7 +89,7 @@ def compare(case: Case, batch: int, rounds: int) -> tuple[dict[str, Runs], float
     def versus(step: str, mine: Callable[[], Any], theirs: Callable[[], Any], share: int) -> None:
         works = {"pyramid": lambda: seconds(mine), "dense": lambda: share * seconds(theirs)}
         if step != "factorise":
-            interleave(1, works)  # warms them
+            interleave(1, works)  # warm-up
         found[step] = interleave(1 if step == "factorise" else rounds, works)
 
     share = case.share
@@ -133,7 +133,7 @@ def compare(case: Case, batch: int, rounds: int) -> tuple[dict[str, Runs], float
 
 
 def measure(rounds: int) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     arguments = ("--cases", CASES[0].name, "--json", "--rounds", str(rounds))
     found = script("core", *arguments, as_installed=True)
     default = [Row(**row) for row in found["rows"]]
@@ -143,7 +143,7 @@ def measure(rounds: int) -> list[Row]:
 
 
 def measure_cases(cases: Sequence[Case], rounds: int) -> list[Row]:
-    """Rows of some models, in this process."""
+    """Return the rows of some models, measured in this process."""
     rows = []
     for case in cases:
         found, apart = compare(case, 32, rounds)
@@ -159,7 +159,7 @@ def measure_cases(cases: Sequence[Case], rounds: int) -> list[Row]:
 
 
 def guard() -> int:
-    """Whether the pyramid of ResNet-18 is as far ahead as it has to be: an exit status."""
+    """Return exit status 0 if the pyramid of ResNet-18 is fast enough, else 1."""
     found, apart = compare(CASES[0], 32, rounds=9)
     status = 0
     for step, least in GUARD.items():

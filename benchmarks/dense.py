@@ -1,7 +1,7 @@
-"""PaDiM as it is usually written, at its fastest: dense, in batched matrix products.
+"""Dense PaDiM, as it is usually written, in batched matrix products: the fastest version.
 
-The peer of `Moments` and `Gaussian`: every patch has a full embedding, a d x d covariance
-and its inverse. (The common implementations go through the patches one by one, or keep all
+The counterpart of `Moments` and `Gaussian`: every patch has a full embedding, a d x d
+covariance and its inverse. (Common implementations loop over the patches, or keep all
 embeddings; this one does neither.)
 """
 

@@ -1,12 +1,12 @@
-"""What a night takes as a flow, and as a command.
+"""Measure the time of a night as a flow, and as a command.
 
     python -m benchmarks.flow_overhead [--rounds 5] [--images 40]
 
-starts a Prefect server (SQLite), a Dask cluster of two workers that stay, fits and promotes
-a model (pictures of 64 pixels, random weights), and then in each round lets as many
-images arrive as asked for twice: one night by ``padim-dist audit``, one by the flow
-``nightly-audit`` in a process of its own, in turns. Prints the seconds of both from the
-start of the process to its end, and the difference of their medians.
+starts a Prefect server (SQLite) and a Dask cluster of two workers that stay, and fits and
+promotes a model (images of 64 pixels, random weights). Each round then has two nights of
+``--images`` new images: one by ``padim-dist audit``, one by the flow ``nightly-audit`` in a
+process of its own. Prints the seconds of both, from the start of the process to its end, and
+the difference of their medians.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 
 def main(rounds: int, images: int) -> None:
-    """Do as the module says."""
+    """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         drawn = draw(root / "drawn")
@@ -72,7 +72,7 @@ def main(rounds: int, images: int) -> None:
                     arrive(root / "archive/one/line", images)
                     began = time.monotonic()
                     subprocess.run(words, env=environment, check=True, capture_output=True)
-                    if number:  # the first fills caches
+                    if number:  # the first round fills caches
                         taken[way].append(time.monotonic() - began)
         for way, seconds in taken.items():
             told = ", ".join(f"{second:.1f}" for second in seconds)

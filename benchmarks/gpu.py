@@ -1,20 +1,20 @@
-"""The whole step on a device: JPEG in memory to scores, and the share of the trunk alone.
+"""Measure the whole step on a device, from JPEG in memory to scores, and the trunk by itself.
 
     PYTHONPATH=. python benchmarks/gpu.py [--models R18-100 WR50-550] [--batches 64 128 256 512]
         [--precisions float32 tf32 bfloat16 float16] [--decode 512] [--seconds 2] [--json out.json]
 
-Needs torch, torchvision and `padim_dist.core`, nothing else: no Dask, no storage. On the
-accelerator where there is one, else on the processor. First it fits on drawn pictures and
-checks the distances against dense ones in float64; then it prints, for each model, precision
-and size of a batch, images a second of
+Needs only torch, torchvision and `padim_dist.core`: no Dask, no storage. Uses the accelerator
+if there is one, else the processor. First it fits on drawn images and compares the distances
+with dense ones in float64. Then it prints, for each model, precision and batch size, images a
+second of
 
 - trunk: from uint8 pixels on the device to feature maps;
-- step: to scores and anomaly maps, with nesting, distances, up-sampling and smoothing;
+- step: to scores and anomaly maps, with nested order, distances, up-sampling and smoothing;
 - update: to the moments of a fit;
-- jpeg: as step, but from JPEG bytes in memory, decoded by nvJPEG where torchvision has it,
-  else by threads, resized on the device;
+- jpeg: as step, but from JPEG bytes in memory, decoded by nvJPEG if torchvision has it, else
+  by threads, and resized on the device;
 
-and the highest memory of the device.
+and the peak memory of the device.
 """
 
 from __future__ import annotations
@@ -72,29 +72,29 @@ class Step:
         self.gaussian: Gaussian | None = None
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """Feature maps."""
+        """Return the feature maps."""
         found: list[Tensor] = self.trunk(pixels)
         return found
 
     def update(self, pixels: Tensor) -> None:
-        """Add to the moments."""
+        """Add a batch to the moments."""
         self.moments.update(self.shape.nest(self.maps(pixels)))
 
     def fit(self, pixels: Tensor, batch: int) -> None:
-        """Fit."""
+        """Factorise the moments."""
         for start in range(0, len(pixels), batch):
             self.update(pixels[start : start + batch])
         self.gaussian = factorise(self.moments, Covariance.of(self.moments, EPSILON))
 
     def score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Image scores and their places."""
+        """Return the image scores and the positions of their peaks."""
         assert self.gaussian is not None
         distances = self.gaussian.distances(self.shape.nest(self.maps(pixels)))
         return find_peaks(self.anomaly_map.full(self.shape.unnest(distances)))
 
 
 def draw(images: int, size: int, device: torch.device, seed: int = 0) -> Tensor:
-    """Pictures of one scene with noise: uint8 (N, 3, size, size), channels last."""
+    """Draw images of one scene with noise: uint8 (N, 3, size, size), channels last."""
     generator = torch.Generator(device).manual_seed(seed)
     scene_of = torch.Generator(device).manual_seed(1)
     blocks = torch.randint(20, 200, (1, 3, 8, 8), generator=scene_of, device=device)
@@ -108,9 +108,9 @@ def draw(images: int, size: int, device: torch.device, seed: int = 0) -> Tensor:
 
 
 def apart(step: Step, new: Tensor) -> float:
-    """Greatest relative difference of the distances from dense ones in float64, by sampling.
+    """Return the largest relative difference of the distances from dense ones in float64.
 
-    The dense ones are those of the same moments, at a few patches.
+    The dense ones are computed from the same moments, at a sample of patches.
     """
     assert step.gaussian is not None
     shape, moments = step.shape, step.moments
@@ -129,7 +129,7 @@ def apart(step: Step, new: Tensor) -> float:
 def _dense(
     shape: PyramidShape, moments: Moments, levels: list[Tensor], y: int, x: int
 ) -> tuple[Tensor, Tensor]:
-    """What differs from the mean (d, N), and the covariance (d, d), of a patch; float64."""
+    """Return the residuals (d, N) and the covariance (d, d) of a patch; float64."""
     at = [shape.index(a, y, x) for a in range(shape.levels)]
     difference = torch.cat(
         [levels[a][i].double() - moments.mean[a][i, :, None] for a, i in enumerate(at)]
@@ -150,7 +150,7 @@ def _dense(
 
 
 def decoder(device: torch.device, threads: int) -> tuple[str, Callable[[list[Tensor]], Tensor]]:
-    """From JPEG bytes to pixels (N, 3, CROP, CROP) on the device, and how."""
+    """Return the name of a decoder, and it: JPEG bytes to pixels (N, 3, CROP, CROP)."""
 
     def by_device(files: list[Tensor]) -> Tensor:
         if device.type == "cuda":  # the decoder's own stream does not wait for ours
@@ -175,7 +175,7 @@ def decoder(device: torch.device, threads: int) -> tuple[str, Callable[[list[Ten
 
 
 def rate(work: Callable[[], Any], images: int, seconds: float, device: torch.device) -> float:
-    """Images a second of work on a batch, for some seconds, after three times of warming up."""
+    """Return images a second of work on a batch, over some seconds, after three warm-up calls."""
 
     def wait() -> None:
         if device.type == "cuda":
@@ -193,7 +193,7 @@ def rate(work: Callable[[], Any], images: int, seconds: float, device: torch.dev
 
 
 def measure(asked: argparse.Namespace, device: torch.device) -> Iterator[dict[str, Any]]:
-    """A line for each model, precision and size of a batch."""
+    """Print a line for each model, precision and batch size."""
     pixels = draw(max(FITTED, *asked.batches), CROP, device)
     pictures = draw(max(asked.batches), asked.decode, torch.device("cpu"), seed=2)
     files = [encode_jpeg(picture, quality=90) for picture in pictures]
@@ -237,8 +237,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 128, 256, 512])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=[*PRECISIONS])
-    parser.add_argument("--decode", type=int, default=512, help="side of the JPEG pictures")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each figure")
+    parser.add_argument("--decode", type=int, default=512, help="side of the JPEG images")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of each measurement")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", help="file for the figures")
     asked = parser.parse_args()

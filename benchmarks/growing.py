@@ -1,13 +1,13 @@
-"""What a night of one percent new images costs, and how much memory a worker takes.
+"""Measure a night with one percent new images, and the memory of a worker.
 
     python -m benchmarks.growing [--images 100000] [--small 500] [--pixels 64]
 
-draws a few small pictures and links them again and again (pictures of 64 pixels and random
-weights, so that what is measured is the engine more than the trunk), fits on 200 of them,
-and scores, each with two workers of their own: an archive of `--small` images, one of
-`--images`, and, after one percent of that came in anew, an index and a score of what is
-new. Prints seconds, processor seconds of all processes (which others on the machine disturb
-less), shares, and the highest resident memory of any worker process.
+draws a few small images and links them under many names (64 pixels and random weights, so
+that the engine counts more than the trunk), fits on 200 of them, and scores, each time with
+two new workers: an archive of `--small` images, one of `--images`, and, after one percent
+new images were added to it, an index and a score of the new ones. Prints seconds, processor
+seconds of all processes (which depend less on other load), shares, and the peak resident
+memory of any worker process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ A_FOLDER = 1000
 
 
 def draw(folder: Path, pixels: int = 64) -> list[Path]:
-    """A few square pictures of noise."""
+    """Draw a few square images of noise."""
     folder.mkdir()
     random = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(DRAWN)]
@@ -44,7 +44,7 @@ def draw(folder: Path, pixels: int = 64) -> list[Path]:
 
 
 def arrive(root: Path, drawn: list[Path], start: int, stop: int) -> None:
-    """Link pictures into the archive under new names."""
+    """Link images into the archive under new names."""
     for number in range(start, stop):
         path = root / f"{number // A_FOLDER}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def arrive(root: Path, drawn: list[Path], start: int, stop: int) -> None:
 
 
 def settings(root: Path, workspace: Path, pixels: int) -> Config:
-    """Small crops, few channels, two workers."""
+    """Return a configuration with small crops, few channels and two workers."""
     return make_config(
         {
             "workspace": str(workspace),
@@ -65,25 +65,25 @@ def settings(root: Path, workspace: Path, pixels: int) -> Config:
 
 
 class Memory:
-    """Listens, and looks at the worker processes each time."""
+    """A listener that records the peak memory of the worker processes."""
 
     def __init__(self) -> None:
         self.peak = 0
 
     def __call__(self, _: Event) -> None:
-        """See what they have taken at most until now."""
+        """Update the peak."""
         for process in psutil.Process().children(recursive=True):
             self.peak = max(self.peak, peak_memory(process.pid))
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Return processor seconds of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def audit(config: Config) -> tuple[float, float, float, int, int]:
-    """Index and score what is new: seconds of each, of the processor, images, peak of a worker."""
+    """Index, score what is new: seconds of each, processor seconds, images, peak of a worker."""
     memory = Memory()
     used = processor_seconds()
     started = time.monotonic()

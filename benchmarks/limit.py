@@ -1,7 +1,7 @@
-"""Against what cannot be beaten: reading, decoding, resizing and the trunk, and nothing else.
+"""Compare `fit` and `score` with the limit: only reading, decoding, resizing and the trunk.
 
-The same functions with the same settings in the same warm workers, but nothing measured and
-nothing written. What `fit` and `score` take beyond that is theirs.
+The limit uses the same functions with the same settings in the same warm workers, but
+measures nothing and writes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from padim_dist.events import ignore
 
 @torch.inference_mode()
 def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
-    """Task: the limit, on some rows of a manifest."""
+    """Task: read, decode, resize and embed some rows of a manifest."""
     set_up(job.threads)
     trunk = get_embedder(job.workspace, job.embedding).trunk
     images = 0
@@ -43,7 +43,7 @@ def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
 
 
 def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
-    """Work that gives images a second of the limit, on every worker at the same time."""
+    """Return work that measures images a second of the limit, on all workers at the same time."""
     jobs = plan_fit(config, ignore, None).jobs
     examinations = (examination for job in jobs for examination in job.examinations)
     rows = [row for examination in examinations for row in examination.rows()]
@@ -66,7 +66,7 @@ def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
 def rates(
     pictures: Pictures, place: Path, rounds: int, few: Pictures | None = None, **model: Any
 ) -> Runs:
-    """Images a second of the limit, of `fit` and of `score`, in workers that `few` have warmed."""
+    """Return images a second of the limit, `fit` and `score`; `few` images warm the workers up."""
     with open_client(pictures.config(place / "warm").cluster, 2) as client:
         address = client.scheduler.address
         limit = rate_of_limit(client, pictures.config(place / "limit", address, model=model))
@@ -100,14 +100,14 @@ pd.score(pd.load_config(sys.argv[1]), tell)
 
 
 def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a score from nothing to its first task, to its first images, and to its end."""
+    """Return seconds of a cold score until its first task, its first images, and its end."""
     config = pictures.config(place / "start-up")
     pd.fit(config)
     file = place / "start-up.yaml"
     found: dict[str, list[float]] = {"its first task": [], "its first images": [], "its end": []}
     for number in range(rounds):
         tree = config.model_dump(mode="json", exclude_unset=True)
-        tree["score"] = {"pixel_alpha": 0.001 + number * 1e-5}  # makes it another run
+        tree["score"] = {"pixel_alpha": 0.001 + number * 1e-5}  # makes another run
         file.write_text(yaml.safe_dump(tree))
         began = time.perf_counter()
         seen: dict[str, float] = {}
@@ -127,7 +127,7 @@ def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[flo
 
 
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     rows = []
     for times, precision in ((1, "float32"), (5, "float32"), (20, "float32"), (20, "bfloat16")):
         many = pictures.times(place / f"x{times}", times)

@@ -1,11 +1,11 @@
-"""How fast an archive is listed, and in how much memory.
+"""Measure the speed and the memory of listing an archive.
 
     python benchmarks/listing.py disk
     python benchmarks/listing.py s3
 
-makes archives of 10,000 and 100,000 empty objects in a hundred folders, on the local
-disk or in a moto server, and runs `index` on each in a fresh process. Prints a line a
-size: objects a second, and that process's peak of resident memory.
+makes archives of 10,000 and 100,000 empty objects in a hundred folders, on the local disk
+or in a moto server, and runs `index` on each in a fresh process. Prints a line for each
+size: objects a second, and the peak resident memory of that process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ config = make_config(json.loads(sys.argv[1]))
 started = time.monotonic()
 result = index(config)
 seconds = time.monotonic() - started
-# Not ru_maxrss, which goes on counting from the process that started this one.
+# Not ru_maxrss, which includes the peak of the parent process.
 status = Path("/proc/self/status").read_text()
 peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
 print(json.dumps({"images": result.images, "seconds": seconds, "peak": peak}))
@@ -40,7 +40,7 @@ print(json.dumps({"images": result.images, "seconds": seconds, "peak": peak}))
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", choices=("disk", "s3"))
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
@@ -53,13 +53,13 @@ def main() -> None:
 
 
 def names(size: int) -> Iterator[str]:
-    """Paths of an archive."""
+    """Return the paths of an archive."""
     return (f"cam-{i % FOLDERS:02d}/good/{i:07d}.jpg" for i in range(size))
 
 
 @contextmanager
 def on_disk(folder: Path, size: int) -> Iterator[dict[str, object]]:
-    """An archive on disk."""
+    """Make an archive on disk."""
     for i in range(FOLDERS):
         (folder / f"archive/cam-{i:02d}/good").mkdir(parents=True)
     for name in names(size):
@@ -69,7 +69,7 @@ def on_disk(folder: Path, size: int) -> Iterator[dict[str, object]]:
 
 @contextmanager
 def in_s3(_: Path, size: int) -> Iterator[dict[str, object]]:
-    """An archive in a moto server; put into its memory, since 100,000 requests take minutes."""
+    """Make an archive in the memory of a moto server, since 100,000 requests take minutes."""
     from moto.s3.models import s3_backends
     from moto.server import ThreadedMotoServer
 

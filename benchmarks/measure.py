@@ -28,7 +28,7 @@ Runs = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Row:
-    """A figure: a median, and the lowest and highest of its runs."""
+    """A figure: the median, the lowest and the highest of its runs."""
 
     section: str
     name: str
@@ -40,14 +40,14 @@ class Row:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Seconds that it takes."""
+    """Return the seconds that a work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def interleave(rounds: int, works: Mapping[str, Callable[[], float]]) -> Runs:
-    """Figures of some works, in turns: whatever disturbs the machine disturbs all of them."""
+    """Run some works in turns, so that other load affects all of them; return their figures."""
     found: Runs = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -56,33 +56,33 @@ def interleave(rounds: int, works: Mapping[str, Callable[[], float]]) -> Runs:
 
 
 def figure(section: str, name: str, values: Sequence[float], unit: str, note: str = "") -> Row:
-    """Row of runs of the same."""
+    """Return the row of repeated runs."""
     return Row(section, name, median(values), unit, min(values), max(values), note)
 
 
 def ratio(
     section: str, name: str, mine: Sequence[float], theirs: Sequence[float], note: str = ""
 ) -> Row:
-    """Row of the ratio of two medians; its spread is that of the rounds' own ratios."""
+    """Return the row of the ratio of two medians, with the spread of the ratios by round."""
     each = [a / b for a, b in zip(mine, theirs, strict=True)]
     return Row(section, name, median(mine) / median(theirs), "x", min(each), max(each), note)
 
 
 def run(command: Sequence[str], *, as_installed: bool = False) -> dict[str, Any]:
-    """What a script prints as JSON in its last line.
+    """Run a script and return the JSON of its last line.
 
     Parameters
     ----------
     command : sequence of str
         The script.
     as_installed : bool
-        Whether to run it without the allocator settings of our workers, which nobody who
-        installs other software has.
+        Whether to run it without the allocator settings of our workers, as other software
+        runs by default.
 
     Raises
     ------
     RuntimeError
-        With the end of what it said, if it fails.
+        If it fails, with the end of its output.
     """
     left_out = ALLOCATOR if as_installed else ()
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -96,15 +96,15 @@ def run(command: Sequence[str], *, as_installed: bool = False) -> dict[str, Any]
 def script(
     name: str, *arguments: str, python: str = sys.executable, as_installed: bool = False
 ) -> dict[str, Any]:
-    """What a module of these benchmarks prints when it is run in a process of its own."""
+    """Run a module of these benchmarks in its own process and return the JSON that it prints."""
     command = [python, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments]
     return run(command, as_installed=as_installed)
 
 
 def peak_memory(process: int | str = "self") -> int:
-    """Highest resident memory of a process until now, in bytes; 0 where it has ended.
+    """Return the peak resident memory of a process in bytes; 0 if it has ended.
 
-    Not ru_maxrss, which goes on counting from the process that started this one.
+    Not ru_maxrss, which includes the peak of the parent process.
     """
     try:
         status = Path(f"/proc/{process}/status").read_text()
@@ -115,7 +115,7 @@ def peak_memory(process: int | str = "self") -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return a description of the machine and the versions."""
     model = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -146,7 +146,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 
 def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write JSON."""
+    """Write the table as JSON."""
     path.write_text(
         json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1)
     )

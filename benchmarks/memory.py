@@ -1,8 +1,8 @@
-"""Whether a fit grows with the archive, and how large its model is.
+"""Measure the memory of a fit by size of the archive, and the size of its model.
 
     python -m benchmarks.memory ROOT WEIGHTS WORKSPACE
 
-fits an archive and prints the highest resident memory that any of its processes had.
+fits an archive and prints the peak resident memory of its processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SIZES = (200, 2_000, 20_000)
 
 
 def measure(pictures: Pictures, place: Path) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     rows = []
     peaks = {}
     every = len(list((pictures.root / "train").rglob("*.jpg")))

@@ -1,12 +1,12 @@
-"""How fast images are embedded from object storage, against the local disk.
+"""Compare the speed of a fit from object storage with that from the local disk.
 
     infra/dev/radosgw start && eval "$(infra/dev/radosgw env)"
     python -m benchmarks.object_storage FOLDER --endpoint http://127.0.0.1:9100
 
-takes the images of FOLDER again and again until there are 2,000, every fiftieth of them cut in
-half, and fits on them with two workers: from the disk, from the server as objects and as tar
-files, and as objects with 20 ms added to each request; alternately. Prints images a second from
-the first task's start to the last one's end, and the medians' shares of the disk's.
+repeats the images of FOLDER until there are 2,000, cuts every fiftieth in half, and fits on them
+with two workers, in turns: from the disk, from the server as objects and as tar files, and as
+objects with 20 ms added to each request. Prints images a second from the start of the first task
+to the end of the last one, and the ratios of the medians to the disk's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ A_TAR = 250
 
 
 def make_archive(source: Path, folder: Path, count: int) -> None:
-    """Copies of the source's images; every fiftieth is cut in half."""
+    """Copy the images of the source; cut every fiftieth in half."""
     images = sorted(p for p in source.rglob("*") if p.suffix in (".jpg", ".png", ".jpeg"))
     images = [path for path in images if "ground_truth" not in path.parts]
     for number in range(count):
@@ -43,7 +43,7 @@ def make_archive(source: Path, folder: Path, count: int) -> None:
 
 
 def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float:
-    """Images a second of a fit, without the start of the cluster."""
+    """Return images a second of a fit, without the start of the cluster."""
     seen: list[tuple[float, Event]] = []
     with tempfile.TemporaryDirectory() as workspace:
         config = make_config(
@@ -63,7 +63,7 @@ def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float
 
 
 def processor_seconds() -> tuple[float, float]:
-    """Seconds of all processors until now, and those of the server's processes."""
+    """Return processor seconds of the machine, and of the server's processes."""
     times = psutil.cpu_times()
     server = 0.0
     for process in psutil.process_iter(["name", "cpu_times"]):

@@ -1,6 +1,6 @@
-"""Against what people use today, on the same images, weights, sizes, batches and cores.
+"""Compare with other projects on the same images, weights, sizes, batches and cores.
 
-Anomalib and Ray live in an environment of their own (`make bench` makes it): the scripts in
+Anomalib and Ray run in a separate environment (`make bench` makes it), with the scripts in
 ``benchmarks/foreign``.
 """
 
@@ -25,7 +25,7 @@ _COPIES = 5
 
 
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     many = pictures.times(place / f"x{_COPIES}", _COPIES)
     normal = len(list((many.root / "train").rglob("*.jpg")))
     return [
@@ -38,7 +38,7 @@ def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
 
 
 def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str) -> list[Row]:
-    """Anomalib's engine, and a plain dense PaDiM; in turns, a round of each after the other."""
+    """Measure anomalib's engine and a plain dense PaDiM, in turns."""
     rows = []
     for crop, turns in ((224, rounds), (256, 1)):
         mine: dict[str, Runs] = {"float32": {}, "bfloat16": {}}
@@ -74,7 +74,7 @@ def _anomalib(*arguments: str) -> dict[str, Any]:
 
 
 def _models(pictures: Pictures, rounds: int) -> list[Row]:
-    """The bare models, on tensors."""
+    """Measure the models without engines, on tensors."""
     arguments = (str(pictures.weights), str(rounds))
     found = script("foreign.anomalib_model", *arguments, python=str(PYTHON))
     rows = []
@@ -89,7 +89,7 @@ def _models(pictures: Pictures, rounds: int) -> list[Row]:
 
 
 def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]:
-    """Whole processes from nothing: a score with all it writes, and Ray with the trunk alone."""
+    """Measure cold processes: a score with all it writes, and Ray with only the trunk."""
     many = pictures.times(place / f"x{copies}", copies)
     config = many.config(place / f"ray-{copies}", score={"splits": ["train"]})
     pd.fit(config)
@@ -120,7 +120,7 @@ def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]
 
 
 def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
-    """What bfloat16 does to the verdicts, and anomalib's own."""
+    """Measure image AUROC in float32, in bfloat16, and of anomalib."""
     rows = []
     for precision in ("float32", "bfloat16"):
         config = pictures.config(

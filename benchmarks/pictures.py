@@ -1,4 +1,4 @@
-"""What is measured on: MVTec AD's bottles where they are at hand, else drawn parts."""
+"""Images for the measurements: MVTec AD's bottles if available, else drawn parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 BOTTLES = SHARED / "data" / "mvtec_bottle"
 WEIGHTS = SHARED / "weights" / "resnet18_imagenet1k_v1_trunk.pth"
 _DRAWN = (209, 20, 63)
-"""Normal images, and of the test ones sound and defective: as many as of the bottles."""
+"""Numbers of images as in the bottle set: normal, normal test, defective test."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Pictures:
     what: str
 
     def times(self, folder: Path, count: int) -> Pictures:
-        """The same with each image so many times, under other names; made once."""
+        """Return the same with each image so many times, under other names; made once."""
         if folder.exists():
             return Pictures(folder, self.weights, self.what)
         for path in sorted(self.root.rglob("*")):
@@ -61,7 +61,7 @@ class Pictures:
     def config(
         self, workspace: Path | str, address: str | None = None, **changes: dict[str, Any]
     ) -> Config:
-        """Two workers of one thread, or those of a scheduler that is there."""
+        """Return a configuration: two workers of one thread, or those of an existing scheduler."""
         cluster = {"kind": "address", "address": address} if address else {"workers": 2}
         tree: dict[str, dict[str, Any]] = {
             "archive": {"url": str(self.root), "layout": "mvtec"},
@@ -74,7 +74,7 @@ class Pictures:
 
 
 def find_pictures(folder: Path) -> Pictures:
-    """The bottles, or parts drawn into a folder; with ImageNet weights, or random ones."""
+    """Return the bottles, or parts drawn into a folder; with ImageNet or random weights."""
     weights, known = WEIGHTS, "ImageNet weights"
     if not weights.exists():
         weights, known = folder / "random.pth", "random weights"

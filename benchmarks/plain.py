@@ -1,9 +1,9 @@
-"""The whole of a plain dense PaDiM in one process: fit and score an archive in MVTec's layout.
+"""Run a plain dense PaDiM in one process: fit and score an archive in MVTec's layout.
 
     python -m benchmarks.plain ROOT WEIGHTS
 
-This project's own decoding and trunk, two threads, dense batched products in the place of the
-pyramid, nothing kept but the model, nothing written. Prints images a second of both.
+It uses this project's decoding and trunk, two threads, and dense batched products instead of
+the pyramid. It keeps only the model and writes nothing. Prints images a second of both.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ BATCH = 32
 
 
 def load(path: Path) -> Tensor:
-    """Pixels of a file."""
+    """Return the pixels of a file."""
     return load_pixels(path.read_bytes())
 
 
 def batches(paths: list[Path]) -> Iterator[Tensor]:
-    """Batches of pixels, loaded by two threads, one batch ahead."""
+    """Yield batches of pixels, loaded by two threads, one batch ahead."""
     with ThreadPoolExecutor(2) as pool:
         pieces = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
         ahead = [pool.submit(load, path) for path in pieces[0]]

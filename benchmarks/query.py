@@ -1,11 +1,11 @@
-"""How long queries over 10 million score rows take, before and after `compact`.
+"""Measure queries over 10 million score rows, before and after `compact`.
 
     python benchmarks/query.py [--shards 100] [--rows 100000] [--threads 2]
 
-makes a run whose score tables have the real columns (scores of a long tail, p-values of
-rank, a thousandth flagged), and prints for each query the medians of five warm runs (seconds,
-and seconds of CPU, which say more on a machine that is busy otherwise) and the row groups that
-were read of those there, by DuckDB's own profile.
+makes a run whose score tables have the real columns (long-tailed scores, p-values by rank, a
+thousandth flagged). Prints for each query the medians of five warm runs (seconds, and processor
+seconds, which depend less on other load), and how many of the row groups were read, by DuckDB's
+own profile.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ QUERIES = {
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--rows", type=int, default=100_000)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def make_run(folder: str, shards: int, rows: int) -> None:
-    """A finished run without images."""
+    """Make a finished run without images."""
     workspace = Workspace(Folder(folder))
     scores = Path(folder) / workspace.run(RUN) / "scores"
     scores.mkdir(parents=True)
@@ -79,7 +79,7 @@ def make_run(folder: str, shards: int, rows: int) -> None:
 
 
 def table(place: int, rows: int) -> pa.Table:
-    """Score table of a shard of one group."""
+    """Return the score table of a shard of one group."""
     rng = np.random.default_rng(place)
     scores = rng.gamma(9.0, 2.0, rows).astype(np.float32)
     ranks = scores.argsort()[::-1].argsort()
@@ -111,7 +111,7 @@ def table(place: int, rows: int) -> pa.Table:
 
 
 def fill(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Table:
-    """Table of some columns; what is not given is null."""
+    """Return a table of some columns; the others are null."""
     columns = [
         pa.array(values[field.name]).cast(field.type)
         if field.name in values
@@ -122,7 +122,7 @@ def fill(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Table:
 
 
 def measure(title: str, config: Config, threads: int, folder: Path) -> None:
-    """Time of each query, and rows read."""
+    """Measure the time of each query, and the rows read."""
     started = time.monotonic()
     database = connect(config)
     connected = time.monotonic() - started
@@ -147,7 +147,7 @@ def measure(title: str, config: Config, threads: int, folder: Path) -> None:
 
 
 def row_groups(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> tuple[int, int]:
-    """Row groups that a query reads, and those of its tables; of both passes if it makes two."""
+    """Return row groups that a query reads, and those of its tables, summed over its passes."""
     database.execute("PRAGMA enable_profiling = 'json'")
     database.execute(f"PRAGMA profiling_output = '{path}'")
     database.execute(query).fetchall()

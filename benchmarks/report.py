@@ -1,11 +1,11 @@
-"""How long a report of a large run takes, how large it is, and how fast a browser opens it.
+"""Measure a report of a large run: its time, its size, and how fast a browser opens it.
 
     python benchmarks/report.py --images 10000 --groups 1
 
-makes a run whose score tables, regions and heatmaps are written as a score writes them (the
-model is fitted on a few drawn pictures, the numbers are drawn) and whose most anomalous images
-are real JPEGs of camera size, writes its report in a fresh process, and opens that in Chromium
-three times. Prints what it found.
+makes a run whose score tables, regions and heatmaps have the format of a real score (the model is
+fitted on a few drawn images, the numbers are random) and whose most anomalous images are JPEGs of
+camera size. Writes its report in a fresh process, opens it in Chromium three times, and prints
+the figures.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ print(json.dumps({"path": result.report, "bytes": result.bytes, "seconds": secon
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--groups", type=int, default=1)
@@ -84,10 +84,10 @@ def main() -> None:
 
 
 def make_run(root: Path, images: int, groups: int) -> Path:
-    """A workspace with a finished run of so many images; its configuration's path."""
+    """Make a workspace with a finished run; return the path of its configuration."""
     photo(root / "camera.jpg", 0)
     for g in range(groups):
-        # Every group has its pictures, but drawing them all would take longer than the report.
+        # Every group has images; drawing all of them would take longer than the report.
         for i in range(FITTED):
             link(root / "camera.jpg" if i else photo(root / f"c{g % 50}.jpg", g % 50),
                  root / f"archive/cam-{g:04d}/good/{i}.jpg")  # fmt: skip
@@ -109,7 +109,7 @@ def make_run(root: Path, images: int, groups: int) -> Path:
 
 
 def write_run(config: Config, model_id: str, snapshot: str) -> None:
-    """Score tables, heatmaps and regions of drawn numbers, and what says that they are whole."""
+    """Write score tables, heatmaps and regions of random numbers, and their receipts."""
     random = np.random.default_rng(0)
     workspace = workspace_of(config)
     folder = workspace.folder
@@ -180,7 +180,7 @@ def write_run(config: Config, model_id: str, snapshot: str) -> None:
 
 
 def photo(path: Path, seed: int) -> Path:
-    """A JPEG of camera size with detail that compresses like a photo's."""
+    """Return a JPEG of camera size that compresses like a photo."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     base = 120 + 60 * np.sin(x / 37) * np.cos(y / 23) + 20 * np.sin((x + y) / 5)
@@ -191,13 +191,13 @@ def photo(path: Path, seed: int) -> Path:
 
 
 def link(source: Path, target: Path) -> None:
-    """The same picture under another name."""
+    """Link an image under another name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     os.link(source, target)
 
 
 def open_three_times(path: str) -> list[dict[str, float]]:
-    """Milliseconds to DOMContentLoaded, load, and the first picture on the screen."""
+    """Return milliseconds to DOMContentLoaded, load, and the first image on the screen."""
     found = []
     with sync_playwright() as playwright:
         for _ in range(3):

@@ -1,11 +1,11 @@
-"""Ten million images, without the images: what the driver does, and what a shard costs it.
+"""Measure the driver with ten million rows but no images, and its overhead for a shard.
 
     python -m benchmarks.scale FOLDER ROWS
 
-makes a manifest of so many rows and scores it with a function in the place of `score_shard`
-that writes a score table of drawn numbers at once. Everything else is the real thing: the plan,
-the tasks on two workers, the receipts, the end of the run, a second call that finds all of it
-done, a query. Prints seconds and bytes.
+makes a manifest of ROWS rows and scores it with a function instead of `score_shard` that only
+writes a score table of random numbers. Everything else is real: the plan, the tasks on two
+workers, the receipts, the end of the run, a second call when all is done, a query. Prints
+seconds and bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PAUSE, _PAUSES = 0.5, 60
 
 
 def score_nothing(job: ScoreJob) -> ShardCounts:
-    """Task: a table of drawn numbers for a shard, its receipt."""
+    """Task: write a table of random numbers for a shard, its receipt."""
     Reporter()
     rows = table(job.place, job.size)
     for name, value in (("run_id", job.run_id), ("model_id", job.model_id)):
@@ -66,19 +66,19 @@ class Pause:
 
     @property
     def name(self) -> str:
-        """Its number."""
+        """Name with its number."""
         return f"pause {self.number}"
 
 
 def pause(job: Pause) -> ShardCounts:
-    """Task: nothing, for a while."""
+    """Task: sleep."""
     Reporter()
     time.sleep(job.seconds)
     return ShardCounts({"scored": job.size}, None)
 
 
 def rows_of(images: int) -> Iterator[pa.Table]:
-    """Rows of an archive of one group, in order."""
+    """Yield the rows of an archive of one group, in order."""
     for start in range(0, images, _ROWS_A_TABLE):
         numbers = range(start, min(start + _ROWS_A_TABLE, images))
         values = {
@@ -94,7 +94,7 @@ def rows_of(images: int) -> Iterator[pa.Table]:
 
 
 def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:
-    """A model of a few small pictures, and a manifest of many."""
+    """Make a model of a few small images, and a manifest of many."""
     place = folder / "archive" / "good"
     place.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def main() -> None:
     began = time.perf_counter()
     count_shards(workspace, str(again.run_id), done)
     found["counting"] = time.perf_counter() - began
-    # Before the query, whose memory is DuckDB's.
+    # Before the query, whose memory belongs to DuckDB.
     found["driver"] = peak_memory()
     began = time.perf_counter()
     connect(config).execute(QUERIES["top 100 by score"]).fetchall()
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def measure(place: Path, rows: int) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     found = script("scale", str(place / "scale"), str(rows))
     said = f"{rows:,} rows, {found['shards']:,.0f} shards"
 

@@ -1,4 +1,4 @@
-"""What a run takes in storage, and how soon an analyst sees a heatmap."""
+"""Measure the storage of a run, and the time to read a heatmap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.pictures import Pictures
 
 
 def measure(pictures: Pictures, place: Path) -> list[Row]:
-    """Rows of the section."""
+    """Return the rows of the section."""
     many = pictures.times(place / "x5", 5)
     config = many.config(place / "storage-audit")
     pd.fit(config)

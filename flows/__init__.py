@@ -1,1 +1,1 @@
-"""Prefect flows: orchestration only. What they call works without Prefect."""
+"""Prefect flows: orchestration only. The functions that they call work without Prefect."""

@@ -1,4 +1,4 @@
-"""What a flow shows in Prefect: progress, the summary of a night, its pictures, its event."""
+"""Prefect artifacts and events of a flow: progress, and the summary of a night."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _SECONDS_BETWEEN_UPDATES = 2.0
 
 
 def watch(key: str) -> Listener:
-    """Who listens to a stage: a `ProgressArtifact` of this key, and what counts for Prometheus."""
+    """Return a listener for a stage: a `ProgressArtifact` with this key, and the metrics."""
     return tell_all(ProgressArtifact(key), observe)
 
 
 class ProgressArtifact:
-    """A listener that shows how far a stage is: one artifact, updated every two seconds.
+    """A listener that shows the progress of a stage, updated every two seconds.
 
     Parameters
     ----------
     key : str
-        Of the artifact.
+        Key of the artifact.
     """
 
     def __init__(self, key: str) -> None:
@@ -61,30 +61,30 @@ class ProgressArtifact:
         self._shown = event.stage, now
         try:
             self._show(event)
-        except Exception as error:  # whatever its client raises: the work is worth more
-            logger.debug("no progress is shown: %s", error)
+        except Exception as error:  # any error of the client: the work goes on
+            logger.debug("progress is not shown: %s", error)
 
     def _show(self, event: Progress) -> None:
         percent = 100 * event.done / event.total
-        unusable = f", {event.failed:,} of them unusable" if event.failed else ""
+        unusable = f", {event.failed:,} unusable" if event.failed else ""
         self._stages[event.stage] = f"{event.stage}: {event.done:,} of {event.total:,}{unusable}"
-        text = "; ".join(self._stages.values())  # what was done before stays to be seen
+        text = "; ".join(self._stages.values())  # earlier stages stay visible
         if self._artifact is None:
-            # Its annotation also covers callers that await it; this one does not.
+            # The annotation also covers callers that await; this one does not.
             self._artifact = cast(UUID, create_progress_artifact(percent, self._key, text))
         else:
             update_progress_artifact(self._artifact, percent, text)
 
 
 def show_night(config: Config, summary: NightSummary) -> None:
-    """Show a night: its summary, a table of the most anomalous images, the picture of them."""
+    """Show a night: its summary, and a table and a picture of the most anomalous images."""
     create_markdown_artifact(night_markdown(summary), "night-summary", _title(summary))
     if summary.top:
         rows = [_row(row) for row in summary.top]
         create_table_artifact(rows, "top-anomalies", f"Most anomalous images, {_title(summary)}")
     if summary.picture:
         data = Folder(summary.folder, config.storage_options).read("top.jpg")
-        # In the artifact itself: who looks at it needs no access to the storage.
+        # Inside the artifact: readers need no access to the storage.
         url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
         create_image_artifact(url, "contact-sheet", f"Most anomalous images, {_title(summary)}")
 
@@ -115,7 +115,7 @@ def _title(summary: NightSummary) -> str:
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     uri = str(row["uri"])
-    # With its folder: cameras and defects have one, and numbers repeat themselves.
+    # With its folder: file names repeat in the folders of cameras and defects.
     name = row["member"] or "/".join(uri.split("/")[-2:])
     return {
         "score": round(float(row["score"]), 2),

@@ -1,6 +1,6 @@
-"""Fit, score and backfill as flows."""
+"""Flows: fit, score and backfill."""
 
-# Prefect needs the annotations as they are, not as text: they become a form.
+# Prefect needs the annotations as objects, not as text: it makes a form of them.
 from datetime import date
 from typing import Annotated
 
@@ -15,17 +15,18 @@ from padim_dist.api.pipeline.index import index as run_index
 from padim_dist.api.pipeline.score import score as run_score
 from padim_dist.api.settings.lookup import PROMOTED
 from padim_dist.config import Config
+from padim_dist.pages.words import counted
 
 
 @stage
 def index_archive(config: Config) -> str:
-    """Index the archive; the snapshot."""
+    """Index the archive; return the snapshot."""
     return run_index(config, watch("index-progress")).snapshot
 
 
 @stage
 def fit_model(config: Config) -> str:
-    """Fit a model on the normal images; its id. It is a candidate until promoted."""
+    """Fit a candidate on the normal images; return its id."""
     return run_fit(config, watch("fit-progress")).model_id
 
 
@@ -33,7 +34,7 @@ def fit_model(config: Config) -> str:
 def score_images(
     config: Config, model: str | None, snapshot: str | None, new: bool
 ) -> dict[str, int]:
-    """Score images; rows by status."""
+    """Score images; return rows by status."""
     listener = watch("score-progress")
     return run_score(config, listener, model=model, snapshot=snapshot, new=new).statuses
 
@@ -42,7 +43,7 @@ def score_images(
 def plan_pieces(
     config: Config, since: date | None, until: date | None, prefix: str, piece_images: int
 ) -> list[str]:
-    """Cut what is to be scored into pieces; their snapshots."""
+    """Cut the images to score into pieces; return their snapshots."""
     return plan_backfill(
         config,
         watch("index-progress"),
@@ -65,7 +66,7 @@ def fit(config: str, overrides: list[str] | None = None) -> str:
     asked = settings(config, overrides)
     index_archive(asked)
     model = fit_model(asked)
-    return f"Model {model}; 'padim-dist promote {model}' approves it"
+    return f"Candidate {model}; 'padim-dist promote {model}' promotes it"
 
 
 @flow(name="score")
@@ -77,17 +78,17 @@ def score(
     snapshot: str | None = None,
     new: bool = True,
 ) -> str:
-    """Score images of the archive as it was indexed last.
+    """Score images of the last index of the archive.
 
     Arguments:
         config: Path of the YAML file with the settings.
         overrides: `path.to.key=value`, as after `--set`, one a line.
-        model: Its id, or `promoted`; empty: the newest of these settings.
+        model: Id of the model, or `promoted`; empty: the newest with these settings.
         snapshot: A manifest (`padim-dist history`); empty: the newest.
-        new: Only images that no finished run of this model has scored.
+        new: Score only images that no finished run of this model has scored.
     """
     statuses = score_images(settings(config, overrides), model or None, snapshot or None, new)
-    return _counts(statuses) or "Nothing is new"
+    return _counts(statuses) or "No new images"
 
 
 @flow(name="backfill")
@@ -100,15 +101,15 @@ def backfill(
     prefix: str = "",
     piece_images: Annotated[int, Field(ge=1)] = 100_000,
 ) -> str:
-    """Score what the promoted model has not scored, a bounded piece after the other.
+    """Score the images that the promoted model has not scored, piece by piece.
 
     Arguments:
         config: Path of the YAML file with the settings.
         overrides: `path.to.key=value`, as after `--set`, one a line.
-        since: Only what came on this day (UTC) or later.
-        until: Only what came on this day (UTC) or earlier.
-        prefix: Only images whose path in the archive, or uri, begins like this.
-        piece_images: Images in a piece, about; each is a run and a task of its own.
+        since: Only images that came on this day (UTC) or later.
+        until: Only images that came on this day (UTC) or earlier.
+        prefix: Only images whose path in the archive, or uri, has this prefix.
+        piece_images: Images in a piece, approximately; each piece is a run and a task.
     """
     asked = settings(config, overrides)
     pieces = plan_pieces(asked, since, until, prefix, piece_images)
@@ -116,7 +117,7 @@ def backfill(
     for piece in pieces:
         for status, rows in score_images(asked, PROMOTED, piece, False).items():
             total[status] = total.get(status, 0) + rows
-    return f"{len(pieces)} pieces: {_counts(total)}" if pieces else "Nothing is left to score"
+    return f"{counted(len(pieces), 'piece')}: {_counts(total)}" if pieces else "No images to score"
 
 
 def _counts(statuses: dict[str, int]) -> str:

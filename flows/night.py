@@ -1,4 +1,4 @@
-"""The nightly audit: index what came, score it with the promoted model, publish what it came to."""
+"""The nightly audit: index new images, score them with the promoted model, publish a summary."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from padim_dist.store.nights import Night, NightSummary
 
 @stage
 def find_unfinished_night(config: Config) -> Night | None:
-    """A night that was opened and not finished."""
+    """Return a night that was opened and not finished."""
     return audit.unfinished_night(config)
 
 
 @stage
 def index_night(config: Config, even_if_empty: bool) -> Night | None:
-    """Index the archive and open a night of what came."""
+    """Index the archive and open a night for the new images."""
     return audit.open_night(config, watch("index-progress"), even_if_empty=even_if_empty)
 
 
 @stage
 def score_night(config: Config, night: Night, lease: Lease) -> list[str]:
-    """Score what came with the night's model, while the lease holds; ids of the runs."""
+    """Score the new images with the model of the night; return the ids of the runs."""
     return audit.score_night(config, night, lease.guard(watch("score-progress")))
 
 
 @stage
 def sum_up_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
-    """Write the night's summary to the workspace: the night is finished."""
+    """Write the summary of the night to the workspace, which finishes the night."""
     return audit.conclude_night(config, night, runs)
 
 
 @stage
 def publish_night(config: Config, summary: NightSummary) -> None:
-    """Show the night in Prefect, and tell automations."""
+    """Show the night in Prefect and emit its event."""
     show_night(config, summary)
     tell_night(config, summary)
 
 
 def _name() -> str:
-    """Of a flow run: whose night it is, and when it was due (UTC)."""
+    """Return the name of a flow run: its configuration and its scheduled time (UTC)."""
     config = Path(flow_run.parameters["config"]).stem
     return f"{config} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
 
@@ -60,11 +60,10 @@ def nightly_audit(
     overrides: list[str] | None = None,
     refit: bool = False,
 ) -> str | tuple[str, str]:
-    """Index what came since the last night, score it with the promoted model, publish a summary.
+    """Index new images, score them with the promoted model, publish a summary.
 
-    A night that an earlier flow run left unfinished is finished first. Ends as
-    Completed; as **Odd**, a completed state, where somebody should look; or as Failed,
-    saying what to do.
+    An unfinished night is finished first. The flow ends as Completed; as **Odd**, a completed
+    state that needs a look; or as Failed, with a message that says what to do.
 
     Arguments:
         config: Path of the YAML file with the settings.
@@ -82,7 +81,7 @@ def nightly_audit(
     lines = [_line(summary) for summary in done]
     if refit:
         model = fit_model(asked)
-        lines.append(f"candidate {model}; 'padim-dist promote {model}' approves it")
+        lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
     odd = any(summary.state == "odd" for summary in done)
     return "Odd" if odd else "Completed", ". ".join(lines)
 

@@ -1,20 +1,20 @@
 """Serve all flows from this machine: ``python -m flows.serve``.
 
-No work pool, no container: flow runs become processes of this machine. Settings come
+Flow runs become processes of this machine, without a work pool or a container. Settings come
 from the environment:
 
 PADIM_DIST_CONFIG
-    Path of the YAML file that the schedule uses. Needed.
+    Path of the YAML file of the deployments. Required.
 PADIM_DIST_CRON
-    When nights are audited, as cron says it; ``0 2 * * *`` by default. Empty: never.
+    Cron expression of the nightly audit; default ``0 2 * * *``, empty: no schedule.
 PADIM_DIST_TIMEZONE
-    Of the schedule; ``UTC`` by default.
+    Time zone of the schedule; default ``UTC``.
 PADIM_DIST_METRICS
-    ``HOST:PORT`` to serve Prometheus metrics of all flow runs at; by default they are not.
+    ``HOST:PORT`` of the Prometheus metrics of all flow runs; default: none.
 PADIM_DIST_RETRIES
-    Seconds before each retry of a stage; ``30,300`` by default, empty: no retry.
+    Seconds before each retry of a stage; default ``30,300``, empty: no retry.
 PREFECT_API_URL
-    The Prefect server. Needed.
+    URL of the Prefect server. Required.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from padim_dist.telemetry.server import serve_metrics
 
 TAGS = ["padim-dist"]
 _PATIENCE = 60.0
-"""Seconds to wait for a server that may have been started at this moment."""
+"""Seconds to wait for a server that may be starting."""
 
 
 def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]:
-    """All flows as deployments of one configuration."""
-    # Two nights at once would wait for each other's lease. What came while a night takes
-    # longer than a day is not lost: the next one covers it.
+    """Return all flows as deployments of one configuration."""
+    # Two nights at once would wait for the same lease. If a night takes longer than a day, the
+    # next one covers the images that came in between.
     one: dict[str, Any] = {
         "concurrency_limit": ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -65,17 +65,17 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
         score.to_deployment("score", tags=TAGS, **common, **queue),
         backfill.to_deployment("backfill", tags=TAGS, **common, **queue),
     ]
-    # The annotation also covers callers that await it; this one does not.
+    # The annotation also covers callers that await; this one does not.
     return cast(list[RunnerDeployment], made)
 
 
 def wait_for_server() -> None:
-    """Wait until the Prefect server answers; end in words where it does not."""
+    """Wait until the Prefect server answers; exit with a message if it does not."""
     url = get_current_settings().api.url
     if not url:
         sys.exit(
-            "PREFECT_API_URL is not set: the Prefect server, e.g. http://127.0.0.1:4200/api after "
-            "'prefect server start'"
+            "error: PREFECT_API_URL is not set; set it to the URL of the Prefect server, e.g. "
+            "http://127.0.0.1:4200/api after 'prefect server start'"
         )
     end = time.monotonic() + _PATIENCE
     with get_client(sync_client=True) as client:
@@ -92,7 +92,7 @@ def main() -> None:
     """Serve until interrupted."""
     config = os.environ.get("PADIM_DIST_CONFIG")
     if not config:
-        sys.exit("PADIM_DIST_CONFIG is not set: the path of the YAML file with the settings")
+        sys.exit("error: PADIM_DIST_CONFIG is not set; set it to the path of the YAML file")
     try:
         load_config(config)
         pauses()
@@ -101,7 +101,7 @@ def main() -> None:
     wait_for_server()
     cron = os.environ.get("PADIM_DIST_CRON", "0 2 * * *")
     served = deployments(config, cron, os.environ.get("PADIM_DIST_TIMEZONE", "UTC"))
-    # So that the pages of flow runs show what the package has to say.
+    # The pages of flow runs then show the log of the package.
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
     metrics = os.environ.get("PADIM_DIST_METRICS")
     try:

@@ -1,11 +1,9 @@
-"""A stage as a Prefect task, and a flow that ends in words.
+"""Decorators: a stage as a Prefect task, and a flow that ends with a message.
 
-A task is a stage of a night, never a shard: Dask has the shards. Nothing is cached and
-nothing is kept by Prefect, since the workspace knows what is done: a task that is run
-again, by a retry or in another flow run, does what is left.
+A task is a stage of a night; its shards are tasks of Dask. Prefect caches nothing, since the
+workspace knows what is done: a retried task, also in another flow run, does the rest.
 
-The docstrings of flows are shown in Prefect, which reads the parameters only where they
-are written in Google's style.
+Prefect shows the docstrings of flows, and reads their parameters only in Google style.
 """
 
 from __future__ import annotations
@@ -28,22 +26,22 @@ from padim_dist.errors import ConfigError, HeldError, PadimDistError
 P = ParamSpec("P")
 R = TypeVar("R")
 logger = logging.getLogger("padim_dist")
-# A night's log has what the package says (Prefect gives it a handler and no level), and not
-# what Dask says of its sockets.
+# The log of a night shows the messages of the package (Prefect sets a handler and no level), but
+# not those of Dask about its sockets.
 logger.setLevel(logging.INFO)
 logging.getLogger("distributed").setLevel(logging.WARNING)
 _REFUSED = "Refused"
-"""Name of the failed state of a stage that asks for somebody, not for another try."""
+"""Failed state of a stage that needs a person, not a retry."""
 _AGAIN = "Run the flow again: it does the rest"
 
 
 def pauses() -> list[float]:
-    """Seconds before each retry of a stage: long enough together for a storage to come back.
+    """Return the seconds before each retry of a stage, enough to outlast a short outage.
 
     Raises
     ------
     ConfigError
-        If PADIM_DIST_RETRIES is no list of numbers.
+        If PADIM_DIST_RETRIES is not a list of numbers.
     """
     text = os.environ.get("PADIM_DIST_RETRIES", "30,300")
     try:
@@ -52,14 +50,14 @@ def pauses() -> list[float]:
         found = [-1.0]
     if any(not 0 <= seconds < float("inf") for seconds in found):
         raise ConfigError(
-            f"PADIM_DIST_RETRIES {text!r} is no list of seconds; write e.g. 30,300, or nothing "
-            "for no retries"
+            f"PADIM_DIST_RETRIES {text!r} is not a list of seconds; write e.g. 30,300, or leave "
+            "it empty for no retry"
         )
     return found
 
 
 def stage(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a task of a function: retried, unless the mistake is in what was asked for."""
+    """Make a task of a function; a wrong request or a held lease is not retried."""
 
     @wraps(function)
     def work(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
@@ -67,7 +65,7 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except PadimDistError as error:
             if error.exit_code == 2 or isinstance(error, HeldError):
-                # As a state: no retry, and no traceback for what somebody can mend.
+                # As a state: no retry and no traceback.
                 return Failed(name=_REFUSED, message=_in_words(error))
             raise
 
@@ -91,7 +89,7 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, State[Any]]:
-    """Let a flow end in a state with a message that says what happened, or what to do.
+    """Let a flow end in a state whose message says what happened or what to do.
 
     The function returns the message, or the name of the completed state and the message.
     """
@@ -102,10 +100,10 @@ def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, S
             found = function(*args, **kwargs)
         except PadimDistError as error:
             return Failed(message=_in_words(error))
-        except FailedRun as error:  # of a stage that returned such a state
+        except FailedRun as error:  # from a refused stage
             return Failed(message=str(error))
-        except Exception as error:  # of a storage's client, for the most part
-            logger.error("the flow ends here", exc_info=error)
+        except Exception as error:  # mostly from the client of a storage
+            logger.error("the flow failed", exc_info=error)
             what = f"{type(error).__name__}: {error}".rstrip(".")
             return Failed(message=f"{what}. {_AGAIN}")
         name, message = found if isinstance(found, tuple) else ("Completed", found)

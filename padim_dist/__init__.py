@@ -1,4 +1,8 @@
-"""PaDiM anomaly detection as a distributed batch pipeline over image archives."""
+"""PaDiM anomaly detection as a distributed batch pipeline over image archives.
+
+``import padim_dist as padim``; ``dir(padim)`` lists the public functions, which the
+command line calls too. They take a `Config` or the path of its YAML file.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from padim_dist.api.analysis.compact import compact
-    from padim_dist.api.analysis.compare import compare
-    from padim_dist.api.analysis.export import export
-    from padim_dist.api.analysis.query import query
-    from padim_dist.api.analysis.readers import (
-        open_drift,
-        open_heatmaps,
-        open_model,
-        open_regions,
-        open_scores,
-    )
-    from padim_dist.api.analysis.show import show
-    from padim_dist.api.analysis.top import top
-    from padim_dist.api.analysis.views import connect
-    from padim_dist.api.demo import demo
-    from padim_dist.api.doctor import doctor
-    from padim_dist.api.nights.audit import audit
-    from padim_dist.api.nights.history import history
-    from padim_dist.api.nights.promotions import models, promote, rollback
-    from padim_dist.api.pipeline.evaluate import evaluate
-    from padim_dist.api.pipeline.fit import fit
-    from padim_dist.api.pipeline.index import index
-    from padim_dist.api.pipeline.score import score
-    from padim_dist.api.report.report import report
-    from padim_dist.config import Config, load_config
+    from padim_dist.api.analysis.compact import compact as compact
+    from padim_dist.api.analysis.compare import compare as compare
+    from padim_dist.api.analysis.export import export as export
+    from padim_dist.api.analysis.query import query as query
+    from padim_dist.api.analysis.readers import open_drift as open_drift
+    from padim_dist.api.analysis.readers import open_heatmaps as open_heatmaps
+    from padim_dist.api.analysis.readers import open_model as open_model
+    from padim_dist.api.analysis.readers import open_regions as open_regions
+    from padim_dist.api.analysis.readers import open_scores as open_scores
+    from padim_dist.api.analysis.show import show as show
+    from padim_dist.api.analysis.top import top as top
+    from padim_dist.api.analysis.views import connect as connect
+    from padim_dist.api.demo import demo as demo
+    from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.nights.audit import audit as audit
+    from padim_dist.api.nights.history import history as history
+    from padim_dist.api.nights.promotions import models as models
+    from padim_dist.api.nights.promotions import promote as promote
+    from padim_dist.api.nights.promotions import rollback as rollback
+    from padim_dist.api.pipeline.evaluate import evaluate as evaluate
+    from padim_dist.api.pipeline.fit import fit as fit
+    from padim_dist.api.pipeline.index import index as index
+    from padim_dist.api.pipeline.score import score as score
+    from padim_dist.api.report.report import report as report
+    from padim_dist.config import Config as Config
+    from padim_dist.config import load_config as load_config
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded when first used, so that `padim-dist --help` does not wait for torch.
 _HOMES = {
@@ -63,37 +68,16 @@ _HOMES = {
     "show": "api.analysis.show",
     "top": "api.analysis.top",
 }
-__all__ = [
-    "Config",
-    "audit",
-    "compact",
-    "compare",
-    "connect",
-    "demo",
-    "doctor",
-    "evaluate",
-    "export",
-    "fit",
-    "history",
-    "index",
-    "load_config",
-    "models",
-    "open_drift",
-    "open_heatmaps",
-    "open_model",
-    "open_regions",
-    "open_scores",
-    "promote",
-    "query",
-    "report",
-    "rollback",
-    "score",
-    "show",
-    "top",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""``python -m padim_dist``."""
+"""Entry point of ``python -m padim_dist``."""
 
 from padim_dist.cli.app import main
 

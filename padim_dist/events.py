@@ -1,6 +1,6 @@
-"""What happens in a run, as small data classes; progress bars and logs subscribe to it.
+"""Events of a run as data classes; progress bars and logs listen to them.
 
-Events are told by the driver, in its main thread, in the order in which it hears of them.
+The driver sends events in its main thread, in the order in which it receives them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a stage.
+    """Progress of a stage.
 
     Attributes
     ----------
     stage : str
-        What is being done, for people.
+        Name of the stage.
     total, done : int
-        Images (or bands) in all, and finished so far.
+        Images (or bands) of the stage, and those finished.
     failed : int
-        Of those done, how many could not be used.
+        Finished images that cannot be used.
     waiting, running : int
-        Shards, parts or bands that nobody has begun, and that a worker has.
+        Shards, parts or bands that wait, and that a worker has.
     """
 
     stage: str
@@ -35,7 +35,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TaskStarted:
-    """A worker began with a shard, a part or a band.
+    """A worker started a shard, part or band.
 
     Attributes
     ----------
@@ -59,9 +59,9 @@ class TaskFinished:
     stage, task : str
         The stage, and the shard, part or band.
     images, failed : int
-        Images (or bands) in it, and how many of them could not be used.
+        Images (or bands) in it, and those that cannot be used.
     seconds : float
-        From its last start; 0 where nothing was left to do.
+        Seconds since its last start; 0 where nothing was left to do.
     """
 
     stage: str
@@ -73,7 +73,7 @@ class TaskFinished:
 
 @dataclass(frozen=True)
 class TaskRetried:
-    """A shard, part or band is done again, or a second time elsewhere.
+    """A shard, part or band is retried, or run a second time elsewhere.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class TaskRetried:
 
 @dataclass(frozen=True)
 class TaskFailed:
-    """A shard, part or band could not be done: the run ends.
+    """A shard, part or band failed: the run ends.
 
     Attributes
     ----------
@@ -106,11 +106,11 @@ Listener = Callable[[Event], None]
 
 
 def ignore(_: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event."""
 
 
 def tell_all(*listeners: Listener) -> Listener:
-    """A listener that tells others, in order."""
+    """Return a listener that calls others in order."""
 
     def listen(event: Event) -> None:
         for listener in listeners:

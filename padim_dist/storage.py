@@ -1,7 +1,7 @@
-"""A folder anywhere that fsspec reaches: the one place that opens files.
+"""Folders of any fsspec file system; only this module opens files.
 
-File systems are built inside each process and never travel with a task: what travels
-is a `Folder`, which is a URL and its options.
+A task carries a `Folder`, which is a URL and its options. Each process builds its own file
+systems.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from fsspec.implementations.local import LocalFileSystem
 
 Options = Mapping[str, Mapping[str, Any]]
 
-# For botocore, unless the user says otherwise: room for more requests at a time than its 10,
-# and no check of our own calls against the model of the service, a fifth of what a GET costs.
+# Defaults for botocore: more parallel requests than its 10, and no validation of our own calls,
+# which is a fifth of the cost of a GET.
 _S3_CONFIG = {"max_pool_connections": 64, "parameter_validation": False}
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a read brought.
+    """Result of a read.
 
     Attributes
     ----------
     data : bytes
-        The file, or the range of it that was asked for.
+        The file, or the requested range of it.
     tag : str or None
         `object_tag` of the whole file.
     md5 : str or None
-        Of the data, by what the store says; None where it does not say.
+        MD5 of the data from the store; None where the store gives none.
     """
 
     data: bytes
@@ -54,7 +54,7 @@ class Folder:
     Parameters
     ----------
     url : str
-        Any fsspec URL; a path of this machine is made absolute.
+        Any fsspec URL; a local path is made absolute.
     options : mapping
         Options for fsspec by protocol, e.g. ``{"s3": {"endpoint_url": ...}}``.
 
@@ -77,12 +77,12 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder is a path of this machine."""
+        """Whether the folder is a local path."""
         return "://" not in self.url
 
     @property
     def protocol_options(self) -> dict[str, Any]:
-        """Options of this folder's own protocol."""
+        """Options of the protocol of this folder."""
         protocol = "file" if self.is_local else self.url.split("://", 1)[0]
         return dict(self.options.get(protocol, {}))
 
@@ -90,22 +90,22 @@ class Folder:
     def fs(self) -> fsspec.AbstractFileSystem:
         """File system of this process."""
         if self.is_local:
-            # Not by the path: "::" in a name would be read as a chain of file systems.
+            # Not by the path: fsspec reads "::" in a name as a chain of file systems.
             return fsspec.filesystem("file", **self.protocol_options)
-        # Listings are never cached: other processes write what this one looks for.
+        # Listings are not cached: other processes write files that this one looks for.
         options = self.protocol_options
         if self.url.startswith(("s3://", "s3a://")):
-            # A copy: botocore rewrites what it is given.
+            # A copy: botocore changes its arguments.
             options["config_kwargs"] = _S3_CONFIG | copy.deepcopy(options.get("config_kwargs", {}))
         fs, _ = fsspec.core.url_to_fs(self.url, **{**options, "use_listings_cache": False})
         return fs
 
     def at(self, *parts: str) -> str:
-        """URL (or local path) of something inside the folder."""
+        """Return the URL (or local path) of a path inside the folder."""
         return "/".join((self.url, *parts))
 
     def read(self, path: str) -> bytes:
-        """Bytes of a file; FileNotFoundError where there is none."""
+        """Return the bytes of a file; FileNotFoundError where there is none."""
         data: bytes = self.fs.cat_file(self.at(path))
         return data
 
@@ -116,15 +116,15 @@ class Folder:
         stop: int | None = None,
         timeout: float | None = None,
     ) -> Body:
-        """Read a file, or a range of its bytes, and its `object_tag`; from S3 in one request.
+        """Read a file or a range of its bytes, with its `object_tag`; one request on S3.
 
         Raises
         ------
         FileNotFoundError
             If there is none.
         TimeoutError
-            If a store takes longer than `timeout` seconds for all of it (where fsspec reaches
-            it by an asynchronous file system, as all of the large ones).
+            If the read takes longer than `timeout` seconds; only on asynchronous file systems
+            of fsspec, such as those of the large stores.
         """
         fs, target = self.fs, self.at(path)
         if "s3" in fs.protocol:
@@ -137,19 +137,19 @@ class Folder:
         return Body(bytes(data), object_tag(fs.info(target)))
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """Object of a JSON file."""
+        """Return the object in a JSON file."""
         value: dict[str, Any] = json.loads(self.read(path))
         return value
 
     def find_json(self, path: str) -> dict[str, Any] | None:
-        """Object of a JSON file; None where there is none."""
+        """Return the object in a JSON file; None where there is no file."""
         try:
             return self.read_json(path)
         except FileNotFoundError:
             return None
 
     def put(self, path: str, data: bytes) -> None:
-        """Write a file in one atomic step: readers see the old one or the new one."""
+        """Write a file atomically: readers see the old or the new one."""
         fs, target = self.fs, self.at(path)
         if isinstance(fs, LocalFileSystem):
             with _draft(target) as draft:
@@ -160,9 +160,9 @@ class Folder:
             fs.pipe_file(target, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file in one atomic step unless it is there; whether it was written.
+        """Write a file atomically unless it exists; return whether it was written.
 
-        Of several writers at the same time one succeeds, and the file is whole.
+        Of several simultaneous writers one succeeds, and the file is complete.
         """
         fs, target = self.fs, self.at(path)
         try:
@@ -176,20 +176,20 @@ class Folder:
         except FileExistsError:
             return False
         except OSError:
-            # Stores word the conflict as they like. (Two writers at once may both be refused
-            # for a moment, and a shared folder may know no links: then one plain put is right.)
+            # Stores report the conflict in different ways. If two writers are refused at once,
+            # or a shared folder has no links, a plain put is right.
             if self.exists(path):
                 return False
             self.put(path, data)
         return True
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             self.fs.rm_file(self.at(path))
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder and all that is in it, if it is there."""
+        """Remove a folder and its contents if it exists."""
         with suppress(FileNotFoundError):
             self.fs.rm(self.at(path), recursive=True)
 
@@ -198,15 +198,15 @@ class Folder:
         self.put(path, _to_json(value))
 
     def create_json(self, path: str, value: Mapping[str, Any]) -> bool:
-        """Write an object as JSON unless the file is there; whether it was written."""
+        """Write an object as JSON unless the file exists; return whether it was written."""
         return self.create(path, _to_json(value))
 
     def exists(self, path: str = "") -> bool:
-        """Whether there is a file or folder at a path inside the folder."""
+        """Return whether a file or folder exists at a path inside the folder."""
         return bool(self.fs.exists(self.at(path) if path else self.url))
 
     def list(self, path: str = "") -> list[str]:
-        """Names directly inside a folder, sorted; none where there is no folder."""
+        """Return the sorted names inside a folder; none where there is no folder."""
         try:
             entries = self.fs.ls(self.at(path) if path else self.url, detail=False)
         except FileNotFoundError:
@@ -221,7 +221,7 @@ def _to_json(value: Mapping[str, Any]) -> bytes:
 
 @contextmanager
 def _draft(target: str) -> Iterator[Path]:
-    """A path beside a local file, for its content until it is whole."""
+    """Yield a temporary path next to a local file, for its incomplete content."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     draft = Path(f"{target}.{uuid.uuid4().hex}.tmp")
     try:
@@ -241,7 +241,7 @@ async def _get(fs: AsyncFileSystem, url: str, start: int | None, stop: int | Non
 
 
 async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
-    """Body and etag in one request, where `cat_file` would ask for the size first."""
+    """Read body and etag in one request; `cat_file` would request the size first."""
     bucket, key, _ = fs.split_path(url)
     part = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
     response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
@@ -255,17 +255,17 @@ async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: i
 
 
 def object_tag(info: Mapping[str, Any]) -> str | None:
-    """What changes when an object does: the store's etag, or its time and size.
+    """Return the version of an object: the etag of the store, or its time and size.
 
     Parameters
     ----------
     info : mapping
-        What fsspec's ``info`` or a response of the store tells of the object.
+        Result of fsspec's ``info``, or a response of the store.
 
     Returns
     -------
     str or None
-        None where the store tells neither.
+        None where the store gives neither.
     """
     tag = info.get("ETag") or info.get("etag")
     if tag:

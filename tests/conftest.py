@@ -1,4 +1,4 @@
-"""What the tests share: real image files, tiny archives, one running cluster."""
+"""Fixtures of all tests: real image files, tiny archives, one running cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 BOTTLE = SHARED / "data" / "mvtec_bottle"
 WEIGHTS = SHARED / "weights" / "resnet18_imagenet1k_v1_trunk.pth"
 
-# For the S3 server of the tests, which takes any; set before a worker starts.
+# Any credentials do for the S3 server of the tests. Workers inherit them.
 os.environ.update(
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="MARKED-SECRET-0123456789",
@@ -51,7 +51,7 @@ def scheduler() -> Iterator[str]:
 
 
 def draw(path: Path, seed: int, spoiled: bool = False, size: tuple[int, int] = (80, 96)) -> None:
-    """A small textured picture; a spoiled one has a bright square."""
+    """Write a small textured image; a spoiled one has a bright square."""
     rng = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[:height, :width]
@@ -66,7 +66,7 @@ def draw(path: Path, seed: int, spoiled: bool = False, size: tuple[int, int] = (
 def make_mvtec(
     root: Path, groups: tuple[str, ...] = ("a", "b"), normal: int = 10, seed: int = 0
 ) -> Path:
-    """A tiny archive of groups in the layout of MVTec AD, broken files included."""
+    """Write a tiny archive in the layout of MVTec AD, with 3 broken files."""
     for g, group in enumerate(groups):
         for i in range(normal):
             draw(root / group / "train/good" / f"{i:02d}.jpg", seed + 100 * g + i)
@@ -88,7 +88,7 @@ def make_mvtec(
 
 
 def tiny_config(tmp_path: Path, root: Path, scheduler: str | None, **changes: object) -> Config:
-    """A configuration small enough for a test: 64x64 crops, random weights."""
+    """Return a configuration that is small enough for a test: 64x64 crops, random weights."""
     tree: dict[str, object] = {
         "workspace": str(tmp_path / "audit"),
         "archive": {
@@ -112,11 +112,11 @@ def tiny_config(tmp_path: Path, root: Path, scheduler: str | None, **changes: ob
 
 @pytest.fixture(scope="session")
 def tiny_audit(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Config:
-    """An archive of 39 images, indexed, fitted and scored; whoever changes it copies it."""
-    import padim_dist as pd
+    """An archive of 39 images, indexed, fitted and scored. A test that changes it copies it."""
+    import padim_dist as padim
 
     folder = tmp_path_factory.mktemp("tiny")
     config = tiny_config(folder, make_mvtec(folder / "archive"), scheduler)
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     return config

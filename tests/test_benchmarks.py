@@ -54,7 +54,9 @@ def test_the_gpu_script_runs_on_a_processor(tmp_path):
     command += ["--batches", "8", "--precisions", "float32", "bfloat16", "--seconds", "0"]
     command += ["--decode", "96", "--json", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     lines = json.loads(out.read_text())["lines"]
     assert [line["precision"] for line in lines] == ["float32", "bfloat16"]

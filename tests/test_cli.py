@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a real process, its streams and exit codes."""
+"""The command line: streams and exit codes, in this process and in a few real ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from rich.text import Text
+from typer.testing import CliRunner, Result
 
+import padim_dist
+from padim_dist.cli.app import app
+from padim_dist.cli.output import pasteable
 from tests.conftest import make_mvtec, tiny_config
+
+COMMANDS = sorted(typer.main.get_group(app).commands)
+ENV = {"COLUMNS": "200", "PADIM_DIST_CONFIG": ""}
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +35,24 @@ def setup(tmp_path_factory, scheduler) -> tuple[Path, Path]:
     return path, archive
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **env: str) -> Result:
+    """Run a command in this process."""
+    return CliRunner(env={**ENV, **env}).invoke(app, arguments)
+
+
+def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "padim_dist", *arguments],
         capture_output=True,
         text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200"},
-        timeout=300,
+        env={**os.environ, **ENV},
+        timeout=120,
     )
 
 
-def last_json(done: subprocess.CompletedProcess[str]) -> dict:
-    assert done.returncode == 0, done.stderr
+def last_json(done: Result) -> dict:
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -70,23 +84,23 @@ def test_approval_by_command(setup):
     (entry,) = last_json(run("history", *asked, "--json"))["entries"]
     assert (entry["number"], entry["new"]) == (1, 39)
     missing = run("score", *asked, "--model", "promoted")
-    assert missing.returncode == 2
-    assert "'padim-dist promote MODEL' approves one" in missing.stderr
+    assert missing.exit_code == 2
+    assert f"'padim-dist promote MODEL -c {path}'" in missing.stderr
     (model,) = last_json(run("models", *asked, "--json"))["models"]
     assert model["state"] == "candidate"
     promoted = run("promote", model["model_id"][:8], *asked, "--note", "looks right")
-    assert promoted.returncode == 0, promoted.stderr
+    assert promoted.exit_code == 0, promoted.stderr
     shown = run("models", *asked).stdout
     assert "promoted" in shown
     assert "looks right" in shown
     assert last_json(run("score", *asked, "--model", "promoted", "--new", "--json"))["images"] == 0
-    assert run("rollback", *asked).returncode == 2
+    assert run("rollback", *asked).exit_code == 2
 
 
 def test_doctor_finds_and_advises(setup):
     path, _ = setup
     good = run("doctor", "-c", str(path))
-    assert good.returncode == 0, good.stdout
+    assert good.exit_code == 0, good.stdout
     assert "2 workers with" in good.stdout
     bad = run(
         "doctor", "-c", str(path), "--json",
@@ -96,16 +110,17 @@ def test_doctor_finds_and_advises(setup):
         "--set", "workspace=/proc/no",
         "--set", "cluster={memory: 1GiB}",
     )  # fmt: skip
-    assert bad.returncode == 2
+    assert bad.exit_code == 2
     findings = {f["check"]: f for f in json.loads(bad.stdout.splitlines()[-1])["findings"]}
     for check in ("archive", "model", "weights", "workspace"):
-        assert findings[check]["verdict"] == "wrong"
+        assert findings[check]["verdict"] == "error"
         assert findings[check]["remedy"]
-    assert findings["cluster"]["verdict"] == "right"
+    assert findings["cluster"]["verdict"] == "ok"
 
 
 WRONG = [
     (["model.chanels=3"], 2, "unknown key 'model.chanels' (did you mean 'channels'?); valid keys"),
+    (["score.a_run=3"], 2, "'score.a_run': it is now 'false_alarms_per_run'; valid keys"),
     (["extra=1"], 2, "valid keys of the top level: workspace, storage_options, archive"),
     (["model.precision=int8"], 2, "model.precision: Input should be 'float32', 'tf32', 'bfloat16'"),
     (["archive.shard_images=0"], 2, "archive.shard_images: Input should be greater than"),
@@ -129,18 +144,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("changes", "code", "message"), WRONG, ids=lambda v: str(v)[:30])
-def test_mistakes_end_in_one_message(setup, changes, code, message, capsys, monkeypatch):
-    """In this process, to be quick: the exit code, one message, no traceback."""
+def test_mistakes_end_in_one_message(setup, changes, code, message, monkeypatch):
     if "IMAGENET1K_V1" in changes[0]:
         _without_downloads(monkeypatch)
-    from typer.testing import CliRunner
-
-    from padim_dist.cli.app import app
-
     path, _ = setup
     settings = [part for change in changes for part in ("--set", change)]
-    done = CliRunner().invoke(app, ["fit", "-c", str(path), *settings])
-    told = " ".join((done.output + capsys.readouterr().err).split())
+    done = run("fit", "-c", str(path), *settings)
+    told = " ".join(done.stderr.split())
     assert done.exit_code == code, told
     assert message in told
     assert "Traceback" not in told
@@ -167,7 +177,7 @@ def test_weights_that_are_none(setup, tmp_path, content, message):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(content)
     done = run("fit", "-c", str(path), "--set", f"model.weights={weights}")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -176,22 +186,25 @@ def test_configuration_files_that_are_none(tmp_path):
     assert "cannot be read" in run("fit", "-c", str(tmp_path / "no.yaml")).stderr
     (tmp_path / "a.yaml").write_text("- 1\n")
     done = run("fit", "-c", str(tmp_path / "a.yaml"))
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "is not a mapping of sections" in done.stderr
     (tmp_path / "b.yaml").write_text("a: [")
-    assert "is not YAML" in run("fit", "-c", str(tmp_path / "b.yaml")).stderr
+    assert "is not valid YAML" in run("fit", "-c", str(tmp_path / "b.yaml")).stderr
 
 
 def test_score_before_fit(setup, tmp_path):
+    """In a real process: exit code, message, no traceback."""
     path, _ = setup
-    done = run("score", "-c", str(path), "--set", f"workspace={tmp_path}")
+    done = run_process("score", "-c", str(path), "--set", f"workspace={tmp_path}")
     assert done.returncode == 2
-    assert "holds no finished model; run 'fit' first" in done.stderr
+    assert "holds no finished model" in done.stderr
+    assert "fit" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback(setup):
     path, _ = setup
-    done = run("fit", "-c", str(path), "--set", "archive.url=/nowhere", "--debug")
+    done = run_process("fit", "-c", str(path), "--set", "archive.url=/nowhere", "--debug")
     assert "Traceback" in done.stderr
     assert "ArchiveError" in done.stderr
 
@@ -199,12 +212,115 @@ def test_debug_shows_the_traceback(setup):
 def test_logs_for_machines(setup, tmp_path):
     """Every line of stderr is an object, also that of a mistake."""
     path, _ = setup
-    done = run("index", "-c", str(path), "--log-json", "--json")
+    done = run_process("index", "-c", str(path), "--log-json", "--json")
     assert done.returncode == 0
     told = [json.loads(line) for line in done.stderr.splitlines()]
     assert told[-1]["event"] == "progress"
-    assert told[-1]["done"] == told[-1]["total"] == last_json(done)["images"]
+    images = json.loads(done.stdout.splitlines()[-1])["images"]
+    assert told[-1]["done"] == told[-1]["total"] == images
     done = run("index", "-c", str(tmp_path / "none.yaml"), "--log-json")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     (line,) = (json.loads(line) for line in done.stderr.splitlines())
     assert (line["event"], line["level"]) == ("log", "error")
+
+
+def test_an_interrupted_command_says_that_it_resumes(setup, monkeypatch):
+    path, _ = setup
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padim_dist.config.load_config", interrupt)
+    done = run("fit", "-c", str(path))
+    assert done.exit_code == 130
+    assert "run the same command again: it resumes" in done.stderr
+
+
+def test_the_configuration_that_is_not_given(setup, tmp_path, monkeypatch):
+    """First $PADIM_DIST_CONFIG, then ./audit.yaml."""
+    path, _ = setup
+    monkeypatch.chdir(tmp_path)
+    done = run("history", "--json")
+    assert done.exit_code == 2
+    for part in (
+        "-c is not given",
+        "PADIM_DIST_CONFIG is not set",
+        f"{tmp_path} has no audit.yaml",
+    ):
+        assert part in done.stderr
+    Path("audit.yaml").write_text(path.read_text())
+    assert last_json(run("history", "--json")).keys() == {"entries"}
+    done = run("history", PADIM_DIST_CONFIG=str(tmp_path / "other.yaml"))
+    assert done.exit_code == 2
+    assert f"PADIM_DIST_CONFIG is '{tmp_path}/other.yaml'" in done.stderr
+    Path("audit.yaml").rename("other.yaml")
+    assert run("history", PADIM_DIST_CONFIG=str(tmp_path / "other.yaml")).exit_code == 0
+
+
+def test_version():
+    done = run_process("--version")
+    assert (done.returncode, done.stdout) == (0, f"padim-dist {padim_dist.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "config", "expected"),
+    [
+        ("run 'padim-dist fit' first", None, "run 'padim-dist fit' first"),
+        ("run 'padim-dist fit' first", "a.yaml", "run 'padim-dist fit -c a.yaml' first"),
+        ("'padim-dist fit'", "my a.yaml", "'padim-dist fit -c 'my a.yaml''"),
+        ("'padim-dist fit -c b.yaml'", "a.yaml", "'padim-dist fit -c b.yaml'"),
+        (
+            "'padim-dist demo' 'padim-dist --help'",
+            "a.yaml",
+            "'padim-dist demo' 'padim-dist --help'",
+        ),
+        (
+            "'padim-dist models' or 'padim-dist promote M'",
+            "a.yaml",
+            "'padim-dist models -c a.yaml' or 'padim-dist promote M -c a.yaml'",
+        ),
+    ],
+)
+def test_commands_in_messages_can_be_pasted(message, config, expected):
+    assert pasteable(message, config) == expected
+
+
+def test_commands_name_the_configuration_that_was_given(setup, tmp_path, monkeypatch):
+    """In errors and notes, also with --log-json; not if it was found."""
+    path, _ = setup
+    elsewhere = ("--set", f"workspace={tmp_path}")
+    ask = ("score", "--model", "promoted", *elsewhere)
+    assert f"'padim-dist models -c {path}'" in run(*ask, "-c", str(path)).stderr
+    told = run(*ask, "-c", str(path), "--log-json").stderr.splitlines()[-1]
+    assert f"'padim-dist models -c {path}'" in json.loads(told)["message"]
+    assert "'padim-dist models'" in run(*ask, PADIM_DIST_CONFIG=str(path)).stderr
+    assert f"'padim-dist index -c {path}'" in run("history", "-c", str(path), *elsewhere).stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_the_common_options(name):
+    done = run(name, "--help")
+    assert done.exit_code == 0, done.output
+    common = {"--json", "--log-json", "--debug"}
+    common |= set() if name == "demo" else {"-c", "--config", "--set"}
+    common |= {"--metrics"} if name in ("fit", "score", "audit") else set()
+    words = set(Text.from_ansi(done.stdout).plain.split())
+    assert common <= words
+    assert not words & ({"-c", "--config", "--set", "--metrics"} - common)
+
+
+def test_help_and_configuration_come_before_the_heavy_libraries(tmp_path):
+    """A wrong setting is named at once."""
+    code = """
+import sys
+from typer.testing import CliRunner
+from padim_dist.cli.app import app
+for arguments in (["--help"], ["--version"], ["fit", "--help"], ["fit", "-c", sys.argv[1]]):
+    print(CliRunner().invoke(app, arguments).exit_code, end=" ")
+print({"torch", "zarr", "duckdb", "pyarrow"} & set(sys.modules))
+"""
+    path = tmp_path / "wrong.yaml"
+    path.write_text("workspace: w\narchive: {url: a}\nextra: 1\n")
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0 0 0 2 set()\n", done.stderr

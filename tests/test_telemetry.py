@@ -19,6 +19,7 @@ from padim_dist.cli.app import app
 from padim_dist.errors import ConfigError
 from padim_dist.telemetry.server import serve_metrics
 from tests.conftest import make_mvtec, tiny_config
+from tests.processes import free_port
 
 DRIVER = """
 import json, os, signal, subprocess, sys, urllib.request
@@ -40,19 +41,13 @@ if __name__ == "__main__":
         from padim_dist.config import make_config
         from padim_dist.telemetry.measures import observe
 
-        subprocess.run([sys.executable, "-c", DEAD])
+        subprocess.run([sys.executable, "-c", DEAD], timeout=60)
         config = make_config(json.loads(tree))
         pd.fit(config, observe)
         pd.score(config, observe)
-        with urllib.request.urlopen(f"http://{address}/metrics") as reply:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as reply:
             sys.stdout.write(reply.read().decode())
 """
-
-
-def free_address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -71,7 +66,7 @@ def test_a_run_of_this_machine_is_counted(tmp_path):
     cluster = {"workers": 2, "memory": "4GiB"}
     config = tiny_config(tmp_path, archive, None, cluster=cluster)
     tree = json.dumps(config.model_dump(mode="json"))
-    command = [sys.executable, "-c", DRIVER, free_address(), tree]
+    command = [sys.executable, "-c", DRIVER, f"127.0.0.1:{free_port()}", tree]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     found = samples(done.stdout)
@@ -109,7 +104,7 @@ def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
         urls = [f"http://{w['host']}:{w['services']['dashboard']}/metrics" for w in workers]
 
     def total(name: str) -> float:
-        texts = [urllib.request.urlopen(url).read().decode() for url in urls]
+        texts = [urllib.request.urlopen(url, timeout=30).read().decode() for url in urls]
         return sum(n for text in texts for key, n in samples(text).items() if key[0] == name)
 
     before = total("images_total")

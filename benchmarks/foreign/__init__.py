@@ -1,1 +1,1 @@
-"""Scripts about other people's software, run in an environment of their own."""
+"""Scripts that measure other projects, run in a separate environment."""

@@ -1,9 +1,10 @@
-"""Anomalib's PaDiM by its engine: fit and predict an archive in MVTec's layout.
+"""Run anomalib's PaDiM by its engine: fit and predict an archive in MVTec's layout.
 
     python -m benchmarks.foreign.anomalib_engine ROOT WEIGHTS CROP
 
-Prints images a second of both, and the AUROC of its image scores. Two threads and two loading
-processes, which was its fastest on two cores; no validation, visualisation, metrics or logging.
+Prints images a second of both, and the AUROC of its image scores. It has two threads and two
+loading processes, its fastest setting on two cores, and no validation, visualisation, metrics or
+logging.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Anomalib's bare PaDiM model against this project's core, on the same tensors.
+"""Compare anomalib's PaDiM model with this project's core, on the same tensors.
 
     python -m benchmarks.foreign.anomalib_model WEIGHTS [ROUNDS]
 
 The same weights and channels, batches of 32 images of 224 x 224, two threads. Prints seconds
-an image of both (lists, interleaved), and how far the distances are apart.
+an image of both (lists, interleaved), and the difference of the distances.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.trunk import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH, NORMAL = 32, 160
-EPSILON = 0.01 + 1e-5  # what anomalib adds in two places
+EPSILON = 0.01 + 1e-5  # anomalib adds it in two places
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
         for name, (work, images) in works.items():
             began = time.perf_counter()
             work()
-            if round_:  # the first one warms up
+            if round_:  # the first is a warm-up
                 found[name].append((time.perf_counter() - began) / images)
     embedding = theirs.generate_embedding(theirs.feature_extractor(normalised[NORMAL:]))
     gaussian = theirs.gaussian

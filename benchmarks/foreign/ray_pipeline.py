@@ -1,9 +1,9 @@
-"""A Ray Data pipeline over the same files: read, decode, trunk, a Parquet file of one number.
+"""Run a Ray Data pipeline over the same files: read, decode, trunk, a Parquet file of one number.
 
     python -m benchmarks.foreign.ray_pipeline FOLDER WEIGHTS OUT
 
-With this project's own decoding and trunk, so that only the engines differ. It fits nothing,
-measures no distance and writes no heatmap. Prints the images; whoever starts it takes the time.
+It uses this project's decoding and trunk, so that only the engines differ. It does not fit,
+measure distances or write heatmaps. Prints the number of images; the caller measures the time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Embed:
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """From bytes to the largest activation of each image."""
+        """Return the largest activation of each image from its bytes."""
         finest = self.trunk(together([load_pixels(data) for data in batch["bytes"]]))[0]
         return {"path": batch["path"], "most": np.asarray(finest.flatten(1).amax(dim=1))}
 
 
 def main() -> None:
-    """Run it."""
+    """Run the pipeline."""
     folder, weights, out = sys.argv[1:4]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     paths = [str(path) for path in sorted(Path(folder).rglob("*.jpg"))]

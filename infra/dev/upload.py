@@ -2,7 +2,7 @@
 
     python infra/dev/upload.py FOLDER s3://bucket/path [--tar 100] --endpoint http://127.0.0.1:9100
 
-Credentials come from the environment. For trying things out; at scale use your store's own tools.
+Credentials come from the environment. For experiments; at scale use the tools of your store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.progress import track
 
 
 def pack(folder: Path, files: list[Path]) -> bytes:
-    """Files of a folder as a tar file."""
+    """Return files of a folder as the bytes of a tar file."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for file in files:
@@ -26,7 +26,7 @@ def pack(folder: Path, files: list[Path]) -> bytes:
 
 
 def upload(folder: Path, fs: fsspec.AbstractFileSystem, root: str, packed: int | None) -> None:
-    """Copy a folder as objects, or that many files to a tar file; its bucket is made if need be."""
+    """Copy a folder as objects, or as tar files of so many files; make the bucket if missing."""
     bucket = root.split("/")[0]
     if not fs.exists(bucket):
         fs.mkdir(bucket)
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("url")
     parser.add_argument("--tar", type=int, metavar="N", help="pack N files to a tar file")
-    parser.add_argument("--endpoint", help="of an S3 server other than AWS")
+    parser.add_argument("--endpoint", help="URL of an S3 server other than AWS")
     asked = parser.parse_args()
     options = {"endpoint_url": asked.endpoint} if asked.endpoint else {}
     fs, root = fsspec.core.url_to_fs(asked.url, **options)

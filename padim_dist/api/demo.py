@@ -10,18 +10,20 @@ from typing import Any
 import yaml
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.analysis.readers import open_scores
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, score_rows
 from padim_dist.api.pipeline.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
 from padim_dist.api.pipeline.score import score
 from padim_dist.api.report.report import report
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import logger
+from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import ScoreRow
+from padim_dist.store.run_tables import SCORES
 from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10
@@ -65,7 +67,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     assert scored.run_id is not None  # only a score of new images alone may have none
     figures = evaluate(config, listener)
     picture = root / "top10.png"
-    run = f"{config.workspace}/runs/{scored.run_id}"
+    run = Run(workspace_of(config), scored.run_id)
     sheet = draw_top(config, _highest(run))
     assert sheet is not None  # it keeps heatmaps
     sheet.save(picture)
@@ -80,8 +82,8 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         seconds=round(time.monotonic() - started, 1),
         archive=str(archive),
         configuration=str(root / "config.yaml"),
-        scores=f"{run}/scores",
-        heatmaps=f"{run}/heatmaps.zarr",
+        scores=run.workspace.at(run.scores.path),
+        heatmaps=run.heatmaps.url,
         picture=str(picture),
         report=page.report,
     )
@@ -118,8 +120,7 @@ def _describe(weights: str) -> str:
     return f"ImageNet ({weights})"
 
 
-def _highest(run: str) -> list[dict[str, Any]]:
-    """The most anomalous rows."""
-    scores = open_scores(run)
-    top = scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(_SHOWN)
-    return [dict(zip(top.columns, row, strict=True)) for row in top.fetchall()]
+def _highest(run: Run) -> list[ScoreRow]:
+    """Return the most anomalous rows."""
+    scores = open_table(SCORES, [(run, run.head())])
+    return score_rows(scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(_SHOWN))

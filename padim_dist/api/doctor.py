@@ -1,4 +1,4 @@
-"""Doctor: check everything that a fit and a score need, and say what to do."""
+"""Doctor: check what fit and score need, and say what to do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.config import Config
-from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import (
     check_kind,
@@ -23,9 +23,10 @@ from padim_dist.engine.cluster.local import (
     worker_memory,
 )
 from padim_dist.engine.cluster.remote import describe, open_to_all
-from padim_dist.engine.fit import deal_parts
+from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
+from padim_dist.pages.words import counted
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
@@ -35,7 +36,7 @@ _REMEDIES = {
     "model": "correct section model",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
-    "needs": "correct what was found above; or as the message says",
+    "needs": "correct the errors above, or do what the message says",
     "cluster": "correct section cluster",
 }
 
@@ -47,28 +48,34 @@ class Finding:
     Attributes
     ----------
     check : str
-        What was looked at.
+        Name of the check.
     verdict : str
-        ``"right"``; ``"doubtful"``: works, but look at it; ``"wrong"``: will fail.
+        ``"ok"``; ``"warning"``: works, but look at it; ``"error"``: will fail.
     found, remedy : str
-        What is there, and what to do about it.
+        What was found, and what to do; no remedy if nothing is to be done.
     """
 
     check: str
-    verdict: Literal["right", "doubtful", "wrong"]
+    verdict: Literal["ok", "warning", "error"]
     found: str
     remedy: str = ""
 
 
 @dataclass(frozen=True)
 class DoctorResult:
-    """All findings."""
+    """Result of `doctor`.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        In the order of the checks.
+    """
 
     findings: list[Finding]
 
 
-class _Examination:
-    """The checks; what several of them look at is made once."""
+class _Checks:
+    """The checks; what several of them need is computed once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -84,37 +91,38 @@ class _Examination:
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
         with list_archive(self.config) as spool:
-            shards = [Shard(**fields) for fields, _ in cut_rows(spool.sorted(), self.config)]
+            shards = [shard for shard, _ in cut_rows(spool.sorted(), self.config)]
         return shards, dict(spool.ignored)
 
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
         images = sum(shard.images for shard in shards)
         groups = images_by_group(shards)
-        left_alone = ", ".join(f"{n} {what}" for what, n in ignored.items()) or "nothing"
+        others = ", ".join(f"{n:,} {what}" for what, n in ignored.items())
         yield Finding(
             "archive",
-            "right",
-            f"{images} images in {len(groups)} groups and {len(shards)} shards; left alone: "
-            f"{left_alone}",
+            "ok",
+            f"{counted(images, 'image')} in {counted(len(groups), 'group')} and "
+            f"{counted(len(shards), 'shard')}; "
+            + (f"other files: {others}" if others else "no other files"),
         )
         empty = [group for group, counts in groups.items() if not counts["train"]]
         if empty:
             shown = ", ".join(sorted(map(repr, empty))[:8])
             yield Finding(
                 "normal images",
-                "wrong" if len(empty) == len(groups) else "doubtful",
-                f"none in {len(empty)} groups: {shown}",
-                "they are left out of the model; check archive.train, archive.layout and "
+                "error" if len(empty) == len(groups) else "warning",
+                f"none in {counted(len(empty), 'group')}: {shown}",
+                "the model leaves these groups out; check archive.train, archive.layout and "
                 "archive.group",
             )
         lost = sum(shard.images for shard in shards if shard.group is None)
         if lost:
             yield Finding(
                 "groups",
-                "doubtful",
-                f"{lost} images match no group",
-                "they become rows 'unreadable'; check archive.group",
+                "warning",
+                f"{counted(lost, 'image')} without a group",
+                "their rows get the status 'unreadable'; check archive.group",
             )
 
     def model(self) -> Iterator[Finding]:
@@ -122,32 +130,36 @@ class _Examination:
         grids = ", ".join(f"{h}x{w}" for h, w in shape.grids)
         channels = " + ".join(map(str, shape.channels))
         backbone = self.spec.trunk.backbone
-        yield Finding("model", "right", f"{backbone}, {channels} channels on grids {grids}")
+        yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
         groups = images_by_group(self.listing[0])
         normal = {group: counts["train"] for group, counts in groups.items()}
         few = [f"{group!r} {n}" for group, n in normal.items() if 0 < n <= shape.depth]
         if few:
             yield Finding(
                 "number of images",
-                "doubtful",
-                f"no more normal images than channels ({shape.depth}): {', '.join(few[:8])}",
-                "works, resting on model.epsilon; better: more images, or fewer model.channels",
+                "warning",
+                f"too few normal images for {shape.depth} channels in "
+                f"{counted(len(few), 'group')}: {', '.join(few[:8])}",
+                "works, but distances there depend mainly on model.epsilon; add normal images, or "
+                "lower model.channels",
             )
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20
         found = f"{self.config.model.weights}: {size:.0f} MiB for the trunk"
         if self.config.model.weights == "random":
-            yield Finding("weights", "doubtful", found, "good for trying out; use trained ones")
+            yield Finding(
+                "weights", "warning", found, "good for trying out; for real use set trained ones"
+            )
         else:
-            yield Finding("weights", "right", found)
+            yield Finding("weights", "ok", found)
 
     def workspace(self) -> Iterator[Finding]:
         folder = workspace_of(self.config).folder
         probe = f"probe-{uuid.uuid4().hex}"
         folder.put(probe, b"")
         folder.remove(probe)
-        yield Finding("workspace", "right", f"{folder.url} can be written")
+        yield Finding("workspace", "ok", f"{folder.url} is writable")
 
     def needs(self) -> Iterator[Finding]:
         config, (shards, _) = self.config, self.listing
@@ -173,11 +185,11 @@ class _Examination:
             cluster = settle(config.cluster, what, need)
             projection.check_disk(what, disk, free, config.workspace)
             own = is_own(cluster)
-            workers = f"each of {worker_count(cluster)} workers" if own else "a worker"
+            workers = f"each of {counted(worker_count(cluster), 'worker')}" if own else "a worker"
             room = "" if free is None else f" of {free / _GIB:.1f} free"
             yield Finding(
-                f"needs of {what}",
-                "right",
+                f"memory and disk for {what}",
+                "ok",
                 f"{need} in {workers}; disk at most {disk / _GIB:.2f} GiB{room}",
             )
 
@@ -187,37 +199,40 @@ class _Examination:
         if is_own(cluster):
             allowed = worker_memory(cluster) / _GIB
             each = "GPU" if cluster.kind == "cuda" else "local"
-            found = f"{worker_count(cluster)} {each} workers with {allowed:.2f} GiB each"
-            yield Finding("cluster", "right", found)
+            found = (
+                f"{counted(worker_count(cluster), f'{each} worker')} with {allowed:.2f} GiB each"
+            )
+            yield Finding("cluster", "ok", found)
         else:
             with open_client(cluster, 1) as client:
-                yield Finding("cluster", "right", f"{cluster.place}: {describe(client)}")
+                yield Finding("cluster", "ok", f"{cluster.place}: {describe(client)}")
         if open_to_all(cluster):
             yield Finding(
                 "security",
-                "doubtful",
-                f"the scheduler at {cluster.place} takes code to run from whoever reaches it",
-                "set cluster.tls (and start scheduler and workers with it), or close the network; "
-                "infra/kubernetes does so by network policies",
+                "warning",
+                f"the scheduler at {cluster.place} runs code from anyone who can connect to it",
+                "set cluster.tls (and start scheduler and workers with it), or restrict the "
+                "network, as the network policies of infra/kubernetes do",
             )
 
 
-def doctor(config: Config, listener: Listener = ignore) -> DoctorResult:
+def doctor(config: ConfigLike, listener: Listener = ignore) -> DoctorResult:
     """Check archive, model, weights, workspace, memory, disk and cluster.
 
-    Never raises for what it finds: that is a finding.
+    Errors of a check become findings; they are not raised.
     """
-    examination = _Examination(config)
-    findings = [Finding("configuration", "right", f"workspace {config.workspace}")]
+    config = as_config(config)
+    examined = _Checks(config)
+    findings = [Finding("configuration", "ok", f"workspace {config.workspace}")]
     checks = ("archive", "model", "weights", "workspace", "needs", "cluster")
     for done, name in enumerate(checks):
         listener(Progress("doctor", len(checks), done))
         try:
-            findings += getattr(examination, name)()
+            findings += getattr(examined, name)()
         except PadimDistError as error:
-            findings.append(Finding(name, "wrong", str(error), _REMEDIES[name]))
-        except Exception as error:  # whatever a store or a cluster answers is a finding
+            findings.append(Finding(name, "error", str(error), _REMEDIES[name]))
+        except Exception as error:  # any error of a store or a cluster
             found = f"{type(error).__name__}: {error}"
-            findings.append(Finding(name, "wrong", found, _REMEDIES[name]))
+            findings.append(Finding(name, "error", found, _REMEDIES[name]))
     listener(Progress("doctor", len(checks), len(checks)))
     return DoctorResult(findings)

@@ -1,31 +1,30 @@
-"""The command line: a thin shell around the public functions.
+"""The command line: commands of the pipeline and of nights.
 
-Results for people and one JSON object for programs go to stdout; progress, warnings
-and errors go to stderr. Exit codes: 0 done, every image accounted for; 1 the run
-failed; 2 the request or configuration is wrong.
+Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
+image has a row; 1 the run failed; 2 the request or the configuration is wrong; 130 interrupted.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padim_dist.cli import analysis
-from padim_dist.cli.command import (
-    AsJson,
-    ConfigPath,
-    Debug,
-    LogJson,
-    Metrics,
-    Note,
-    Overrides,
-    Resume,
-    call,
-    outcome,
-    subscriber,
-    tell,
-)
+import padim_dist as padim
+from padim_dist.cli import analysis, options, output
+from padim_dist.cli.command import Session, command, command_without_config
+from padim_dist.events import Listener
+
+if TYPE_CHECKING:
+    from padim_dist.api.demo import DemoResult
+    from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.nights.audit import AuditResult
+    from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.promotions import ModelsResult
+    from padim_dist.api.pipeline.evaluate import EvaluateResult
+    from padim_dist.api.pipeline.fit import FitResult
+    from padim_dist.api.pipeline.index import IndexResult
+    from padim_dist.api.pipeline.score import ScoreResult
+    from padim_dist.api.report.report import ReportResult
+    from padim_dist.store.promotions import Promotion
 
 app = typer.Typer(
     help="Find and localise anomalies in image archives of any size (PaDiM on Dask).",
@@ -35,189 +34,128 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def index(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"padim-dist {padim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
-    """List the archive and cut it into shards: a manifest."""
-    call("index", config, set_, as_json, log_json, debug)
+    """Declare the options of the program itself."""
 
 
 @app.command()
-def fit(
-    config: ConfigPath,
-    set_: Overrides = None,
-    resume: Resume = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-    metrics: Metrics = None,
-) -> None:
+@command(output.print_index)
+def index(session: Session) -> "IndexResult":
+    """List the archive, cut it into shards and write a manifest."""
+    return padim.index(session.config, session.listener)
+
+
+@app.command()
+@command(output.print_fit, metrics=True)
+def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     """Fit a Gaussian for every patch on the normal images of every group."""
-    call("fit", config, set_, as_json, log_json, debug, metrics=metrics, resume=resume)
+    return padim.fit(session.config, session.listener, resume=resume)
 
 
 @app.command()
+@command(output.print_score, metrics=True)
 def score(
-    config: ConfigPath,
-    set_: Overrides = None,
-    resume: Resume = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-    metrics: Metrics = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model's id, or 'promoted'; else the newest.")
-    ] = None,
-    snapshot: Annotated[
-        str | None, typer.Option(help="A manifest; else the newest of the archive.")
-    ] = None,
-    new: Annotated[
-        bool, typer.Option("--new", help="Only images that no finished run of this model scored.")
-    ] = False,
-) -> None:
-    """Score every image: a score table and heatmaps."""
-    more: dict[str, Any] = {"model": model, "snapshot": snapshot, "new": new}
-    call("score", config, set_, as_json, log_json, debug, metrics=metrics, resume=resume, **more)
+    session: Session,
+    *,
+    model: options.ScoringModel = None,
+    snapshot: options.Snapshot = None,
+    new: options.New = False,
+    resume: options.Resume = None,
+) -> "ScoreResult":
+    """Score every image: write a score table and heatmaps."""
+    return padim.score(
+        session.config, session.listener, resume=resume, model=model, snapshot=snapshot, new=new
+    )
 
 
 @app.command()
-def evaluate(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """Figures of merit of a run, where the archive has labels and masks."""
-    call("evaluate", config, set_, as_json, log_json, debug)
+@command(output.print_evaluate)
+def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
+    """Compute the evaluation metrics of a run, from the archive's labels and masks."""
+    return padim.evaluate(session.config, session.listener, run=run)
 
 
 @app.command()
+@command(output.print_report)
 def report(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-    run: Annotated[
-        str | None, typer.Option(help="A run's id, or its beginning; else the newest finished one.")
-    ] = None,
-    top: Annotated[int, typer.Option(help="Images in the gallery, at most.")] = 200,
-    to: Annotated[
-        str | None, typer.Option("--out", help="The file; else report.html in the run.")
-    ] = None,
-) -> None:
-    """One HTML file about a run: what is flagged, with pictures, drift, and what failed."""
-    more: dict[str, Any] = {"run": run, "top": top, "out": to}
-    call("report", config, set_, as_json, log_json, debug, **more)
+    session: Session,
+    *,
+    run: options.RunId = None,
+    top: options.Gallery = 200,
+    out: options.ReportFile = None,
+) -> "ReportResult":
+    """Write a report about a run: an HTML file with flagged images, drift and failures."""
+    return padim.report(session.config, session.listener, run=run, top=top, out=out)
 
 
 @app.command()
-def audit(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-    metrics: Metrics = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Also fit a candidate, on fit.window if it is set.")
-    ] = False,
-) -> None:
-    """A night: index what came, score it with the promoted model, publish a summary."""
-    call("audit", config, set_, as_json, log_json, debug, metrics=metrics, refit=refit)
+@command(output.print_audit, metrics=True)
+def audit(session: Session, *, refit: options.Refit = False) -> "AuditResult":
+    """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
+    return padim.audit(session.config, session.listener, refit=refit)
 
 
 @app.command()
-def history(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """What came, changed and went in the archive, from index to index."""
-    call("history", config, set_, as_json, log_json, debug)
+@command(output.print_history)
+def history(session: Session) -> "HistoryResult":
+    """List what was new, changed and gone in the archive at each index."""
+    return padim.history(session.config, session.listener)
 
 
 @app.command()
-def models(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """The models of the workspace: candidates, the promoted one, and all promotions."""
-    call("models", config, set_, as_json, log_json, debug)
+@command(output.print_models)
+def models(session: Session) -> "ModelsResult":
+    """List the models of the workspace, and all promotions."""
+    return padim.models(session.config, session.listener)
 
 
 @app.command()
-def promote(
-    model: Annotated[str, typer.Argument(help="Id of the model, or its beginning.")],
-    config: ConfigPath,
-    note: Note = "",
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """Approve a model: nightly audits use it from now on."""
-    more = {"model": model, "note": note}
-    call("promote", config, set_, as_json, log_json, debug, **more)
+@command(output.print_promotion)
+def promote(session: Session, *, model: options.ModelId, note: options.Note = "") -> "Promotion":
+    """Promote a model: nightly audits use it from now on."""
+    return padim.promote(session.config, session.listener, model=model, note=note)
 
 
 @app.command()
-def rollback(
-    config: ConfigPath,
-    note: Note = "",
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """Take the last promotion back: the model before it counts again."""
-    call("rollback", config, set_, as_json, log_json, debug, note=note)
+@command(output.print_promotion)
+def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
+    """Undo the last promotion: nightly audits use the model before it again."""
+    return padim.rollback(session.config, session.listener, note=note)
 
 
 @app.command()
-def doctor(
-    config: ConfigPath,
-    set_: Overrides = None,
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """Check configuration, weights, archive, workspace, cluster, memory; say what to do."""
-    result = call("doctor", config, set_, as_json, log_json, debug)
-    if any(finding.verdict == "wrong" for finding in result.findings):
-        raise typer.Exit(2)
+@command(
+    output.print_doctor, fails=lambda result: any(f.verdict == "error" for f in result.findings)
+)
+def doctor(session: Session) -> "DoctorResult":
+    """Check configuration, weights, archive, workspace, cluster and memory; say what to do."""
+    return padim.doctor(session.config, session.listener)
 
 
 @app.command()
-def demo(
-    folder: Annotated[str, typer.Argument(help="Where everything is put.")] = "demo",
-    as_json: AsJson = False,
-    log_json: LogJson = False,
-    debug: Debug = False,
-) -> None:
-    """Make a small archive, then index, fit, score and evaluate it; no network needed."""
-    with outcome(debug, log_json):
-        from padim_dist.api.demo import demo as function
-
-        with subscriber(log_json) as listener:
-            result = function(folder, listener)
-        tell(result, as_json)
+@command_without_config(output.print_demo)
+def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult":
+    """Make a small archive, then index, fit, score and evaluate it; works offline."""
+    return padim.demo(folder, listener)
 
 
 app.add_typer(analysis.app)
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app()
+    """Run the command line: entry point of the console script."""
+    app(prog_name="padim-dist")

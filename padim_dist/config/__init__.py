@@ -1,7 +1,6 @@
 """The configuration: one frozen pydantic tree, read from YAML, overridden by ``key=value``.
 
-A wrong key or value is a `ConfigError` that names the key, what was found, and what
-is valid.
+A wrong key or value raises a `ConfigError` that names the key, what was found, and what is valid.
 """
 
 from padim_dist.config.cluster import (

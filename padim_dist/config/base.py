@@ -1,4 +1,4 @@
-"""What all sections of a configuration have in common."""
+"""Base class of the sections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A frozen section; unknown keys are refused."""
+    """A frozen section; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -1,4 +1,4 @@
-"""The whole tree, and reading it from YAML and ``key=value``."""
+"""The whole configuration, read from YAML and ``key=value``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from padim_dist.config.sections import (
 )
 from padim_dist.errors import ConfigError
 
+_RENAMED = {"score.a_run": "false_alarms_per_run"}
+"""Keys of earlier versions and their present names."""
+
 
 class Config(Section):
-    """A whole configuration.
+    """The whole configuration.
 
     Examples
     --------
@@ -34,9 +37,9 @@ class Config(Section):
     """
 
     workspace: str
-    """Folder where everything is kept: a path or any fsspec URL."""
+    """Folder of all results: a path or any fsspec URL."""
     storage_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Options for fsspec, by protocol. Secrets belong in the environment."""
+    """Options for fsspec, by protocol. Put secrets in the environment."""
     archive: ArchiveConfig
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
@@ -51,7 +54,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Parameters
     ----------
     path : str or Path
-        The file.
+        Path of the file.
     overrides : sequence of str
         ``path.to.key=value``; the value is read as YAML.
 
@@ -68,7 +71,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"configuration {path} is not YAML: {error}") from error
+        raise ConfigError(f"configuration {path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"configuration {path} is not a mapping of sections; found {tree!r}")
     for override in overrides:
@@ -114,8 +117,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
 
 
 def _explain(item: dict[str, Any]) -> str:
-    """One validation error in words, with the valid keys where a key is unknown."""
-    # Of a union pydantic also names the member that it tried: "workers.constrained-int".
+    """Return the message of a validation error, with the valid keys for an unknown key."""
+    # For a union pydantic adds the tried member to the path: "workers.constrained-int".
     path = [str(part) for part in item["loc"] if re.fullmatch(r"[a-z_0-9]+", str(part))]
     path = [part for part in path if part not in ("int", "float", "str", "none", "bool")]
     name = ".".join(path)
@@ -123,6 +126,8 @@ def _explain(item: dict[str, Any]) -> str:
         section = _section(path[:-1])
         near = difflib.get_close_matches(path[-1], section, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
+        if name in _RENAMED:
+            hint = f": it is now {_RENAMED[name]!r}"
         where = f"section {'.'.join(path[:-1])!r}" if path[:-1] else "the top level"
         return f"unknown key {name!r}{hint}; valid keys of {where}: {', '.join(section)}"
     if item["type"] == "missing":
@@ -135,6 +140,6 @@ def _section(path: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Config
     for name in path:
         inner = model.model_fields[name].annotation
-        members = [inner, *get_args(inner)]  # of "TlsConfig | None" too
+        members = [inner, *get_args(inner)]  # also for "TlsConfig | None"
         model = next(m for m in members if isinstance(m, type) and issubclass(m, BaseModel))
     return list(model.model_fields)

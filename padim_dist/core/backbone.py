@@ -1,7 +1,6 @@
-"""Which layers of a torchvision model, and which of their channels, make an embedding.
+"""Layers of a torchvision model and the random draw of their channels (sections III-A, III-B).
 
-Section III-A of the paper describes the embedding, III-B the random draw of
-channels. Everything here is planned without weights and without computing.
+All of it is planned on the meta device: no weights, no computation.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,11 +19,12 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.geometry import Grid
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.spec import TrunkSpec
 from padim_dist.errors import ConfigError
 
 
 class Defaults(NamedTuple):
-    """Layers by feature-node name, and how many channels to draw (None: all)."""
+    """Default layers by feature-node name, and the number of drawn channels (None: all)."""
 
     layers: tuple[str, ...]
     channels: int | None
@@ -41,40 +40,18 @@ DEFAULTS = {
 }
 
 
-@dataclass(frozen=True)
-class TrunkSpec:
-    """A trunk's layers, and the channels drawn from them.
-
-    Attributes
-    ----------
-    backbone : str
-        A torchvision classification model's name.
-    layers : tuple of str
-        Feature-node names, in the order of the paper's concatenation.
-    drawn : tuple of tuple of int
-        For each layer, the channels kept, ascending.
-    levels : tuple of int
-        For each level of the pyramid, finest first, its index in `layers`.
-    """
-
-    backbone: str
-    layers: tuple[str, ...]
-    drawn: tuple[tuple[int, ...], ...]
-    levels: tuple[int, ...]
-
-
 def check_backbone(backbone: str) -> None:
-    """Refuse a name that is not a torchvision classification model's."""
+    """Raise ConfigError unless this is a torchvision classification model with channels first."""
     if backbone not in list_models(module=torchvision.models):
         near = difflib.get_close_matches(backbone, list_models(module=torchvision.models), 3, 0.5)
         raise ConfigError(
-            f"model.backbone {backbone!r} is not a torchvision classification model; near: "
+            f"model.backbone {backbone!r} is not a torchvision classification model; similar: "
             f"{', '.join(near) or 'none'}; tested: {', '.join(DEFAULTS)}"
         )
     if backbone.startswith("swin"):
         raise ConfigError(
-            f"model.backbone {backbone!r} keeps channels last, which its layers do not tell; "
-            "choose a convolutional network"
+            f"model.backbone {backbone!r} has feature maps with channels last, which are not "
+            "supported; choose a convolutional network"
         )
 
 
@@ -91,12 +68,12 @@ def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
     Returns
     -------
     torch.fx.GraphModule
-        On the meta device; returns a dict of layer name to feature map.
+        On the meta device; its output is a dict of layer name to feature map.
 
     Raises
     ------
     ConfigError
-        If there is no such model, or no such layer in it.
+        If the model or a layer does not exist, or a layer is named twice.
     """
     check_backbone(backbone)
     if len(set(layers)) < len(layers):
@@ -119,12 +96,12 @@ def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
 def layer_shapes(
     traced: fx.GraphModule, layers: Sequence[str], crop: Grid
 ) -> list[tuple[int, int, int]]:
-    """Channels and grid (C, H, W) of each layer for an input size, without computing.
+    """Return channels and grid (C, H, W) of each layer for an input size, without computing.
 
     Raises
     ------
     ConfigError
-        If a layer does not give a feature map (N, C, H, W), or the input is too small.
+        If the output of a layer is not (N, C, H, W), or the input is too small.
     """
     meta = (
         traced.to("meta") if any(p.device.type != "meta" for p in traced.parameters()) else traced
@@ -132,7 +109,7 @@ def layer_shapes(
     try:
         maps = meta(torch.empty(1, 3, *crop, device="meta"))
     except RuntimeError as error:
-        raise ConfigError(f"an input of {crop[0]}x{crop[1]} does not fit: {error}") from error
+        raise ConfigError(f"model.crop {crop[0]}x{crop[1]} cannot be used: {error}") from error
     shapes = []
     for name in layers:
         if maps[name].ndim != 4:
@@ -152,9 +129,9 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
     counts : sequence of int
         Channels of each layer.
     channels : int or None
-        How many to draw in all; None keeps all.
+        Number of channels to draw in all; None keeps all.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -164,7 +141,7 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
     Raises
     ------
     ConfigError
-        If there are fewer channels than asked for, or a layer is left without any.
+        If there are fewer than `channels`, or a layer is left without any.
     """
     total = sum(counts)
     if channels is None:
@@ -182,8 +159,8 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
         start += count
         if not drawn[-1]:
             raise ConfigError(
-                f"the draw of {channels} channels with seed {seed} leaves layer {layer + 1} of "
-                f"{len(counts)} without any; raise model.channels or drop the layer"
+                f"model.channels {channels} with seed {seed} leaves layer {layer + 1} of "
+                f"{len(counts)} without any channel; raise model.channels or drop the layer"
             )
     return drawn
 
@@ -191,13 +168,13 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
 def plan_trunk(
     backbone: str, layers: Sequence[str], channels: int | None, seed: int, crop: Grid
 ) -> tuple[TrunkSpec, PyramidShape]:
-    """Draw the channels and lay out the pyramid, without weights or computing.
+    """Draw the channels and plan the pyramid, without weights or computing.
 
     Raises
     ------
     ConfigError
-        If model, layers, channels and input size do not go together; for an input
-        size that the strides do not divide, the message names sizes that work.
+        If model, layers, channels and input size do not fit together. If the grids do not
+        nest, the message names input sides that work.
     """
     traced = trace_trunk(backbone, layers)
     shapes = layer_shapes(traced, layers, crop)
@@ -222,7 +199,7 @@ def plan_trunk(
 
 
 def _sides_that_nest(traced: fx.GraphModule, layers: Sequence[str], crop: Grid) -> list[int]:
-    """Input sides near the asked ones whose grids divide each other."""
+    """Return input sides near the requested ones whose grids divide each other."""
 
     def nests(side: int) -> bool:
         try:
@@ -231,6 +208,6 @@ def _sides_that_nest(traced: fx.GraphModule, layers: Sequence[str], crop: Grid) 
             return False
         return all(fine % coarse == 0 for coarse, fine in pairwise(sides))
 
-    # The grids of the usual strides nest at multiples of 32 at the latest: check what is near.
+    # Grids of the usual strides nest at multiples of 32, often of less: try multiples of 8.
     near = {side // 8 * 8 + step for side in crop for step in range(-32, 40, 8)}
     return sorted(side for side in near if side > 0 and nests(side))

@@ -1,10 +1,10 @@
-"""What there is to choose from, for the settings and for whoever carries them out."""
+"""Literal types shared by the configuration and the code."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-"""Of the trunk's convolutions."""
+"""Precision of the trunk's convolutions."""
 Jpeg = Literal["libjpeg", "nvjpeg"]
-"""Who decodes JPEG."""
+"""JPEG decoder."""

@@ -1,9 +1,9 @@
-"""From moments to covariances that can be inverted: by epsilon, or by shrinkage.
+"""Regularised covariances from moments: epsilon or shrinkage.
 
-The paper adds epsilon to the diagonal (equation 1). The alternative here shrinks towards
-a multiple of the identity by the share of the oracle-approximating estimator (OAS: Chen,
-Wiesel, Eldar and Hero, 2010), which is like Ledoit and Wolf's but needs the moments
-alone. One share for each coarsest cell: all patches in it keep sharing their blocks.
+The paper adds epsilon to the diagonal (equation 1). Shrinkage mixes in a multiple of the
+identity instead. Its weight is the oracle-approximating one (OAS: Chen, Wiesel, Eldar and
+Hero, 2010), which needs only the moments. There is one weight for each coarsest cell, so
+the patches of a cell still share their blocks.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Shrinkage = Literal["none", "oas"]
 
 @dataclass(frozen=True)
 class Covariance:
-    """How moments become covariances: ``kept * scatter / (n - 1) + diagonal * identity``.
+    """The regularisation: ``kept * scatter / (n - 1) + diagonal * identity``.
 
     Attributes
     ----------
     kept : Tensor
-        Share of the empirical covariance that is left, shape (cells,), float64.
+        Weight of the empirical covariance, shape (cells,), float64.
     diagonal : Tensor
-        Added to the diagonal, likewise.
+        What is added to the diagonal, shape (cells,), float64.
     added : str
-        The diagonal in words.
+        Name of the regularisation, for messages.
     """
 
     kept: Tensor
@@ -39,7 +39,7 @@ class Covariance:
 
     @classmethod
     def of(cls, moments: Moments, epsilon: float, shrinkage: Shrinkage = "none") -> Covariance:
-        """For moments, which may be those of a band of cells."""
+        """Return the regularisation of moments, which may cover only a band of cells."""
         cells = moments.mean[-1].shape[0]
         ones = torch.ones(cells, dtype=torch.float64, device=moments.mean[-1].device)
         if shrinkage == "none":
@@ -48,29 +48,29 @@ class Covariance:
         return cls(1 - share, share * target, "shrinkage oas")
 
     def block(self, moments: Moments, a: int, b: int) -> Tensor:
-        """Block (G_b, r_ab * d_a, d_b) of the covariances between levels a <= b, float64."""
+        """Return the covariances between levels a <= b: (G_b, r_ab * d_a, d_b), float64."""
         scatter = moments.scatter[a, b]
-        factor = _along(self.kept / max(moments.count - 1, 1), scatter)
+        factor = _per_row(self.kept / max(moments.count - 1, 1), scatter)
         covariance = scatter * factor
         if a == b:
-            covariance.diagonal(dim1=1, dim2=2).add_(_along(self.diagonal, scatter).squeeze(-1))
+            covariance.diagonal(dim1=1, dim2=2).add_(_per_row(self.diagonal, scatter).squeeze(-1))
         return covariance
 
 
 def traces(moments: Moments) -> tuple[Tensor, Tensor]:
-    """Traces of the empirical covariances and of their squares, means over each cell's patches.
+    """Return the mean traces of a cell's empirical covariances and of their squares.
 
     Returns
     -------
     trace, square : Tensor
-        Shape (cells,), float64.
+        Means over the patches of each coarsest cell, shape (cells,), float64.
     """
     cells = moments.mean[-1].shape[0]
     scale = 1.0 / max(moments.count - 1, 1)
     trace = torch.zeros(cells, dtype=torch.float64, device=moments.mean[-1].device)
     square = torch.zeros_like(trace)
     for (a, b), scatter in moments.scatter.items():
-        # Each position of the finer level stands for as many patches as every other one.
+        # Every position of the finer level covers the same number of patches.
         fine = moments.mean[a].shape[0] // cells
         squares = scatter.square().view(cells, -1).sum(dim=1) / fine * scale**2
         square += squares if a == b else 2 * squares
@@ -80,16 +80,16 @@ def traces(moments: Moments) -> tuple[Tensor, Tensor]:
 
 
 def _oas(moments: Moments) -> tuple[Tensor, Tensor]:
-    """Share of the target, and the target's variance, of each cell."""
+    """Return the weight and the variance of the shrinkage target, each (cells,)."""
     n, d = moments.count, sum(mean.shape[1] for mean in moments.mean)
     trace, square = traces(moments)
-    above = (1 - 2 / d) * square + trace.square()
-    below = (n + 1 - 2 / d) * (square - trace.square() / d)
-    share = (above / below.clamp(min=torch.finfo(torch.float64).tiny)).clamp(max=1.0)
-    return share, trace / d
+    numerator = (1 - 2 / d) * square + trace.square()
+    denominator = (n + 1 - 2 / d) * (square - trace.square() / d)
+    share = numerator / denominator.clamp(min=torch.finfo(torch.float64).tiny)
+    return share.clamp(max=1.0), trace / d
 
 
-def _along(values: Tensor, block: Tensor) -> Tensor:
-    """Values of the cells for each row of axis 0 of a block, to multiply it with."""
+def _per_row(values: Tensor, block: Tensor) -> Tensor:
+    """Repeat values of cells to (G_b, 1, 1), for products with a block (G_b, ...)."""
     rows = block.shape[0] // values.shape[0]
     return values.repeat_interleave(rows)[:, None, None]

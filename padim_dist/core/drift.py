@@ -1,9 +1,9 @@
-"""Drift: how far the mean of a run's embeddings lies from the model's mean.
+"""Drift: squared distance of a run's mean embedding from the model's mean.
 
-The whitening that measures an image measures a mean as well. Of the mean of n images of
-an unchanged scene the squared distance is expected to be that of one image, times
-1 / n + 1 / N with N images in the model; how far chance moves it follows from how much
-the whitened images have in common (Satterthwaite's approximation of a quadratic form).
+The distance is measured with the model's whitening, like that of an image. For n images of
+an unchanged scene and N images in the model, its expectation is that of one image times
+1 / n + 1 / N. Its standard deviation follows from the inner products of whitened images
+(Satterthwaite's approximation of a quadratic form).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from padim_dist.core.gaussian import Gaussian, squared_lengths
 
 @dataclass(frozen=True)
 class Noise:
-    """What normal images' whitened embeddings are like, as a mean over the patches.
+    """Sampling noise of a group's mean embedding, averaged over the patches.
 
     Attributes
     ----------
     energy : float
-        Mean squared distance of an image left out: the trace of their covariance.
+        Mean squared leave-one-out distance: trace of the covariance of whitened images.
     overlap : float
-        Mean squared product of two images: the trace of its square.
+        Mean squared inner product of two whitened images: trace of the squared covariance.
     """
 
     energy: float
@@ -37,16 +37,16 @@ class Noise:
 
 @dataclass(frozen=True)
 class Drift:
-    """The drift of a group in a run.
+    """Drift of a group in a run.
 
     Attributes
     ----------
     images : int
-        Images n of the run.
+        Number of images n of the group in the run.
     drift : float
-        Squared distance of their mean from the model's, a mean over the patches.
+        Squared distance of their mean from the model's, averaged over the patches.
     expected, noise : float
-        Its mean and standard deviation if nothing has changed and images are independent.
+        Mean and standard deviation of `drift` for an unchanged scene and independent images.
     """
 
     images: int
@@ -56,14 +56,14 @@ class Drift:
 
     @property
     def z(self) -> float:
-        """Standard deviations by which the drift is beyond what is expected."""
+        """Standard deviations by which the drift exceeds what is expected."""
         return (self.drift - self.expected) / self.noise
 
     def limit(self, chance: float) -> float:
-        """`z` that an unchanged scene exceeds with this probability.
+        """Return the `z` that an unchanged scene exceeds with probability `chance`.
 
-        Satterthwaite's approximation: a multiple of a chi-squared variable that has this mean
-        and standard deviation, so its upper tail is heavier than the normal one.
+        Satterthwaite's approximation: a multiple of a chi-squared variable with the same mean
+        and standard deviation. Its upper tail is heavier than the normal one.
 
         Examples
         --------
@@ -89,20 +89,20 @@ def measure_drift(
     mean : sequence of Tensor
         Mean embedding of the run's images, mean[a] (G_a, d_a), float32, in nested order.
     images : int
-        Their number.
+        Number of images n of the run.
     gaussian, count
-        Of the model, and the number of images in it.
+        The model and its number of images N.
     noise : Noise
-        Of the model's normal images.
+        Noise of the model's normal images.
     usual : Tensor
-        Mean squared distance of a normal image left out at each patch, (G_0,).
+        Mean squared leave-one-out distance of normal images at each patch, (G_0,).
 
     Returns
     -------
     drift : Drift
-        Over all patches.
+        Mean over all patches.
     ratio : Tensor
-        Of each patch, (G_0,): squared drift over what is expected of an unchanged scene.
+        Drift of each patch divided by its expectation for an unchanged scene, (G_0,).
     """
     squares = squared_lengths(gaussian.whitened([level.unsqueeze(-1) for level in mean]))[:, 0]
     share = 1 / images + 1 / count
@@ -116,14 +116,14 @@ def measure_drift(
 
 
 def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
-    """Mean squared product of two different images' whitened embeddings.
+    """Return the mean squared inner product of the whitened embeddings of two images.
 
     Parameters
     ----------
     whitened : sequence of Tensor
         z[a] (G_a, d_a, N) of N >= 2 normal images.
     scale : Tensor
-        By how much each image's distance grows when it is left out, (G_0, N).
+        Leave-one-out distance divided by distance, (G_0, N).
 
     Returns
     -------
@@ -133,10 +133,10 @@ def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
     patches, n = scale.shape
     gram = torch.zeros((n, n), dtype=torch.float64, device=scale.device)
     for z in whitened:
-        # Each position stands for some patches, of which each has a scale of its own.
+        # A position covers several patches, each with its own scale.
         weights = scale.view(z.shape[0], -1, n)
-        for start in range(0, z.shape[0], _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        for start in range(0, z.shape[0], _POSITIONS_PER_STEP):
+            some = slice(start, start + _POSITIONS_PER_STEP)
             products = torch.bmm(z[some].mT, z[some])
             products *= torch.bmm(weights[some].mT, weights[some])
             gram += products.sum(dim=0, dtype=torch.float64)
@@ -145,5 +145,5 @@ def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
     return float(gram.square().sum() / (n * (n - 1)))
 
 
-_AT_ONCE = 512
-"""Positions whose products are held at the same time."""
+_POSITIONS_PER_STEP = 512
+"""Positions whose products are in memory together."""

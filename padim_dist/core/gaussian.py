@@ -1,10 +1,9 @@
 """The exact multi-resolution Gaussian and its Mahalanobis distances.
 
-Equation (1) of the paper gives each patch position a dense d x d covariance. With
-the variables ordered coarse to fine, its Cholesky factor shares all leading blocks
-between the positions of a coarse cell, so the factor is kept, and the whitening
-done, once per cell of each level. The distances (equation 2) are the same numbers:
-see ``docs/mathematics.md``.
+Equation (1) of the paper gives each patch a dense d x d covariance. With the variables
+ordered coarse to fine, all patches of a coarse cell share the leading blocks of its
+Cholesky factor. So each level stores factors, and whitens, once per position. The
+distances (equation 2) are the same numbers: see ``docs/mathematics.md``.
 """
 
 from __future__ import annotations
@@ -33,14 +32,13 @@ class Gaussian:
     mean : list of Tensor
         mean[a], shape (G_a, d_a).
     whiten : list of Tensor
-        W[a], shape (G_a, d_a, d_a): inverse of the Cholesky factor (lower
-        triangular) of the covariance at level a given all coarser levels.
+        W[a], shape (G_a, d_a, d_a): inverse of the lower Cholesky factor of the
+        covariance at level a given all coarser levels.
     lower : dict of (int, int) to Tensor
-        L[a, b] for a < b, shape (G_b, r_ab * d_a, d_b): what the whitened coarser
-        level b explains of level a.
+        L[a, b] for a < b, shape (G_b, r_ab * d_a, d_b): regression of level a on the
+        whitened coarser level b.
     kept : Tensor
-        Share of the empirical covariance that shrinkage has left, shape (cells,): 1 where
-        there is none.
+        Weight of the empirical covariance, shape (cells,): 1 without shrinkage.
     """
 
     mean: list[Tensor]
@@ -49,7 +47,7 @@ class Gaussian:
     kept: Tensor
 
     def to(self, device: torch.device) -> Gaussian:
-        """The same on another device."""
+        """Return the Gaussian on another device."""
         return Gaussian(
             mean=[array.to(device) for array in self.mean],
             whiten=[array.to(device) for array in self.whiten],
@@ -58,7 +56,7 @@ class Gaussian:
         )
 
     def whitened(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Whitened residuals z[a] (G_a, d_a, N) of level matrices x[a] of the same shapes."""
+        """Return the whitened residuals z[a] (G_a, d_a, N) of level matrices x[a], same shapes."""
         whitened: dict[int, Tensor] = {}
         for a in reversed(range(len(self.mean))):
             residual = levels[a] - self.mean[a].unsqueeze(-1)
@@ -69,7 +67,7 @@ class Gaussian:
         return [whitened[a] for a in range(len(self.mean))]
 
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
-        """Mahalanobis distance of every patch (equation 2).
+        """Return the Mahalanobis distance of every patch (equation 2).
 
         Parameters
         ----------
@@ -85,7 +83,7 @@ class Gaussian:
 
 
 def squared_lengths(whitened: Sequence[Tensor]) -> Tensor:
-    """Squared distances (G_0, N) of whitened residuals z[a] (G_a, d_a, N)."""
+    """Return the squared distances (G_0, N) of whitened residuals z[a] (G_a, d_a, N)."""
     *finer, coarsest = (z.square().sum(dim=1) for z in whitened)
     squares = coarsest
     for here in reversed(finer):
@@ -100,9 +98,9 @@ def factorise(moments: Moments, covariance: Covariance) -> Gaussian:
     Parameters
     ----------
     moments : Moments
-        Of one image at least; may be a band of cells.
+        Moments of at least 1 image; they may cover only a band of cells.
     covariance : Covariance
-        How they become covariances that can be inverted, of the same cells.
+        Regularisation of the same cells.
 
     Returns
     -------
@@ -112,7 +110,7 @@ def factorise(moments: Moments, covariance: Covariance) -> Gaussian:
     Raises
     ------
     ConfigError
-        If a covariance is not positive definite: it is regularised too little for the
+        If a covariance is not positive definite: too little regularisation for the
         number of images.
     """
     count = len(moments.mean)
@@ -128,8 +126,9 @@ def factorise(moments: Moments, covariance: Covariance) -> Gaussian:
         factor, failed = torch.linalg.cholesky_ex(schur)
         if bool(failed.any()):
             raise ConfigError(
-                f"{int((failed > 0).sum())} covariances of level {b} are not positive definite "
-                f"with {covariance.added} and {moments.count} images; raise model.epsilon"
+                f"level {b}: {int((failed > 0).sum())} of {len(failed)} covariance matrices not "
+                f"positive definite ({covariance.added}, n = {moments.count}); fit on more images, "
+                "or raise model.epsilon (it applies with model.shrinkage: none)"
             )
         whiten[b] = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
         for a in range(b):
@@ -148,20 +147,20 @@ def factorise(moments: Moments, covariance: Covariance) -> Gaussian:
 
 @dataclass(frozen=True)
 class DenseView:
-    """The paper's dense Gaussian at single patches, for people and for tests.
+    """The paper's dense mean and covariance of single patches, channels in the paper's order.
 
     Parameters
     ----------
     shape : PyramidShape
-        Of the moments.
+        Shape of the moments.
     count : int
         Number of images n.
     mean_arrays : sequence of arrays
         mean[a], (G_a, d_a): anything that indexes along axis 0, e.g. Zarr arrays.
     scatter_arrays : dict of (int, int) to arrays
-        scatter[a, b], (G_b, r_ab * d_a, d_b), likewise.
+        scatter[a, b], (G_b, r_ab * d_a, d_b).
     kept, diagonal : arrays
-        Of `Covariance`, (cells,), likewise.
+        Those of `Covariance`, (cells,).
     """
 
     shape: PyramidShape
@@ -172,7 +171,7 @@ class DenseView:
     diagonal: Any
 
     def mean(self, y: int, x: int) -> npt.NDArray[np.float64]:
-        """Mean of the patch (y, x) in the paper's channel order, shape (d,)."""
+        """Return the mean of patch (y, x), shape (d,)."""
         parts = [
             np.asarray(self.mean_arrays[a][self.shape.index(a, y, x)])
             for a in range(self.shape.levels)
@@ -180,10 +179,7 @@ class DenseView:
         return np.concatenate(parts)[list(self.shape.paper_order)].astype(np.float64)
 
     def covariance(self, y: int, x: int) -> npt.NDArray[np.float64]:
-        """Covariance of the patch (y, x), regularised, shape (d, d).
-
-        In the paper's channel order (equation 1).
-        """
+        """Return the regularised covariance of patch (y, x), shape (d, d) (equation 1)."""
         shape = self.shape
         dense = np.empty((shape.depth, shape.depth))
         starts = np.concatenate([[0], np.cumsum(shape.channels)])

@@ -1,4 +1,4 @@
-"""Where a pixel of the trunk's input lies in the original image."""
+"""Resize and crop of images, and positions in the original image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class InputGeometry:
-    """How an image of any size becomes the trunk's input: a resize, then a centre crop.
+    """Resize and centre crop that turn an image into the trunk's input.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class InputGeometry:
         return top, left
 
     def to_original(self, y: int, x: int, height: int, width: int) -> tuple[int, int]:
-        """Pixel of the original image (height, width) under the map's pixel (y, x).
+        """Return the pixel (y, x) of the original image (height, width) for a pixel of the map.
 
         Examples
         --------
@@ -49,9 +49,9 @@ class InputGeometry:
     def box_to_original(
         self, box: tuple[int, int, int, int], height: int, width: int
     ) -> tuple[int, int, int, int]:
-        """Smallest box of whole pixels of the original that covers a box of the map.
+        """Return the smallest box of whole pixels of the original that covers a box of the map.
 
-        Boxes are top, left, bottom, right, half open.
+        Boxes are (top, left, bottom, right), half open.
 
         Examples
         --------
@@ -68,5 +68,5 @@ class InputGeometry:
         return top, left, bottom, right
 
     def pixels_a_pixel(self, height: int, width: int) -> float:
-        """Pixels of the original (height, width) in one of the map."""
+        """Return the number of pixels of the original (height, width) in a pixel of the map."""
         return height * width / (self.resize[0] * self.resize[1])

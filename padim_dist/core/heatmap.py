@@ -1,8 +1,7 @@
-"""From the patch grid to the anomaly map, the image score and its place.
+"""The anomaly map of patch distances; its maximum is the image score (section III-C).
 
 Bicubic up-sampling followed by a Gaussian filter is linear and separable, so both
-together are one matrix an axis: map = A_y M A_x^T (section III-C of the paper; the
-image score is the maximum of the map).
+together are one matrix per axis: map = A_y M A_x^T.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from padim_dist.core.geometry import Grid
 
 
 def upsample_matrix(patches: int, pixels: int) -> Tensor:
-    """Bicubic up-sampling of one axis as a matrix (pixels, patches), float64."""
+    """Return the matrix (pixels, patches) of bicubic up-sampling of one axis, float64."""
     identity = torch.eye(patches, dtype=torch.float64)[None, None]
     up = functional.interpolate(
         identity, size=(pixels, patches), mode="bicubic", align_corners=False
@@ -27,10 +26,10 @@ def upsample_matrix(patches: int, pixels: int) -> Tensor:
 
 
 def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
-    """Gaussian filter of one axis as a matrix (pixels, pixels), float64.
+    """Return the matrix (pixels, pixels) of a Gaussian filter of one axis, float64.
 
-    Cut off at 4 sigma, edges mirrored (d c b a | a b c d | d c b a), as the usual
-    implementations of the paper do. `sigma` is in pixels; 0 does not smooth.
+    The kernel ends at 4 sigma and edges are mirrored (d c b a | a b c d | d c b a), as in
+    the usual implementations of the paper. `sigma` is in pixels; 0 means no smoothing.
     """
     matrix = torch.zeros(pixels, pixels, dtype=torch.float64)
     if sigma == 0:
@@ -50,7 +49,7 @@ def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
 
 @dataclass(frozen=True)
 class AnomalyMap:
-    """The linear map from patch distances to the full-size anomaly map.
+    """The linear operator from patch distances to the full-size anomaly map.
 
     Attributes
     ----------
@@ -68,7 +67,7 @@ class AnomalyMap:
     def build(
         cls, grid: Grid, size: Grid, sigma: float, device: torch.device | str = "cpu"
     ) -> AnomalyMap:
-        """Matrices for a patch grid (h, w), a map size (H, W) and sigma in pixels; kept."""
+        """Build for a patch grid (h, w), a map size (H, W) and sigma in pixels; cached."""
         rows, columns = (
             (smoothing_matrix(pixels, sigma) @ upsample_matrix(patches, pixels)).float().to(device)
             for patches, pixels in zip(grid, size, strict=True)
@@ -76,12 +75,12 @@ class AnomalyMap:
         return cls(rows, columns)
 
     def full(self, distances: Tensor) -> Tensor:
-        """Anomaly maps (N, H, W) of patch distances (N, h, w)."""
+        """Return the anomaly maps (N, H, W) of patch distances (N, h, w)."""
         return self.rows @ distances @ self.columns.T
 
 
 def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Image scores and where they stand.
+    """Return the image scores and their positions.
 
     Parameters
     ----------
@@ -91,9 +90,9 @@ def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     scores : Tensor
-        Their maxima, shape (N,).
+        Maximum of each map, shape (N,).
     peaks : Tensor
-        Their (y, x) in pixels of the map, shape (N, 2), int64.
+        (y, x) of each maximum in pixels of the map, shape (N, 2), int64.
     """
     scores, flat = maps.flatten(1).max(dim=1)
     width = maps.shape[-1]

@@ -1,9 +1,9 @@
-"""Figures of merit: AUROC, the PRO score, thresholds at best F1.
+"""Evaluation metrics: AUROC, the PRO score and the threshold at best F1.
 
-Every figure is read off one curve: thresholds from high to low, and for each how
-much of the anomalous pixels, the normal pixels and the ground-truth regions lies
-above it. The curve is exact when each distinct value has a bin of its own; with the
-bins of `PixelCounts` it merges over shards and differs by less than 1e-4.
+All metrics come from one curve. It lists thresholds from high to low, with the share of
+anomalous pixels, normal pixels and ground-truth regions at or above each. `exact_curve`
+has a threshold at every distinct value. `PixelCounts` counts in bins, merges over shards
+and differs by less than 1e-4.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 PRO_LIMIT = 0.3
-"""The PRO score is integrated to this false-positive rate (section IV-A)."""
+"""False-positive rate up to which the PRO score is integrated (section IV-A)."""
 
-# Bins by the leading bits of a positive float32: 4096 bins an octave, from 2**-16 to 2**17.
+# A bin is the leading bits of a positive float32: 4096 bins per octave, 2**-16 to 2**17.
 _SHIFT = 11
 _LOWEST = int(np.float32(2.0**-16).view(np.uint32)) >> _SHIFT
 _BINS = (int(np.float32(2.0**17).view(np.uint32)) >> _SHIFT) - _LOWEST
@@ -25,10 +25,7 @@ _BINS = (int(np.float32(2.0**17).view(np.uint32)) >> _SHIFT) - _LOWEST
 
 @dataclass(frozen=True)
 class BestF1:
-    """The threshold with the highest F1 score, and its figures.
-
-    A value is called anomalous at or above `threshold`.
-    """
+    """The threshold with the highest F1 score; values at or above it count as anomalous."""
 
     threshold: float
     f1: float
@@ -47,8 +44,8 @@ class Curve:
     positives, negatives : array of float
         Number of anomalous and normal values at or above each threshold, shape (T,).
     overlap : array of float
-        Mean share of each ground-truth region at or above each threshold, shape (T,).
-        Of zeros where there is no region.
+        Share of a ground-truth region at or above each threshold, averaged over the regions,
+        shape (T,); zeros if there are none.
     """
 
     thresholds: Floats
@@ -57,7 +54,7 @@ class Curve:
     overlap: Floats
 
     def auroc(self) -> float:
-        """Area under the ROC curve; NaN without both kinds of values."""
+        """Return the area under the ROC curve; NaN without both kinds of values."""
         if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
             return float("nan")
         tpr = np.concatenate([[0.0], self.positives / self.positives[-1]])
@@ -65,7 +62,7 @@ class Curve:
         return float(np.trapezoid(tpr, fpr))
 
     def pro(self, limit: float = PRO_LIMIT) -> float:
-        """Per-region overlap, averaged over false-positive rates from 0 to `limit`."""
+        """Return the per-region overlap averaged over false-positive rates from 0 to `limit`."""
         if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
             return float("nan")
         fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
@@ -77,9 +74,9 @@ class Curve:
         )
 
     def roc(self, points: int = 200) -> list[tuple[float, float]]:
-        """ROC curve as at most so many (false-positive rate, true-positive rate).
+        """Return at most `points` points (false-positive rate, true-positive rate).
 
-        Corners stay: points are spread evenly along the curve. None where a rate is not known.
+        They are spread evenly along the curve, so corners stay. Empty without both kinds of values.
         """
         if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
             return []
@@ -88,7 +85,7 @@ class Curve:
         return _thinned(fpr, tpr, points)
 
     def pro_curve(self, limit: float = PRO_LIMIT, points: int = 200) -> list[tuple[float, float]]:
-        """Curve under which `pro` is the area: (false-positive rate, per-region overlap)."""
+        """Return points (false-positive rate, per-region overlap) of the curve behind `pro`."""
         if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
             return []
         fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
@@ -98,7 +95,7 @@ class Curve:
         return _thinned(np.append(fpr[inside], limit), np.append(overlap[inside], edge), points)
 
     def best_f1(self) -> BestF1 | None:
-        """Threshold at best F1; None without anomalous values."""
+        """Return the threshold at best F1; None without anomalous values."""
         if not len(self.thresholds) or not self.positives[-1]:
             return None
         found = self.positives + self.negatives
@@ -115,7 +112,7 @@ class Curve:
 def exact_curve(
     values: Floats, anomalous: npt.NDArray[np.bool_], regions: npt.NDArray[np.integer] | None = None
 ) -> Curve:
-    """Curve with a threshold at every distinct value.
+    """Return the curve with a threshold at every distinct value.
 
     Parameters
     ----------
@@ -124,8 +121,8 @@ def exact_curve(
     anomalous : array of bool
         Same shape.
     regions : array of int, optional
-        Same shape: 0 outside, otherwise the number of the ground-truth region,
-        distinct over all images.
+        Same shape: the number of the pixel's ground-truth region, unique over all
+        images; 0 outside.
     """
     values, anomalous = values.ravel(), anomalous.ravel()
     thresholds, index = np.unique(values, return_inverse=True)
@@ -144,14 +141,14 @@ def exact_curve(
 
 @dataclass
 class PixelCounts:
-    """Mergeable pixel statistics: histograms of anomaly-map values.
+    """Histograms of anomaly-map values, which merge over shards.
 
     Attributes
     ----------
     positives, negatives : array of int
         Number of anomalous and normal pixels in each bin.
     covered : array of float
-        Sum over regions of the share of the region that lies in each bin.
+        Share of a region in each bin, summed over the regions.
     regions : int
         Number of ground-truth regions.
 
@@ -171,7 +168,7 @@ class PixelCounts:
     def update(
         self, anomaly_map: npt.NDArray[np.float32], regions: npt.NDArray[np.integer]
     ) -> None:
-        """Add one image: its anomaly map, and its regions numbered from 1 (0: normal)."""
+        """Add an image: its map (H, W) and its regions (H, W), numbered from 1 (0: normal)."""
         bits = np.ascontiguousarray(anomaly_map, np.float32).clip(0).view(np.uint32).ravel()
         bins = ((bits >> _SHIFT).astype(np.int64) - _LOWEST).clip(0, _BINS - 1)
         labels = regions.ravel()
@@ -191,7 +188,7 @@ class PixelCounts:
         self.regions += other.regions
 
     def curve(self) -> Curve:
-        """Curve over the bins that hold something; a threshold is its bin's lower edge."""
+        """Return the curve over non-empty bins; a threshold is the lower edge of its bin."""
         used = np.flatnonzero(self.positives + self.negatives)
         edges = ((used + _LOWEST).astype(np.uint32) << _SHIFT).view(np.float32)
         return Curve(
@@ -203,7 +200,7 @@ class PixelCounts:
 
 
 def _thinned(x: Floats, y: Floats, points: int) -> list[tuple[float, float]]:
-    """At most so many of a rising curve's points, spread evenly along it, both ends among them."""
+    """Return at most `points` points of a rising curve, evenly spread, with both ends."""
     if len(x) > points:
         length = np.concatenate([[0.0], np.cumsum(np.diff(x) + np.diff(y))])
         chosen = np.searchsorted(length, np.linspace(0, length[-1], points))
@@ -214,12 +211,12 @@ def _thinned(x: Floats, y: Floats, points: int) -> list[tuple[float, float]]:
 
 
 def _descending(counts: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
-    """Cumulative sums from the last bin down."""
+    """Return cumulative sums from the last bin down."""
     return np.cumsum(counts[::-1], dtype=np.float64)
 
 
 def _region_weights(labels: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], int]:
-    """Weight 1 / area for each pixel of a region, 0 outside; and the number of regions."""
+    """Return weights (1 / area in a region, 0 outside) and the number of regions."""
     _, index, areas = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.where(labels > 0, 1.0 / areas[index], 0.0)
     return weights, len(areas) - int((labels <= 0).any())

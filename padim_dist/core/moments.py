@@ -1,9 +1,8 @@
 """Count, mean and centred scatter of a pyramid of embeddings.
 
-The estimate of the paper's equation (1), kept as sums that merge exactly (Chan,
-Golub and LeVeque, 1983), so that shards of an archive can be embedded anywhere and
-added up later. Products are float32, sums float64; nothing is ever a difference of
-raw squares.
+They give the estimate of the paper's equation (1). Moments of separate shards merge
+exactly (Chan, Golub and LeVeque, 1983). Products are float32 and sums float64. The
+scatter is centred before it is summed: raw squares are never subtracted.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from padim_dist.core.pyramid import PyramidShape
 
 Blocks = dict[tuple[int, int], Tensor]
 
-_PRODUCTS = {"cpu": 2**18, "cuda": 2**26}
-"""Products at a time, before they are added up: what a processor's cache holds; a share of a
-GPU's memory. (All at once took three times as long for d = 448, for want of memory bandwidth.)"""
+_PRODUCTS_PER_STEP = {"cpu": 2**18, "cuda": 2**26}
+"""On a CPU a step fits the cache: a single step took three times as long for d = 448, limited
+by memory bandwidth. On a GPU a step takes a small part of the memory."""
 
 
 @dataclass
 class Moments:
-    """Moments of `count` images.
+    """Moments of a set of images.
 
     Attributes
     ----------
@@ -35,8 +34,8 @@ class Moments:
     mean : list of Tensor
         mean[a], shape (G_a, d_a), float64.
     scatter : dict of (int, int) to Tensor
-        scatter[a, b] for a <= b, shape (G_b, r_ab * d_a, d_b), float64: the sum over
-        images of the centred products of level a with level b.
+        scatter[a, b] for a <= b, shape (G_b, r_ab * d_a, d_b), float64: centred
+        products of level a with level b, summed over the images.
 
     Examples
     --------
@@ -53,7 +52,7 @@ class Moments:
 
     @classmethod
     def zeros(cls, shape: PyramidShape, device: torch.device | str = "cpu") -> Moments:
-        """Moments of no image."""
+        """Return the moments of 0 images."""
 
         def zeros(size: tuple[int, ...]) -> Tensor:
             return torch.zeros(size, dtype=torch.float64, device=device)
@@ -65,7 +64,7 @@ class Moments:
         )
 
     def to(self, device: torch.device) -> Moments:
-        """The same on another device."""
+        """Return the moments on another device."""
         return Moments(
             count=self.count,
             mean=[array.to(device) for array in self.mean],
@@ -84,8 +83,8 @@ class Moments:
         if n == 0:
             return
         total = self.count + n
-        # The step from the old mean to the batch's, scaled, rides along as one more
-        # column of the centred batch: the products then hold Chan's correction.
+        # The scaled step from the old mean to the batch mean is one more column of the
+        # centred batch, so that the products include Chan's correction.
         weight = sqrt(self.count * n / total)
         centred = []
         for mean, x in zip(self.mean, levels, strict=True):
@@ -96,14 +95,14 @@ class Moments:
             mean.add_(step, alpha=n / total)
         for (a, b), scatter in self.scatter.items():
             fine = centred[a].view(scatter.shape[0], scatter.shape[1], -1)
-            cells = max(1, _PRODUCTS[scatter.device.type] // scatter[0].numel())
+            cells = max(1, _PRODUCTS_PER_STEP[scatter.device.type] // scatter[0].numel())
             pieces = (array.split(cells) for array in (scatter, fine, centred[b]))
             for rows, left, right in zip(*pieces, strict=True):
                 rows.add_(torch.bmm(left, right.mT))
         self.count = total
 
     def merge(self, other: Moments) -> None:
-        """Add the images of `other` in place; exact, in float64."""
+        """Add the images of `other` in place, in float64."""
         if other.count == 0:
             return
         total = self.count + other.count
@@ -114,16 +113,16 @@ class Moments:
         self.count = total
 
     def subtract(self, other: Moments) -> None:
-        """Take the images of `other` out again in place: the inverse of `merge`.
+        """Remove the images of `other` in place: the inverse of `merge`.
 
         Raises
         ------
         ValueError
-            If `other` has more images than there are.
+            If `other` has more images than these moments.
         """
         rest = self.count - other.count
         if rest < 0:
-            raise ValueError(f"cannot take {other.count} images out of moments of {self.count}")
+            raise ValueError(f"cannot subtract moments of n = {other.count} from n = {self.count}")
         if other.count == 0:
             return
         if rest == 0:

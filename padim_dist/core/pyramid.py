@@ -1,10 +1,9 @@
-"""The shape of a feature pyramid and its nested order of patches.
+"""Shape of a feature pyramid and the nested order of its positions.
 
-PaDiM (arXiv 2011.08785, section III-A) concatenates feature maps of several
-resolutions by repeating the coarse vectors. `PyramidShape` keeps each level at its
-own resolution instead, with the positions of every level sorted so that all
-positions inside one coarse cell are neighbours. A level then *views* as rows of any
-coarser level, without a copy: see ``docs/mathematics.md``.
+PaDiM (arXiv 2011.08785, section III-A) repeats coarse vectors and concatenates all maps.
+`PyramidShape` keeps each level at its own resolution instead. The positions of a level are
+sorted so that all positions inside a coarse cell are neighbours. So a level views as rows
+of any coarser level without a copy: see ``docs/mathematics.md``.
 """
 
 from __future__ import annotations
@@ -13,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from padim_dist.core.geometry import Grid
 from padim_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,14 @@ class PyramidShape:
     channels : tuple of int
         Channels d_a of each level.
     paper_order : tuple of int, optional
-        The permutation that takes the levels' concatenated channels (finest level
-        first) to the order of the paper's concatenated, drawn embedding. Identity
-        unless the layers were given in another order than fine to coarse.
+        Permutation from the channels of all levels (finest level first) to the paper's
+        order, which is that of the layers. The identity if layers go from fine to coarse.
 
     Raises
     ------
     ConfigError
         If a grid does not divide the next finer one by whole ratios, or a level has
-        no channel.
+        no channels.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class PyramidShape:
 
     @property
     def depth(self) -> int:
-        """Length d of the paper's embedding: all levels' channels together."""
+        """Length d of the paper's embedding: the channels of all levels."""
         return sum(self.channels)
 
     @cached_property
@@ -89,42 +89,44 @@ class PyramidShape:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Numbers G_a * d_a of each level of the embedding of an image."""
+        """Size G_a * d_a of each level of an image's embedding."""
         return tuple(g * d for g, d in zip(self.positions, self.channels, strict=True))
 
     @property
     def cells(self) -> int:
-        """Number of cells of the coarsest grid: the length of axis 0 that bands cut."""
+        """Number of cells of the coarsest grid, which bands divide."""
         return self.positions[-1]
 
     def ratio(self, fine: int, coarse: int) -> int:
-        """Positions of level `fine` inside one position of level `coarse`."""
+        """Return the number of positions of level `fine` in a position of level `coarse`."""
         return self.positions[fine] // self.positions[coarse]
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (a, b) of levels with a finer than or equal to b, in a fixed order."""
+        """Pairs (a, b) of levels with a <= b, in a fixed order."""
         return tuple((a, b) for a in range(self.levels) for b in range(a, self.levels))
 
     def mean_shape(self, a: int) -> tuple[int, int]:
-        """Shape (G_a, d_a) of the mean at level a."""
+        """Return the shape (G_a, d_a) of the mean at level a."""
         return self.positions[a], self.channels[a]
 
     def block_shape(self, a: int, b: int) -> tuple[int, int, int]:
-        """Shape (G_b, r_ab * d_a, d_b) of the block between levels a and b."""
+        """Return the shape (G_b, r_ab * d_a, d_b) of the block between levels a and b."""
         return self.positions[b], self.ratio(a, b) * self.channels[a], self.channels[b]
 
     @property
     def numbers(self) -> int:
-        """Numbers in the mean and all blocks: what a Gaussian or a Moments holds."""
+        """Size of the mean and all blocks together, as in `Gaussian` and `Moments`."""
         means = sum(prod(self.mean_shape(a)) for a in range(self.levels))
         return means + sum(prod(self.block_shape(a, b)) for a, b in self.pairs)
 
     @lru_cache(maxsize=64)  # noqa: B019
-    def _order(self, level: int, device: torch.device) -> Tensor:
-        """Row-major positions of a level in nested order, shape (G_a,)."""
+    def _order(self, level: int, device: torch.device | str) -> Tensor:
+        """Return the row-major positions of a level in nested order, shape (G_a,)."""
+        import torch  # only here: commands without computation read shapes without torch
+
         height, width = self.grids[level]
-        # Axis sizes from the coarsest grid down to this level: cell, place in it, ...
+        # Axis sizes from the coarsest grid to this level: cell, position in the cell, ...
         chain = [self.grids[-1]]
         for b in range(self.levels - 1, level, -1):
             fine, coarse = self.grids[b - 1], self.grids[b]
@@ -137,9 +139,9 @@ class PyramidShape:
         return grid.permute(interleaved).reshape(-1).to(device)
 
     @lru_cache(maxsize=64)  # noqa: B019
-    def _rank(self, level: int, device: torch.device) -> Tensor:
-        """Nested positions of a level in row-major order, shape (G_a,)."""
-        return torch.argsort(self._order(level, device))
+    def _rank(self, level: int, device: torch.device | str) -> Tensor:
+        """Return the nested positions of a level in row-major order, shape (G_a,)."""
+        return self._order(level, device).argsort()
 
     def nest(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
         """Put feature maps into nested order.
@@ -147,7 +149,7 @@ class PyramidShape:
         Parameters
         ----------
         feature_maps : sequence of Tensor
-            One map (N, d_a, H_a, W_a) a level, finest first.
+            A map (N, d_a, H_a, W_a) for each level, finest first.
 
         Returns
         -------
@@ -161,14 +163,14 @@ class PyramidShape:
         return nested
 
     def unnest(self, values: Tensor, level: int = 0) -> Tensor:
-        """Take values (G_a, N) of a level in nested order back to maps (N, H_a, W_a)."""
+        """Return the maps (N, H_a, W_a) of values (G_a, N) of a level in nested order."""
         rank = self._rank(level, values.device)
         return values.index_select(0, rank).T.reshape(-1, *self.grids[level])
 
     def index(self, level: int, y: int, x: int) -> int:
-        """Nested index at `level` of the patch (y, x) of the finest grid."""
+        """Return the nested index at `level` of the patch (y, x) of the finest grid."""
         height, width = self.grids[0]
         if not (0 <= y < height and 0 <= x < width):
             raise IndexError(f"patch ({y}, {x}) is outside the patch grid {height}x{width}")
         h, w = self.grids[level]
-        return int(self._rank(level, torch.device("cpu"))[(y * h // height) * w + x * w // width])
+        return int(self._rank(level, "cpu")[(y * h // height) * w + x * w // width])

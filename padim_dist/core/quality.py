@@ -1,8 +1,7 @@
-"""How well the moments determine their Gaussian: a look at the fit itself."""
+"""Quality of a fit: how well the images determine its covariances."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +17,16 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of a group's fit.
+    """Quality of the fit of a group.
 
     Attributes
     ----------
     images : int
-        Images n that were fitted.
+        Number of images n of the fit.
     depth : int
-        Channels d of the embedding: with n <= d the empirical covariances have no inverse.
+        Channels d of the embedding. With n <= d the empirical covariances are singular.
     regularised : array
-        Share of each patch's variance that epsilon (or shrinkage) has added, (h, w).
+        Share of each patch's variance added by epsilon or shrinkage, (h, w).
     condition : array
         Condition number of the covariance at one patch of each coarsest cell, (h', w').
     """
@@ -38,27 +37,29 @@ class Quality:
     condition: Map
 
     def warnings(self) -> list[str]:
-        """What should be mended, in words; empty for a sound fit."""
+        """Return a message for each problem of the fit; empty for a good fit."""
         found = []
         if self.images <= self.depth:
             found.append(
-                f"{self.images} images for {self.depth} channels: the covariances rest on "
-                "model.epsilon. Fit on more images, or lower model.channels"
+                f"{self.images} image{'s' * (self.images != 1)} for {self.depth} channels: too "
+                "few, the covariances are singular without regularisation. Fit on more images, or "
+                "lower model.channels"
             )
         share = float(np.median(self.regularised))
-        if share > _MOST_ADDED:
+        if share > _MAX_REGULARISED:
             found.append(
                 f"{share:.0%} of the variance (median of the patches) is added by epsilon or "
-                "shrinkage: distances say little about the images. Lower model.epsilon"
+                "shrinkage: distances depend mainly on it. Fit on more images, or lower "
+                "model.epsilon"
             )
         return found
 
 
-_MOST_ADDED = 0.9
+_MAX_REGULARISED = 0.9
 
 
 def regularised_share(moments: Moments, covariance: Covariance) -> Tensor:
-    """Share of each patch's variance that is not the images' own, (G_0,), in nested order."""
+    """Return the regularised share of each patch's variance, (G_0,), in nested order."""
     depth = sum(mean.shape[1] for mean in moments.mean)
     patches = moments.mean[0].shape[0]
     variance = torch.zeros(patches, dtype=torch.float64, device=moments.mean[0].device)
@@ -70,28 +71,24 @@ def regularised_share(moments: Moments, covariance: Covariance) -> Tensor:
 
 
 def condition_numbers(moments: Moments, covariance: Covariance) -> Tensor:
-    """Condition number of the covariance at the first patch of each cell, (cells,)."""
+    """Return the condition number at the first patch of each cell, (cells,)."""
     eigenvalues = torch.linalg.eigvalsh(_first_patches(moments, covariance))
     conditions: Tensor = eigenvalues[:, -1] / eigenvalues[:, 0]
     return conditions
 
 
 def _first_patches(moments: Moments, covariance: Covariance) -> Tensor:
-    """Dense covariances (cells, d, d) at the first patch of each cell, levels fine to coarse."""
+    """Return the dense covariances (cells, d, d) of the first patches, levels fine to coarse."""
     channels = [mean.shape[1] for mean in moments.mean]
     cells = moments.mean[-1].shape[0]
-    starts = _starts(channels)
+    starts = [0, *np.cumsum(channels).tolist()]
     dense = torch.empty(
         (cells, starts[-1], starts[-1]), dtype=torch.float64, device=moments.mean[-1].device
     )
     for a, b in moments.scatter:
         block = covariance.block(moments, a, b)
-        # The first position of level b in each cell, and in it the first of level a.
+        # The first position of level b in each cell, and the first of level a in that.
         first = block[:: block.shape[0] // cells, : channels[a]]
         dense[:, starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = first
         dense[:, starts[b] : starts[b + 1], starts[a] : starts[a + 1]] = first.mT
     return dense
-
-
-def _starts(channels: Sequence[int]) -> list[int]:
-    return [0, *np.cumsum(channels).tolist()]

@@ -1,4 +1,4 @@
-"""Regions: connected parts of an anomaly map above the threshold of a normal pixel."""
+"""Regions: connected parts of an anomaly map at or above a pixel threshold."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 @dataclass(frozen=True)
 class Region:
-    """A region, in pixels of the map.
+    """A region of an anomaly map, in pixels of the map.
 
     Attributes
     ----------
     area : int
         Number of pixels.
     box : (int, int, int, int)
-        Top, left, bottom, right, half open.
+        (top, left, bottom, right), half open.
     peak : float
-        Maximum of the map in it.
+        Maximum of the map in the region.
     place : (int, int)
-        Of the peak: y, x.
+        (y, x) of the peak.
     """
 
     area: int
@@ -34,7 +34,7 @@ class Region:
 
 
 def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Region]:
-    """8-connected regions in which a map (H, W) is at least at a level, the highest peak first.
+    """Return the 8-connected regions where a map (H, W) is >= `level`, highest peak first.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""The resize of the archive's images as matrices, for whatever device the pixels are on.
+"""Resize of images by matrix products, on any device.
 
-PyTorch resizes uint8 on a processor alone: in fixed point, first along the rows, then along
-the columns, each time rounded to a grey level. The same sums of products are exact in
-floating point where they stay below the mantissa, so a product of matrices gives the same
-grey levels, bit for bit.
+PyTorch resizes uint8 only on a CPU. It works in fixed point, first within rows, then within
+columns, and rounds to a grey level after each. The same sums are exact in floating point
+while they fit its mantissa, so matrix products give the same grey levels, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from padim_dist.core.geometry import InputGeometry
 
-_MOST_BITS = 22
+_MAX_BITS = 22
 _WEIGHT_BITS = 15
 _EXACT_BELOW = {torch.float32: 2**24, torch.float64: 2**53}
 
 
 def cubic_weights(size: int, resized: int) -> tuple[Tensor, int]:
-    """Weights of an antialiased bicubic resize of one axis, in fixed point.
+    """Return the weights of an antialiased bicubic resize of one axis, in fixed point.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ def cubic_weights(size: int, resized: int) -> tuple[Tensor, int]:
     weights : Tensor
         Whole numbers, float64, shape (resized, size).
     bits : int
-        They stand for so many bits after the point.
+        Number of bits after the point: the weights stand for ``weights / 2**bits``.
     """
     scale = size / resized
     stretch = max(scale, 1.0)
@@ -46,14 +45,14 @@ def cubic_weights(size: int, resized: int) -> tuple[Tensor, int]:
     weights *= (at >= first[:, None]) & (at < stop[:, None])
     weights /= weights.sum(dim=1, keepdim=True)
     most, bits = float(weights.max()), 0
-    while bits < _MOST_BITS and int(0.5 + most * 2 ** (bits + 1)) < 2**_WEIGHT_BITS:
+    while bits < _MAX_BITS and int(0.5 + most * 2 ** (bits + 1)) < 2**_WEIGHT_BITS:
         bits += 1
     weights *= 2.0**bits
     return (weights + 0.5 * weights.sign()).trunc(), bits
 
 
 def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
-    """Keys' kernel, with the slope that Pillow and PyTorch take where they antialias."""
+    """Return Keys' kernel, with the slope of Pillow's and PyTorch's antialiased resize."""
     x = x.abs()
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a
@@ -61,21 +60,21 @@ def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
 
 
 def resize_and_crop(pixels: Tensor, geometry: InputGeometry) -> Tensor:
-    """Resize and crop images of one size.
+    """Resize and crop images of the same size.
 
     Parameters
     ----------
     pixels : Tensor
         uint8, shape (N, 3, H, W).
     geometry : InputGeometry
-        Size after the resize, and of the centre crop.
+        Size after the resize and size of the centre crop.
 
     Returns
     -------
     Tensor
         uint8, shape (N, 3, crop height, crop width), on the same device.
     """
-    # What is cut off need not be computed: each row and column is a sum of its own.
+    # Only the rows and columns inside the crop are computed.
     for axis in (1, 0):
         first = geometry.offset[axis]
         stop = first + geometry.crop[axis]
@@ -94,7 +93,7 @@ def resize_and_crop(pixels: Tensor, geometry: InputGeometry) -> Tensor:
 def _matrix(
     size: int, resized: int, first: int, stop: int, device: torch.device
 ) -> tuple[Tensor, int]:
-    """Weights of the rows from first to stop, in the shorter type that is exact, and the bits."""
+    """Return weight rows [first, stop) in the shortest exact type, and their bits."""
     weights, bits = cubic_weights(size, resized)
     largest = 255 * float(weights.abs().sum(dim=1).max()) + 2**bits
     dtype = next(dtype for dtype, below in _EXACT_BELOW.items() if largest < below)

@@ -1,6 +1,6 @@
-"""Rewrites of a trunk's graph that change its cost and not its numbers, up to float rounding.
+"""Graph rewrites that make a trunk faster; its results stay the same up to float rounding.
 
-Each works in place on a traced network in eval mode; whoever calls them recompiles.
+Each changes a traced network in eval mode in place. The caller recompiles the network.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, n
 
 
 def fold_normalisation(graph: fx.GraphModule, mean: Tensor, std: Tensor) -> tuple[int, int]:
-    """Let the network take raw pixels, by what its first convolution does with them.
+    """Fold the normalisation of pixels into the first convolution.
 
-    A convolution pads with zeros *after* the normalisation, which are pixels of the value
-    `mean` before it: so the padding has to come from outside.
+    The convolution pads with zeros *after* the normalisation, which are raw pixels of the
+    value `mean`. So the caller has to pad the raw pixels with `mean`.
 
     Parameters
     ----------
     graph : GraphModule
-        Takes pixels normalised by ``(x - mean) / std``; changed in place.
+        Network of pixels normalised by ``(x - mean) / std``; afterwards of raw pixels.
     mean, std : Tensor
-        Of the channels, in units of the raw pixels, shape (C,).
+        For each channel, in units of the raw pixels, shape (C,).
 
     Returns
     -------
     (int, int)
-        Rows and columns of the value `mean` to put around the raw pixels on each side. None
-        where the network does not begin with a plain convolution: there the normalisation
-        becomes a layer of its own.
+        Rows and columns of the value `mean` to pad on each side. (0, 0) if the network does
+        not begin with a plain convolution; the normalisation is then a layer of its own.
     """
     pixels = next(node for node in graph.graph.nodes if node.op == "placeholder")
     first = next(iter(pixels.users))
@@ -61,7 +60,7 @@ def fold_normalisation(graph: fx.GraphModule, mean: Tensor, std: Tensor) -> tupl
 
 
 class _Normalise(nn.Module):
-    """``(x - mean) / std`` of channels."""
+    """Normalisation of channels: ``(x - mean) / std``."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -73,16 +72,16 @@ class _Normalise(nn.Module):
 
 
 def fuse_relu(graph: fx.GraphModule) -> None:
-    """Make a convolution, what is added to it, its ReLU and a pooling after that one layer."""
+    """Fuse convolutions with their ReLU, the addition before it and the max pooling after it."""
     for relu in list(graph.graph.nodes):
         if _layer(graph, relu, nn.ReLU) is None:
             continue
         node, others = relu.all_input_nodes[0], []
         if _is_addition(node) and len(node.users) == 1:
             first, second = node.all_input_nodes
-            node, other = (second, first) if _biased(graph, first) is None else (first, second)
+            node, other = (second, first) if _biased_conv(graph, first) is None else (first, second)
             others = [other]
-        conv = _biased(graph, node)
+        conv = _biased_conv(graph, node)
         if conv is None:
             continue
         last, pool = relu, None
@@ -98,18 +97,18 @@ def fuse_relu(graph: fx.GraphModule) -> None:
 
 
 class ConvRelu(nn.Module):
-    """``relu(conv(x) + other)``, and the maximum of its pools where there are any.
+    """``relu(conv(x) + other)``, then max pooling if there is one.
 
-    On a GPU it is one kernel, and the pooling another: PyTorch adds a bias in one of its own,
-    which takes as long as the convolution itself. On a processor the ReLU comes last, for a
+    A GPU runs all but the pooling in one kernel; PyTorch would add the bias in a second one,
+    which takes as long as the convolution. A CPU applies the ReLU after the pooling, to a
     quarter of the numbers.
 
     Parameters
     ----------
     conv : Conv2d
-        With a bias.
+        Convolution with a bias.
     pool : MaxPool2d, optional
-        After the ReLU, where nothing is added.
+        Pooling after the ReLU; only without `other`.
     """
 
     def __init__(self, conv: nn.Conv2d, pool: nn.MaxPool2d | None = None) -> None:
@@ -117,14 +116,14 @@ class ConvRelu(nn.Module):
         self.conv, self.pool = conv, pool
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Feature maps, also of what is added: (N, C, H, W)."""
+        """Return feature maps (N, C, H, W) of `x`; `other` has the shape of the convolution."""
         conv, pool = self.conv, self.pool
         if x.is_cuda:
             weight, bias = conv.weight, conv.bias
-            how: Any = (bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+            options: Any = (bias, conv.stride, conv.padding, conv.dilation, conv.groups)
             if other is not None:
-                return torch.cudnn_convolution_add_relu(x, weight, other, 1.0, *how)
-            maps = torch.cudnn_convolution_relu(x, weight, *how)
+                return torch.cudnn_convolution_add_relu(x, weight, other, 1.0, *options)
+            maps = torch.cudnn_convolution_relu(x, weight, *options)
             return maps if pool is None else pool(maps)
         maps = conv(x)
         if other is not None:
@@ -135,14 +134,14 @@ class ConvRelu(nn.Module):
 def keep_drawn_of_last(
     graph: fx.GraphModule, layers: Sequence[str], drawn: Sequence[Sequence[int]]
 ) -> None:
-    """Let the block that computes the last layer compute its drawn channels alone.
+    """Compute only the drawn channels in the block of the last layer.
 
     Parameters
     ----------
     graph : GraphModule
         Returns a dict of layer name to feature map; changed in place.
     layers, drawn : sequence
-        Names of the layers, and the channels drawn of each.
+        Names of the layers, and the drawn channels of each.
     """
     returned = next(node for node in graph.graph.nodes if node.op == "output")
     maps: dict[str, fx.Node] = dict(returned.args[0])
@@ -155,7 +154,7 @@ def keep_drawn_of_last(
 
 
 def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
-    """Node that yields the channels `keep` of `node`, pushed up through its block."""
+    """Return a node with only the channels `keep` of `node`, selected early in its block."""
     if len(node.users) == 1:
         if node.op == "call_module":
             module = graph.get_submodule(str(node.target))
@@ -186,13 +185,13 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
 
 
 def _layer(graph: fx.GraphModule, node: fx.Node, kind: type[M]) -> M | None:
-    """The layer that a node calls, if it is of this kind."""
+    """Return the layer that a node calls, if it is of this kind."""
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     return module if isinstance(module, kind) else None
 
 
-def _biased(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
-    """The plain convolution with a bias that a node calls, if one other node alone uses it."""
+def _biased_conv(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
+    """Return the plain convolution with a bias that a node calls, if it has a single user."""
     conv = _layer(graph, node, nn.Conv2d)
     if conv is None or conv.bias is None or len(node.users) > 1:
         return None
@@ -200,6 +199,6 @@ def _biased(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
 
 
 def _is_addition(node: fx.Node) -> bool:
-    """Whether a node adds two others."""
+    """Return whether a node adds two others."""
     name = getattr(node.target, "__name__", "")
     return node.op == "call_function" and name in ("add", "iadd") and len(node.all_input_nodes) == 2

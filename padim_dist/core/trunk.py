@@ -1,8 +1,8 @@
-"""The trunk: uint8 images in, one feature map a level out.
+"""The trunk: from uint8 images to a feature map for each level.
 
-It ends at the last layer used, has BatchNorm and the normalisation of the pixels folded
-into the convolutions, keeps tensors channels_last, and computes in its last block only the
-channels that were drawn. All of it is exact up to float rounding: see ``rewrite.py``.
+It ends at the last layer used. BatchNorm and the normalisation of the pixels are folded
+into the convolutions, tensors are channels_last, and the last block computes only the drawn
+channels. The results are the same up to float rounding: see ``rewrite.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 from torchvision.models import get_model
 
-from padim_dist.core.backbone import TrunkSpec, trace_trunk
+from padim_dist.core.backbone import trace_trunk
 from padim_dist.core.choices import Precision
 from padim_dist.core.rewrite import fold_normalisation, fuse_relu, keep_drawn_of_last
+from padim_dist.core.spec import TrunkSpec
 from padim_dist.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -28,11 +29,11 @@ PRECISIONS: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Of the convolutions. ``tf32`` is float32 of which a GPU takes ten bits of each factor."""
+"""Types of the convolutions. ``tf32``: float32 with 10-bit mantissas in GPU products."""
 
 
 def random_state(backbone: str, layers: Sequence[str], seed: int) -> dict[str, Tensor]:
-    """State dict of a trunk with torchvision's own random initialisation, seeded."""
+    """Return the state dict of a trunk with torchvision's random initialisation, seeded."""
     keys = trace_trunk(backbone, layers).state_dict().keys()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -44,25 +45,24 @@ def random_state(backbone: str, layers: Sequence[str], seed: int) -> dict[str, T
 def trunk_state(
     backbone: str, layers: Sequence[str], state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Check a state dict against a trunk and keep what the trunk needs.
+    """Check a state dict against a trunk and return the entries that the trunk needs.
 
     Parameters
     ----------
     backbone, layers
         As for `trace_trunk`.
     state : mapping of str to Tensor
-        Torchvision's key names. Has to cover the trunk; keys of the rest of the model
-        are left out.
+        Entries by torchvision's key names: all of the trunk, others are ignored.
 
     Returns
     -------
     dict of str to Tensor
-        The trunk's own entries.
+        Only the entries of the trunk.
 
     Raises
     ------
     WeightsError
-        Lists what is missing, unexpected, or of another shape.
+        If keys are missing or unexpected, or shapes differ; the message lists them.
     """
     wanted = trace_trunk(backbone, layers).state_dict()
     with torch.device("meta"), warnings.catch_warnings():
@@ -91,7 +91,7 @@ def trunk_state(
 
 
 class Trunk(nn.Module):
-    """A folded, pruned trunk.
+    """A trunk with folded layers and only the drawn channels.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Trunk(nn.Module):
     state : mapping of str to Tensor
         The trunk's state dict (see `trunk_state`).
     precision : str
-        Of the convolutions, one of `PRECISIONS`.
+        Precision of the convolutions, one of `PRECISIONS`.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         traced = trace_trunk(spec.backbone, spec.layers)
-        # Copies, since folding writes into them and the caller keeps the originals.
+        # Copies: folding changes them, and the caller keeps the originals.
         traced.load_state_dict({k: v.detach().clone() for k, v in state.items()}, assign=True)
         graph = fuse(traced, inplace=True, no_trace=True)
         assert isinstance(graph, fx.GraphModule)
@@ -129,12 +129,12 @@ class Trunk(nn.Module):
             self.register_buffer(f"drawn{layer}", torch.tensor(drawn))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of a batch.
+        """Return the feature maps of a batch.
 
         Parameters
         ----------
         images : Tensor
-            uint8, shape (N, 3, H, W), RGB; channels_last saves a transposition.
+            uint8, shape (N, 3, H, W), RGB; channels_last avoids a transposition.
 
         Returns
         -------
@@ -142,18 +142,18 @@ class Trunk(nn.Module):
             float32 maps (N, d_a, H_a, W_a), finest level first, drawn channels only.
         """
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
-        maps = self.graph(self._inside_border(images))
+        maps = self.graph(self._padded(images))
         out = []
         for layer in self.spec.levels:
-            pixels = maps[self.spec.layers[layer]].permute(0, 2, 3, 1)  # as they lie in memory
+            pixels = maps[self.spec.layers[layer]].permute(0, 2, 3, 1)  # their order in memory
             drawn = self.get_buffer(f"drawn{layer}")
             if pixels.shape[-1] != len(drawn):
                 pixels = pixels.index_select(-1, drawn)
             out.append(pixels.float().permute(0, 3, 1, 2))
         return out
 
-    def _inside_border(self, images: Tensor) -> Tensor:
-        """Images in the trunk's dtype and memory format, in one pass, with a border around."""
+    def _padded(self, images: Tensor) -> Tensor:
+        """Return padded images in the trunk's dtype and memory format, in one pass."""
         (n, channels, height, width), (y, x) = images.shape, self.padding
         padded = torch.empty(
             (n, channels, height + 2 * y, width + 2 * x),

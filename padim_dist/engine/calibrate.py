@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from distributed import Client
 
 from padim_dist.core.calibration import Calibration, keep_highest, pixel_thresholds
 from padim_dist.core.drift import Noise, measure_noise
-from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.leave_out import LeaveOutJob, leave_out_parts
-from padim_dist.engine.worker import device, set_up
-from padim_dist.engine.workers import Reporter, run_tasks
-from padim_dist.events import Listener
-from padim_dist.storage import Folder
+from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.worker import device
 from padim_dist.store.calibrations import KeptCalibration, write_calibration
 from padim_dist.store.left_out import read_left_out
 from padim_dist.store.workspace import Workspace
@@ -37,57 +31,32 @@ class CalibrateJob(WithoutImages):
         Files of the group's parts (see `leave_out_part`).
     """
 
-    workspace: Folder
+    workspace: Workspace
     model_id: str
     group: str
     left_out: tuple[str, ...]
-    threads: int
 
     @property
     def name(self) -> str:
         """The group."""
         return f"calibration of {self.group}"
 
+    @property
+    def receipt(self) -> str:
+        """Path of the receipt of the calibration."""
+        return self.workspace.calibrated(self.model_id, self.group)
 
-def calibrate_groups(
-    client: Client,
-    parts: Sequence[LeaveOutJob],
-    listener: Listener,
-    most_workers: int | None = None,
-) -> None:
-    """Calibrate groups on the workers: a map over their parts, then one over the groups."""
-    if not parts:
-        return
-    folder, model_id = parts[0].workspace, parts[0].model_id
-    workspace = Workspace(folder)
-    by_group: dict[str, list[LeaveOutJob]] = {}
-    for part in parts:
-        by_group.setdefault(part.group, []).append(part)
-    jobs = [
-        CalibrateJob(folder, model_id, group, tuple(p.path for p in own), own[0].threads)
-        for group, own in by_group.items()
-        if not folder.exists(workspace.calibrated(model_id, group))
-    ]
-    leave_out_parts(
-        client, [part for job in jobs for part in by_group[job.group]], listener, most_workers
-    )
-    stage = "fit: calibrate"
-    for _ in run_tasks(client, calibrate_group, jobs, stage, len(jobs), listener, most_workers):
-        pass
+    def find(self) -> Done | None:
+        """Return an outcome if the group is calibrated."""
+        return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
-def calibrate_group(job: CalibrateJob) -> Done:
+def calibrate_group(job: CalibrateJob, _report: Report) -> Done:
     """Task: put together what the parts of a group say; write that, then a receipt."""
-    workspace = Workspace(job.workspace)
-    receipt = workspace.calibrated(job.model_id, job.group)
-    if job.workspace.exists(receipt):
-        return Done()
-    Reporter()
-    set_up(job.threads)
     images, kept = _calibrate(job)
     if kept:
-        write_calibration(job.workspace, workspace.model(job.model_id), job.group, kept)
-    job.workspace.create_json(receipt, {"images": images})
+        write_calibration(job.workspace, job.model_id, job.group, kept)
+    job.workspace.folder.create_json(job.receipt, {"images": images})
     return Done()
 
 

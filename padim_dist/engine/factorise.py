@@ -6,22 +6,16 @@ number of workers and the order of completion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from distributed import Client
 
 from padim_dist.core.covariance import Covariance, Shrinkage
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import condition_numbers, regularised_share
-from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.worker import device, set_up
-from padim_dist.engine.workers import Reporter, run_tasks
-from padim_dist.events import Listener
-from padim_dist.storage import Folder
-from padim_dist.store.models import create_model, write_band
+from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.worker import device
+from padim_dist.store.gaussians import FactorisedBand, write_band
 from padim_dist.store.moments import Band, read_band
 from padim_dist.store.workspace import Workspace
 from padim_dist.telemetry.measures import timed
@@ -40,7 +34,7 @@ class FactoriseJob(WithoutImages):
         Paths of the moments to merge, and of those to subtract from them then.
     """
 
-    workspace: Folder
+    workspace: Workspace
     model_id: str
     group: str
     parts: tuple[str, ...]
@@ -50,12 +44,20 @@ class FactoriseJob(WithoutImages):
     shrinkage: Shrinkage
     number: int
     band: Band
-    threads: int
 
     @property
     def name(self) -> str:
         """Group and number of the band."""
         return f"band {self.number} of {self.group}"
+
+    @property
+    def receipt(self) -> str:
+        """Path of the receipt of the band."""
+        return self.workspace.band(self.model_id, self.group, self.number)
+
+    def find(self) -> Done | None:
+        """Return an outcome if the band is done."""
+        return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 def band_cells(shape: PyramidShape) -> int:
@@ -70,31 +72,8 @@ def bands(shape: PyramidShape) -> list[Band]:
     return [(at, min(at + step, shape.cells)) for at in range(0, shape.cells, step)]
 
 
-def factorise_bands(
-    client: Client,
-    jobs: Sequence[FactoriseJob],
-    listener: Listener,
-    most_workers: int | None = None,
-) -> None:
-    """Merge and factorise bands on the workers; the model's arrays are made first."""
-    if jobs:
-        first = jobs[0]
-        groups = list(dict.fromkeys(job.group for job in jobs))
-        path = Workspace(first.workspace).model(first.model_id)
-        create_model(first.workspace, path, first.shape, groups, band_cells(first.shape))
-    stage = "fit: factorise"
-    for _ in run_tasks(client, factorise_band, jobs, stage, len(jobs), listener, most_workers):
-        pass
-
-
-def factorise_band(job: FactoriseJob) -> Done:
+def factorise_band(job: FactoriseJob, _report: Report) -> Done:
     """Task: merge a band of all parts, factorise it, write it, then its receipt."""
-    workspace = Workspace(job.workspace)
-    receipt = workspace.band(job.model_id, job.group, job.number)
-    if job.workspace.exists(receipt):
-        return Done()
-    Reporter()
-    set_up(job.threads)
     first, *others = job.parts
     moments = _read_band(job, first)
     for part in others:
@@ -108,10 +87,11 @@ def factorise_band(job: FactoriseJob) -> Done:
         "regularised": regularised_share(moments, covariance),
         "condition": condition_numbers(moments, covariance),
     }
-    path = workspace.model(job.model_id)
+    made = FactorisedBand(job.band, moments, gaussian, quality)
     with timed("write"):
-        write_band(job.workspace, path, job.group, job.shape, job.band, moments, gaussian, quality)
-    job.workspace.create_json(receipt, {"cells": list(job.band), "count": moments.count})
+        write_band(job.workspace, job.model_id, job.group, job.shape, made)
+    receipt = {"cells": list(job.band), "count": moments.count}
+    job.workspace.folder.create_json(job.receipt, receipt)
     return Done()
 
 

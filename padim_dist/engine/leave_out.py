@@ -12,18 +12,14 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import torch
-from distributed import Client
 from torch import Tensor
 
 from padim_dist.core.calibration import decisive_pixels, keep_highest, left_out
-from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.gaussian import squared_lengths
 from padim_dist.core.heatmap import AnomalyMap
-from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.worker import device, get_gaussian, set_up
-from padim_dist.engine.workers import Reporter, run_tasks
-from padim_dist.events import Listener
-from padim_dist.storage import Folder
+from padim_dist.core.spec import EmbeddingSpec
+from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.left_out import LeftOut, write_left_out
 from padim_dist.store.samples import SampleReader
 from padim_dist.store.workspace import Workspace
@@ -55,7 +51,7 @@ class LeaveOutJob(WithoutImages):
         Images in the model.
     """
 
-    workspace: Folder
+    workspace: Workspace
     model_id: str
     group: str
     part: str
@@ -67,7 +63,6 @@ class LeaveOutJob(WithoutImages):
     embedding: EmbeddingSpec
     sigma: float
     count: int
-    threads: int
 
     @property
     def name(self) -> str:
@@ -78,7 +73,18 @@ class LeaveOutJob(WithoutImages):
     def path(self) -> str:
         """File of what comes of it."""
         part = PurePosixPath(self.part).stem
-        return Workspace(self.workspace).left_out(self.model_id, self.group, part)
+        return self.workspace.left_out(self.model_id, self.group, part)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the group is calibrated, so that nobody needs this any more."""
+        receipt = self.workspace.calibrated(self.model_id, self.group)
+        return self.workspace.folder.exists(receipt)
+
+    def find(self) -> Done | None:
+        """Return an outcome if the results are there, or not needed any more."""
+        there = self.workspace.folder.exists(self.path) or self.is_calibrated
+        return Done() if there else None
 
 
 def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[int, ...]]:
@@ -103,26 +109,9 @@ def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[i
     return thinned
 
 
-def leave_out_parts(
-    client: Client,
-    jobs: Sequence[LeaveOutJob],
-    listener: Listener,
-    most_workers: int | None = None,
-) -> None:
-    """Leave out the sampled images of parts on the workers."""
-    stage = "fit: leave out"
-    for _ in run_tasks(client, leave_out_part, jobs, stage, len(jobs), listener, most_workers):
-        pass
-
-
 @torch.inference_mode()
-def leave_out_part(job: LeaveOutJob) -> Done:
+def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     """Task: score a part's sampled images as if each were left out, and write that."""
-    calibrated = Workspace(job.workspace).calibrated(job.model_id, job.group)
-    if job.workspace.exists(job.path) or job.workspace.exists(calibrated):
-        return Done()
-    Reporter()
-    set_up(job.threads)
     spec = job.embedding
     reader = SampleReader(job.workspace, job.part, spec.shape)
     places = [i for i in job.places if reader.image_ids[i] not in job.without]
@@ -160,6 +149,6 @@ def leave_out_part(job: LeaveOutJob) -> Done:
         whitened=[torch.cat(levels, dim=-1).numpy() for levels in zip(*whitened, strict=True)],
         scales=torch.cat(scales, dim=-1).numpy() if scales else np.empty(0, np.float32),
     )
-    if not job.workspace.exists(calibrated):  # else a twin was faster, and all is over
+    if not job.is_calibrated:  # otherwise a twin was faster
         write_left_out(job.workspace, job.path, part)
     return Done()

@@ -1,8 +1,8 @@
-"""When a task is given out, done twice, or given up: pure functions of what the driver knows."""
+"""When tasks are given out, repeated or examined, and workers restarted: pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,33 +11,49 @@ _LEAST_FINISHED = 3
 _TIMES_USUAL = 3.0
 _LEAST_SECONDS = 10.0
 _LONGEST_WAIT = 60.0
+_LONGEST_STAY = 10.0
 
 
 @dataclass(frozen=True)
-class Running:
-    """A task that a worker is at.
+class Given:
+    """A task that is with the scheduler.
 
     Attributes
     ----------
+    place : int
+        Number of its job; its copies have the same.
     size : int
         Images (or bands) in it.
     seconds : float
-        Since its last start.
-    copies : int
-        How often it runs at this moment.
+        Since it began, or else since it was given out.
+    worker : str or None
+        The worker that has it; None if not known.
+    has_begun : bool
+        Whether the worker has begun.
     """
 
+    place: int
     size: int
     seconds: float
-    copies: int = 1
+    worker: str | None
+    has_begun: bool = True
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A task to give out once more: the number of its job, a worker to avoid, and the reason."""
+
+    place: int
+    avoid: str
+    reason: str
 
 
 def window(workers: int, most: int | None = None) -> int:
-    """Tasks that are with the scheduler at a time.
+    """Return the number of tasks that are with the scheduler at a time.
 
-    A few for each worker keep it busy; no more, so that neither driver nor scheduler
-    grows with the archive. Where the cluster scales itself, by the tasks that wait, the
-    window is that of its largest size (`most`).
+    A few for each worker keep it busy. More would let driver and scheduler grow with the archive.
+    If the cluster scales itself with the tasks that wait, the window is that of its largest size
+    (`most`).
 
     Examples
     --------
@@ -47,81 +63,87 @@ def window(workers: int, most: int | None = None) -> int:
     return _TASKS_A_WORKER * max(workers, most or 1)
 
 
-def stragglers(running: Sequence[Running], rates: Sequence[float], idle: int) -> list[int]:
-    """Which tasks to run a second time, on workers that have nothing else to do.
+def repeats(given: Sequence[Given], rates: Sequence[float], workers: int) -> list[Repeat]:
+    """Return the tasks to give out a second time, to workers that have nothing else to do.
 
-    A straggler runs alone, for at least ten seconds, and for three times as long as a
-    task of its size usually takes; three finished tasks tell what is usual.
+    A *straggler* has run for at least ten seconds and three times as long as a task of its size
+    usually takes; three finished tasks tell what is usual. A task *is not begun* if it waits for a
+    minute although there are workers without a task: something holds its worker up, such as a
+    cancelled task, which ends no thread.
 
     Parameters
     ----------
-    running : sequence of Running
-        All tasks that have started.
+    given : sequence of Given
+        All tasks that are with the scheduler.
     rates : sequence of float
-        Seconds an image of the tasks that are finished.
-    idle : int
-        Workers without a task.
+        Seconds per image of finished tasks.
+    workers : int
+        Workers of the cluster.
 
     Returns
     -------
-    list of int
-        Places in `running`, the slowest first; at most `idle` of them.
+    list of Repeat
+        At most one for each worker without a task, the latest tasks first.
 
     Examples
     --------
-    >>> stragglers([Running(100, 12), Running(100, 31), Running(100, 45, copies=2)], [0.1] * 3, 2)
-    [1]
+    >>> slow, waiting = Given(0, 100, 31, "a"), Given(1, 100, 61, "b", has_begun=False)
+    >>> [repeat.place for repeat in repeats([slow, waiting], [0.1] * 3, 4)]
+    [0, 1]
     """
-    if len(rates) < _LEAST_FINISHED:
-        return []
-    usual = median(rates)
-    late = {
-        place: task.seconds / max(usual * task.size, 1e-9)
-        for place, task in enumerate(running)
-        if task.copies == 1 and task.seconds >= _LEAST_SECONDS
-    }
-    slow = [place for place, times in late.items() if times >= _TIMES_USUAL]
-    return sorted(slow, key=lambda place: -late[place])[: max(idle, 0)]
+    copies = [task.place for task in given]
+    single = [task for task in given if copies.count(task.place) == 1 and task.worker]
+    usual = median(rates) if len(rates) >= _LEAST_FINISHED else float("inf")
+
+    def lateness(task: Given) -> float:
+        return task.seconds / max(usual * task.size, 1e-9)
+
+    slow = [
+        task
+        for task in single
+        if task.has_begun and task.seconds >= _LEAST_SECONDS and lateness(task) >= _TIMES_USUAL
+    ]
+    waiting = [t for t in single if not t.has_begun and t.seconds >= _LONGEST_WAIT]
+    begun = sum(task.has_begun for task in given)
+    slow = sorted(slow, key=lateness, reverse=True)[: max(workers - len(given), 0)]
+    waiting = sorted(waiting, key=lambda t: -t.seconds)[: max(workers - begun - len(slow), 0)]
+    reasons = (
+        (slow, "straggles on {}: done a second time elsewhere"),
+        (waiting, "is not begun by {}, which is held up: given to another worker"),
+    )
+    return [
+        Repeat(task.place, str(task.worker), reason.format(task.worker))
+        for tasks, reason in reasons
+        for task in tasks
+    ]
 
 
-def overdue(waits: Sequence[float], idle: int) -> list[int]:
-    """Which tasks that nobody has begun to give to other workers.
-
-    A worker may be held up by a task that is done elsewhere and was cancelled, which ends no
-    thread: the scheduler takes it for free, and what it is given next waits behind that. A
-    task waits for a minute although there are workers without one.
+def held_up(abandoned: Mapping[str, float]) -> list[str]:
+    """Return the workers to restart.
 
     Parameters
     ----------
-    waits : sequence of float
-        Seconds since each of these tasks was given out.
-    idle : int
-        Workers that are at no task.
-
-    Returns
-    -------
-    list of int
-        Places in `waits`, the longest wait first; at most `idle` of them.
+    abandoned : mapping of str to float
+        By worker, seconds since the task that it is still at was cancelled or done elsewhere.
 
     Examples
     --------
-    >>> overdue([59.0, 61.0, 90.0], 1)
-    [2]
+    >>> held_up({"a": 2.0, "b": 11.0})
+    ['b']
     """
-    late = [place for place, seconds in enumerate(waits) if seconds >= _LONGEST_WAIT]
-    return sorted(late, key=lambda place: -waits[place])[: max(idle, 0)]
+    return [worker for worker, seconds in abandoned.items() if seconds >= _LONGEST_STAY]
 
 
 def is_suspect(starts: int, losses: int) -> bool:
-    """Whether a task that was lost with its workers may be what kills them.
+    """Return whether a task that was lost with its workers may be what kills them.
 
     Parameters
     ----------
     starts : int
-        How often it had begun. Dask counts every task that a dead worker had been given,
-        but only one that had begun twice, at least, can have killed two.
+        How often it had begun. Dask counts every task that a dead worker had been given, but only
+        a task that had begun at least twice can have killed two.
     losses : int
-        How often it was lost. News of a start can be lost with the worker; what is
-        lost for the third time is looked at in any case.
+        How often it was lost. The report of a start can be lost with the worker; a task that is
+        lost for the third time is examined in any case.
     """
     return starts >= 2 or losses >= 3

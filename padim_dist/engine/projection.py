@@ -11,7 +11,7 @@ from math import prod
 
 from padim_dist.archive.reading.ahead import BUDGET
 from padim_dist.archive.reading.requests import MOST_MEMBERS
-from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import PRECISIONS
 from padim_dist.errors import ResourceError
 

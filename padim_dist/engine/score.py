@@ -1,47 +1,32 @@
-"""The scoring: a map over shards, each of which ends as one Parquet file."""
+"""Scoring: a map over shards, each of which ends as one Parquet file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
-from distributed import Client
 from torch import Tensor
 
+from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
-from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.core.alarms import is_flagged
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
-from padim_dist.engine.examine import Examination
-from padim_dist.engine.worker import (
-    Reading,
-    batches,
-    device,
-    get_calibration,
-    get_embedder,
-    get_gaussian,
-    set_up,
-)
-from padim_dist.engine.workers import Reporter, run_tasks
+from padim_dist.core.spec import EmbeddingSpec
+from padim_dist.core.status import NO_MODEL, SCORED
+from padim_dist.engine.source import ShardSource
+from padim_dist.engine.task import Report
+from padim_dist.engine.worker import batches, device, get_calibration, get_embedder, get_gaussian
 from padim_dist.errors import RunError
-from padim_dist.events import Listener
-from padim_dist.storage import Folder
 from padim_dist.store.calibrations import KeptCalibration
-from padim_dist.store.drifts import write_mean
 from padim_dist.store.manifests import Shard
-from padim_dist.store.run import (
-    ShardCounts,
-    count_rows,
-    scores_table,
-    write_heatmaps,
-    write_regions,
-    write_scores,
-)
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import RegionRow, ScoreRow
+from padim_dist.store.run_tables import ShardCounts
 from padim_dist.telemetry.measures import count_images, timed
 
 
@@ -64,8 +49,7 @@ class ScoreJob:
         Share of normal pixels above the threshold of a region.
     """
 
-    workspace: Folder
-    run_id: str
+    run: Run
     model_id: str
     snapshot: str
     shard: Shard
@@ -77,7 +61,6 @@ class ScoreJob:
     has_model: bool
     alpha: float
     pixel_alpha: float
-    threads: int
 
     @property
     def name(self) -> str:
@@ -90,46 +73,39 @@ class ScoreJob:
         return self.shard.images
 
     @property
-    def examinations(self) -> list[Examination]:
+    def sources(self) -> list[ShardSource]:
         """The shard."""
-        return [Examination(self.workspace, self.snapshot, self.shard, self.reading.reader)]
+        return [ShardSource(self.run.workspace, self.snapshot, self.shard, self.reading)]
+
+    def rows(self) -> list[ImageRow | RefusedRow]:
+        """Return the rows of the shard; all are refused if the model lacks its group."""
+        (source,) = self.sources
+        if self.has_model:
+            return source.rows()
+        reason = f"model {self.model_id} has no group {self.shard.group!r}; fit one that has it"
+        return [RefusedRow(row, NO_MODEL, reason) for row in source.read()]
+
+    def find(self) -> ShardCounts | None:
+        """Return the counts of the shard; None if it is not scored yet."""
+        return self.run.scores.find_counts(self.place)
 
 
-def score_shards(
-    client: Client, jobs: Sequence[ScoreJob], listener: Listener, most_workers: int | None = None
-) -> dict[int, ShardCounts]:
-    """Score shards on the workers; their receipts by place in the run."""
-    total = sum(job.size for job in jobs)
-    done = run_tasks(client, score_shard, jobs, "score", total, listener, most_workers)
-    return {job.place: receipt for job, receipt in done}
-
-
-def score_shard(job: ScoreJob) -> ShardCounts:
-    """Task: score the images of a shard; heatmaps first, then the table, its receipt."""
-    workspace = Workspace(job.workspace)
-    path = workspace.scores(job.run_id, job.place)
-    if job.workspace.exists(path):
-        return count_rows(job.workspace, path)
-    set_up(job.threads)
-    spec = job.embedding
-    reporter = Reporter()
-    rows = [row for examination in job.examinations for row in examination.rows()]
-    if not job.has_model:
-        reason = f"model {job.model_id} has no group {job.shard.group!r}; fit one that has it"
-        rows = [{**row, "refused": reason} for row in rows]
+def score_shard(job: ScoreJob, report: Report) -> ShardCounts:
+    """Task: score the images of a shard; write heatmaps first, then the table, its receipt."""
+    spec, rows = job.embedding, job.rows()
     shard = _Shard(job, len(rows))
     for images, pixels in batches(rows, job.reading, spec.batch, True):
         usable = shard.add(images)
         if pixels is not None:
-            embedder = get_embedder(job.workspace, spec)
+            embedder = get_embedder(job.run.workspace, spec)
             with timed("embed"):
                 levels = embedder(pixels)
             with timed("measure"):
                 shard.measure(levels, usable)
         count_images("score", [image.status for image in images])
-        reporter.report(len(shard.table), sum(row["status"] != "scored" for row in shard.table))
+        report(len(shard.table), sum(row.status != SCORED for row in shard.table))
     with timed("write"):
-        return shard.write(workspace)
+        return shard.write()
 
 
 class _Shard:
@@ -142,8 +118,8 @@ class _Shard:
         self._anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
         self._maps = np.full((images, *grid), np.nan, np.float32)
         self._sums: list[Tensor] = []
-        self._regions: list[dict[str, Any]] = []
-        self.table: list[dict[str, Any]] = []
+        self._regions: list[RegionRow] = []
+        self.table: list[ScoreRow] = []
 
     def add(self, images: Sequence[LoadedImage]) -> list[int]:
         """Add a batch's rows to the table; places of those that can be scored."""
@@ -153,32 +129,33 @@ class _Shard:
 
     @torch.inference_mode()
     def measure(self, levels: Sequence[Tensor], usable: Sequence[int]) -> None:
-        """Score a batch, of which the first images are those at the places `usable`.
+        """Score a batch: image i belongs to row `usable[i]`; the rest is padding.
 
         Raises
         ------
         RunError
-            If the model gives no numbers.
+            If the model gives distances that are not finite.
         """
         job, shape = self._job, self._job.embedding.shape
         assert job.shard.group is not None
-        gaussian = get_gaussian(job.workspace, job.model_id, job.shard.group, job.embedding)
+        workspace = job.run.workspace
+        gaussian = get_gaussian(workspace, job.model_id, job.shard.group, job.embedding)
         distances = shape.unnest(gaussian.distances(levels))[: len(usable)]
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
-            damaged = job.workspace.at(Workspace(job.workspace).model(job.model_id))
+            damaged = workspace.at(workspace.model(job.model_id))
             raise RunError(
-                f"model {job.model_id} gives distances that are no numbers: it is damaged. "
-                f"Remove {damaged} and run 'fit', with another model.precision if this is float16"
+                f"model {job.model_id} gives distances that are not finite: it is damaged. Remove "
+                f"{damaged} and run 'padim-dist fit', with another model.precision if this is "
+                "float16"
             )
         self._maps[usable] = distances.cpu().numpy()
         for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=True):
             row = self.table[place]
-            row["score"] = score
-            size = row["height"], row["width"]
-            row["peak_y"], row["peak_x"] = job.embedding.geometry.to_original(y, x, *size)
-        kept = get_calibration(job.workspace, job.model_id, job.shard.group)
+            row.score = score
+            row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
+        kept = get_calibration(workspace, job.model_id, job.shard.group)
         if kept is None:
             return
         sums = [level[..., : len(usable)].sum(dim=-1, dtype=torch.float64) for level in levels]
@@ -191,71 +168,93 @@ class _Shard:
         """Give p-values, and the regions of what is flagged."""
         job, calibration = self._job, kept.calibration
         p_values, extrapolated = calibration.p_values(scores.cpu().numpy())
+        flags = is_flagged(p_values, job.alpha)
         level = calibration.pixel_threshold(job.pixel_alpha)
         for i, place in enumerate(usable):
             row = self.table[place]
-            row["p_value"] = float(p_values[i])
-            row["p_extrapolated"] = bool(extrapolated[i])
-            row["flagged"] = bool(p_values[i] <= job.alpha)
-            if row["flagged"]:
-                found = find_regions(maps[i].cpu().numpy(), min(level, row["score"]))
+            row.p_value = float(p_values[i])
+            row.p_extrapolated = bool(extrapolated[i])
+            row.flagged = bool(flags[i])
+            if row.flagged:
+                assert row.score is not None
+                found = find_regions(maps[i].cpu().numpy(), min(level, row.score))
                 p_of_peaks, _ = calibration.p_values([region.peak for region in found])
                 for number, (region, p) in enumerate(zip(found, p_of_peaks, strict=True), 1):
-                    if p <= job.alpha:
+                    if is_flagged(p, job.alpha):
                         self._regions.append(_region(row, number, region, float(p), job))
 
-    def write(self, workspace: Workspace) -> ShardCounts:
-        """Write everything, the score table, which is the receipt, last."""
-        job, folder = self._job, self._job.workspace
-        run = workspace.run(job.run_id)
+    def write(self) -> ShardCounts:
+        """Write everything; the score table, which is the receipt, comes last."""
+        job, run = self._job, self._job.run
         if job.heatmaps:
-            first = write_heatmaps(folder, run, job.place, self._maps)
+            first = run.heatmaps.write(job.place, self._maps)
             for place, row in enumerate(self.table):
-                row["heatmap_row"] = first + place if row["status"] == "scored" else None
+                row.heatmap_row = first + place if row.status == SCORED else None
         if self._sums:
-            scored = sum(row["status"] == "scored" for row in self.table)
-            write_mean(folder, run, job.place, [total / scored for total in self._sums])
+            scored = sum(row.status == SCORED for row in self.table)
+            means = [(total / scored).float().flatten() for total in self._sums]
+            run.drift.write_mean(job.place, torch.cat(means).cpu().numpy())
         if self._regions:
-            write_regions(folder, workspace.regions(job.run_id, job.place), self._regions)
-        path, table = workspace.scores(job.run_id, job.place), scores_table(self.table)
-        is_first = write_scores(folder, path, table)
-        return ShardCounts.of(table) if is_first else count_rows(folder, path)  # a twin's
+            run.regions.replace(job.place, run.regions.make(self._regions))
+        table = run.scores.make(self.table)
+        if run.scores.create(job.place, table):
+            return ShardCounts.of(table)
+        counts = run.scores.find_counts(job.place)  # of a twin that was faster
+        assert counts is not None
+        return counts
 
 
-def _row(image: LoadedImage, job: ScoreJob) -> dict[str, Any]:
-    """Row of the score table, score and peak not yet filled."""
-    kept = ("image_id", "uri", "member", "etag", "group", "split", "label")
-    return {
-        **{name: image.row[name] for name in kept},
-        "status": image.status,
-        "error": image.error,
-        "width": image.width,
-        "height": image.height,
-        "shard": job.place,
-        "run_id": job.run_id,
-        "model_id": job.model_id,
-        "scored_at": datetime.now(UTC),
-    }
+def _size(row: ScoreRow) -> tuple[int, int]:
+    """Height and width of a scored image."""
+    assert row.height is not None
+    assert row.width is not None
+    return row.height, row.width
 
 
-def _region(
-    row: Mapping[str, Any], number: int, region: Region, p_value: float, job: ScoreJob
-) -> dict[str, Any]:
+def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
+    """Row of the score table, without score and peak."""
+    row = image.row
+    return ScoreRow(
+        image_id=row.image_id,
+        uri=row.uri,
+        member=row.member,
+        etag=row.etag,
+        group=row.group,
+        split=row.split,
+        label=row.label,
+        status=image.status,
+        error=image.error,
+        width=image.width,
+        height=image.height,
+        shard=job.place,
+        run_id=job.run.run_id,
+        model_id=job.model_id,
+        scored_at=datetime.now(UTC),
+    )
+
+
+def _region(row: ScoreRow, number: int, region: Region, p_value: float, job: ScoreJob) -> RegionRow:
     """Row of the table of regions."""
-    geometry, size = job.embedding.geometry, (row["height"], row["width"])
+    geometry, size = job.embedding.geometry, _size(row)
     top, left, bottom, right = geometry.box_to_original(region.box, *size)
     y, x = geometry.to_original(*region.place, *size)
-    kept = ("image_id", "uri", "member", "group", "label", "shard", "run_id", "model_id")
-    return {
-        **{name: row[name] for name in kept},
-        "region": number,
-        "area": round(region.area * geometry.pixels_a_pixel(*size)),
-        "top": top,
-        "left": left,
-        "bottom": bottom,
-        "right": right,
-        "peak": region.peak,
-        "peak_y": y,
-        "peak_x": x,
-        "p_value": p_value,
-    }
+    return RegionRow(
+        image_id=row.image_id,
+        uri=row.uri,
+        member=row.member,
+        group=row.group,
+        label=row.label,
+        region=number,
+        area=round(region.area * geometry.pixels_a_pixel(*size)),
+        top=top,
+        left=left,
+        bottom=bottom,
+        right=right,
+        peak=region.peak,
+        peak_y=y,
+        peak_x=x,
+        p_value=p_value,
+        shard=row.shard,
+        run_id=row.run_id,
+        model_id=row.model_id,
+    )

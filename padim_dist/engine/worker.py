@@ -8,35 +8,26 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.reader import ImageReader, LoadedImage
 from padim_dist.archive.reading.transform import together
-from padim_dist.core.embedding import Embedder, EmbeddingSpec
+from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.core.embedding import Embedder
 from padim_dist.core.gaussian import Gaussian
-from padim_dist.storage import Folder
+from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.store.calibrations import KeptCalibration, read_calibration
-from padim_dist.store.models import read_gaussian
+from padim_dist.store.gaussians import read_gaussian
 from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace
 
 T = TypeVar("T")
 _lock = threading.RLock()
 _held: dict[str, tuple[Hashable, Any]] = {}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a task reads images: `read_ahead` has the meanings."""
-
-    reader: ImageReader
-    requests: int
-    decoders: int
 
 
 def device() -> torch.device:
@@ -51,41 +42,39 @@ def set_up(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def get_embedder(workspace: Folder, spec: EmbeddingSpec) -> Embedder:
+def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
     """Embedder of this process."""
 
     def load() -> Embedder:
         gc.collect()  # a traced network is full of cycles: the old one goes first
-        return Embedder(spec, kept_weights(Workspace(workspace), spec.weights), device())
+        return Embedder(spec, kept_weights(workspace, spec.weights), device())
 
-    return _hold("embedder", (workspace.url, spec), load)
+    return _hold("embedder", (workspace.folder.url, spec), load)
 
 
-def get_gaussian(workspace: Folder, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
+def get_gaussian(workspace: Workspace, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
     """Gaussian of a group; the last one used is held."""
 
     def load() -> Gaussian:
-        path = Workspace(workspace).model(model_id)
-        return read_gaussian(workspace, path, group, spec.shape).to(device())
+        return read_gaussian(workspace, model_id, group, spec.shape).to(device())
 
-    return _hold("gaussian", (workspace.url, model_id, group), load)
+    return _hold("gaussian", (workspace.folder.url, model_id, group), load)
 
 
-def get_calibration(workspace: Folder, model_id: str, group: str) -> KeptCalibration | None:
+def get_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
     """Calibration of a group, None where it has none; the last one used is held."""
-    path = Workspace(workspace).model(model_id)
-    key = (workspace.url, model_id, group)
-    return _hold("calibration", key, lambda: read_calibration(workspace, path, group))
+    key = (workspace.folder.url, model_id, group)
+    return _hold("calibration", key, lambda: read_calibration(workspace, model_id, group))
 
 
 def batches(
-    rows: Iterable[dict[str, Any]], reading: Reading, size: int, fill: bool
+    rows: Iterable[ImageRow | RefusedRow], reading: Reading, size: int, fill: bool
 ) -> Iterator[tuple[list[LoadedImage], Tensor | None]]:
     """Load images ahead and hand them out in batches, in order.
 
     Parameters
     ----------
-    rows : iterable of dict
+    rows : iterable of ImageRow or RefusedRow
         Of the manifest.
     reading : Reading
         How they are loaded.
@@ -105,7 +94,7 @@ def batches(
     images: list[LoadedImage] = []
     usable = 0
     depth = max(2 * size, reading.requests)
-    for image in read_ahead(rows, reading.reader, reading.requests, reading.decoders, depth):
+    for image in read_ahead(rows, reading, depth):
         images.append(image)
         usable += image.is_usable
         if usable == size:

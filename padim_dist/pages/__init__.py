@@ -1,1 +1,1 @@
-"""What people look at."""
+"""Reports, summaries and pictures for people."""

@@ -1,4 +1,4 @@
-"""The figures of the report: histogram, drift over time, curves."""
+"""Charts of the report: histogram, drift over time, curves."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from padim_dist.pages.data import DriftPoint, Histogram, LabelledGroup, Points
 from padim_dist.pages.svg import ALARM, BAND, FAINT, INK, LINE, PLAIN, make_figure, to_svg
+from padim_dist.pages.words import counted
 
 _SEVERAL = 50
-"""Images in the highest bin from which on their logarithm is drawn."""
+"""Images in the highest bin above which the axis is logarithmic."""
 _CURVES = 40
-"""Curves in one figure; more are a grey thicket."""
+"""Most curves in one chart."""
 
 
 def draw_histogram(histogram: Histogram) -> str:
-    """Scores of a run, flagged ones above the others, with the threshold and its interval."""
+    """Draw the scores of a run, flagged ones on top, with the threshold and its interval."""
     figure, axes = make_figure(10.6, 3.1)
     edges, plain = histogram.edges, histogram.counts - histogram.flagged
     widths = np.diff(edges)
     axes.bar(edges[:-1], plain, widths, align="edge", color=PLAIN, linewidth=0)
     axes.bar(edges[:-1], histogram.flagged, widths, plain, align="edge", color=ALARM, linewidth=0)
     if histogram.of_p_values:
-        # What chance alone would give: p-values of normal images are spread evenly over 0 ... 1.
-        chance = (10.0 ** -edges[:-1] - 10.0 ** -edges[1:]) * histogram.counts.sum()
-        axes.step(edges, [*chance, chance[-1]], where="post", color=INK, linewidth=1)
+        # Expected if all images are normal: their p-values are uniform between 0 and 1.
+        expected = (10.0 ** -edges[:-1] - 10.0 ** -edges[1:]) * histogram.counts.sum()
+        axes.step(edges, [*expected, expected[-1]], where="post", color=INK, linewidth=1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{10.0**-x:.2g}"))
         axes.xaxis.get_major_locator().set_params(integer=True)
     elif edges[0] > 0 and widths[-1] > 2 * widths[0]:
@@ -44,22 +45,24 @@ def draw_histogram(histogram: Histogram) -> str:
     else:
         axes.yaxis.get_major_locator().set_params(integer=True)
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (2.5 if axes.get_yscale() == "log" else 1.15))  # room for words
+    axes.set_ylim(low, high * (2.5 if axes.get_yscale() == "log" else 1.15))  # room for the note
     line = histogram.threshold
     if line is not None:
         if np.isfinite([line.low, line.high]).all() and line.high > line.low:
             axes.axvspan(line.low, line.high, color=BAND, linewidth=0, zorder=0)
         axes.axvline(line.value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        value = 10.0**-line.value if histogram.of_p_values else line.value
-        _note(axes, line.value, f"flagged from {value:.3g} on")
-    axes.set_xlabel("p-value" if histogram.of_p_values else "score", color=FAINT, fontsize=9)
+        p_value = f"p ≤ {10.0**-line.value:.3g}"
+        note = p_value if histogram.of_p_values else f"score ≥ {line.value:.3g}"
+        _note(axes, line.value, f"flagged: {note}")
+    name = "p-value" if histogram.of_p_values else "score"
+    axes.set_xlabel(name, color=FAINT, fontsize=9)
     axes.set_ylabel("images", color=FAINT, fontsize=9)
     total, flagged = int(histogram.counts.sum()), int(histogram.flagged.sum())
-    return to_svg(figure, "histogram", f"Histogram of {total:,} scores, {flagged:,} flagged")
+    return to_svg(figure, "histogram", f"Histogram of {counted(total, name)}, {flagged:,} flagged")
 
 
 def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -> str:
-    """Drift of each group from run to run, with the band in which nothing has changed."""
+    """Draw the drift of each group in each run; the band is no significant change."""
     figure, axes = make_figure(10.6, 2.8)
     names = sorted({point.group for point in points})
     worst = max(names, key=lambda name: max(p.z for p in points if p.group == name))
@@ -86,35 +89,28 @@ def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(clock.ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set_color(FAINT)
-    axes.set_ylabel("drift, in standard deviations", color=FAINT, fontsize=9)
-    return to_svg(figure, "trend", f"Drift of {len(names):,} groups over the runs of this model")
+    axes.set_ylabel("drift (standard deviations)", color=FAINT, fontsize=9)
+    return to_svg(
+        figure, "trend", f"Drift of {counted(len(names), 'group')} in the runs of this model"
+    )
 
 
 def draw_roc(groups: Sequence[LabelledGroup]) -> str:
-    """ROC curves over images."""
-    return _curves(
-        "roc", [group.roc for group in groups], 1.0, "false alarms", "anomalous images found"
-    )
+    """Draw the ROC curves of images."""
+    return _curves("roc", [group.roc for group in groups], 1.0, "true-positive rate")
 
 
 def draw_pixel_roc(groups: Sequence[LabelledGroup]) -> str:
-    """ROC curves over pixels."""
-    return _curves(
-        "pixels",
-        [group.pixel_roc for group in groups],
-        1.0,
-        "normal pixels above",
-        "anomalous pixels found",
-    )
+    """Draw the ROC curves of pixels."""
+    return _curves("pixels", [group.pixel_roc for group in groups], 1.0, "true-positive rate")
 
 
 def draw_pro(groups: Sequence[LabelledGroup]) -> str:
-    """Overlap with regions, up to the false-positive rate of the PRO score."""
-    curves = [group.pro_curve for group in groups]
-    return _curves("pro", curves, 0.3, "normal pixels above", "overlap with regions")
+    """Draw the per-region overlap, up to the false-positive rate of the PRO score."""
+    return _curves("pro", [group.pro_curve for group in groups], 0.3, "per-region overlap")
 
 
-def _curves(name: str, curves: Sequence[Points], right: float, x: str, y: str) -> str:
+def _curves(name: str, curves: Sequence[Points], right: float, y: str) -> str:
     figure, axes = make_figure(3.6, 3.2)
     if right == 1.0:
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8)
@@ -123,13 +119,13 @@ def _curves(name: str, curves: Sequence[Points], right: float, x: str, y: str) -
         axes.plot(*zip(*curve, strict=True), color=ALARM, linewidth=1.6 if len(known) == 1 else 0.8)
     axes.set_xlim(-0.01 * right, right)
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel(x, color=FAINT, fontsize=9)
+    axes.set_xlabel("false-positive rate", color=FAINT, fontsize=9)
     axes.set_ylabel(y, color=FAINT, fontsize=9)
-    return to_svg(figure, name, f"Curve: {y} against {x}")
+    return to_svg(figure, name, f"Curve of {y} against false-positive rate")
 
 
 def _note(axes: Any, x: float, text: str) -> None:
-    """Text beside a line, on the side that has room."""
+    """Write text next to a line, on the side with more room."""
     low, high = axes.get_xlim()
     if axes.get_xscale() == "log":
         share = (np.log(x) - np.log(low)) / (np.log(high) - np.log(low))

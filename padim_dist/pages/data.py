@@ -1,4 +1,4 @@
-"""What the report of a run says, as plain values; `padim_dist.pages.page` makes it a page."""
+"""Values of the report of a run; `padim_dist.pages.html` draws them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from padim_dist.core.alarms import Alarms
+from padim_dist.pages.gallery_data import Failure, GalleryImage
+
 Points = Sequence[tuple[float, float]]
-"""Of a curve: (x, y)."""
+"""Points (x, y) of a curve."""
 
 
 @dataclass(frozen=True)
-class Head:
-    """Which run it is, and how much of it is there.
+class ReportHead:
+    """Identity and progress of the run.
 
     Attributes
     ----------
     run_id, model_id, backbone : str
-        What was scored with what.
+        The run, its model and the backbone of the model.
     archive : str
-        Where the images are.
+        Address of the images.
     images : int
-        That the run is to have.
+        Images of the whole run.
     shards, shards_done : int
-        Of the run, and those that have a score table.
+        Shards of the run, and those that have a score table.
     started_at, finished_at : str or None
-        ISO 8601; the second is None until the run is whole.
+        ISO 8601; the second is None until the run is finished.
     statuses : mapping of str to int
         Rows by status.
     """
@@ -46,7 +49,7 @@ class Head:
 
     @property
     def rows(self) -> int:
-        """Rows that are there."""
+        """Rows of the score table."""
         return sum(self.statuses.values())
 
     @property
@@ -56,38 +59,35 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Alarms:
-    """When an image is flagged.
+class FlagSummary:
+    """What is flagged in the run, and by which rule.
 
     Attributes
     ----------
-    rule : str
-        ``alpha``, ``per_million``, ``a_run`` or ``fdr``.
-    asked : float
-        The number that the rule was given.
+    rule : Alarms
+        The rule of the run.
     cutoff : float
-        The p-value up to which an image is flagged.
+        Images with a p-value up to this are flagged.
     flagged : int
-        Images that are.
+        Images that are flagged.
     judged : int
         Images that have a p-value.
     """
 
-    rule: str
-    asked: float
+    rule: Alarms
     cutoff: float
     flagged: int
     judged: int
 
     @property
     def expected(self) -> float:
-        """False alarms to expect if all images were normal."""
+        """Expected false alarms if all images are normal."""
         return self.cutoff * self.judged
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score at which an image is flagged, and how sure that is (90 %)."""
+    """Score from which on an image is flagged, with its 90 % confidence interval."""
 
     value: float
     low: float
@@ -96,16 +96,16 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Scores of the run; of several groups p-values, which are on one scale.
+    """Histogram of scores, or of p-values if the run has several groups.
 
     Attributes
     ----------
     edges : array of float
-        Of the bins, shape (B + 1,): scores, or -log10 of p-values.
+        Edges of the bins, shape (B + 1,): scores, or -log10 of p-values.
     counts, flagged : array of int
-        Images in each bin, and those of them that are flagged, shape (B,).
+        Images and flagged images in each bin, shape (B,).
     of_p_values : bool
-        Whether the bins are of p-values.
+        Whether the bins hold p-values.
     threshold : Threshold or None
         On the same axis.
     """
@@ -118,8 +118,8 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Group:
-    """A group in numbers; None where there is no score, calibration or drift."""
+class GroupRow:
+    """A row of the groups table; None where there is no score, calibration or drift."""
 
     name: str
     images: int
@@ -133,88 +133,17 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Region:
-    """A part of an image that is anomalous, in pixels of the original; the box is half-open."""
-
-    number: int
-    top: int
-    left: int
-    bottom: int
-    right: int
-    area: int
-    peak: float
-    p_value: float | None
-
-
-@dataclass(frozen=True)
-class Anomaly:
-    """An image of the gallery.
-
-    Attributes
-    ----------
-    uri, member, group, label : str or None
-        As in the score table.
-    score, p_value, extrapolated, flagged
-        As in the score table; the last three are None without a calibration.
-    width, height : int
-        Of the original image, in pixels.
-    peak : (int, int)
-        y and x of the highest point, in pixels of the original image.
-    map_box : (int, int, int, int)
-        Top, left, bottom and right of what the heat map covers, in pixels of the original.
-    regions : sequence of Region
-        Most anomalous first.
-    picture, heat : bytes or None
-        WebP: the whole original, and the heat over `map_box`.
-    gone : str or None
-        Why there is no picture.
-    """
-
-    uri: str
-    member: str | None
-    group: str
-    label: str | None
-    score: float
-    p_value: float | None
-    extrapolated: bool | None
-    flagged: bool | None
-    width: int
-    height: int
-    peak: tuple[int, int]
-    map_box: tuple[int, int, int, int]
-    regions: Sequence[Region] = ()
-    picture: bytes | None = None
-    heat: bytes | None = None
-    gone: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The last part of its name."""
-        return (self.member or self.uri).rstrip("/").rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A row without a score."""
-
-    uri: str
-    member: str | None
-    status: str
-    error: str | None
-
-
-@dataclass(frozen=True)
 class DriftMap:
-    """Where a group's images of this run differ from those of the fit.
+    """Drift of a group over the patches.
 
     Attributes
     ----------
     ratio : array of float
-        Squared drift of each patch over what is expected without drift, shape (y, x).
+        Squared drift of each patch, divided by its expected value without drift, shape (y, x).
     z : float
-        Drift of the group in standard deviations of what is expected.
+        Drift of the group, in standard deviations of the value without drift.
     limit : float
-        What `z` stays below unless something has changed, chance set aside.
+        A `z` above this is a significant change.
     """
 
     group: str
@@ -225,7 +154,7 @@ class DriftMap:
 
 @dataclass(frozen=True)
 class DriftPoint:
-    """Drift of a group in a run of the same model."""
+    """Drift of a group in one run of the model."""
 
     at: str
     group: str
@@ -233,19 +162,19 @@ class DriftPoint:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """How well a group's fit is determined.
+class GroupFit:
+    """Numerical quality of a group's fit.
 
     Attributes
     ----------
     group : str
-        Its name.
+        Name of the group.
     images, depth : int
-        Normal images, and dimensions of the Gaussian.
+        Normal images of the fit, and dimensions of the Gaussian.
     regularised : (float, float)
-        Median and highest over patches: the share of the variance that epsilon or shrinkage added.
+        Median and highest over patches of the variance share added by epsilon or shrinkage.
     condition : (float, float)
-        Median and highest over cells: of the covariance.
+        Median and highest over patches of the covariance's condition number.
     """
 
     group: str
@@ -257,7 +186,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class LabelledGroup:
-    """Figures of a group with labels; None where they are not known."""
+    """Evaluation metrics of a group with labels; None where they are not known."""
 
     name: str
     images: int
@@ -273,8 +202,8 @@ class LabelledGroup:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Images of a label: how many are flagged, and how many reach the threshold of best F1."""
+class LabelRow:
+    """Images of a label: all, flagged, and those that reach the threshold of best F1."""
 
     label: str
     images: int
@@ -284,44 +213,44 @@ class Kind:
 
 @dataclass(frozen=True)
 class Labels:
-    """What labels tell; `evaluated`: whether the pixel figures were computed."""
+    """Accuracy on labelled images; `evaluated`: whether the pixel metrics were computed."""
 
     groups: Sequence[LabelledGroup]
-    kinds: Sequence[Kind]
+    rows: Sequence[LabelRow]
     evaluated: bool
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that is on the page.
+    """All contents of the report.
 
     Attributes
     ----------
-    alarms : Alarms or None
+    alarms : FlagSummary or None
         None without a calibration.
-    groups : sequence of Group
-        The worst first; `groups_left` more are not shown.
-    anomalies : sequence of Anomaly
-        The most anomalous first.
+    groups : sequence of GroupRow
+        Rows of the groups table, the worst first; `groups_left` more are not shown.
+    anomalies : sequence of GalleryImage
+        Images of the gallery, the most anomalous first.
     failures : sequence of Failure
-        The first ones; `head.statuses` has the counts.
+        The first files without a score; `head.statuses` has all counts.
     settings : mapping
-        As they were asked.
+        Settings of the run, as they were given.
     warnings : sequence of str
-        What to keep in mind.
+        Sentences about the limits of the numbers.
     """
 
-    head: Head
-    alarms: Alarms | None
+    head: ReportHead
+    alarms: FlagSummary | None
     histogram: Histogram | None
-    groups: Sequence[Group]
+    groups: Sequence[GroupRow]
     groups_left: int = 0
-    anomalies: Sequence[Anomaly] = ()
+    anomalies: Sequence[GalleryImage] = ()
     failures: Sequence[Failure] = ()
     drift: Sequence[DriftMap] = ()
     drift_groups: int = 0
     trend: Sequence[DriftPoint] = ()
-    quality: Sequence[Quality] = ()
+    quality: Sequence[GroupFit] = ()
     labels: Labels | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""Pictures as bytes of at most a given number: smaller and coarser until they fit."""
+"""Pictures as WebP of a limited size: smaller and coarser until they fit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 from PIL import Image
 
 PICTURE_BYTES = 30_000
-"""Of one picture."""
+"""Most bytes of a picture."""
 HEAT_BYTES = 6_000
-"""Of the heat over it. Both in Base64, with all that is said of an anomaly, are less than
-50 kB: 200 anomalies are less than 10 MB, whatever they show."""
+"""Most bytes of a heatmap. A picture and its heatmap in Base64, with the text about the image,
+are less than 50 kB, so 200 images are less than 10 MB."""
 HEAT_SIDE = 128
-"""Pixels of the heat's longest side: it is smooth."""
+"""Longest side of a heatmap in pixels; heatmaps are smooth."""
 _STEPS = (
     (512, 80),
     (512, 68),
@@ -24,20 +24,20 @@ _STEPS = (
     (128, 15),
     (64, 5),
 )
-"""(longest side in pixels, WebP quality). The last is less than 5 kB of any content."""
+"""(longest side in pixels, WebP quality). The last gives less than 5 kB for any content."""
 
 
 def encode(image: Image.Image, most: int, side: int = 512) -> bytes:
-    """A picture as WebP: at the first step of size and quality that fits.
+    """Return a picture as WebP, at the first step of size and quality that fits.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        RGB or RGBA; it is only ever made smaller.
+        RGB or RGBA; it is never enlarged.
     most : int
-        Bytes that are allowed; at least 5,000.
+        Most bytes; at least 5,000.
     side : int, optional
-        Pixels of the longest side, at most.
+        Most pixels of the longest side.
     """
     data = b""
     small = image.copy()

@@ -1,4 +1,4 @@
-"""Heat in colours: the one scale of all pictures."""
+"""Heatmaps in colours; all pictures use the same scale."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from PIL import Image, ImageOps
 
 
 def heat_layer(shares: npt.NDArray[np.floating]) -> Image.Image:
-    """Heat as a picture to lay over an image.
+    """Return a heatmap to draw over an image.
 
     Parameters
     ----------
     shares : array
-        Shares of the colour scale, shape (H, W); what is not in 0 ... 1 is cut off.
+        Shares of the colour scale, shape (H, W); clipped to 0 ... 1.
 
     Returns
     -------
     PIL.Image.Image
-        RGBA, transparent where there is no heat.
+        RGBA; transparent where the share is 0.
 
     Examples
     --------

@@ -1,8 +1,7 @@
-"""The report of a run as one HTML file that needs nothing but itself.
+"""The report of a run as one HTML file that works offline.
 
-The content security policy allows pictures from data URIs and the two inline blocks whose
-digests it names, so neither a name of a file nor anything else in the data can run or load
-something, even if escaping failed.
+The content security policy allows pictures from data URIs, and the inline style and script by
+their digests. So no file name or other data can run or load anything, even if escaping failed.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from padim_dist.pages.charts import (
     draw_roc,
     draw_trend,
 )
-from padim_dist.pages.data import Head, LabelledGroup, ReportData
+from padim_dist.pages.data import LabelledGroup, ReportData, ReportHead
 from padim_dist.pages.heat import heat_layer
 
 REGIONS_SHOWN = 20
-"""Of one image."""
+"""Most regions shown of one image."""
 _LEAST_SCALE = 8.0
-"""Times what is expected: the hottest colour of drift maps is never below it."""
+"""Least drift of the hottest colour in drift maps, in multiples of the expected value."""
 
 
 def render(data: ReportData, version: str) -> str:
-    """Write the page.
+    """Return the report as HTML.
 
     Parameters
     ----------
     data : ReportData
-        What it says; any text in it is shown as text.
+        Contents of the report; text in it is never read as markup.
     version : str
-        Of this package.
+        Version of this package.
     """
     environment = Environment(
         loader=PackageLoader("padim_dist.pages", "templates"),
@@ -54,10 +53,11 @@ def render(data: ReportData, version: str) -> str:
     )
     environment.filters.update(
         count=words.count,
+        counted=words.counted,
         few=words.few,
         score=words.score,
         p=words.probability,
-        share=words.share,
+        metric=words.metric,
         interval=words.interval,
         pair=words.pair,
         percent_pair=words.percent_pair,
@@ -65,7 +65,7 @@ def render(data: ReportData, version: str) -> str:
         words=words.words,
         full_name=words.full_name,
         described=words.described,
-        rule=words.rule,
+        flagged_share=words.flagged_share,
         webp=lambda picture: _data_uri("image/webp", picture),
         png=lambda picture: _data_uri("image/png", picture),
     )
@@ -82,7 +82,7 @@ def render(data: ReportData, version: str) -> str:
 
 
 def _derived(data: ReportData) -> dict[str, Any]:
-    """What the template shows and the data does not spell out."""
+    """Values of the template that follow from the data."""
     histogram = Markup(draw_histogram(data.histogram)) if data.histogram else None
     trend = None
     if data.trend and data.drift:
@@ -127,51 +127,53 @@ def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, st
 
 
 def _verdict(data: ReportData) -> str:
-    """The page in one or two sentences."""
+    """Summary of the run in a few sentences."""
     head, alarms = data.head, data.alarms
     parts = []
     if head.finished_at is None:
         parts.append(
-            f"The run is not finished: {head.rows:,} of {head.images:,} images are here. "
-            "'padim-dist score' goes on with it."
+            f"The run is not finished ({head.rows:,} of {words.counted(head.images, 'image')}). "
+            "'padim-dist score' resumes it."
         )
     if alarms is None:
         parts.append(
-            f"{head.scored:,} images have a score. None can be called anomalous without "
-            "p-values: the model has no calibration. Fit with fit.sample above 0."
+            "No image is flagged: the model has no calibration. Set fit.sample above 0, then run "
+            "'padim-dist fit' and 'padim-dist score'."
         )
     else:
-        are = "is" if alarms.flagged == 1 else "are"
-        parts.append(f"{alarms.flagged:,} of {alarms.judged:,} images {are} flagged.")
-        if alarms.rule != "fdr":
-            parts.append(f"If all were normal, about {words.few(alarms.expected)} would be.")
+        of = f"{alarms.flagged:,} of {words.counted(alarms.judged, 'image')}"
+        few = words.few(alarms.expected)
+        expected = "" if alarms.rule.needs_all else f" (expected false alarms: {few})"
+        parts.append(f"{of} {'is' if alarms.flagged == 1 else 'are'} flagged{expected}.")
     failed = head.rows - head.scored
     if failed:
-        parts.append(f"{failed:,} {'file has' if failed == 1 else 'files have'} no score.")
+        parts.append(
+            f"{words.counted(failed, 'file')} {'has' if failed == 1 else 'have'} no score."
+        )
     if any(item.z > item.limit for item in data.drift):
-        parts.append("The scene differs from that of the fit by more than chance.")
+        parts.append("The images differ significantly from those of the fit (drift).")
     return " ".join(parts)
 
 
 def _drift_verdict(data: ReportData) -> tuple[str, str]:
     if not data.drift:
-        return "not known", "needs a calibration and a finished run"
+        return "unknown", "needs a calibrated model and a finished run"
     drifted = sum(item.z > item.limit for item in data.drift)
     worst = max(data.drift, key=lambda item: item.z)
-    most = f"{words.few(worst.z)} standard deviations; chance stays below {worst.limit:.1f}"
+    most = f"{words.few(worst.z)} standard deviations; limit {worst.limit:.1f}"
     if not drifted:
-        return "within chance", most
+        return "no significant change", most
     if data.drift_groups == 1:
-        return "beyond chance", most
+        return "significant change", most
     shown = "at least " if drifted == len(data.drift) < data.drift_groups else ""
     return (
-        "beyond chance",
-        f"{shown}{drifted:,} of {data.drift_groups:,} groups, most in {worst.group}",
+        "significant change",
+        f"{shown}{drifted:,} of {data.drift_groups:,} groups; the largest in {worst.group}",
     )
 
 
-def _failed(head: Head) -> list[str]:
-    """Rows without a score by status, in words."""
+def _failed(head: ReportHead) -> list[str]:
+    """Counts of rows without a score, by status."""
     items = sorted(head.statuses.items(), key=lambda item: -item[1])
     return [f"{n:,} {words.words(status)}" for status, n in items if status != "scored" and n]
 
@@ -180,16 +182,16 @@ def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
     several = f", {len(groups):,} groups" if len(groups) > 1 else ""
     drawn = []
     if any(len(group.roc) for group in groups):
-        drawn.append((f"ROC over images{several}", Markup(draw_roc(groups))))
+        drawn.append((f"ROC of images{several}", Markup(draw_roc(groups))))
     if any(len(group.pixel_roc) for group in groups):
-        drawn.append((f"ROC over pixels{several}", Markup(draw_pixel_roc(groups))))
+        drawn.append((f"ROC of pixels{several}", Markup(draw_pixel_roc(groups))))
     if any(len(group.pro_curve) for group in groups):
         drawn.append((f"Per-region overlap (PRO){several}", Markup(draw_pro(groups))))
     return drawn
 
 
 def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:
-    """Drift over the patch grid in colours: logarithmic, from what is expected on."""
+    """Drift map as PNG; colours are logarithmic from the expected value upwards."""
     shares = np.log(np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)) / np.log(most)
     sink = io.BytesIO()
     heat_layer(shares).save(sink, "PNG", optimize=True)
@@ -202,7 +204,7 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """As a content security policy names an inline block."""
+    """Source of an inline block in a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 

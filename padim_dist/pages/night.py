@@ -1,32 +1,33 @@
-"""The summary of a night, in Markdown."""
+"""The summary of a night in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from padim_dist.pages.words import counted
 from padim_dist.store.nights import DriftNight, NightSummary
 
 _GROUPS = 30
-_GROUP_COLUMNS = ["group", "images", "scored", "flagged", "median score", "highest", "drift"]
+_GROUP_COLUMNS = ["group", "images", "scored", "flagged", "median score", "highest score", "drift"]
 
 
 def night_markdown(summary: NightSummary) -> str:
-    """Write a night's summary: what came, what is odd, the groups, the worst images."""
+    """Return the summary: new images, what is odd, the groups, the most anomalous images."""
     counts = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.statuses.items()))
     head = [
         f"# Night {summary.number}, {summary.day}: {summary.state}",
         "",
         *(f"- **{reason}**" for reason in summary.reasons),
         *([""] if summary.reasons else []),
-        f"{summary.images:,} images ({counts or 'none came'}), scored by model "
-        f"`{summary.model_id}`.",
+        f"{counted(summary.images, 'new image')}{counts and f' ({counts})'}. "
+        f"Model: `{summary.model_id}`.",
         "",
     ]
     return "\n".join([*head, *_groups(summary), *_top(summary), *_where(summary)])
 
 
 def _groups(summary: NightSummary) -> list[str]:
-    # The worst first: of many groups these are what somebody wants to see.
+    # The worst first, since only the first are shown.
     groups = sorted(summary.groups.items(), key=lambda item: -(item[1].highest or 0.0))
     rows = [
         [
@@ -43,7 +44,11 @@ def _groups(summary: NightSummary) -> list[str]:
     left = len(groups) - _GROUPS
     return [
         *_table("## Groups", _GROUP_COLUMNS, rows),
-        *([f"{left:,} more groups are in summary.json.", ""] if left > 0 else []),
+        *(
+            [f"Not shown: {counted(left, 'group')}; all are in summary.json.", ""]
+            if left > 0
+            else []
+        ),
     ]
 
 
@@ -60,11 +65,11 @@ def _top(summary: NightSummary) -> list[str]:
         for row in summary.top
     ]
     columns = ["score", "p-value", "flagged", "group", "image", "peak (y, x)"]
-    return _table("## Most anomalous", columns, rows)
+    return _table("## Most anomalous images", columns, rows)
 
 
 def _where(summary: NightSummary) -> list[str]:
-    """Where the rest of it lies."""
+    """List the runs with all results."""
     base = summary.folder.split("/nights/")[0]
     runs = [f"- `{base}/runs/{run}`" for run in summary.runs]
     return ["## Score tables and heatmaps", "", *runs, ""] if runs else []
@@ -78,7 +83,7 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> l
 
 
 def _code(text: str) -> str:
-    """A name as it is, whatever is in it, also inside a table."""
+    """Quote a name, also for a cell of a table."""
     return f"`{text}`".replace("|", "\\|")
 
 
@@ -87,5 +92,5 @@ def _number(value: float | None) -> str:
 
 
 def _drift(drift: DriftNight | None) -> str:
-    """Drift beyond what is expected, and the noise of it."""
+    """Format the drift above its expected value, with its noise."""
     return "-" if drift is None else f"{drift.excess:+.2f} ± {drift.noise:.2f}"

@@ -21,7 +21,7 @@ _FAINT = (110, 110, 110)
 
 @dataclass(frozen=True)
 class SheetItem:
-    """One anomaly.
+    """One image of the sheet.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class SheetItem:
     mask : array or None
         bool, shape (H, W): the ground truth, where known.
     title, subtitle : str
-        Caption.
+        The two lines of the caption.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ class SheetItem:
 
 
 def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> Image.Image:
-    """An image in grey with its heat over it, transparent where there is none."""
+    """Return an image in grey with its heatmap over it."""
     layer = heat_layer(heat)
     grey = ImageOps.grayscale(Image.fromarray(pixels)).convert("RGB")
     grey.paste(layer, mask=layer)

@@ -1,4 +1,4 @@
-"""One image beside its heat, with the boxes of what was found in it."""
+"""One image next to its heatmap, with the boxes of its regions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from padim_dist.pages.sheet import overlay
 
 _LONGEST, _SHORTEST = 768, 384
-"""Pixels of the longer side of each half: what is between stays as it is."""
+"""Longer side of each half in pixels: images between these limits are not resized."""
 _GAP = 8
 _GROUND = (250, 250, 250)
 _BOX = (0, 200, 255)
@@ -22,7 +22,7 @@ def side_by_side(
     heat: npt.NDArray[np.float32],
     boxes: Sequence[tuple[int, ...]],
 ) -> Image.Image:
-    """Draw an image and, to its right, its overlay.
+    """Draw an image with its heatmap overlay to the right.
 
     Parameters
     ----------

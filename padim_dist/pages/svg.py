@@ -1,8 +1,8 @@
-"""Matplotlib's figures as SVG inside a page: its colours by classes, nothing but what is drawn.
+"""Figures of Matplotlib as SVG elements of a page.
 
-Colours of a figure are names of roles (`INK`, ...), which become classes that the page's
-style sheet colours, so a figure follows the page into the dark. Style attributes become
-presentation attributes, which a strict content security policy allows.
+Each colour of a figure is a role (`INK`, ...) and becomes a class. The style sheet of the page
+gives the class its colour, also in dark mode. Style attributes become presentation attributes,
+which a strict content security policy allows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INK, FAINT, LINE, PLAIN, ALARM, BAND = (
     "#050505",
     "#060606",
 )
-"""Roles: text, text that stands back, axes, what is ordinary, what is flagged, an interval."""
+"""Roles: text, secondary text, axes, normal data, flagged data, an interval."""
 _ROLES = {INK: "ink", FAINT: "faint", LINE: "line", PLAIN: "plain", ALARM: "alarm", BAND: "band"}
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -33,7 +33,7 @@ _FONTS = ("font-family", "font-style", "font-variant", "font-weight", "font-stre
 
 
 def make_figure(width: float = 8.0, height: float = 3.0) -> tuple[Figure, Any]:
-    """A figure (inches) with one pair of axes in the report's style."""
+    """Return a figure (width and height in inches) and its axes in the style of the report."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_visible(False)
     axes = figure.add_subplot()
@@ -47,16 +47,16 @@ def make_figure(width: float = 8.0, height: float = 3.0) -> tuple[Figure, Any]:
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:
-    """A figure as an element for a page.
+    """Return a figure as an SVG element.
 
     Parameters
     ----------
     figure : Figure
-        Its text and lines in the colours of roles.
+        Texts and lines have the colours of roles.
     name : str
-        Begins every id in it: each figure of a page needs its own.
+        Prefix of all ids; unique on the page.
     label : str
-        What it shows, for those who cannot see it.
+        Alternative text.
     """
     sink = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -92,7 +92,7 @@ def _clean(element: ET.Element, name: str) -> None:
 
 
 def _style(attributes: dict[str, str]) -> None:
-    """Style as attributes; colours of roles as classes, fonts left to the style sheet."""
+    """Replace styles by attributes and role colours by classes; drop fonts."""
     classes = []
     for part in filter(None, attributes.pop("style", "").split(";")):
         key, _, value = (text.strip() for text in part.partition(":"))

@@ -1,4 +1,4 @@
-"""Numbers and names of the report as people read them."""
+"""Formats of numbers and names in the report and in messages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
-from padim_dist.pages.data import Alarms, Anomaly, Failure, Threshold
+from padim_dist.pages.data import FlagSummary, Threshold
+from padim_dist.pages.gallery_data import Failure, GalleryImage
 
 _NONE = "–"
 
 
 def count(value: int | None) -> str:
-    """A whole number.
+    """Return a whole number with separators.
 
     Examples
     --------
@@ -25,8 +26,19 @@ def count(value: int | None) -> str:
     return _NONE if value is None else f"{value:,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "group"), counted(2000, "group")
+    ('1 group', '2,000 groups')
+    """
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def few(value: float | None) -> str:
-    """A number of which the size matters.
+    """Return a number with two significant digits, or with all its whole digits.
 
     Examples
     --------
@@ -39,7 +51,7 @@ def few(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score, or a ratio.
+    """Return a score or a ratio.
 
     Examples
     --------
@@ -54,7 +66,7 @@ def score(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A p-value.
+    """Return a p-value with two significant digits.
 
     Examples
     --------
@@ -66,13 +78,13 @@ def probability(value: float | None) -> str:
     return f"{value:.2g}".replace("e-0", "e-")
 
 
-def share(value: float | None) -> str:
-    """A figure of merit."""
+def metric(value: float | None) -> str:
+    """Return an evaluation metric with four decimals."""
     return _NONE if value is None else f"{value:.4f}"
 
 
 def interval(value: Threshold | None) -> str:
-    """A threshold with its interval."""
+    """Return a threshold with its confidence interval."""
     if value is None:
         return _NONE
     if value.low == value.high:
@@ -81,59 +93,51 @@ def interval(value: Threshold | None) -> str:
 
 
 def pair(value: tuple[float, float]) -> str:
-    """Median and highest."""
+    """Return a median and a maximum."""
     return " / ".join(f"{x:,.0f}" if x < 1e6 else f"{x:.1e}".replace("e+0", "e") for x in value)
 
 
 def percent_pair(value: tuple[float, float]) -> str:
-    """Median and highest, as percentages."""
+    """Return a median and a maximum as percentages."""
     return " / ".join(f"{100 * x:.1f} %" for x in value)
 
 
 def minute(value: str) -> str:
-    """A time, UTC like all of them, to the minute."""
+    """Return a time (ISO 8601, UTC) to the minute."""
     return value[:16].replace("T", " ") + " UTC"
 
 
 def words(status: str) -> str:
-    """A status."""
+    """Return a status with spaces."""
     return status.replace("_", " ")
 
 
-def full_name(row: Anomaly | Failure) -> str:
-    """Address of an image, and its name in a tar file."""
+def full_name(row: GalleryImage | Failure) -> str:
+    """Return the address of an image, with its name in a tar file."""
     return f"{row.uri} ({row.member})" if row.member else row.uri
 
 
-def described(item: Anomaly) -> str:
-    """What a picture shows, for those who cannot see it."""
-    peak = f"highest at y {item.peak[0]}, x {item.peak[1]} of {item.height} by {item.width} pixels"
-    regions = len(item.regions)
-    found = f", {regions} anomalous region{'s' if regions > 1 else ''}" if regions else ""
-    return f"{item.name} with its heat{found}, {peak}"
+def described(item: GalleryImage) -> str:
+    """Return the alternative text of a picture."""
+    peak = f"peak at y {item.peak[0]}, x {item.peak[1]} of {item.height} by {item.width} pixels"
+    found = f", {counted(len(item.regions), 'anomalous region')}" if item.regions else ""
+    return f"{item.name} with its heatmap{found}, {peak}"
 
 
-def rule(alarms: Alarms) -> str:
-    """The rule of the alarms in words."""
-    if alarms.rule == "fdr":
-        return f"of them {100 * alarms.asked:.3g} % may be false (fdr {alarms.asked:g})"
-    share_of = alarms.flagged / alarms.judged if alarms.judged else 0.0
-    asked = {
-        "alpha": "of normal images",
-        "per_million": "false alarms in a million",
-        "a_run": "false alarms a run",
-    }
-    return f"{100 * share_of:.2g} % of those scored; asked: {alarms.asked:g} {asked[alarms.rule]}"
+def flagged_share(alarms: FlagSummary) -> str:
+    """Return the share of flagged images and the rule that flags them."""
+    share = alarms.flagged / alarms.judged if alarms.judged else 0.0
+    return f"{100 * share:.3g} % of the scored images; {alarms.rule.describe()}"
 
 
 def settings_yaml(settings: Mapping[str, Any]) -> str:
-    """Settings as YAML; of addresses that hold a name and password these are left out."""
+    """Return settings as YAML, without the passwords in addresses."""
     text: str = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
     return without_secrets(text)
 
 
 def without_secrets(text: str) -> str:
-    """Text in which no address holds a name and password.
+    """Return text without user names, passwords and queries in addresses.
 
     Examples
     --------

@@ -1,24 +1,36 @@
-"""Opening Zarr groups by URL, inside or outside a worker."""
+"""Zarr groups by URL, inside or outside a worker. Zarr is imported at the first use."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-import zarr
-from zarr.codecs import BloscCodec
+from padim_dist.store.workspace import Workspace
 
-from padim_dist.storage import Folder
+if TYPE_CHECKING:
+    import zarr
+    from zarr.codecs import BloscCodec
 
-# Many tasks at once, each with its own reads and writes: keep Zarr's own concurrency low.
-zarr.config.set({"async.concurrency": 4, "threading.max_workers": 4})
+Mode = Literal["r", "r+", "a", "w"]
+
+
+@cache
+def _zarr() -> Any:
+    import zarr
+
+    # Many tasks run at once, each with its own reads and writes: keep Zarr's own concurrency low.
+    zarr.config.set({"async.concurrency": 4, "threading.max_workers": 4})
+    return zarr
 
 
 def compressor() -> BloscCodec:
-    """Blosc-zstd with byte shuffle: what floats of these arrays compress best with."""
+    """Return Blosc-zstd with byte shuffle, which compresses floats of these arrays best."""
+    from zarr.codecs import BloscCodec
+
     return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 
 
-def open_zarr_group(folder: Folder, path: str, mode: Literal["r", "r+", "a", "w"]) -> zarr.Group:
+def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
     """Open a group; Zarr gets a URL, never one of our file-system instances.
 
     Raises
@@ -26,7 +38,34 @@ def open_zarr_group(folder: Folder, path: str, mode: Literal["r", "r+", "a", "w"
     FileNotFoundError
         In mode ``r`` or ``r+``, if there is none.
     """
+    folder = workspace.folder
     options: dict[str, Any] | None = None if folder.is_local else folder.protocol_options
-    return zarr.open_group(
+    group: zarr.Group = _zarr().open_group(
         folder.at(path), mode=mode, storage_options=options, use_consolidated=False, zarr_format=3
     )
+    return group
+
+
+def open_array(workspace: Workspace, path: str, name: str, mode: Mode) -> zarr.Array[Any]:
+    """Open an array of a group; see `open_zarr_group` for the error."""
+    return child_array(open_zarr_group(workspace, path, mode), name)
+
+
+def child_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group."""
+    import zarr
+
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def child_group(group: zarr.Group, *names: str) -> zarr.Group:
+    """Return a group inside a group."""
+    import zarr
+
+    for name in names:
+        inner = group[name]
+        assert isinstance(inner, zarr.Group)
+        group = inner
+    return group

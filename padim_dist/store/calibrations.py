@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from padim_dist.core.calibration import Calibration
 from padim_dist.core.drift import Noise
-from padim_dist.storage import Folder
-from padim_dist.store.arrays import compressor, open_zarr_group
-from padim_dist.store.workspace import group_slug
+from padim_dist.store.arrays import child_array, compressor, open_zarr_group
+from padim_dist.store.workspace import Workspace, group_slug
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,11 @@ class KeptCalibration:
     noise: Noise | None
 
 
-def write_calibration(folder: Folder, path: str, group: str, kept: KeptCalibration) -> None:
+def write_calibration(
+    workspace: Workspace, model_id: str, group: str, kept: KeptCalibration
+) -> None:
     """Write the calibration of a group into a model."""
-    root = open_zarr_group(folder, f"{path}/{group_slug(group)}", "r+")
+    root = open_zarr_group(workspace, f"{workspace.model(model_id)}/{group_slug(group)}", "r+")
     inner = root.create_group("calibration", overwrite=True)
     arrays: dict[str, npt.NDArray[Any]] = {
         "scores": kept.calibration.scores,
@@ -51,17 +51,16 @@ def write_calibration(folder: Folder, path: str, group: str, kept: KeptCalibrati
         inner.attrs.update({"energy": kept.noise.energy, "overlap": kept.noise.overlap})
 
 
-def read_calibration(folder: Folder, path: str, group: str) -> KeptCalibration | None:
+def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
     """Calibration of a group of a model; None where it has none."""
     try:
-        inner = open_zarr_group(folder, f"{path}/{group_slug(group)}/calibration", "r")
+        path = f"{workspace.model(model_id)}/{group_slug(group)}/calibration"
+        inner = open_zarr_group(workspace, path, "r")
     except FileNotFoundError:
         return None
 
     def read(name: str) -> Any:
-        array = inner[name]
-        assert isinstance(array, zarr.Array)
-        return np.asarray(array[...])
+        return np.asarray(child_array(inner, name)[...])
 
     attrs: dict[str, Any] = dict(inner.attrs)
     noise = Noise(attrs["energy"], attrs["overlap"]) if "energy" in attrs else None

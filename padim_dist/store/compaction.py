@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
-from padim_dist.storage import Folder
-from padim_dist.store.run_tables import SCHEMAS, Compacted, compact_path, table_files
+from padim_dist.store.run import Run
+from padim_dist.store.run_tables import Compacted, RunTable, compact_path, find_compacted
 from padim_dist.store.workspace import Workspace
 
 ROWS_A_GROUP = 100_000
@@ -26,7 +26,7 @@ GROUPS_A_FILE = 10
 _THREADS = 8
 
 
-def write_parts(workspace: Workspace, run_id: str, table: str) -> tuple[list[str], int]:
+def write_parts(table: RunTable) -> tuple[list[str], int]:
     """Write a table of a run anew; readers do not know of the files yet.
 
     Returns
@@ -41,8 +41,8 @@ def write_parts(workspace: Workspace, run_id: str, table: str) -> tuple[list[str
     RunError
         If a shard's file has columns that this version does not know.
     """
-    schema = SCHEMAS[table]
-    shards = _read_ahead(workspace.folder, table_files(workspace, run_id, table), schema)
+    workspace, schema = table.workspace, table.schema
+    shards = _read_ahead(workspace, table.files(), schema)
     names: list[str] = []
     rows = 0
     groups = _row_groups(shards)
@@ -53,29 +53,34 @@ def write_parts(workspace: Workspace, run_id: str, table: str) -> tuple[list[str
                 writer.write_table(group, row_group_size=len(group))
                 rows += len(group)
         names.append(f"part-{len(names):05d}.parquet")
-        workspace.folder.put(f"{workspace.run(run_id)}/{table}/{names[-1]}", sink.getvalue())
+        workspace.folder.put(f"{table.path}/{names[-1]}", sink.getvalue())
     return names, rows
 
 
-def put_receipt(workspace: Workspace, run_id: str, receipt: Compacted) -> None:
-    """Write the receipt: from here on readers go by the new files."""
-    workspace.folder.put_json(compact_path(workspace, run_id), asdict(receipt))
+def find_receipt(run: Run) -> Compacted | None:
+    """Return the receipt of a run's compaction; None if there is none."""
+    return find_compacted(run.workspace, run.path)
 
 
-def old_files(workspace: Workspace, run_id: str, receipt: Compacted) -> list[str]:
-    """Files of a compacted run's tables that its receipt does not name."""
+def put_receipt(run: Run, receipt: Compacted) -> None:
+    """Write the receipt: from here on readers use the new files."""
+    run.workspace.folder.put_json(compact_path(run.path), asdict(receipt))
+
+
+def old_files(run: Run, receipt: Compacted) -> list[str]:
+    """Return the files of a compacted run's tables that its receipt does not name."""
     found = []
-    for table in SCHEMAS:
-        path = f"{workspace.run(run_id)}/{table}"
-        kept = set(receipt.files[table])
-        found += [f"{path}/{name}" for name in workspace.folder.list(path) if name not in kept]
+    for table in (run.scores, run.regions):
+        kept = set(receipt.files[table.name])
+        names = run.workspace.folder.list(table.path)
+        found += [f"{table.path}/{name}" for name in names if name not in kept]
     return found
 
 
-def remove_files(folder: Folder, paths: Iterable[str]) -> None:
+def remove_files(workspace: Workspace, paths: Iterable[str]) -> None:
     """Remove files of a workspace, several at a time."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(folder.remove, paths):
+        for _ in pool.map(workspace.folder.remove, paths):
             pass
 
 
@@ -91,21 +96,23 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _read_ahead(folder: Folder, paths: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+def _read_ahead(
+    workspace: Workspace, paths: Sequence[str], schema: pa.Schema
+) -> Iterator[pa.Table]:
     """Tables of files, in order, a few ahead of whoever takes them."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), _THREADS):
             some = paths[first : first + _THREADS]
-            yield from pool.map(lambda path: _read(folder, path, schema), some)
+            yield from pool.map(lambda path: _read(workspace, path, schema), some)
 
 
-def _read(folder: Folder, path: str, schema: pa.Schema) -> pa.Table:
+def _read(workspace: Workspace, path: str, schema: pa.Schema) -> pa.Table:
     """A shard's table; columns that its version did not have yet are null."""
-    table = pq.read_table(pa.BufferReader(folder.read(path)))
+    table = pq.read_table(pa.BufferReader(workspace.folder.read(path)))
     unknown = set(table.column_names) - set(schema.names)
     if unknown:
         raise RunError(
-            f"{folder.at(path)} has columns that this version does not know "
+            f"{workspace.at(path)} has columns that this version does not know "
             f"({', '.join(sorted(unknown))}); compact with the version that wrote it"
         )
     columns = [

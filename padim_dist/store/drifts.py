@@ -1,89 +1,118 @@
-"""Drift of a run: mean embeddings of its shards, and what they came to for each group.
+"""Drift of a run: mean embeddings of its shards, and a drift map and figures for each group.
 
-The means of shards are there only until the run is finished.
+The means of the shards are removed when the run is finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import zarr
-from torch import Tensor
 
 from padim_dist.core.geometry import Grid
-from padim_dist.core.pyramid import PyramidShape
-from padim_dist.storage import Folder
-from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.store.arrays import compressor, open_array, open_zarr_group
+from padim_dist.store.workspace import Workspace, group_slug
 
 
-def create_means(folder: Folder, run: str, shards: int, shape: PyramidShape) -> None:
-    """Create the array of the shards' mean embeddings: a chunk, and a writer, a shard."""
-    group = open_zarr_group(folder, f"{run}/means.zarr", "a")
-    numbers = sum(shape.sizes)
-    if "mean" not in group:
-        group.create_array(
-            "mean",
-            shape=(shards, numbers),
-            dtype="float32",
-            chunks=(1, numbers),
-            compressors=compressor(),
-            fill_value=float("nan"),
-        )
+@dataclass(frozen=True)
+class DriftFigures:
+    """Drift of a group in a run, as it is kept; see `padim_dist.core.drift.Drift`."""
+
+    images: int
+    drift: float
+    expected: float
+    noise: float
+    z: float
 
 
-def write_mean(folder: Folder, run: str, place: int, mean: Sequence[Tensor]) -> None:
-    """Write the mean embedding of a shard, mean[a] (G_a, d_a)."""
-    flat = torch.cat([level.float().flatten() for level in mean])
-    _array(folder, f"{run}/means.zarr", "mean", "r+")[place] = flat.cpu().numpy()
+@dataclass(frozen=True)
+class RunDrift:
+    """Drift of a run; get it from `Run.drift`."""
+
+    workspace: Workspace
+    run: str
+
+    @property
+    def maps_path(self) -> str:
+        """Zarr group of the drift maps."""
+        return f"{self.run}/drift.zarr"
+
+    @property
+    def _means(self) -> str:
+        return f"{self.run}/means.zarr"
+
+    def _receipt(self, group: str) -> str:
+        return f"{self.run}/drift/{group_slug(group)}.json"
+
+    def create(self, shards: int, numbers: int, groups: Sequence[str], grid: Grid) -> None:
+        """Create the arrays, unless they are there.
+
+        Parameters
+        ----------
+        shards : int
+            Shards of the run: each writes one chunk of ``mean``.
+        numbers : int
+            Numbers in an embedding.
+        groups : sequence of str
+            Groups of the run: each has a drift map.
+        grid : (int, int)
+            The finest patch grid.
+        """
+        means = open_zarr_group(self.workspace, self._means, "a")
+        if "mean" not in means:
+            means.create_array(
+                "mean",
+                shape=(shards, numbers),
+                dtype="float32",
+                chunks=(1, numbers),
+                compressors=compressor(),
+                fill_value=float("nan"),
+            )
+        maps = open_zarr_group(self.workspace, self.maps_path, "a")
+        if "ratio" not in maps:
+            maps.create_array(
+                "ratio",
+                shape=(len(groups), *grid),
+                dtype="float32",
+                chunks=(1, *grid),
+                compressors=compressor(),
+                fill_value=float("nan"),
+                dimension_names=("group", "y", "x"),
+            )
+            maps.attrs["groups"] = list(groups)
+
+    def write_mean(self, place: int, mean: npt.NDArray[np.float32]) -> None:
+        """Write the mean embedding of the shard at a place, all levels one after the other."""
+        open_array(self.workspace, self._means, "mean", "r+")[place] = mean
+
+    def read_mean(self, shards: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        """Read the mean embedding of shards together, given (place, images) of each."""
+        array = open_array(self.workspace, self._means, "mean", "r")
+        total = np.zeros(array.shape[1])
+        for place, images in shards:
+            total += images * np.asarray(array[place], np.float64)
+        return total / sum(images for _, images in shards)
+
+    def write(
+        self, place: int, group: str, ratio: npt.NDArray[np.float32], figures: DriftFigures
+    ) -> None:
+        """Write the map (y, x) of the group at a place, then its figures, the receipt."""
+        open_array(self.workspace, self.maps_path, "ratio", "r+")[place] = ratio
+        self.workspace.folder.create_json(self._receipt(group), asdict(figures))
+
+    def find(self, group: str) -> DriftFigures | None:
+        """Return the figures of a group; None if it is not measured yet."""
+        values = self.workspace.folder.find_json(self._receipt(group))
+        return DriftFigures(**values) if values else None
+
+    def remove_means(self) -> None:
+        """Remove the means of the shards."""
+        self.workspace.folder.remove_tree(self._means)
 
 
-def read_mean(
-    folder: Folder, run: str, shards: Sequence[tuple[int, int]], shape: PyramidShape
-) -> list[Tensor]:
-    """Mean embedding of shards together, mean[a] (G_a, d_a), float32.
-
-    `shards` has their places, and the images in each.
-    """
-    array = _array(folder, f"{run}/means.zarr", "mean", "r")
-    total = np.zeros(array.shape[1])
-    for place, images in shards:
-        total += images * np.asarray(array[place], np.float64)
-    flat = torch.from_numpy(total / sum(images for _, images in shards)).float()
-    levels = zip(flat.split(shape.sizes), shape.positions, strict=True)
-    return [level.reshape(positions, -1) for level, positions in levels]
-
-
-def remove_means(folder: Folder, run: str) -> None:
-    """Remove the means of the shards."""
-    folder.remove_tree(f"{run}/means.zarr")
-
-
-def create_drift(folder: Folder, run: str, groups: Sequence[str], grid: Grid) -> None:
-    """Create the drift maps of a run's groups."""
-    group = open_zarr_group(folder, f"{run}/drift.zarr", "a")
-    if "ratio" not in group:
-        group.create_array(
-            "ratio",
-            shape=(len(groups), *grid),
-            dtype="float32",
-            chunks=(1, *grid),
-            compressors=compressor(),
-            fill_value=float("nan"),
-            dimension_names=("group", "y", "x"),
-        )
-        group.attrs["groups"] = list(groups)
-
-
-def write_drift(folder: Folder, run: str, place: int, ratio: npt.NDArray[np.float32]) -> None:
-    """Write the drift map (y, x) of the group at a place."""
-    _array(folder, f"{run}/drift.zarr", "ratio", "r+")[place] = ratio
-
-
-def _array(folder: Folder, path: str, name: str, mode: Any) -> zarr.Array[Any]:
-    array = open_zarr_group(folder, path, mode)[name]
-    assert isinstance(array, zarr.Array)
-    return array
+def read_figures(values: Mapping[str, Mapping[str, Any]]) -> dict[str, DriftFigures]:
+    """Read the figures of groups from JSON."""
+    return {group: DriftFigures(**figures) for group, figures in values.items()}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from padim_dist.storage import Folder
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
-from padim_dist.store.workspace import content_id
+from padim_dist.store.workspace import Settings, Workspace
 
 
 @dataclass(frozen=True)
@@ -51,31 +48,35 @@ class Entry:
         return self.indexed_at[:10]
 
 
-def history_path(settings: Mapping[str, Any]) -> str:
-    """Folder, in the workspace, of the history of an archive with these settings."""
-    return f"snapshots/{content_id({'archive': dict(settings)})}"
-
-
-def read_history(folder: Folder, settings: Mapping[str, Any], after: int = 0) -> list[Entry]:
+def read_history(workspace: Workspace, settings: Settings, after: int = 0) -> list[Entry]:
     """Entries of an archive whose number is higher, the oldest first."""
-    return [Entry(**values) for values in read_numbered(folder, history_path(settings), after)]
+    return [
+        Entry(**values) for values in read_numbered(workspace, workspace.history(settings), after)
+    ]
 
 
-def last_entry(folder: Folder, settings: Mapping[str, Any]) -> Entry | None:
+def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     """The newest entry of an archive; None if it was never indexed."""
-    values = read_last(folder, history_path(settings))
+    values = read_last(workspace, workspace.history(settings))
     return Entry(**values) if values else None
 
 
-def add_entry(folder: Folder, settings: Mapping[str, Any], entry: Entry) -> bool:
+def newest_entry(workspace: Workspace) -> Entry | None:
+    """Return the newest entry of all archives of a workspace; None if none was indexed."""
+    paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
+    entries = [Entry(**values) for path in paths if (values := read_last(workspace, path))]
+    return max(entries, key=lambda entry: entry.indexed_at, default=None)
+
+
+def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
     """Add an entry; False if another index was faster to make one of this number."""
-    return add_numbered(folder, history_path(settings), entry.number, asdict(entry))
+    return add_numbered(workspace, workspace.history(settings), entry.number, asdict(entry))
 
 
 def put_changes(
-    folder: Folder, settings: Mapping[str, Any], before: str, now: str, table: bytes
+    workspace: Workspace, settings: Settings, before: str, now: str, table: bytes
 ) -> str:
     """Keep a table of differences between two snapshots (Parquet); its path."""
-    path = f"{history_path(settings)}/changes-{before}-{now}.parquet"
-    folder.put(path, table)
+    path = workspace.changes(settings, before, now)
+    workspace.folder.put(path, table)
     return path

@@ -28,7 +28,7 @@ from typing import TypeVar
 import psutil
 
 from padim_dist.errors import HeldError
-from padim_dist.storage import Folder
+from padim_dist.store.workspace import Workspace
 
 Heard = TypeVar("Heard")
 
@@ -104,8 +104,10 @@ class Holder:
 class Lease:
     """A lease that is held; made by `hold`."""
 
-    def __init__(self, folder: Folder, path: str, number: int, me: Holder, pace: Pace) -> None:
-        self._folder, self._path, self._number = folder, path, number
+    def __init__(
+        self, workspace: Workspace, path: str, number: int, me: Holder, pace: Pace
+    ) -> None:
+        self._workspace, self._path, self._number = workspace, path, number
         self._me, self._pace = me, pace
         self._over = threading.Event()
         self._lost = threading.Event()
@@ -118,7 +120,7 @@ class Lease:
         def listen(event: Heard) -> None:
             if self._lost.is_set():
                 raise HeldError(
-                    f"{self._folder.at(self._path)} was taken over by somebody else, since this "
+                    f"{self._workspace.at(self._path)} was taken over by somebody else, since this "
                     "process gave no sign of life for a while. Let the other one finish"
                 )
             listener(event)
@@ -132,27 +134,27 @@ class Lease:
         if not self._lost.is_set():
             me = replace(self._me, released=True)
             with suppress(Exception):  # a store that fails now: the lease dies by itself
-                self._folder.put_json(_file(self._path, self._number), asdict(me))
+                self._workspace.folder.put_json(_file(self._path, self._number), asdict(me))
 
     def _beat(self) -> None:
         while not self._over.wait(self._pace.beat):
             self._me = replace(self._me, beats=self._me.beats + 1)
             try:
-                if _numbers(self._folder, self._path)[-1:] != [self._number]:
+                if _numbers(self._workspace, self._path)[-1:] != [self._number]:
                     self._lost.set()
                     return
-                self._folder.put_json(_file(self._path, self._number), asdict(self._me))
+                self._workspace.folder.put_json(_file(self._path, self._number), asdict(self._me))
             except Exception:  # whatever the store's client raises: the next beat may be heard
                 continue
 
 
 @contextmanager
-def hold(folder: Folder, path: str, pace: Pace | None = None) -> Iterator[Lease]:
+def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[Lease]:
     """Hold the lease of a target while working on it.
 
     Parameters
     ----------
-    folder : Folder
+    workspace : Workspace
         The workspace.
     path : str
         Folder of the fit or run inside it.
@@ -165,38 +167,39 @@ def hold(folder: Folder, path: str, pace: Pace | None = None) -> Iterator[Lease]
         If somebody else holds it: says who, and since when.
     """
     pace = pace or Pace()
-    lease = Lease(folder, path, *_acquire(folder, path, pace), pace)
+    lease = Lease(workspace, path, *_acquire(workspace, path, pace), pace)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def _acquire(folder: Folder, path: str, pace: Pace) -> tuple[int, Holder]:
+def _acquire(workspace: Workspace, path: str, pace: Pace) -> tuple[int, Holder]:
     me = Holder.myself()
     while True:
-        numbers = _numbers(folder, path)
+        numbers = _numbers(workspace, path)
         last = numbers[-1] if numbers else 0
         if last:
-            holder = _read(folder, path, last)
+            holder = _read(workspace, path, last)
             if holder is None:
                 continue  # removed at this moment, by the next one
             if holder.token == me.token:
                 # Mine: also where the answer to the put was lost and it was sent again.
                 for number in numbers[:-1]:
-                    folder.remove(_file(path, number))
+                    workspace.folder.remove(_file(path, number))
                 return last, me
-            if not _is_over(folder, path, last, holder, me.place, pace):
+            if not _is_over(workspace, path, last, holder, me.place, pace):
                 raise HeldError(
-                    f"{holder.owner} has been at work on {folder.at(path)} since {holder.since}. "
+                    f"{holder.owner} has been at work on {workspace.at(path)} since "
+                    f"{holder.since}. "
                     "Wait until it is done, or stop it; if it dies, its lease is taken over after "
                     f"{pace.expiry:.0f} s without a sign of life"
                 )
-        folder.create_json(_file(path, last + 1), asdict(me))
+        workspace.folder.create_json(_file(path, last + 1), asdict(me))
 
 
 def _is_over(
-    folder: Folder, path: str, number: int, holder: Holder, place: str, pace: Pace
+    workspace: Workspace, path: str, number: int, holder: Holder, place: str, pace: Pace
 ) -> bool:
     """Whether a lease is released or dead; watches it for a while where that cannot be seen."""
     gone = holder.is_gone(place)
@@ -205,7 +208,7 @@ def _is_over(
     end = time.monotonic() + pace.expiry
     while time.monotonic() < end:
         time.sleep(min(1.0, pace.beat / 2))
-        seen = _read(folder, path, number)
+        seen = _read(workspace, path, number)
         if seen is None or seen.released:
             return True
         if seen.beats != holder.beats:
@@ -222,14 +225,14 @@ def user_and_host() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _read(folder: Folder, path: str, number: int) -> Holder | None:
-    values = folder.find_json(_file(path, number))
+def _read(workspace: Workspace, path: str, number: int) -> Holder | None:
+    values = workspace.folder.find_json(_file(path, number))
     return Holder(**values) if values else None
 
 
-def _numbers(folder: Folder, path: str) -> list[int]:
+def _numbers(workspace: Workspace, path: str) -> list[int]:
     """Numbers of the leases that are there, in order."""
-    names = (name for name in folder.list(path) if name.startswith("lease-"))
+    names = (name for name in workspace.folder.list(path) if name.startswith("lease-"))
     return sorted(int(name[6:-5]) for name in names)
 
 

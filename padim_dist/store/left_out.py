@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.storage import Folder
+from padim_dist.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ class LeftOut:
     scales: npt.NDArray[np.float32]
 
 
-def write_left_out(folder: Folder, path: str, part: LeftOut) -> None:
+def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
     """Write it, unless a twin was faster: both have the same."""
     arrays: dict[str, Any] = dict(vars(part))
     levels = arrays.pop("whitened")
     arrays |= {f"whitened_{a}": level for a, level in enumerate(levels)}
     sink = io.BytesIO()
     np.savez(sink, **arrays)
-    folder.create(path, sink.getvalue())
+    workspace.folder.create(path, sink.getvalue())
 
 
-def read_left_out(folder: Folder, path: str) -> LeftOut:
+def read_left_out(workspace: Workspace, path: str) -> LeftOut:
     """Read it."""
-    with np.load(io.BytesIO(folder.read(path))) as file:
+    with np.load(io.BytesIO(workspace.folder.read(path))) as file:
         values: dict[str, Any] = dict(file)
     levels = sum(name.startswith("whitened_") for name in values)
     whitened = [values.pop(f"whitened_{a}") for a in range(levels)]

@@ -14,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.storage import Folder
-from padim_dist.store.workspace import content_id
+from padim_dist.store.workspace import Settings, Workspace, content_id
 
 SHARDS_A_FILE = 64
 SHARDS_SCHEMA = pa.schema(
@@ -98,10 +97,15 @@ def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
     return groups
 
 
+def groups_of(shards: Iterable[Shard]) -> list[str]:
+    """Return the groups of shards, in order."""
+    return list(dict.fromkeys(shard.group for shard in shards if shard.group is not None))
+
+
 def write_manifest(
-    folder: Folder,
-    shards: Iterable[tuple[Mapping[str, Any], pa.Table]],
-    settings: Mapping[str, Any],
+    workspace: Workspace,
+    shards: Iterable[tuple[Shard, pa.Table]],
+    settings: Settings,
     ignored: Mapping[str, int],
     drafts: Path,
 ) -> Snapshot:
@@ -109,10 +113,10 @@ def write_manifest(
 
     Parameters
     ----------
-    folder : Folder
+    workspace : Workspace
         The workspace.
-    shards : iterable of (mapping, pyarrow.Table)
-        Fields of each `Shard`, and its rows.
+    shards : iterable of (Shard, pyarrow.Table)
+        Each shard and its rows.
     settings, ignored
         As in `Snapshot`.
     drafts : Path
@@ -123,7 +127,7 @@ def write_manifest(
     files: list[Path] = []
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
-        for fields, rows in shards:
+        for shard, rows in shards:
             if len(entries) % SHARDS_A_FILE == 0:
                 stack.close()
                 files.append(drafts / f"part-{len(files):05d}.parquet")
@@ -132,57 +136,64 @@ def write_manifest(
                 )
             assert writer is not None
             writer.write_table(rows, row_group_size=len(rows))
-            entries.append(Shard(**fields))
+            entries.append(shard)
     digests = [entry.digest for entry in entries]
     snapshot = content_id({"settings": dict(settings), "shards": digests})
     for number, file in enumerate(files):
-        folder.put(_file(snapshot, number * SHARDS_A_FILE), file.read_bytes())
+        workspace.folder.put(workspace.manifest_part(snapshot, number), file.read_bytes())
         file.unlink()
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
-    folder.put(f"manifests/{snapshot}/shards.parquet", sink.getvalue())
+    workspace.folder.put(workspace.manifest_shards(snapshot), sink.getvalue())
     created_at = datetime.now(UTC).isoformat()
     made = Snapshot(snapshot, dict(settings), entries, dict(ignored), created_at)
-    head = {"settings": made.settings, "ignored": made.ignored, "created_at": created_at}
-    folder.put_json(f"manifests/{snapshot}/manifest.json", {**head, "images": made.images})
+    head: dict[str, Any] = {
+        "settings": made.settings,
+        "ignored": made.ignored,
+        "created_at": created_at,
+    }
+    head["images"] = made.images
+    workspace.folder.put_json(workspace.manifest_head(snapshot), head)
     return made
 
 
-def read_manifest(folder: Folder, snapshot: str) -> Snapshot | None:
+def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """A finished manifest; None where there is none of this name."""
-    head = folder.find_json(f"manifests/{snapshot}/manifest.json")
+    head = workspace.folder.find_json(workspace.manifest_head(snapshot))
     if head is None:
         return None
-    rows = pq.read_table(pa.BufferReader(folder.read(f"manifests/{snapshot}/shards.parquet")))
+    rows = pq.read_table(
+        pa.BufferReader(workspace.folder.read(workspace.manifest_shards(snapshot)))
+    )
     entries = [Shard(**row) for row in rows.to_pylist()]
     return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
 
 
-def read_shards(folder: Folder, snapshot: Snapshot, splits: Sequence[str]) -> Iterator[pa.Table]:
+def read_shards(
+    workspace: Workspace, snapshot: Snapshot, splits: Sequence[str]
+) -> Iterator[pa.Table]:
     """Rows of a manifest's shards of these splits, a shard at a time, in order."""
     for first in range(0, len(snapshot.shards), SHARDS_A_FILE):
         shards = snapshot.shards[first : first + SHARDS_A_FILE]
         wanted = [number for number, shard in enumerate(shards) if shard.split in splits]
         if wanted:
-            with _opened(folder, snapshot.snapshot, first) as parquet:
+            with _opened(workspace, snapshot.snapshot, first) as parquet:
                 for number in wanted:
                     yield parquet.read_row_group(number)
 
 
-def read_shard(folder: Folder, snapshot: str, shard: int) -> list[dict[str, Any]]:
-    """Manifest rows of a shard."""
-    with _opened(folder, snapshot, shard // SHARDS_A_FILE * SHARDS_A_FILE) as parquet:
-        rows: list[dict[str, Any]] = parquet.read_row_group(shard % SHARDS_A_FILE).to_pylist()
-    return rows
+def read_shard(workspace: Workspace, snapshot: str, shard: int) -> pa.Table:
+    """Read the rows of a shard."""
+    with _opened(workspace, snapshot, shard) as parquet:
+        return parquet.read_row_group(shard % SHARDS_A_FILE)
 
 
 @contextmanager
-def _opened(folder: Folder, snapshot: str, first: int) -> Iterator[pq.ParquetFile]:
-    """The file that begins with this shard."""
-    path = folder.at(_file(snapshot, first))
-    with folder.fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+def _opened(workspace: Workspace, snapshot: str, shard: int) -> Iterator[pq.ParquetFile]:
+    """The file with this shard."""
+    path = workspace.manifest_part(snapshot, shard // SHARDS_A_FILE)
+    with (
+        workspace.folder.fs.open(workspace.at(path), "rb") as file,
+        pq.ParquetFile(file) as parquet,
+    ):
         yield parquet
-
-
-def _file(snapshot: str, first: int) -> str:
-    return f"manifests/{snapshot}/part-{first // SHARDS_A_FILE:05d}.parquet"

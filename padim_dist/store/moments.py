@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import zarr
 
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
-from padim_dist.storage import Folder
-from padim_dist.store.arrays import open_zarr_group
+from padim_dist.store.arrays import child_array, open_zarr_group
+from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
 
@@ -38,10 +37,10 @@ def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
 
 
 def write_part(
-    folder: Folder, path: str, moments: Moments, shape: PyramidShape, band_cells: int
+    workspace: Workspace, path: str, moments: Moments, shape: PyramidShape, band_cells: int
 ) -> None:
     """Write the moments of a part, replacing what a killed task may have left."""
-    group = open_zarr_group(folder, path, "w")
+    group = open_zarr_group(workspace, path, "w")
     group.attrs["count"] = moments.count
     for name, level, data in moments_arrays(moments):
         rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
@@ -59,14 +58,12 @@ def write_part(
         array[...] = data.cpu().numpy()
 
 
-def read_band(folder: Folder, path: str, shape: PyramidShape, band: Band) -> Moments:
+def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) -> Moments:
     """Read a band of cells of a part."""
-    group = open_zarr_group(folder, path, "r")
+    group = open_zarr_group(workspace, path, "r")
 
     def read(name: str, level: int) -> torch.Tensor:
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-        data: Any = array[band_slice(shape, level, band)]
+        data: Any = child_array(group, name)[band_slice(shape, level, band)]
         return torch.from_numpy(data)
 
     count = group.attrs["count"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from padim_dist.storage import Folder
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
-from padim_dist.store.workspace import content_id
+from padim_dist.store.workspace import Settings, Workspace
 
 
 @dataclass(frozen=True)
@@ -136,48 +134,42 @@ class NightSummary:
     finished_at: str
 
 
-def nights_path(settings: Mapping[str, Any]) -> str:
-    """Folder, in the workspace, of the nights of an archive with these settings."""
-    return f"nights/{content_id({'archive': dict(settings)})}"
-
-
-def night_folder(settings: Mapping[str, Any], number: int) -> str:
-    """Folder, in the workspace, of the results of a night."""
-    return f"{nights_path(settings)}/night-{number:05d}"
-
-
-def last_night(folder: Folder, settings: Mapping[str, Any]) -> Night | None:
+def last_night(workspace: Workspace, settings: Settings) -> Night | None:
     """The newest night of an archive; None before the first one."""
-    values = read_last(folder, nights_path(settings))
+    values = read_last(workspace, workspace.nights(settings))
     return Night(**values) if values else None
 
 
-def add_night(folder: Folder, settings: Mapping[str, Any], night: Night) -> bool:
+def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
     """Open a night; False if somebody else was faster to open one of this number."""
-    return add_numbered(folder, nights_path(settings), night.number, asdict(night))
+    return add_numbered(workspace, workspace.nights(settings), night.number, asdict(night))
 
 
-def find_summary(folder: Folder, night: Night) -> NightSummary | None:
+def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
     """What a night came to; None as long as it is not finished."""
-    return _summary(folder.find_json(f"{night.path}/summary.json"))
+    return _summary(workspace.folder.find_json(_receipt(night)))
 
 
-def put_summary(folder: Folder, night: Night, summary: NightSummary) -> None:
+def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
     """Finish a night."""
-    folder.put_json(f"{night.path}/summary.json", asdict(summary))
+    workspace.folder.put_json(_receipt(night), asdict(summary))
 
 
 def summaries_before(
-    folder: Folder, settings: Mapping[str, Any], number: int, most: int
+    workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
     """The last finished nights before this one, the newest last."""
     earlier = [
         Night(**values)
-        for values in read_numbered(folder, nights_path(settings), number - most - 1)
+        for values in read_numbered(workspace, workspace.nights(settings), number - most - 1)
         if values["number"] < number
     ]
-    found = (find_summary(folder, night) for night in earlier)
+    found = (find_summary(workspace, night) for night in earlier)
     return [summary for summary in found if summary]
+
+
+def _receipt(night: Night) -> str:
+    return f"{night.path}/summary.json"
 
 
 def _summary(values: dict[str, Any] | None) -> NightSummary | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from padim_dist.storage import Folder
 from padim_dist.store.numbered import add_numbered, read_numbered
-
-_PATH = "promotions"
+from padim_dist.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,14 @@ class Promotion:
     undoes: int | None = None
 
 
-def read_promotions(folder: Folder) -> list[Promotion]:
+def read_promotions(workspace: Workspace) -> list[Promotion]:
     """All decisions, the oldest first."""
-    return [Promotion(**values) for values in read_numbered(folder, _PATH)]
+    return [Promotion(**values) for values in read_numbered(workspace, workspace.promotions)]
 
 
-def add_promotion(folder: Folder, promotion: Promotion) -> bool:
+def add_promotion(workspace: Workspace, promotion: Promotion) -> bool:
     """Add a decision; False if somebody else was faster to make one of this number."""
-    return add_numbered(folder, _PATH, promotion.number, asdict(promotion))
+    return add_numbered(workspace, workspace.promotions, promotion.number, asdict(promotion))
 
 
 def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
@@ -61,3 +59,16 @@ def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
     """
     undone = {promotion.undoes for promotion in promotions}
     return [p for p in promotions if p.undoes is None and p.number not in undone]
+
+
+def current(promotions: Sequence[Promotion]) -> Promotion | None:
+    """Return the promotion that counts; None if there is none."""
+    standing = in_force(promotions)
+    return standing[-1] if standing else None
+
+
+def model_states(promotions: Sequence[Promotion]) -> dict[str, str]:
+    """Return ``"promoted"`` or ``"retired"`` for each model that was ever promoted."""
+    states = {promotion.model_id: "retired" for promotion in promotions}
+    now = current(promotions)
+    return {**states, now.model_id: "promoted"} if now else states

@@ -1,203 +1,236 @@
-"""Runs: what was asked, the score table of each shard, the heatmaps."""
+"""Runs: the head ``run.json``, written before the first shard and completed after the last.
+
+Everything else of a run is reached from `Run`: score and region tables, heatmaps, drift.
+"""
 
 from __future__ import annotations
 
-import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import zarr
-
-from padim_dist.core.geometry import Grid
-from padim_dist.storage import Folder
-from padim_dist.store.arrays import compressor, open_zarr_group
+from padim_dist.core.alarms import Alarms, is_flagged
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.errors import RequestError
+from padim_dist.store.drifts import DriftFigures, RunDrift, read_figures
+from padim_dist.store.heatmaps import Heatmaps
+from padim_dist.store.manifests import Shard, groups_of
+from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts
 from padim_dist.store.workspace import Workspace
-
-SCORES_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("uri", pa.string()),
-        ("member", pa.string()),
-        ("etag", pa.string()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("label", pa.string()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("score", pa.float32()),
-        ("p_value", pa.float64()),
-        ("flagged", pa.bool_()),
-        ("p_extrapolated", pa.bool_()),
-        ("peak_y", pa.int32()),
-        ("peak_x", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("heatmap_row", pa.int64()),
-        ("shard", pa.int32()),
-        ("run_id", pa.string()),
-        ("model_id", pa.string()),
-        ("scored_at", pa.timestamp("us", tz="UTC")),
-    ],
-    metadata={"padim_dist.scores": "2"},
-)
-REGIONS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("uri", pa.string()),
-        ("member", pa.string()),
-        ("group", pa.string()),
-        ("label", pa.string()),
-        ("region", pa.int32()),
-        ("area", pa.int64()),
-        ("top", pa.int32()),
-        ("left", pa.int32()),
-        ("bottom", pa.int32()),
-        ("right", pa.int32()),
-        ("peak", pa.float32()),
-        ("peak_y", pa.int32()),
-        ("peak_x", pa.int32()),
-        ("p_value", pa.float64()),
-        ("shard", pa.int32()),
-        ("run_id", pa.string()),
-        ("model_id", pa.string()),
-    ],
-    metadata={"padim_dist.regions": "1"},
-)
-MAPS_A_CHUNK = 32
-"""Heatmaps in one chunk: single ones would be slow to write (see docs/formats.md)."""
-_LARGEST_HALF = float(np.finfo(np.float16).max)
-
-
-def heatmap_rows(images: Sequence[int]) -> int:
-    """Rows that every shard is given in the heatmap array: whole chunks for the largest."""
-    return -(-max(images) // MAPS_A_CHUNK) * MAPS_A_CHUNK
-
-
-def create_heatmaps(folder: Folder, run: str, shards: int, rows: int, grid: Grid) -> None:
-    """Create the heatmap array of a run: one Zarr shard an image shard."""
-    group = open_zarr_group(folder, f"{run}/heatmaps.zarr", "a")
-    if "distance" not in group:
-        group.create_array(
-            "distance",
-            shape=(shards * rows, *grid),
-            dtype="float16",
-            chunks=(MAPS_A_CHUNK, *grid),
-            shards=(rows, *grid),
-            compressors=compressor(),
-            fill_value=float("nan"),
-            dimension_names=("row", "y", "x"),
-        )
-
-
-def write_heatmaps(folder: Folder, run: str, place: int, distances: npt.NDArray[np.float32]) -> int:
-    """Write a shard's heatmaps as one whole Zarr shard.
-
-    Parameters
-    ----------
-    folder, run
-        The run's folder inside the workspace.
-    place : int
-        The shard's place among the shards of the run.
-    distances : array
-        Patch distances (n, h, w); what is beyond float16 becomes its largest number.
-
-    Returns
-    -------
-    int
-        Row of the first heatmap.
-    """
-    array = open_array(folder, run)
-    assert array.shards is not None
-    rows = array.shards[0]
-    whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
-    whole[: len(distances)] = distances.clip(max=_LARGEST_HALF)
-    array[place * rows : (place + 1) * rows] = whole
-    return place * rows
-
-
-def open_array(folder: Folder, run: str) -> zarr.Array[Any]:
-    """Heatmap array of a run."""
-    array = open_zarr_group(folder, f"{run}/heatmaps.zarr", "r+")["distance"]
-    assert isinstance(array, zarr.Array)
-    return array
-
-
-def read_heatmaps(folder: Folder, run: str, rows: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Some heatmaps of a run: patch distances (n, h, w)."""
-    array = open_zarr_group(folder, f"{run}/heatmaps.zarr", "r")["distance"]
-    assert isinstance(array, zarr.Array)
-    return np.asarray(array.oindex[np.asarray(rows)], np.float32)
-
-
-def scores_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Score table of rows."""
-    return pa.Table.from_pylist(list(rows), SCORES_SCHEMA)
-
-
-def write_scores(folder: Folder, path: str, table: pa.Table) -> bool:
-    """Write a shard's score table, its receipt, so it comes last; False if one is there."""
-    return folder.create(path, _parquet(table))
 
 
 @dataclass(frozen=True)
-class ShardCounts:
-    """Rows of a shard: its receipt in short.
+class RunHead:
+    """What a run was asked for and, once it is finished, its result: the file ``run.json``.
 
     Attributes
     ----------
+    run_id, model_id, snapshot : str
+        Content addresses of the run, its model and its manifest.
+    settings : sequence of mapping
+        Settings that the run is known by: several if others gave the same run.
+    asked : mapping
+        All settings that determine results, for people and for ``--resume``.
+    alarms : Alarms or None
+        The rule of its flags; None in runs of versions that had none.
+    shards : sequence of int
+        Numbers, in the manifest, of the shards of the run; an index here is a shard's place.
+    images : int
+        Rows that the run is to have.
+    started_at, asked_at : str
+        When it was started, and when it was last asked for after another one: ISO 8601, UTC.
+    finished_at : str or None
+        None until the run is finished; so are the following.
     statuses : mapping of str to int
         Rows by status.
     flagged : int or None
-        Rows that are flagged; None where none has a p-value.
+        Flagged rows; None if the model has no calibration.
+    cutoff : float or None
+        The highest p-value that is flagged, if it depends on all images (rule ``fdr``).
+    drift : mapping of str to DriftFigures
+        By group.
     """
 
-    statuses: dict[str, int]
-    flagged: int | None
-
-    @property
-    def done(self) -> int:
-        """Rows of the shard."""
-        return sum(self.statuses.values())
-
-    @property
-    def failed(self) -> int:
-        """Rows that are not scored."""
-        return self.done - self.statuses.get("scored", 0)
+    run_id: str
+    model_id: str
+    snapshot: str
+    settings: Sequence[Mapping[str, Any]]
+    asked: Mapping[str, Any]
+    alarms: Alarms | None
+    shards: Sequence[int]
+    images: int
+    started_at: str
+    asked_at: str
+    finished_at: str | None = None
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    flagged: int | None = None
+    cutoff: float | None = None
+    drift: Mapping[str, DriftFigures] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: pa.Table) -> ShardCounts:
-        """Count the columns ``status`` and ``flagged`` of a score table."""
-        counts = pc.value_counts(table["status"]).to_pylist()
-        statuses = {item["values"]: item["counts"] for item in counts}
-        return cls(statuses, pc.sum(table["flagged"]).as_py())  # null if all are
+    def from_dict(cls, values: Mapping[str, Any]) -> RunHead:
+        """Read a head that this version or an earlier one has written."""
+        alarms = values.get("alarms")
+        return cls(
+            **{
+                **values,
+                "settings": [_renamed(settings) for settings in values["settings"]],
+                "asked": values.get("asked") or {},
+                "alarms": Alarms.from_dict(alarms) if alarms else None,
+                "drift": read_figures(values.get("drift") or {}),
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all shards are scored and the result is written."""
+        return self.finished_at is not None
+
+    @property
+    def known_cutoff(self) -> float | None:
+        """Highest p-value that is flagged; None while it is not known, or without a rule."""
+        return self.alarms.known_cutoff(self.cutoff, self.is_finished) if self.alarms else None
 
 
-def count_rows(folder: Folder, path: str) -> ShardCounts:
-    """Rows of a shard's score table."""
-    # Not `read_table`, which takes twice as long for a small file: there may be many.
-    with folder.fs.open(folder.at(path), "rb") as file, pq.ParquetFile(file) as parquet:
-        return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
+@dataclass(frozen=True)
+class Run:
+    """A run of a workspace: small, and safe to send to a worker.
+
+    Examples
+    --------
+    >>> from padim_dist.storage import Folder
+    >>> Run(Workspace(Folder("memory://audit")), "8e5c").path
+    'runs/8e5c'
+    """
+
+    workspace: Workspace
+    run_id: str
+
+    @property
+    def path(self) -> str:
+        """Folder of the run in the workspace."""
+        return self.workspace.run(self.run_id)
+
+    @property
+    def url(self) -> str:
+        """Where the folder of the run is."""
+        return self.workspace.at(self.path)
+
+    @property
+    def scores(self) -> RunTable:
+        """The score table."""
+        return RunTable(self.workspace, self.path, SCORES)
+
+    @property
+    def regions(self) -> RunTable:
+        """The table of regions."""
+        return RunTable(self.workspace, self.path, REGIONS)
+
+    @property
+    def heatmaps(self) -> Heatmaps:
+        """The heatmaps."""
+        return Heatmaps(self.workspace, f"{self.path}/heatmaps.zarr")
+
+    @property
+    def drift(self) -> RunDrift:
+        """The drift of its groups."""
+        return RunDrift(self.workspace, self.path)
+
+    @property
+    def metrics_path(self) -> str:
+        """File of the evaluation metrics, in the workspace."""
+        return f"{self.path}/metrics.json"
+
+    @property
+    def report_path(self) -> str:
+        """File of the report, in the workspace."""
+        return f"{self.path}/report.html"
+
+    @property
+    def _head(self) -> str:
+        return f"{self.path}/run.json"
+
+    def find_head(self) -> RunHead | None:
+        """Return the head of the run; None if it was never started."""
+        values = self.workspace.folder.find_json(self._head)
+        return RunHead.from_dict(values) if values else None
+
+    def head(self) -> RunHead:
+        """Return the head of the run.
+
+        Raises
+        ------
+        RequestError
+            If there is no such run.
+        """
+        head = self.find_head()
+        if head is None:
+            raise RequestError(f"{self.url} is not a run: it has no run.json")
+        return head
+
+    def start(
+        self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
+    ) -> None:
+        """Write the head of a run that is not finished; create arrays of heatmaps and drift."""
+        self._put(head)
+        if heatmaps:
+            self.heatmaps.create([shard.images for shard in shards], shape.grids[0])
+        self.drift.create(len(shards), sum(shape.sizes), groups_of(shards), shape.grids[0])
+
+    def conclude(
+        self, counts: Mapping[int, ShardCounts], drift: Mapping[str, DriftFigures]
+    ) -> RunHead:
+        """Write the result of the run, given the counts of all shards: it is then finished."""
+        head = self.head()
+        judged = [count.flagged for count in counts.values() if count.flagged is not None]
+        flagged, cutoff = (sum(judged) if judged else None), None
+        if head.alarms and head.alarms.needs_all and judged:
+            p_values = self.scores.p_values()
+            cutoff = head.alarms.find_cutoff(p_values)
+            flagged = int(is_flagged(p_values, cutoff).sum())
+        finished = replace(
+            head,
+            finished_at=datetime.now(UTC).isoformat(),
+            statuses=dict(sum((Counter(c.statuses) for c in counts.values()), Counter[str]())),
+            flagged=flagged,
+            cutoff=cutoff,
+            drift=drift,
+        )
+        self._put(finished)
+        self.drift.remove_means()
+        return finished
+
+    def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
+        """Make a finished run the newest one of these settings, if it is not; its head."""
+        head = self.head()
+        own = [other for other in list_runs(self.workspace) if settings in other.settings]
+        if own and own[-1].run_id == self.run_id:
+            return head
+        # Other words for the same images, e.g. all splits where there is only one.
+        known = [*(other for other in head.settings if other != settings), settings]
+        head = replace(head, settings=known, asked_at=asked_at)
+        self._put(head)
+        return head
+
+    def _put(self, head: RunHead) -> None:
+        self.workspace.folder.put_json(self._head, head.to_dict())
 
 
-def write_regions(folder: Folder, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the regions of a shard, replacing what a killed task may have left."""
-    folder.put(path, _parquet(pa.Table.from_pylist(list(rows), REGIONS_SCHEMA)))
+def list_runs(workspace: Workspace) -> list[RunHead]:
+    """Return the heads of all runs, the one that was asked for last at the end."""
+    names = workspace.folder.list(workspace.runs)
+    heads = (Run(workspace, name).find_head() for name in names)
+    return sorted((head for head in heads if head), key=lambda head: head.asked_at)
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def list_runs(workspace: Workspace) -> list[dict[str, Any]]:
-    """``run.json`` of all runs, the one that was asked for last at the end."""
-    folder = workspace.folder
-    found = (folder.find_json(f"{workspace.run(name)}/run.json") for name in folder.list("runs"))
-    return sorted((run for run in found if run), key=lambda run: str(run["asked_at"]))
+def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a version that called ``score.false_alarms_per_run`` ``a_run``."""
+    score = settings.get("score") or {}
+    renamed = {"false_alarms_per_run" if key == "a_run" else key: score[key] for key in score}
+    return {**settings, "score": renamed} if score else settings

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import zarr
 from torch import Tensor
 
 from padim_dist.core.pyramid import PyramidShape
-from padim_dist.storage import Folder
-from padim_dist.store.arrays import open_zarr_group
+from padim_dist.store.arrays import child_array, child_group, open_zarr_group
+from padim_dist.store.workspace import Workspace
 
 _IMAGES_A_CHUNK = 16
 
@@ -54,11 +53,11 @@ class Sample:
         self.image_ids += [image_ids[i] for i in chosen]
 
 
-def write_sample(folder: Folder, path: str, sample: Sample) -> None:
+def write_sample(workspace: Workspace, path: str, sample: Sample) -> None:
     """Write a sample into the Zarr group of a part, one Zarr shard a level, and empty it."""
     if not sample.image_ids:
         return
-    group = open_zarr_group(folder, path, "r+").create_group("sample", overwrite=True)
+    group = open_zarr_group(workspace, path, "r+").create_group("sample", overwrite=True)
     group.attrs["image_ids"] = sample.image_ids
     while sample.levels:  # each level is let go of when it is written
         images = sample.levels.pop()[: len(sample.image_ids)]
@@ -85,18 +84,14 @@ class SampleReader:
         Its images; none where no sample was kept.
     """
 
-    def __init__(self, folder: Folder, path: str, shape: PyramidShape) -> None:
-        root = open_zarr_group(folder, path, "r")
-        self._arrays: list[zarr.Array[Any]] = []
+    def __init__(self, workspace: Workspace, path: str, shape: PyramidShape) -> None:
+        root = open_zarr_group(workspace, path, "r")
+        self._arrays: list[Any] = []
         self.image_ids: list[str] = []
         if "sample" in root:
-            group = root["sample"]
-            assert isinstance(group, zarr.Group)
+            group = child_group(root, "sample")
             self.image_ids = [str(name) for name in group.attrs["image_ids"]]  # type: ignore[union-attr]
-            for a in range(shape.levels):
-                array = group[f"level_{a}"]
-                assert isinstance(array, zarr.Array)
-                self._arrays.append(array)
+            self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
 
     def read(self, places: Sequence[int]) -> list[Tensor]:
         """Level matrices x[a] (G_a, d_a, N) of the images at these places, ascending."""
@@ -105,8 +100,7 @@ class SampleReader:
         levels = []
         for array in self._arrays:
             # A slice, of which some may be left out: six times faster than single rows.
-            data: Any = array[first:stop]
-            images = torch.from_numpy(data)
+            images = torch.from_numpy(array[first:stop])
             if len(wanted) < len(images):
                 images = images.index_select(0, wanted)
             levels.append(images.permute(1, 2, 0).contiguous())

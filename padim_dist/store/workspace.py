@@ -8,7 +8,7 @@
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
     models/<model_id>.zarr, with .receipts/<group>/band-*.json and, for a time, .left_out
-    runs/<run_id>/{run.json, scores/shard-*.parquet, regions/shard-*.parquet}
+    runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
@@ -32,9 +32,10 @@ from urllib.parse import quote
 
 from padim_dist.storage import Folder
 
+Settings = Mapping[str, Any]
+"""Settings of an archive, as JSON values."""
 FORMAT = 4
 """Version of the workspace's formats; part of every id."""
-
 
 _LONGEST = 80
 """Of a slug, without its digest."""
@@ -65,9 +66,55 @@ def group_slug(group: str) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths inside a workspace folder."""
+    """Paths inside a workspace folder: the only place that knows them."""
 
     folder: Folder
+
+    def at(self, *parts: str) -> str:
+        """URL (or local path) of something inside the workspace."""
+        return self.folder.at(*parts)
+
+    def manifest(self, snapshot: str) -> str:
+        """Folder of a manifest."""
+        return f"manifests/{snapshot}"
+
+    def manifest_head(self, snapshot: str) -> str:
+        """Settings and counts of a manifest: its receipt."""
+        return f"{self.manifest(snapshot)}/manifest.json"
+
+    def manifest_shards(self, snapshot: str) -> str:
+        """Table of the shards of a manifest."""
+        return f"{self.manifest(snapshot)}/shards.parquet"
+
+    def manifest_part(self, snapshot: str, number: int) -> str:
+        """File with the rows of some consecutive shards."""
+        return f"{self.manifest(snapshot)}/part-{number:05d}.parquet"
+
+    def history(self, settings: Settings) -> str:
+        """Folder of the history of an archive with these settings."""
+        return f"{self.histories}/{_archive_id(settings)}"
+
+    @property
+    def histories(self) -> str:
+        """Folder of the histories of all archives."""
+        return "snapshots"
+
+    def changes(self, settings: Settings, before: str, now: str) -> str:
+        """Table of the differences between two manifests."""
+        return f"{self.history(settings)}/changes-{before}-{now}.parquet"
+
+    def nights(self, settings: Settings) -> str:
+        """Folder of the nights of an archive with these settings."""
+        return f"nights/{_archive_id(settings)}"
+
+    def night(self, settings: Settings, number: int) -> str:
+        """Folder of the results of a night."""
+        return f"{self.nights(settings)}/night-{number:05d}"
+
+    @property
+    def promotions(self) -> str:
+        """Folder of the promotions."""
+        return "promotions"
 
     def weights(self, digest: str) -> str:
         """State dict of a trunk."""
@@ -77,46 +124,55 @@ class Workspace:
         """Receipt of a part; it names the Zarr group with the part's moments."""
         return f"moments/{embedding}/{group_slug(group)}/{part}.json"
 
+    def fit(self, fit_id: str) -> str:
+        """Folder of a fit."""
+        return f"fits/{fit_id}"
+
+    def fit_head(self, fit_id: str) -> str:
+        """Settings and parts of a fit."""
+        return f"{self.fit(fit_id)}/fit.json"
+
+    @property
+    def models(self) -> str:
+        """Folder of the models."""
+        return "models"
+
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""
-        return f"models/{model_id}.zarr"
+        return f"{self.models}/{model_id}.zarr"
 
     def band(self, model_id: str, group: str, band: int) -> str:
         """Receipt of a band of cells of a model."""
-        return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/band-{band:05d}.json"
+        return f"{self._receipts(model_id, group)}/band-{band:05d}.json"
 
     def calibrated(self, model_id: str, group: str) -> str:
         """Receipt of the calibration of a group of a model."""
-        return f"models/{model_id}.zarr/.receipts/{group_slug(group)}/calibration.json"
+        return f"{self._receipts(model_id, group)}/calibration.json"
+
+    def _receipts(self, model_id: str, group: str) -> str:
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}"
 
     def all_left_out(self, model_id: str) -> str:
-        """Folder of what samples say while a model is being calibrated."""
-        return f"models/{model_id}.zarr/.left_out"
+        """Folder of the leave-one-out results of parts, temporary."""
+        return f"{self.model(model_id)}/.left_out"
 
     def left_out(self, model_id: str, group: str, part: str) -> str:
-        """What the sample of a part says, by the name of its moments."""
+        """Leave-one-out results of a part, by the name of its moments."""
         return f"{self.all_left_out(model_id)}/{group_slug(group)}/{part}.npz"
 
-    def fit(self, fit_id: str) -> str:
-        """Folder of a fit: what was asked."""
-        return f"fits/{fit_id}"
-
     def set_aside(self, rows: str) -> str:
-        """Images of a shard's rows that kill the worker which reads them."""
+        """Images of a shard's rows that kill the worker that reads them."""
         return f"set_aside/{rows}.json"
+
+    @property
+    def runs(self) -> str:
+        """Folder of the runs."""
+        return "runs"
 
     def run(self, run_id: str) -> str:
         """Folder of a run."""
-        return f"runs/{run_id}"
+        return f"{self.runs}/{run_id}"
 
-    def scores(self, run_id: str, shard: int) -> str:
-        """Score table of a shard: also the shard's receipt."""
-        return f"{self.run(run_id)}/scores/shard-{shard:07d}.parquet"
 
-    def regions(self, run_id: str, shard: int) -> str:
-        """Regions of the flagged images of a shard."""
-        return f"{self.run(run_id)}/regions/shard-{shard:07d}.parquet"
-
-    def drifted(self, run_id: str, group: str) -> str:
-        """Receipt of the drift of a group in a run: its figures."""
-        return f"{self.run(run_id)}/drift/{group_slug(group)}.json"
+def _archive_id(settings: Settings) -> str:
+    return content_id({"archive": dict(settings)})

@@ -1,1 +1,1 @@
-"""A small archive drawn from nothing, to try everything out on."""
+"""A small synthetic archive for demonstrations."""

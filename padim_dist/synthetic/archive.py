@@ -1,4 +1,4 @@
-"""The demo's archive on disk, in the layout of MVTec AD."""
+"""Synthetic archive on disk in the layout of MVTec AD."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def make_archive(
     seed: int = 7,
     listener: Listener = ignore,
 ) -> None:
-    """Draw an archive of two product groups, with a few broken files.
+    """Draw an archive of two groups, with a few broken files.
 
     Parameters
     ----------
     folder : Path
-        Where; made if it is not there.
+        Folder of the archive; created if it does not exist.
     normal, good, defects : int
-        Images of a group to fit on, sound ones to judge, and ones of each kind of defect.
+        Images per group: normal for the fit, normal for the test, and of each defect.
     seed : int
         The same seed makes the same archive.
     listener : callable, optional
-        Is told the progress.
+        Receives the progress.
     """
     wanted = [("train", "good", normal), ("test", "good", good)]
     wanted += [("test", defect, defects) for defect in DEFECTS]
@@ -55,7 +55,7 @@ def make_archive(
 
 
 def _break_files(group: Path) -> None:
-    """What archives hold besides images: each becomes a row with its reason."""
+    """Write files that cannot be used: each becomes a row with its reason."""
     sound = (group / "train" / "good" / "000.jpg").read_bytes()
     bad = group / "test" / "good"
     (bad / "cut_short.jpg").write_bytes(sound[: len(sound) // 3])
@@ -63,11 +63,11 @@ def _break_files(group: Path) -> None:
     (bad / "web_page.jpg").write_bytes(b"<!doctype html><title>404 Not Found</title>")
     (bad / "bomb.png").write_bytes(_png_of_claimed_size(30_000, 30_000))
     (group / "train" / "good" / "cut_short.jpg").write_bytes(sound[: len(sound) // 2])
-    (group / "notes.txt").write_text("not an image: left alone\n")
+    (group / "notes.txt").write_text("not an image: ignored\n")
 
 
 def _png_of_claimed_size(width: int, height: int) -> bytes:
-    """A few bytes that would decode to gigabytes."""
+    """Return a small PNG that claims to be gigabytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))

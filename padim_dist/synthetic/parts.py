@@ -1,7 +1,7 @@
-"""Procedural pictures of two machined parts, sound and with five kinds of defect.
+"""Synthetic images of two machined parts, normal and with five kinds of defect.
 
-Parts are drawn at twice their size on a transparent ground together with a mask of
-the defect; both then share one small shift and turn, as parts under a camera do.
+A part and the mask of its defect are drawn at twice their size, then shifted and turned a
+little together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass
 class _Sheet:
-    """A part being drawn, and the mask of what is wrong with it."""
+    """A part being drawn, and the mask of its defect."""
 
     part: Image.Image
     mask: Image.Image
@@ -41,16 +41,16 @@ def draw_part(
     group : str
         One of `GROUPS`.
     defect : str or None
-        One of `DEFECTS`; None for a sound part.
+        One of `DEFECTS`; None for a normal part.
     rng : numpy.random.Generator
-        Of position, lighting, texture and defect.
+        Source of position, lighting, texture and defect.
 
     Returns
     -------
     picture : PIL.Image.Image
         RGB, `SIZE` x `SIZE`.
     mask : PIL.Image.Image
-        Mode L, 255 where the defect is.
+        Mode L; 255 in the defect.
     """
     sheet = _Sheet(
         Image.new("RGBA", (_LARGE, _LARGE), (0, 0, 0, 0)), Image.new("L", (_LARGE, _LARGE), 0)
@@ -71,7 +71,7 @@ def draw_part(
 
 
 def _ground(rng: np.random.Generator) -> Image.Image:
-    """A conveyor belt with a weave."""
+    """Draw a woven conveyor belt."""
     y, x = np.mgrid[:_LARGE, :_LARGE]
     weave = 5 * np.sin(x * 2 * pi / 24) * np.sin(y * 2 * pi / 24)
     grain = np.asarray(_noise(rng, 3), np.float64)
@@ -80,7 +80,7 @@ def _ground(rng: np.random.Generator) -> Image.Image:
 
 
 def _noise(rng: np.random.Generator, blur: float) -> Image.Image:
-    """Smooth noise of unit deviation, mode F."""
+    """Return smooth noise with standard deviation 1, mode F."""
     small = Image.fromarray(rng.normal(0, 1, (_LARGE // 4, _LARGE // 4)).astype(np.float32))
     image = np.asarray(small.resize((_LARGE, _LARGE), Image.Resampling.BICUBIC))
     soft = Image.fromarray(np.clip(image * 40 + 128, 0, 255).astype(np.uint8)).filter(
@@ -91,7 +91,7 @@ def _noise(rng: np.random.Generator, blur: float) -> Image.Image:
 
 
 def _light(ground: Image.Image, part: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Put the part on the ground with its shadow, under a lamp that is never quite the same."""
+    """Put the part on the ground with its shadow, in slightly varying light."""
     shadow = part.getchannel("A").filter(ImageFilter.GaussianBlur(10)).point(lambda v: v * 0.45)
     ground.paste((20, 20, 24), (8, 10), shadow)
     ground.paste(part, (0, 0), part)
@@ -114,7 +114,7 @@ def _ring(radius: float) -> Box:
 
 
 def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
-    """A turned steel flange: a ring with eight bolt holes and a raised collar."""
+    """Draw a turned steel flange: a ring with eight bolt holes and a raised collar."""
     y, x = np.mgrid[:_LARGE, :_LARGE] - _CENTRE
     radius = np.hypot(y, x)
     turned = 9 * np.sin(radius / 2.2) + 18 * np.cos(2 * np.arctan2(y, x))
@@ -152,7 +152,7 @@ _CHIPS: tuple[Box, ...] = (
 
 
 def _draw_board(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
-    """A circuit board: traces, vias and four packaged chips."""
+    """Draw a circuit board: traces, vias and four chips."""
     pen = ImageDraw.Draw(sheet.part)
     pen.rounded_rectangle((70, 70, 570, 570), 22, fill=(24, 96, 62, 255))
     for lane in range(7):
@@ -190,7 +190,7 @@ def _draw_board(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
 
 
 def _place(rng: np.random.Generator, group: str) -> tuple[float, float]:
-    """Somewhere on the part."""
+    """Return a random point (y, x) on the part."""
     if group == "board":
         y, x = rng.uniform(130, 510, 2)
         return float(y), float(x)
@@ -207,7 +207,7 @@ def _stroke(
     length: float,
     bend: float,
 ) -> None:
-    """A curved stroke on the part and, a little wider, in the mask."""
+    """Draw a curved stroke on the part and, a little wider, in the mask."""
     y, x = _place(rng, group)
     angle = rng.uniform(0, 2 * pi)
     points = [(x, y)]
@@ -231,7 +231,7 @@ def _fibre(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
 
 
 def _blob(rng: np.random.Generator, y: float, x: float, size: float) -> Image.Image:
-    """An irregular round patch, mode L."""
+    """Return an irregular round patch, mode L."""
     patch = Image.new("L", (_LARGE, _LARGE), 0)
     angles = np.linspace(0, 2 * pi, 28, endpoint=False)
     radii = size * (1 + 0.22 * np.convolve(rng.normal(0, 1, 32), np.ones(5) / 2.2, "valid"))

@@ -1,1 +1,1 @@
-"""What Prometheus is told: counted in each process, served by one of them."""
+"""Prometheus metrics: counted in each process, served by one of them."""

@@ -1,8 +1,7 @@
-"""What is counted for Prometheus, by workers and by the driver of a run.
+"""Prometheus metrics of workers and of the driver of a run.
 
-A Dask worker serves what it counts at ``/metrics`` of its HTTP server, beside Dask's own
-figures. A driver's, and those of the workers that it starts, are served by
-`padim_dist.telemetry.server`.
+A Dask worker serves its metrics at ``/metrics`` of its HTTP server, next to those of Dask.
+`padim_dist.telemetry.server` serves the metrics of a driver and of the workers that it starts.
 """
 
 from __future__ import annotations
@@ -21,69 +20,67 @@ Step = Literal["read", "decode", "embed", "measure", "write"]
 
 _images = Counter(
     "padim_dist_images",
-    "Images that workers are done with, by what became of them; those done again count again.",
+    "Images finished by workers, by status; a retried image counts again.",
     ["stage", "status"],
 )
-_bytes = Counter("padim_dist_bytes_read", "Bytes of images that workers got from storage.")
-_request_retries = Counter(
-    "padim_dist_request_retries", "Requests for images that workers sent once more."
-)
+_bytes = Counter("padim_dist_bytes_read", "Bytes of images that workers read from storage.")
+_request_retries = Counter("padim_dist_request_retries", "Retried requests for images.")
 _seconds = Counter(
     "padim_dist_stage_seconds",
-    "Seconds of workers by what they were at; reading and decoding go on beside the others.",
+    "Seconds of workers by step; read and decode overlap the other steps.",
     ["stage"],
 )
 
-# Of a run that is under way, so they end with its process.
+# State of a running run: these end with its process.
 _run_images = Gauge(
     "padim_dist_run_images",
-    "Images (or bands) of a run's stage.",
+    "Images (or bands) of a stage of the run.",
     ["stage", "state"],
     multiprocess_mode="livemostrecent",
 )
 _tasks = Gauge(
     "padim_dist_tasks",
-    "Shards, parts or bands that wait, or that a worker has.",
+    "Shards, parts or bands that are waiting or running.",
     ["stage", "state"],
     multiprocess_mode="livemostrecent",
 )
 _last_event = Gauge(
     "padim_dist_last_event_timestamp_seconds",
-    "When the run last showed a sign of life.",
+    "Time of the last event of the run.",
     multiprocess_mode="livemostrecent",
 )
-_finished = Counter("padim_dist_tasks_finished", "Shards, parts or bands done.", ["stage"])
-_retried = Counter("padim_dist_tasks_retried", "Shards, parts or bands done again.", ["stage"])
-_failed = Counter("padim_dist_tasks_failed", "Shards, parts or bands that ended a run.", ["stage"])
+_finished = Counter("padim_dist_tasks_finished", "Finished shards, parts or bands.", ["stage"])
+_retried = Counter("padim_dist_tasks_retried", "Retried shards, parts or bands.", ["stage"])
+_failed = Counter("padim_dist_tasks_failed", "Failed shards, parts or bands.", ["stage"])
 _task_seconds = Histogram(
     "padim_dist_task_seconds",
-    "Seconds that a shard, part or band took.",
+    "Seconds for a shard, part or band.",
     ["stage"],
     buckets=(0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
 
 
 def count_images(stage: str, statuses: Iterable[str]) -> None:
-    """Count images that a worker is done with.
+    """Count images that a worker has finished.
 
     Parameters
     ----------
     stage : str
         ``"fit"`` or ``"score"``.
     statuses : iterable of str
-        Of each image: ``"scored"`` or ``"fitted"``, otherwise why it could not be used.
+        Status of each image: ``"scored"``, ``"fitted"``, or why it cannot be used.
     """
     for status, images in Tally(statuses).items():
         _images.labels(stage, status).inc(images)
 
 
 def count_read(size: int) -> None:
-    """Count bytes that came from storage."""
+    """Count bytes read from storage."""
     _bytes.inc(size)
 
 
 def count_request_retry() -> None:
-    """Count a request that is sent once more."""
+    """Count a retried request."""
     _request_retries.inc()
 
 
@@ -91,8 +88,8 @@ def count_request_retry() -> None:
 def timed(step: Step) -> Iterator[None]:
     """Count the seconds of a block.
 
-    On a GPU the block that waits for the result is charged with the work: ``measure``,
-    since embedding only hands it in.
+    On a GPU the work counts for ``measure``, which waits for the result: ``embed`` only
+    submits it.
     """
     began = time.perf_counter()
     try:
@@ -102,7 +99,7 @@ def timed(step: Step) -> Iterator[None]:
 
 
 def observe(event: Event) -> None:
-    """Subscriber that counts what happens in a run."""
+    """Update the metrics by an event; a `Listener`."""
     _last_event.set_to_current_time()
     stage = event.stage
     match event:
@@ -113,7 +110,7 @@ def observe(event: Event) -> None:
                 _tasks.labels(stage, state).set(getattr(event, state))
             if event.waiting or event.running:
                 for counter in (_finished, _retried, _failed):
-                    counter.labels(stage)  # from zero on, else the first one were no increase
+                    counter.labels(stage)  # from zero on, so that the first one is an increase
         case TaskFinished(seconds=seconds):
             _finished.labels(stage).inc()
             if seconds:

@@ -1,7 +1,7 @@
-"""Serving what this process and those that it starts count.
+"""Server of the metrics of this process and of the processes that it starts.
 
-They write to files of one folder, so that counts outlive the process that counted: the
-worker that was killed, the flow run that ended (prometheus_client's multi-process mode).
+All write to files in one folder, so that counts outlive a killed worker or a finished flow run
+(multi-process mode of prometheus_client).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def serve_metrics(address: str) -> Iterator[None]:
-    """Serve ``/metrics`` for as long as the block.
+    """Serve ``/metrics`` during the block.
 
-    The choice of files is made when prometheus_client is imported: so this comes before
-    `padim_dist.telemetry.measures` in the process that is to be counted itself. Those that
-    it starts are always counted.
+    prometheus_client chooses its files when it is imported. To count this process too, enter
+    the block before importing `padim_dist.telemetry.measures`. The processes that it starts
+    are always counted.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def serve_metrics(address: str) -> Iterator[None]:
     Raises
     ------
     ConfigError
-        If it is no address, or cannot be listened at.
+        If the address is malformed, or the server cannot listen there.
     """
     match = re.fullmatch(r"(?:\[(.+)\]|([^:]+)):(\d{1,5})", address)
     if match is None:
         raise ConfigError(
-            f"the address for metrics is {address!r}; write HOST:PORT, e.g. 127.0.0.1:9108"
+            f"metrics address {address!r} is not HOST:PORT; write e.g. 127.0.0.1:9108"
         )
     host, port = match[1] or match[2], int(match[3])
     with tempfile.TemporaryDirectory(prefix="padim-dist-metrics-") as folder:
@@ -73,7 +73,7 @@ def serve_metrics(address: str) -> Iterator[None]:
 
 
 class _Folder:
-    """What the processes of a folder counted; of those that are gone, no state."""
+    """Collector of the files in a folder; drops the gauges of ended processes."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder

@@ -166,7 +166,7 @@ def test_labels_are_those_of_evaluate(audit):
         assert len(curve) <= 200
         assert curve[-1, 0] == 0.3
         assert np.trapezoid(curve[:, 1], curve[:, 0]) / 0.3 == pytest.approx(group.pro, abs=0.01)
-    kinds = {kind.label: kind for kind in labels.kinds}
+    kinds = {row.label: row for row in labels.rows}
     assert (kinds["good"].images, kinds["spot"].images) == (8, 9)
     assert kinds["spot"].above_best == 9
 
@@ -206,8 +206,8 @@ def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
     assert "missing" in gone[spots[0]]
     assert "changed" in gone[spots[1]]
     page = Path(pd.report(config).report).read_text()
-    assert page.count("no picture any more") == 2
-    assert "This run kept no heatmaps" in page
+    assert page.count("picture unavailable") == 2
+    assert "This run has no heatmaps" in page
 
 
 def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, scheduler):
@@ -228,8 +228,8 @@ def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, schedul
     made = pd.report(config, run=run_id)
     assert made.images == 4
     page = Path(made.report).read_text()
-    assert f"The run is not finished: 4 of {head['images']} images are here" in page
-    assert "Fit with fit.sample above 0" in page
+    assert f"The run is not finished (4 of {head['images']} images)" in page
+    assert "Set fit.sample above 0" in page
     tables[0].unlink()
     with pytest.raises(RequestError, match="no finished shard yet"):
         pd.report(config, run=run_id)

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 import padim_dist as pd
-from padim_dist.cli import analysis
+from padim_dist.cli.output import Terminal
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.run import REGIONS_SCHEMA
@@ -92,13 +92,15 @@ def test_what_cannot_be_shown(tiny_audit, tmp_path):
         pd.show(tiny_audit, image_id="a", out=str(tmp_path / "x.txt"))
 
 
-def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, monkeypatch, capsys):
+def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, capsys):
     """Half blocks in colours; the picture's halves side by side."""
     console = Console(
         force_terminal=True, color_system="truecolor", width=100, height=40, _environ={}
     )
-    monkeypatch.setattr(analysis, "out", console)
-    pd.show(tiny_audit, image_id=spoiled["image_id"], screen=analysis._draw)
+    terminal = Terminal()
+    terminal.out = console
+    assert terminal.can_draw
+    pd.show(tiny_audit, image_id=spoiled["image_id"], screen=terminal.draw)
     lines = [line for line in capsys.readouterr().out.splitlines() if "▄" in line]
     assert 10 < len(lines) <= 36
     assert all(line.count("▄") == lines[0].count("▄") <= 100 for line in lines)

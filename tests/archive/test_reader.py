@@ -106,7 +106,7 @@ class GatedFetcher(ObjectFetcher):
         self.asked.append(request.uri)
         if len(self.asked) == self.enough:
             self.full.set()
-        assert self.gate.acquire(timeout=30)
+        assert self.gate.acquire(timeout=30), "nobody opened the gate for 30 s"
         return [b"no image"] * len(request.rows)
 
 
@@ -123,7 +123,7 @@ def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
     first: list = []
     taker = threading.Thread(target=lambda: first.append(next(images)))
     taker.start()
-    assert fetcher.full.wait(30)  # this many are asked for before the first answer
+    assert fetcher.full.wait(30), fetcher.asked  # this many are asked for before the first answer
     fetcher.gate.release()
     taker.join(30)
     assert len(fetcher.asked) <= ahead + 2

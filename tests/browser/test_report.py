@@ -1,4 +1,4 @@
-"""The report in a browser, driven as people do: with mouse, keyboard, a phone, in the dark."""
+"""The report in a browser: with mouse and keyboard, on a phone, in dark mode."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_report(browser, tmp_path) -> Iterator[Open]:
-    """Opens reports; in the end none may have said, asked for or popped up anything."""
+    """Opens reports; none may log, request or pop up anything."""
     trouble: list[str] = []
     contexts = []
 
@@ -72,12 +72,12 @@ def open_report(browser, tmp_path) -> Iterator[Open]:
 
 
 def names(page: Any) -> list[str]:
-    """Of the images that are shown, in their order."""
+    """Names of the shown images, in order."""
     return page.locator(".card:not([hidden]) .name").all_text_contents()
 
 
 def focused(page: Any) -> str | None:
-    """Id of what has the focus; of an image its button's label."""
+    """Id of the focused element; for an image the label of its button."""
     return page.evaluate("document.activeElement.id || document.activeElement.ariaLabel")
 
 
@@ -92,7 +92,7 @@ def test_sorting(open_report):
     page.get_by_label("Sort by").select_option("score")
     assert names(page) == expected(lambda item: -item.score)
     page.get_by_label("Sort by").select_option("name")
-    # As people count: img10 comes after img9.
+    # Natural order: img10 comes after img9.
     assert names(page) == expected(lambda item: (item.group, int(item.name[3:-4])))
     page.get_by_label("Sort by").select_option("group")
     assert names(page) == expected(lambda item: (item.group, -item.score))
@@ -101,11 +101,11 @@ def test_sorting(open_report):
 def test_filtering(open_report):
     page = open_report(sample())
     shown = page.locator("#shown")
-    assert shown.inner_text() == "12 shown of 12"
+    assert shown.inner_text() == "12 of 12 shown"
     assert shown.get_attribute("aria-live") == "polite"
     page.get_by_label("Search").fill("CAM-1 img1")
     assert sorted(names(page)) == ["img1.jpg", "img11.jpg"]
-    assert shown.inner_text() == "2 shown of 12"
+    assert shown.inner_text() == "2 of 12 shown"
     page.get_by_label("Search").fill("")
     page.locator("#group").select_option("cam-0")
     assert len(names(page)) == 6
@@ -113,8 +113,8 @@ def test_filtering(open_report):
     assert sorted(names(page)) == ["img0.jpg", "img2.jpg"]
     page.get_by_label("Search").fill("nothing like it")
     assert names(page) == []
-    assert page.get_by_text("No image is left by this choice").is_visible()
-    assert shown.inner_text() == "0 shown of 12"
+    assert page.get_by_text("No images match").is_visible()
+    assert shown.inner_text() == "0 of 12 shown"
 
 
 @pytest.mark.parametrize(("flagged", "left"), [(False, 0), (True, 12)])
@@ -142,8 +142,8 @@ def test_one_image_by_mouse(open_report):
     assert dialog.get_by_role("heading", name="img1.jpg").is_visible()
     details = dialog.inner_text()
     assert "/data/photos/cam-1/img1.jpg" in details
-    assert "39.00, highest at y 40, x 30" in details
-    assert "beyond what the calibration sample resolves" in details
+    assert "39.00, peak at y 40, x 30" in details
+    assert "below the resolution of the calibration sample" in details
     assert dialog.locator("#details tbody tr").inner_text().split() == [
         "30–49", "20–43", "320", "39.00", "0.0001",
     ]  # fmt: skip
@@ -220,7 +220,7 @@ def test_outlines_can_be_hidden(open_report):
 
 
 def test_outlines_and_heat_lie_where_they_belong(open_report):
-    """On the screen, against the picture's own box; the image is 96 by 64 pixels."""
+    """Positions on the screen relative to the picture; the image is 96 by 64 pixels."""
     page = open_report(sample(anomalies=[anomaly(0)]))
     page.locator(".card button").click()
 
@@ -260,7 +260,7 @@ def test_figures_that_are_not_known_stay_at_the_end(open_report):
 
 
 def luminance(page: Any, selector: str, what: str) -> float:
-    """Of a computed colour, 0 to 1 (WCAG)."""
+    """Luminance of a computed colour, 0 to 1 (WCAG)."""
     text = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{what}")
     values = [float(v) / 255 for v in text[text.index("(") + 1 : -1].split(",")[:3]]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]

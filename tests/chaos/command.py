@@ -83,7 +83,7 @@ class Command:
         orphans = self.workers()
         self.killed = self.code is None
         self._process.kill()
-        self._process.wait()
+        self._process.wait(60)
         return orphans
 
     def abandon(self) -> None:
@@ -93,7 +93,7 @@ class Command:
                 worker.kill()
         self.last.append("abandoned: it was out of time")
         self._process.kill()
-        self._process.wait()
+        self._process.wait(60)
 
     def _listen(self) -> None:
         stream = self._process.stderr

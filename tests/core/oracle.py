@@ -1,4 +1,4 @@
-"""The paper's equations, written densely and in float64, with nothing of the package."""
+"""The paper's equations as dense float64 code, independent of the package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dense_distances(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> 
 
 
 def random_maps(shape, n: int, generator: torch.Generator) -> list[Tensor]:
-    """Feature maps with correlated channels, an offset and a spread as embeddings have.
+    """Return feature maps with correlated channels; offset and spread as in real embeddings.
 
     (ResNet-18 on photographs: deviations of 0.2 to 0.6 about means of 0 to 2.)
     """

@@ -1,4 +1,4 @@
-"""The trunk: the same numbers as torchvision's own model, fewer of them computed."""
+"""The trunk computes the same numbers as torchvision's model, and fewer of them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_normalisation_is_folded_or_becomes_a_layer(begins_with_a_convolution):
 
 
 def test_resnet18_distances_equal_dense_ones():
-    """The figure: at most 1e-5 relative, on real activations, against float64."""
+    """At most 1e-5 relative error on ResNet-18 activations, against float64."""
     spec, shape = plan_trunk("resnet18", RESNET, 100, 1024, (96, 64))
     trunk = Trunk(spec, random_state("resnet18", RESNET, 1))
     noise = torch.randint(0, 60, (40, 3, 96, 64), dtype=torch.uint8)
@@ -114,7 +114,7 @@ def test_half_precision_is_near_and_its_maps_are_float32(precision, apart):
 
 
 def test_layers_in_any_order_make_the_same_pyramid():
-    """Levels are sorted finest first; the dense view keeps the order that was asked."""
+    """Levels are sorted finest first; the dense view keeps the requested order."""
     spec, shape = plan_trunk("resnet18", RESNET[::-1], None, 1, (64, 64))
     assert spec.levels == (2, 1, 0)
     assert shape.channels == (64, 128, 256)
@@ -135,7 +135,7 @@ def test_draw_is_seeded_and_sorted():
         (("resnet18", RESNET, 2, 1, (64, 64)), "leaves layer .* without any"),
         (("resnet18", RESNET, 100, 1, (225, 225)), "do not nest.*sides that do: .*224, 240"),
         (("resnet18", ("layer1", "layer9"), 100, 1, (64, 64)), "'layer9' is not present"),
-        (("resnet19", RESNET, 100, 1, (64, 64)), "not a torchvision classification model; near"),
+        (("resnet19", RESNET, 100, 1, (64, 64)), "not a torchvision classification model; similar"),
         (("vit_b_16", ("encoder.layers.encoder_layer_0",), None, 1, (224, 224)), "feature map"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Leaving one out in closed form, p-values, tails, and whether they hold."""
+"""Closed-form leave-one-out distances, p-values and tails against direct computations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, false_discovery_control, genpareto
 
+from padim_dist.core.alarms import benjamini_hochberg
 from padim_dist.core.calibration import (
     PIXEL_ALPHAS,
     Calibration,
     Tail,
-    benjamini_hochberg,
     decisive_pixels,
     keep_highest,
     left_out,
@@ -52,17 +52,17 @@ def test_leaving_one_out_is_a_fit_of_the_others(shape, n, kept, seed):
     found = shape.unnest(left_out(squares, n, kept).double()).numpy()
     x = dense_embedding(maps)
     wanted = dense_left_out(x, 0.01 * (n - 1) / (n - 2), kept)
-    # Far out, the digits that are left of 1 - h are fewer.
+    # Far from the model 1 - h has few significant digits.
     np.testing.assert_allclose(found, wanted, rtol=2e-2, atol=1e-2)
     np.testing.assert_allclose(np.median(found / wanted), 1, rtol=1e-3)
-    # With the same epsilon it would lie between these.
+    # With the same epsilon the distances lie between these bounds.
     same = dense_left_out(x, 0.01, kept)
     assert (found <= same * 1.02 + 1e-2).all()
     assert (same <= found * (n - 1) / (n - 2) * 1.02 + 1e-2).all()
 
 
 def test_two_images_leave_nothing():
-    with pytest.raises(ValueError, match="takes three images; found 2"):
+    with pytest.raises(ValueError, match="needs at least 3 images; found 2"):
         left_out(torch.ones(1, 1), 2)
 
 
@@ -100,7 +100,7 @@ def test_the_threshold_is_the_lowest_score_that_is_flagged(normal, alpha):
 
 @pytest.mark.parametrize("shape", [0.0, 0.2])
 def test_tails_are_estimated_without_bias_to_alarm(shape):
-    """Mean true false-alarm rate at an alpha ten times finer than 100 scores resolve."""
+    """True false-alarm rate at an alpha that is a tenth of what 100 scores resolve."""
     random = np.random.default_rng(5)
     true = genpareto(shape, scale=2.0)
     rates, inside = [], []

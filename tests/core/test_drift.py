@@ -1,4 +1,4 @@
-"""Drift: what is expected of an unchanged scene, and what is not."""
+"""Drift of unchanged and changed scenes, and its noise."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FITTED, NEW = 150, 20
 
 
 def scenes(n: int, generator: torch.Generator, mixes: list) -> list[torch.Tensor]:
-    """Feature maps of one scene: the channels' mixing and offsets stay."""
+    """Return feature maps of a scene, given the mixing and the offsets of its channels."""
     maps = []
     for (h, w), d, (mix, offset) in zip(SHAPE.grids, SHAPE.channels, mixes, strict=True):
         noise = torch.randn(n, h, w, d, generator=generator) @ mix
-        # A common part of all patches, as a lamp makes it.
+        # Noise that all patches share, like a change of lighting.
         noise += 0.3 * torch.randn(n, 1, 1, d, generator=generator)
         maps.append((noise + offset).permute(0, 3, 1, 2))
     return maps
@@ -82,7 +82,7 @@ def test_the_overlap_is_that_of_dense_vectors():
 
 @pytest.mark.parametrize("decay", [0.0, 0.1, 0.5])
 def test_chance_exceeds_its_limit_as_often_as_it_says(decay):
-    """Mean squares of a normal vector whose variances fall off, fifty thousand times."""
+    """Squared lengths of 50,000 normal vectors with decreasing variances."""
     variances = np.exp(-decay * np.arange(64))
     normal = np.random.default_rng(0).normal(size=(50_000, 64))
     squares = (normal**2 * variances).sum(axis=1)

@@ -18,7 +18,7 @@ from tests.core.oracle import dense_distances, dense_embedding, dense_fit, rando
 
 @st.composite
 def pyramids(draw: st.DrawFn) -> PyramidShape:
-    """Any number of levels, whole ratios (1 included), rectangles."""
+    """Draw 1 to 4 levels with whole ratios (1 included); grids may be rectangles."""
     h, w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     grids = [(h, w)]
     for _ in range(draw(st.integers(0, 3))):
@@ -37,9 +37,9 @@ def fitted(shape: PyramidShape, maps: list[torch.Tensor], batch: int) -> Moments
 
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest relative difference; below one standard deviation, of a standard deviation.
+    """Return the largest difference, relative to the distance or to 1 if that is larger.
 
-    (A distance of almost nothing is the float32 rounding of a mean.)
+    (A distance near 0 consists of the float32 rounding of a mean.)
     """
     return float((np.abs(found - wanted) / np.maximum(wanted, 1.0)).max())
 

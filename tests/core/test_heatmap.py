@@ -1,4 +1,4 @@
-"""The anomaly map against the operations that it stands for."""
+"""The anomaly map against up-sampling and filtering in two steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of merit against scikit-learn and a plain transcription of the PRO score."""
+"""Evaluation metrics against scikit-learn and a direct computation of the PRO score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from padim_dist.core.metrics import PixelCounts, exact_curve
 
 
 def plain_pro(maps: np.ndarray, masks: np.ndarray, limit: float = 0.3) -> float:
-    """The paper's words, threshold by threshold."""
+    """Return the PRO score as the paper defines it, threshold by threshold."""
     regions = []
     for map_, mask in zip(maps, masks, strict=True):
         numbered, count = label(mask, np.ones((3, 3)))
@@ -40,7 +40,7 @@ def scene(seed: int, images: int = 4, size: int = 40) -> tuple[np.ndarray, np.nd
 
 
 def numbered(masks: np.ndarray) -> np.ndarray:
-    """Regions of all images, numbered apart."""
+    """Return the regions, with numbers that are unique over all images."""
     out, start = np.zeros(masks.shape, int), 0
     for i, mask in enumerate(masks):
         regions, count = label(mask, np.ones((3, 3)))
@@ -108,7 +108,7 @@ def test_curves_of_few_points_are_those_of_all(count):
     few = np.array(curve.roc())
     assert len(few) <= 200
     fpr, tpr, _ = roc_curve(anomalous, values, drop_intermediate=False)
-    # Every point is one of the whole curve, and none of that is far from the line they draw.
+    # Every point lies on the whole curve, and the area under the few is nearly the same.
     assert {*map(tuple, few.tolist())} <= {*zip(fpr.tolist(), tpr.tolist(), strict=True)}
     assert np.trapezoid(few[:, 1], few[:, 0]) == pytest.approx(curve.auroc(), abs=2e-3)
     few = np.array(curve.pro_curve())

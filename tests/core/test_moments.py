@@ -57,12 +57,12 @@ def test_subtracting_everything_leaves_nothing():
     rest = copy.deepcopy(a)
     rest.subtract(a)
     assert_close(rest, Moments.zeros(SHAPE))
-    with pytest.raises(ValueError, match="cannot take 4 images out of moments of 0"):
+    with pytest.raises(ValueError, match="cannot subtract moments of n = 4 from n = 0"):
         rest.subtract(a)
 
 
 def test_a_large_offset_does_not_cancel():
-    """The variance of numbers around 1000 is that of the same numbers around 0."""
+    """Values around 1000 have the same variance as values around 0."""
     generator = torch.Generator().manual_seed(2)
     maps = [m + 1000 for m in random_maps(SHAPE, 64, generator)]
     moments = Moments.zeros(SHAPE)

@@ -8,7 +8,7 @@ from padim_dist.errors import ConfigError
 
 
 def test_nested_order_views_as_coarser_rows():
-    """A fine level viewed as rows of the coarse one holds each cell's own positions."""
+    """A fine level viewed as rows of the coarse one has the positions of a cell in its row."""
     shape = PyramidShape(((4, 6), (2, 2)), (1, 1))
     fine = torch.arange(24.0).reshape(1, 1, 4, 6)
     nested = shape.nest([fine, torch.zeros(1, 1, 2, 2)])[0]
@@ -43,7 +43,7 @@ def test_wrong_shapes_are_named(grids, channels, message):
 
 
 def test_numbers_of_the_paper_settings():
-    """The design's figure for ResNet-18, d=100 is about a quarter of the dense 31.7 million."""
+    """ResNet-18 with d=100: about a quarter of the dense 31.7 million numbers."""
     shape = PyramidShape(((56, 56), (28, 28), (14, 14)), (13, 29, 58))
     dense = 56 * 56 * (100 * 100 + 100)
     assert 4.0 < dense / shape.numbers < 5.0

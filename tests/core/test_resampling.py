@@ -1,4 +1,4 @@
-"""Against PyTorch's resize of uint8 on a processor: the same grey levels, bit for bit."""
+"""Resize against PyTorch's resize of uint8 on a CPU: the same grey levels, bit for bit."""
 
 from __future__ import annotations
 

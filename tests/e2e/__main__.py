@@ -30,7 +30,8 @@ from rich.table import Table
 import padim_dist as pd
 from padim_dist.synthetic.archive import make_archive
 from tests.e2e.services import dask_cluster, object_storage, photograph, postgres
-from tests.flows.services import ROOT, flow_process, free_port, prefect_server, wait_until
+from tests.flows.services import ROOT, flow_process, prefect_server
+from tests.processes import free_port, running, wait_until
 
 WEIGHTS = ROOT.parent / "shared/weights/resnet18_imagenet1k_v1_trunk.pth"
 console = Console(width=110)
@@ -109,7 +110,9 @@ class Prefect:
     def trigger(self) -> None:
         """Start a night as a person would."""
         command = [sys.executable, "-m", "prefect", "deployment", "run", "nightly-audit/nightly"]
-        subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command, env=self.environment, check=True, stdout=subprocess.DEVNULL, timeout=120
+        )
 
 
 def say(text: str) -> None:
@@ -126,15 +129,8 @@ def serving(prefect: Prefect, team: Team, cron: str, metrics: str, log: Path) ->
         "PADIM_DIST_CRON": cron,
         "PADIM_DIST_METRICS": metrics,
     }
-    command = [sys.executable, "-m", "flows.serve"]
-    with (
-        log.open("wb") as sink,
-        subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.terminate()
+    with running([sys.executable, "-m", "flows.serve"], environment, log) as process:
+        yield process
 
 
 def show(prefect: Prefect, team: Team) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.flows.services import ROOT, free_port
+from tests.flows.services import ROOT
+from tests.processes import free_port, running
 
 S3_PORT = 9280
 
@@ -26,7 +27,7 @@ def install(package: str, there: str) -> None:
     if os.getuid() or shutil.which("apt-get") is None:
         sys.exit(f"there is no {there}; install {package} first (Debian: apt-get install)")
     for words in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-        subprocess.run(["apt-get", *words], check=True, stdout=sys.stderr)
+        subprocess.run(["apt-get", *words], check=True, stdout=sys.stderr, timeout=600)
 
 
 @contextmanager
@@ -42,7 +43,9 @@ def postgres() -> Iterator[str]:
     port = free_port()
 
     def run(*command: str | Path) -> None:
-        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        subprocess.run(
+            [*user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=120
+        )
 
     data = f"{folder}/data"
     control = (programs / "pg_ctl", "--pgdata", data, "--log", f"{folder}/log")
@@ -61,16 +64,18 @@ def object_storage() -> Iterator[str]:
     """Address of an S3 server; its credentials are put into this process's environment."""
     script = str(ROOT / "infra/dev/radosgw")
     port = ("--port", str(S3_PORT))
-    subprocess.run([script, "start", *port], check=True)
+    subprocess.run([script, "start", *port], check=True, timeout=900)  # it may install Ceph
     try:
-        told = subprocess.run([script, "env", *port], check=True, capture_output=True, text=True)
+        told = subprocess.run(
+            [script, "env", *port], check=True, capture_output=True, text=True, timeout=60
+        )
         for line in told.stdout.split():
             name, _, value = line.partition("=")
             if value:
                 os.environ[name] = value
         yield os.environ["PADIM_TEST_S3"]
     finally:
-        subprocess.run([script, "stop", *port], check=True)
+        subprocess.run([script, "stop", *port], check=True, timeout=120)
 
 
 @contextmanager
@@ -87,7 +92,7 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, st
         Where the workers serve theirs.
     """
     made = folder / "tls"
-    subprocess.run([ROOT / "infra/dev/certificates", made], check=True)
+    subprocess.run([ROOT / "infra/dev/certificates", made], check=True, timeout=60)
     tls = {"ca": f"{made}/ca.pem", "cert": f"{made}/cert.pem", "key": f"{made}/key.pem"}
     files = [f"--tls-ca-file={tls['ca']}", f"--tls-cert={tls['cert']}", f"--tls-key={tls['key']}"]
     address = f"tls://127.0.0.1:{free_port()}"
@@ -95,15 +100,10 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, st
     with ExitStack() as stack:
 
         def start(*words: str) -> None:
-            log = stack.enter_context((folder / f"dask-{words[0]}.log").open("ab"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *words, *files],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-                stdout=log,
-                stderr=log,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            command = [sys.executable, "-m", "dask", *words, *files]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+            log = folder / f"dask-{words[0]}.log"
+            stack.enter_context(running(command, environment, log))
 
         start("scheduler", "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}",
               "--protocol=tls", "--no-dashboard")  # fmt: skip

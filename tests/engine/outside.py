@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,13 +55,6 @@ def make_certificates(folder: Path) -> dict[str, str]:
     return {name: str(folder / f"{name}.pem") for name in contents}
 
 
-def free_port() -> int:
-    """One that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @dataclass
 class Outside:
     """Processes of a cluster.
@@ -88,7 +82,7 @@ class Outside:
         for _ in range(how_many):
             worker = self.workers.pop()
             worker.kill()
-            worker.wait()
+            worker.wait(60)
 
 
 @contextmanager
@@ -103,7 +97,7 @@ def outside(tls: dict[str, str], host: str) -> Iterator[Outside]:
     finally:
         cluster.kill_workers(len(cluster.workers))
         scheduler.kill()
-        scheduler.wait()
+        scheduler.wait(60)
 
 
 def _start(
@@ -154,6 +148,6 @@ def another_network() -> Iterator[tuple[str, str]]:
 
 def _ip(*arguments: str) -> None:
     # Where there is no such command: OSError, too.
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

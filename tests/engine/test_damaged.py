@@ -97,7 +97,7 @@ def test_decoding_fills_no_log(corpus):
     """In a process of its own, as in a worker: no warning of Python's on stderr."""
     root, _ = corpus
     script = [sys.executable, "-c", DECODE_ALL, str(root / "archive/odd")]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
     assert "Warning" not in done.stderr
     assert done.stdout == "['decoded', 'link', 'too_large', 'unreadable']\n"
 

@@ -30,8 +30,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
-from tests.flows.services import wait_until
-from tests.processes import worker_processes
+from tests.processes import wait_until, worker_processes
 from tests.results import arrays, same, scores
 
 

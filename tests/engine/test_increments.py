@@ -146,7 +146,7 @@ def test_names_that_stand_for_nothing_are_refused(nights):
             pd.fit(changed(nights, without=(name,)))
     with pytest.raises(ConfigError, match="'last week' is neither a day"):
         config_of(Path("x"), Path("y"), None, fit={"window": 2, "without": ["last week"]})
-    with pytest.raises(ConfigError, match="'without' leaves something out of a 'window'"):
+    with pytest.raises(ConfigError, match="'without' needs a 'window'"):
         config_of(Path("x"), Path("y"), None, fit={"without": ["7"]})
 
 

@@ -306,7 +306,9 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)],
+        capture_output=True,
+        timeout=60,
     )
     if mounted.returncode:
         pytest.skip("SKIPPED PART: a small file system cannot be mounted here")
@@ -315,8 +317,10 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             pd.fit(config)  # the weights alone do not fit
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True, timeout=60)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(disk)], check=True, timeout=60
+    )
     try:
         config = tiny_config(
             tmp_path, archive, scheduler, workspace=str(disk / "audit"), model={"channels": 200}
@@ -327,7 +331,7 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
         with pytest.raises(RunError, match=r"no space left in the workspace.*it resumes"):
             pd.fit(config)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True, timeout=60)
 
 
 def test_no_scheduler_is_named(tmp_path, archive, monkeypatch):

@@ -43,9 +43,9 @@ def test_a_worker_takes_no_more_than_projected(tmp_path):
         weights = plans.state_bytes(plans.load_state(config))
         rest = (weights, config.cluster.readers, 80 * 96)
         pd.fit(config)
-        fitted = client.submit(peak_memory, pure=False).result()
+        fitted = client.submit(peak_memory, pure=False).result(60)
         pd.score(config)
-        scored = client.submit(peak_memory, pure=False).result()
+        scored = client.submit(peak_memory, pure=False).result(60)
     need = projection.fit_need(spec, *rest, config.fit.sample).total
     assert 0.4 * need < fitted <= need
     assert scored <= max(need, projection.score_need(spec, *rest).total)

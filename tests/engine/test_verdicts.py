@@ -146,9 +146,8 @@ def test_drift_tells_a_darker_scene_from_the_same(tmp_path, scheduler):
 
 
 def test_budgets_become_alphas(tmp_path, audit, scheduler):
-    config = audit.model_copy(
-        update={"score": audit.score.model_copy(update={"a_run": 4.0, "splits": ("test",)})}
-    )
+    budget = {"false_alarms_per_run": 4.0, "splits": ("test",)}
+    config = audit.model_copy(update={"score": audit.score.model_copy(update=budget)})
     images = sum(row["split"] == "test" for row in scores(audit))
     assert pd.score(config).alpha == pytest.approx(4 / images)
     with pytest.raises(ConfigError, match="'per_million' and 'fdr' exclude each other"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.flows.services import wait_until
+from tests.processes import running, wait_until
 
 SERVE = (sys.executable, "-m", "flows.serve")
 RUN = """
@@ -64,18 +64,17 @@ class Prefect:
 
     @contextmanager
     def serving(self, config: str, folder: Path) -> Iterator[int]:
-        """Number of a process that serves the flows without a schedule, once it does."""
+        """Yield the number of a process that serves the flows, without a schedule."""
         environment = {**self.environment, "PADIM_DIST_CONFIG": config, "PADIM_DIST_CRON": ""}
         log = folder / "serve.log"
-        with (
-            log.open("wb") as sink,
-            subprocess.Popen(SERVE, env=environment, stdout=sink, stderr=sink) as process,
-        ):
-            try:
-                wait_until(lambda: "polling for scheduled runs" in log.read_text(), 120)
-                yield process.pid
-            finally:
-                process.terminate()
+
+        def polls() -> bool:
+            assert process.poll() is None, log.read_text()
+            return "polling for scheduled runs" in log.read_text()
+
+        with running(SERVE, environment, log) as process:
+            wait_until(polls, 120, "for flows to be served")
+            yield process.pid
 
     def command(self, *words: str, cwd: Path | None = None) -> str:
         """What Prefect's own command prints."""

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from tests.processes import free_port, running, wait_until
+
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    """One that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_until(true: Callable[[], object], seconds: float = 60.0, what: str = "") -> None:
-    """Poll what has no event to wait for: another process's HTTP interface."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"nothing after {seconds} s {what}"
-        time.sleep(0.2)
 
 
 @contextmanager
@@ -54,23 +38,17 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
     if database:
         of_server["PREFECT_API_DATABASE_CONNECTION_URL"] = database
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command + ([] if ui else ["--no-ui"]), env=of_server, stdout=log, stderr=log
-        )
 
     def answers() -> bool:
-        assert process.poll() is None, (home / "server.log").read_text()
+        assert process.poll() is None, log.read_text()
         with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
             return bool(reply.status == 200)
         return False
 
-    try:
-        wait_until(answers, 120)
+    log = home / "server.log"
+    with running(command + ([] if ui else ["--no-ui"]), of_server, log) as process:
+        wait_until(answers, 120, "for an answer of Prefect's server")
         yield environment
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def flow_process(serving: int) -> psutil.Process | None:

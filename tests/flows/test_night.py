@@ -18,7 +18,9 @@ import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
-from tests.flows.services import wait_until
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     process = prefect.start("nightly_audit", config=path)
     wait_until(lambda: set(scores.glob("*/scores/*.parquet")) - before)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
     assert not psutil.pid_exists(process.pid)
     arrive(config, 4, images=2)
     mended = prefect.run("nightly_audit", config=path)
@@ -110,7 +112,7 @@ def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
     pd.index(config)
     done = prefect.run("backfill", "jobs", config=path, prefix="a/line/5-", piece_images=4)
     assert done["state"]["message"] == "3 pieces: 12 scored"
-    assert prefect.run("backfill", "jobs", config=path)["state"]["message"].startswith("Nothing")
+    assert prefect.run("backfill", "jobs", config=path)["state"]["message"].startswith("No images")
     wrong = prefect.run("backfill", "jobs", config=path, since="2001-01-01", until="2001-01-02")
     assert "has no entry from 2001-01-01 to 2001-01-02" in wrong["state"]["message"]
 

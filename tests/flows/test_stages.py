@@ -22,5 +22,5 @@ def test_seconds_before_each_retry(monkeypatch, text, seconds):
 @pytest.mark.parametrize("text", ["soon", "30;300", "-1", "nan", "inf"])
 def test_what_is_no_list_of_seconds(monkeypatch, text):
     monkeypatch.setenv("PADIM_DIST_RETRIES", text)
-    with pytest.raises(ConfigError, match="is no list of seconds; write e"):
+    with pytest.raises(ConfigError, match="is not a list of seconds; write e"):
         pauses()

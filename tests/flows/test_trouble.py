@@ -15,12 +15,16 @@ import yaml
 import padim_dist as pd
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
-from tests.flows.services import flow_process, wait_until
+from tests.flows.services import flow_process
+from tests.processes import wait_until
 from tests.s3.moto import moto_server
 from tests.s3.proxy import FaultProxy
 
-# Left open by the HTTP clients when a server is stopped under them.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.timeout(600),
+    # Left open by the HTTP clients when a server is stopped under them.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 @dataclass(frozen=True)

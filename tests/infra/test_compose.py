@@ -26,7 +26,7 @@ def test_docker_understands_it():
     command = ["docker", "compose"]
     if (
         shutil.which("docker") is None
-        or subprocess.run([*command, "version"], capture_output=True).returncode
+        or subprocess.run([*command, "version"], capture_output=True, timeout=60).returncode
     ):
         pytest.skip("SKIPPED PART: 'docker compose' is not installed")
     names = ("POSTGRES_PASSWORD", "S3_SECRET", "GRAFANA_PASSWORD")
@@ -35,6 +35,7 @@ def test_docker_understands_it():
         env={**os.environ, **dict.fromkeys(names, "x")},
         capture_output=True,
         text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 
@@ -93,14 +94,14 @@ def test_the_configuration_is_in_step(tree):
 def test_certificates_are_made_once(tmp_path):
     script = INFRA / "dev/certificates"
     folder = tmp_path / "tls"
-    subprocess.run([script, folder], check=True, capture_output=True)
+    subprocess.run([script, folder], check=True, capture_output=True, timeout=60)
     # Nothing else stays there; above all not the key of the authority.
     assert sorted(path.name for path in folder.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
     assert folder.stat().st_mode & 0o077 == 0
     verify = ["openssl", "verify", "-CAfile", folder / "ca.pem", folder / "cert.pem"]
-    assert subprocess.run(verify, capture_output=True).returncode == 0
+    assert subprocess.run(verify, capture_output=True, timeout=60).returncode == 0
     key = (folder / "key.pem").read_bytes()
-    again = subprocess.run([script, folder], capture_output=True, text=True)
+    again = subprocess.run([script, folder], capture_output=True, text=True, timeout=60)
     assert again.returncode == 1
     assert "holds some already" in again.stderr
     assert (folder / "key.pem").read_bytes() == key

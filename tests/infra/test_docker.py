@@ -28,7 +28,7 @@ def test_hadolint_finds_nothing():
     hadolint = shutil.which("hadolint", path=places)
     if hadolint is None:
         pytest.skip("SKIPPED PART: hadolint is not installed")
-    done = subprocess.run([hadolint, FILE], capture_output=True, text=True)
+    done = subprocess.run([hadolint, FILE], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 
 

@@ -27,7 +27,8 @@ def manifests(request) -> list[dict]:
     if shutil.which("kubectl") is None:
         pytest.skip("SKIPPED PART: kubectl is not installed")
     folder = INFRA / "kubernetes/overlays" / request.param
-    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True)
+    command = ["kubectl", "kustomize", folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

@@ -23,7 +23,7 @@ FOLDER = INFRA / "monitoring"
 def promtool(*words: str | Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("SKIPPED PART: promtool is not installed (Debian: prometheus)")
-    done = subprocess.run(["promtool", *words], capture_output=True, text=True)
+    done = subprocess.run(["promtool", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -127,7 +127,8 @@ def test_kubernetes_is_watched_where_the_operator_is(tmp_path):
     overlay = tmp_path / "kubernetes/overlays/cpu"
     with (overlay / "kustomization.yaml").open("a") as file:
         file.write("components: [../../components/monitoring]\n")
-    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
+    command = ["kubectl", "kustomize", overlay]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     made = list(yaml.safe_load_all(done.stdout))
     ports = set()

@@ -1,4 +1,4 @@
-"""Reports made by hand: what a page has to bear."""
+"""Sample reports."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from padim_dist.core.alarms import Alarms
 from padim_dist.pages.data import (
-    Alarms,
-    Anomaly,
     DriftMap,
     DriftPoint,
-    Failure,
-    Group,
-    Head,
+    FlagSummary,
+    GroupFit,
+    GroupRow,
     Histogram,
-    Kind,
     LabelledGroup,
+    LabelRow,
     Labels,
-    Quality,
-    Region,
     ReportData,
+    ReportHead,
     Threshold,
 )
 from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
+from padim_dist.pages.gallery_data import Failure, GalleryImage, RegionBox
 from padim_dist.pages.heat import heat_layer
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 BREAKOUT = "\"'></script><script>alert(2)</script><!-- {{ 7 * 7 }} </template>"
 
 
-def head(**changes: object) -> Head:
+def head(**changes: object) -> ReportHead:
     values: dict[str, object] = {
         "run_id": "0123456789abcdef",
         "model_id": "fedcba9876543210",
@@ -44,7 +43,7 @@ def head(**changes: object) -> Head:
         "finished_at": "2026-11-26T02:04:00+00:00",
         "statuses": {"scored": 115, "unreadable": 3, "too_large": 2},
     }
-    return Head(**{**values, **changes})  # type: ignore[arg-type]
+    return ReportHead(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def picture(seed: int, width: int = 96, height: int = 64) -> bytes:
@@ -60,11 +59,11 @@ def heat() -> bytes:
     return encode(heat_layer(np.exp(-((x - 0.3) ** 2 + (y - 0.6) ** 2) / 0.01)), HEAT_BYTES)
 
 
-def anomaly(place: int, **changes: object) -> Anomaly:
+def anomaly(place: int, **changes: object) -> GalleryImage:
     """The place-th most anomalous image; the first three are flagged."""
     score = 40.0 - place
     flagged = place < 3
-    region = Region(1, 30, 20, 50, 44, 320, score, 1e-4)
+    region = RegionBox(1, 30, 20, 50, 44, 320, score, 1e-4)
     values: dict[str, object] = {
         "uri": f"/data/photos/cam-{place % 2}/img{place}.jpg",
         "member": None,
@@ -83,7 +82,7 @@ def anomaly(place: int, **changes: object) -> Anomaly:
         "picture": picture(place),
         "heat": heat(),
     }
-    return Anomaly(**{**values, **changes})  # type: ignore[arg-type]
+    return GalleryImage(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def sample(images: int = 12, **changes: object) -> ReportData:
@@ -94,13 +93,13 @@ def sample(images: int = 12, **changes: object) -> ReportData:
     line = Threshold(25.0, 24.0, 27.0)
     data = ReportData(
         head=head(),
-        alarms=Alarms("alpha", 0.001, 0.001, 3, 115),
+        alarms=FlagSummary(Alarms("alpha", 0.001, 0.001), 0.001, 3, 115),
         histogram=Histogram(
             edges, counts, np.where(edges[:-1] > 3, counts, 0), True, Threshold(3.0, 3.0, 3.0)
         ),
         groups=[
-            Group("cam-0", 60, 58, 2, 11.0, 30.0, 40.0, line, 0.4),
-            Group("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
+            GroupRow("cam-0", 60, 58, 2, 11.0, 30.0, 40.0, line, 0.4),
+            GroupRow("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
         ],
         anomalies=[anomaly(place) for place in range(images)],
         failures=[Failure("/data/photos/cut.jpg", None, "unreadable", "damaged file: cut short")],
@@ -111,10 +110,10 @@ def sample(images: int = 12, **changes: object) -> ReportData:
             for group, step in (("cam-0", 0.02), ("cam-1", 0.3))
             for day in range(1, 27)
         ],
-        quality=[Quality("cam-0", 300, 100, (0.02, 0.3), (800.0, 9e7))],
+        quality=[GroupFit("cam-0", 300, 100, (0.02, 0.3), (800.0, 9e7))],
         labels=Labels(
             [LabelledGroup("cam-0", 40, 12, 0.98, 0.97, 0.91, 0.95, 22.0, roc, roc, roc[:15])],
-            [Kind("good", 28, 1, 2), Kind("scratch", 12, 9, 11)],
+            [LabelRow("good", 28, 1, 2), LabelRow("scratch", 12, 9, 11)],
             True,
         ),
         settings={"archive": {"url": "s3://key:secret@host/photos"}, "score": {"alpha": 0.001}},
@@ -124,26 +123,26 @@ def sample(images: int = 12, **changes: object) -> ReportData:
 
 
 def hostile() -> ReportData:
-    """Names and reasons that would be markup, if anybody let them."""
+    """A report whose names and reasons contain markup."""
     first = anomaly(
         0, uri=f"/data/{HOSTILE}", member=BREAKOUT, group=BREAKOUT, label=HOSTILE, gone=BREAKOUT
     )
     return sample(
         head=head(archive=BREAKOUT),
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
-        groups=[Group(HOSTILE, 1, 1), Group(BREAKOUT, 1, 1)],
+        groups=[GroupRow(HOSTILE, 1, 1), GroupRow(BREAKOUT, 1, 1)],
         failures=[Failure(HOSTILE, BREAKOUT, "unreadable", HOSTILE)],
         drift=[DriftMap(HOSTILE, np.ones((2, 2), np.float32), 1.0, 3.4)],
-        quality=[Quality(BREAKOUT, 1, 2, (0.5, 0.5), (1.0, 1.0))],
+        quality=[GroupFit(BREAKOUT, 1, 2, (0.5, 0.5), (1.0, 1.0))],
         settings={HOSTILE: BREAKOUT},
         warnings=[HOSTILE],
     )
 
 
 def many_groups(groups: int = 3000) -> ReportData:
-    """The worst of thousands of groups."""
+    """A report of thousands of groups, with the worst 200."""
     rows = [
-        Group(f"camera-{i:05d}", 100, 100, 1, 10.0, 20.0, 30.0 - i / 100, None, 3.0)
+        GroupRow(f"camera-{i:05d}", 100, 100, 1, 10.0, 20.0, 30.0 - i / 100, None, 3.0)
         for i in range(200)
     ]
     return sample(groups=rows, groups_left=groups - len(rows), drift_groups=groups)

@@ -1,4 +1,4 @@
-"""Pictures keep within their bytes, whatever they show."""
+"""Pictures stay within their size limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.pages.samples import anomaly, sample
 
 
 def noise(height: int, width: int) -> Image.Image:
-    """The worst that can come."""
+    """The content that compresses worst."""
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
 

@@ -1,4 +1,4 @@
-"""The report as a file: well-formed, closed to the outside, nothing of the data is markup."""
+"""The report as a file: well-formed, loads nothing, and shows data only as text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from padim_dist.core.alarms import Alarms
 from padim_dist.pages.html import render
 from tests.pages.samples import (
     BREAKOUT,
@@ -161,16 +162,16 @@ def test_landmarks_and_labels():
 
 def test_verdict_of_a_calibrated_run():
     text = page(sample()).text
-    assert "3 of 115 images are flagged. If all were normal, about 0.12 would be." in text
+    assert "3 of 115 images are flagged (expected false alarms: 0.12)." in text
     assert "5 files have no score" in text
-    assert "The scene differs from that of the fit by more than chance" in text
+    assert "The images differ significantly from those of the fit" in text
     assert "3 unreadable, 2 too large" in text
 
 
 def test_without_calibration_it_says_how_to_get_one():
     found = page(CASES["not calibrated"])
-    assert "Fit with fit.sample above 0" in found.text
-    assert "To get them, fit with fit.sample above 0, then score" in found.text
+    assert "Set fit.sample above 0, then run 'padim-dist fit'" in found.text
+    assert "sorted by score, since the model has no calibration" in found.text
     (flagged,) = [a for a in found.all("input") if a.get("id") == "flagged"]
     assert "disabled" in flagged
     assert not [a for a in found.all("option") if a.get("value") == "p"]
@@ -179,15 +180,15 @@ def test_without_calibration_it_says_how_to_get_one():
 def test_half_a_run_says_so():
     data = sample(head=head(finished_at=None, shards_done=1, statuses={"scored": 30}))
     text = page(data).text
-    assert "The run is not finished: 30 of 120 images are here" in text
-    assert "1 of 4 shards are done" in text
+    assert "The run is not finished (30 of 120 images)" in text
+    assert "finished: 1 of 4 shards, 30 of 120 images" in text
 
 
 def test_what_is_left_out_is_counted():
     text = page(many_groups()).text
     assert "200 of 3,000 groups; all are in the score table" in text
-    assert "The farthest: 1 of 3,000 groups; all are in drift.zarr" in text
-    assert "1 of 5 are shown, all are in the score table" in text
+    assert "The largest: 1 of 3,000 groups; all are in drift.zarr" in text
+    assert "1 of 5 are shown; all are in the score table" in text
 
 
 def test_everything_flagged_and_nothing_flagged():
@@ -201,10 +202,10 @@ def test_everything_flagged_and_nothing_flagged():
 
 
 def test_false_discovery_rate_is_worded_as_such():
-    alarms = replace(sample().alarms, rule="fdr", asked=0.05, cutoff=0.0004)
+    alarms = replace(sample().alarms, rule=Alarms("fdr", 0.05, 0.05), cutoff=0.0004)
     text = page(sample(alarms=alarms)).text
-    assert "of them 5 % may be false" in text
-    assert "If all were normal, about" not in text
+    assert "at most 5 % of the flagged images may be false alarms" in text
+    assert "(expected false alarms:" not in text
 
 
 def test_settings_hold_no_secret():

@@ -1,4 +1,4 @@
-"""Figures for a page: no styles of their own, colours by class, ids of their own."""
+"""Figures of a page: no own styles, colours by class, unique ids."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_figure_takes_its_colours_from_the_page():
 
 def test_the_threshold_is_written_and_drawn():
     texts = [e.text for e in elements(draw_histogram(histogram())) if e.tag.endswith("text")]
-    assert "flagged from 16 on" in texts
+    assert "flagged: score ≥ 16" in texts
     texts = [e.text for e in elements(draw_histogram(histogram(threshold=None)))]
     assert not [text for text in texts if text and "flagged" in text]
 

@@ -7,7 +7,7 @@ import random
 import threading
 from collections import Counter
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientSession, TCPConnector, web
 from yarl import URL
 
 REFUSALS = {"busy": 503, "throttled": 429, "broken": 500}
@@ -49,7 +49,7 @@ class FaultProxy:
 
     def __enter__(self) -> FaultProxy:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(10), "the proxy did not start within 10 s"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,9 +72,7 @@ class FaultProxy:
         await site.start()
         self._port = runner.addresses[0][1]
         connector = TCPConnector(limit=0)
-        async with ClientSession(
-            connector=connector, auto_decompress=False, timeout=ClientTimeout(None)
-        ) as self._client:
+        async with ClientSession(connector=connector, auto_decompress=False) as self._client:
             self._ready.set()
             await self._over.wait()
             await runner.cleanup()

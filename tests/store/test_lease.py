@@ -38,15 +38,15 @@ def elsewhere(monkeypatch) -> None:
 def test_a_killed_process_of_this_machine_loses_its_lease_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=hold_and_wait, args=(str(tmp_path), ready))
+    process = context.Process(target=hold_and_wait, args=(str(tmp_path), ready), daemon=True)
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(60), "waited 60 s for the lease of a new process"
     folder = Folder(str(tmp_path))
     never = Pace(beat=5, expiry=1e6)
     with pytest.raises(HeldError, match=rf"process {process.pid} has been at work on .*/run since"):
         hold(folder, "run", never).__enter__()
     process.kill()
-    process.join()
+    process.join(60)
     with hold(folder, "run", never):
         assert folder.list("run") == ["lease-00002.json"]
 
@@ -60,7 +60,7 @@ def test_a_dead_process_that_nobody_asks_about_is_gone():
     os.kill(process.pid, signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert held.is_gone(me.place) is True
-    process.wait()
+    process.wait(60)
 
 
 def test_a_lease_of_another_machine_is_taken_over_when_it_stops_beating(tmp_path, elsewhere):

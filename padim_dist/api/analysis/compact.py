@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from padim_dist.api.analysis.tables import choose_run, files_query, open_connection
-from padim_dist.api.settings.places import logger, workspace_of
-from padim_dist.config import Config
+from padim_dist.api.analysis.tables import files_query, open_connection
+from padim_dist.api.settings.lookup import choose_run
+from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
 from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store import compaction
 from padim_dist.store.lease import hold
-from padim_dist.store.run import list_runs
-from padim_dist.store.run_tables import (
-    SCHEMAS,
-    SCORES,
-    Compacted,
-    find_compacted,
-    finished_shards,
-    table_files,
-)
+from padim_dist.store.run import Run, RunHead, list_runs
+from padim_dist.store.run_tables import SCORES, Compacted, RunTable
 from padim_dist.store.workspace import Workspace
 
 
@@ -52,7 +44,7 @@ class CompactResult:
 
 
 def compact(
-    config: Config, listener: Listener = ignore, *, run: str | None = None
+    config: ConfigLike, listener: Listener = ignore, *, run: str | None = None
 ) -> CompactResult:
     """Merge the score and region files of finished runs into a few each.
 
@@ -83,7 +75,7 @@ def compact(
     >>> compact(config).files_removed       # doctest: +SKIP
     10000
     """
-    workspace = workspace_of(config)
+    workspace = workspace_of(as_config(config))
     heads = list_runs(workspace) if run is None else [choose_run(workspace, run)]
     done: list[tuple[Compacted, int]] = []
     before, left = 0, []
@@ -95,7 +87,7 @@ def compact(
             if run is not None:
                 raise
             logger.warning("left alone: %s", error)
-            left.append(head["run_id"])
+            left.append(head.run_id)
             continue
         if made is None:
             before += 1
@@ -112,50 +104,50 @@ def compact(
     )
 
 
-def _compact(workspace: Workspace, head: dict[str, Any]) -> tuple[Compacted, int] | None:
-    """Compact a run: its receipt, and how many files went; None if nothing was left to do."""
-    run_id = head["run_id"]
-    receipt = find_compacted(workspace, run_id)
-    if receipt and not compaction.old_files(workspace, run_id, receipt):
+def _compact(workspace: Workspace, head: RunHead) -> tuple[Compacted, int] | None:
+    """Compact a run: its receipt, and the number of files removed; None if nothing was left."""
+    run = Run(workspace, head.run_id)
+    receipt = compaction.find_receipt(run)
+    if receipt and not compaction.old_files(run, receipt):
         return None
-    if "finished_at" not in head:
-        raise RequestError(f"run {run_id} is half done; run 'score' again, it resumes")
-    with hold(workspace.folder, workspace.run(run_id)) as lease:
-        receipt = find_compacted(workspace, run_id)
+    if not head.is_finished:
+        raise RequestError(
+            f"run {head.run_id} is half done; run 'padim-dist score' again: it resumes"
+        )
+    with hold(workspace, run.path) as lease:
+        receipt = compaction.find_receipt(run)
         if receipt is None:
-            receipt = _write(workspace, head)
-            lease.guard(ignore)(Progress("compact", 0, 0))  # not once another one has taken over
-            compaction.put_receipt(workspace, run_id, receipt)
-        old = compaction.old_files(workspace, run_id, receipt)
-        compaction.remove_files(workspace.folder, old)
+            receipt = _write(run, len(head.shards))
+            lease.guard(ignore)(Progress("compact", 0, 0))  # not after the lease was taken over
+            compaction.put_receipt(run, receipt)
+        old = compaction.old_files(run, receipt)
+        compaction.remove_files(workspace, old)
     return receipt, len(old)
 
 
-def _write(workspace: Workspace, head: dict[str, Any]) -> Compacted:
+def _write(run: Run, places: int) -> Compacted:
     """Write the new files and compare them with the old ones."""
-    run_id, places = head["run_id"], len(head["shards"])
-    if finished_shards(workspace, run_id) != set(range(places)):
+    if run.scores.finished() != set(range(places)):
         raise RunError(
-            f"run {run_id} is finished, but score tables of its {places} shards are missing in "
-            f"{workspace.folder.at(workspace.run(run_id))}; bring them back, or run 'score' again"
+            f"run {run.run_id} is finished, but score tables of its {places} shards are missing in "
+            f"{run.url}; bring them back, or run 'padim-dist score' again"
         )
     files: dict[str, list[str]] = {}
     rows: dict[str, int] = {}
-    for table in SCHEMAS:
-        names, rows[table] = compaction.write_parts(workspace, run_id, table)
-        files[table] = names
-        path = f"{workspace.run(run_id)}/{table}"
-        _compare(workspace, run_id, table, [f"{path}/{name}" for name in names])
+    for table in (run.scores, run.regions):
+        names, rows[table.name] = compaction.write_parts(table)
+        files[table.name] = names
+        _compare(table, [f"{table.path}/{name}" for name in names])
     return Compacted(places, files, rows, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def _compare(workspace: Workspace, run_id: str, table: str, parts: list[str]) -> None:
-    """Refuse new files that do not hold the rows of the old ones, each of them once."""
-    old = table_files(workspace, run_id, table)
+def _compare(table: RunTable, parts: list[str]) -> None:
+    """Refuse new files that do not contain each row of the old ones exactly once."""
+    old, workspace = table.files(), table.workspace
     if not old and not parts:
         return
-    connection = open_connection(workspace.folder)
-    sources = [files_query(map(workspace.folder.at, files)) for files in (old, parts)]
+    connection = open_connection(workspace)
+    sources = [files_query(map(workspace.at, files)) for files in (old, parts)]
     # Rows, different images, and a sum over all values of all rows, whatever their order.
     names = ", ".join(f'"{name}"' for name in connection.sql(f"FROM {sources[0]}").columns)
     counts = f"count(*), count(DISTINCT image_id), sum(hash({names})::HUGEINT)"
@@ -164,7 +156,7 @@ def _compare(workspace: Workspace, run_id: str, table: str, parts: list[str]) ->
     )
     if before != after:
         raise RunError(
-            f"compacted {table} of run {run_id} are not what they were: rows, images and checksum "
-            f"are {after} instead of {before}. Nothing was removed; is the storage of "
-            f"{workspace.folder.url} sound?"
+            f"the compacted {table.path} differs from the original: rows, images and checksum are "
+            f"{after} instead of {before}. Nothing was removed; check the storage of "
+            f"{workspace.folder.url}"
         )

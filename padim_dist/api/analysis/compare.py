@@ -7,12 +7,12 @@ from typing import Any
 
 import duckdb
 
-from padim_dist.api.analysis.tables import choose_run, open_connection, progress_of, table_query
-from padim_dist.api.analysis.top import image_name
-from padim_dist.api.settings.places import workspace_of
-from padim_dist.config import Config
+from padim_dist.api.analysis.tables import image_name, open_connection, table_query
+from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.run import Run
 from padim_dist.store.run_tables import SCORES
 
 SHOWN = 20
@@ -96,7 +96,7 @@ class CompareResult:
 
 
 def compare(
-    config: Config, _listener: Listener = ignore, *, run_a: str, run_b: str
+    config: ConfigLike, _listener: Listener = ignore, *, run_a: str, run_b: str
 ) -> CompareResult:
     """Compare two runs of a workspace.
 
@@ -117,14 +117,15 @@ def compare(
     >>> compare(config, run_a="8e5c", run_b="41f0").spearman        # doctest: +SKIP
     0.981
     """
-    workspace = workspace_of(config)
+    config = as_config(config)
+    workspace, archive = workspace_of(config), archive_of(config).url
     heads = [choose_run(workspace, asked) for asked in (run_a, run_b)]
-    ids = [head["run_id"] for head in heads]
+    ids = [head.run_id for head in heads]
     if ids[0] == ids[1]:
         raise RequestError(f"{run_a!r} and {run_b!r} are the same run, {ids[0]}; give two")
-    connection = open_connection(workspace.folder)
+    connection = open_connection(workspace)
     for name, head in zip("ab", heads, strict=True):
-        query = table_query(connection, SCORES, [(workspace, head)])
+        query = table_query(connection, SCORES, [(Run(workspace, head.run_id), head)])
         connection.execute(f"CREATE VIEW {name} AS FROM ({query}) WHERE status = 'scored'")
     connection.execute(_JOIN)
     both, only_a, only_b = _one(connection, _COUNTS)
@@ -134,8 +135,8 @@ def compare(
             f"{only_a:,} in the first, {only_b:,} in the second"
         )
     judged, flagged_a, flagged_b, new, gone = _one(connection, _FLAGS)
-    notes = [progress_of(head) for head in heads]
-    if heads[0]["model_id"] != heads[1]["model_id"]:
+    notes = [note for head in heads for note in progress_note(head)]
+    if heads[0].model_id != heads[1].model_id:
         notes.append("the runs have two models: ranks and p-values compare, scores may not")
     if not judged:
         notes.append("a run has no p-values (no calibration): what is flagged is not compared")
@@ -150,13 +151,13 @@ def compare(
         flagged_b=flagged_b if judged else None,
         new=new if judged else None,
         gone=gone if judged else None,
-        notes=[note for note in notes if note],
+        notes=notes,
         moved=[
-            Moved(image_name(config, uri, member), *rest)
+            Moved(image_name(archive, uri, member), *rest)
             for uri, member, *rest in connection.execute(_MOVED).fetchall()
         ],
-        new_anomalies=_turned(config, connection, "b"),
-        gone_anomalies=_turned(config, connection, "a"),
+        new_anomalies=_turned(archive, connection, "b"),
+        gone_anomalies=_turned(archive, connection, "a"),
         medians=[Medians(*row) for row in connection.execute(_MEDIANS).fetchall()],
     )
 
@@ -167,14 +168,14 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     return row
 
 
-def _turned(config: Config, connection: duckdb.DuckDBPyConnection, by: str) -> list[Turned]:
+def _turned(archive: str, connection: duckdb.DuckDBPyConnection, by: str) -> list[Turned]:
     """Images that one run flags and the other does not."""
     other = "a" if by == "b" else "b"
     rows = connection.execute(
         f'SELECT uri, member, "group", p_a, p_b, image_id FROM common WHERE flagged_{by} '
         f"AND NOT flagged_{other} ORDER BY p_{by}, uri, member LIMIT {SHOWN}"
     ).fetchall()
-    return [Turned(image_name(config, uri, member), *rest) for uri, member, *rest in rows]
+    return [Turned(image_name(archive, uri, member), *rest) for uri, member, *rest in rows]
 
 
 # The columns that are compared, once: both files are read one time.

@@ -11,13 +11,13 @@ from typing import Any, TextIO
 import duckdb
 
 from padim_dist.api.analysis.query import batches, draft, write_csv
-from padim_dist.api.analysis.tables import choose_run, progress_of
-from padim_dist.api.analysis.top import run_views
-from padim_dist.api.settings.places import archive_of, workspace_of
-from padim_dist.config import Config
+from padim_dist.api.analysis.views import run_views
+from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run import REGIONS_SCHEMA
+from padim_dist.store.run import RunHead
+from padim_dist.store.run_rows import REGIONS_SCHEMA
 
 FORMATS = ("csv", "coco")
 
@@ -34,7 +34,7 @@ class ExportResult:
 
 
 def export(
-    config: Config,
+    config: ConfigLike,
     _listener: Listener = ignore,
     *,
     format: str,
@@ -67,21 +67,22 @@ def export(
     """
     if format not in FORMATS:
         raise RequestError(f"format {format!r} is none of {', '.join(FORMATS)}")
+    config = as_config(config)
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
     connection = run_views(workspace, head)
     counts = connection.execute("SELECT count(DISTINCT image_id), count(*) FROM regions").fetchone()
     assert counts is not None
-    notes = [progress_of(head)]
+    notes = progress_note(head)
     if not counts[1]:
-        notes += [f"run {head['run_id']} has no regions: nothing is flagged, or not calibrated"]
+        notes += [f"run {head.run_id} has no regions: nothing is flagged, or not calibrated"]
     with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
         if format == "csv":
             _write_csv(connection, file)
         else:
             _write_coco(connection, file, head, f"{archive_of(config).url}/")
     images, regions = counts
-    return ExportResult(head["run_id"], images, regions, [note for note in notes if note], out)
+    return ExportResult(head.run_id, images, regions, notes, out)
 
 
 def _write_csv(connection: duckdb.DuckDBPyConnection, file: TextIO) -> None:
@@ -91,14 +92,14 @@ def _write_csv(connection: duckdb.DuckDBPyConnection, file: TextIO) -> None:
 
 
 def _write_coco(
-    connection: duckdb.DuckDBPyConnection, file: TextIO, head: dict[str, Any], archive: str
+    connection: duckdb.DuckDBPyConnection, file: TextIO, head: RunHead, archive: str
 ) -> None:
     """Write images, annotations and categories one after the other, as they are read."""
     connection.execute(_NUMBERED)
     now = datetime.now(UTC)
     info = {
-        "description": f"regions of padim-dist run {head['run_id']}",
-        "version": head["run_id"],
+        "description": f"regions of padim-dist run {head.run_id}",
+        "version": head.run_id,
         "year": now.year,
         "date_created": now.isoformat(timespec="seconds"),
     }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,51 +15,50 @@ from padim_dist.config import Config
 from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.pages.single import side_by_side
+from padim_dist.store.run_rows import RegionRow, ScoreRow
 
 
-def draw_top(config: Config, rows: Sequence[Mapping[str, Any]]) -> Image.Image | None:
-    """Draw images, their heat, and their masks where there are any.
+def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:
+    """Draw images, their heatmaps, and their masks if there are any.
 
     Parameters
     ----------
     config : Config
         The configuration that scored them.
-    rows : sequence of mapping
-        Of score tables, in the order to draw.
+    rows : sequence of ScoreRow
+        In the order to draw.
 
     Returns
     -------
     PIL.Image.Image or None
-        None where no heatmaps were kept, or no image can be read any more.
+        None if no heatmaps were kept, or no image can be read any more.
     """
-    drawn = [row for row in rows if row["heatmap_row"] is not None]
+    drawn = [row for row in rows if row.heatmap_row is not None]
     groups: dict[str, set[str]] = defaultdict(set)
     for row in drawn:
-        groups[row["run_id"]].add(row["group"])
+        groups[row.run_id].add(str(row.group))
     runs = {run_id: RunImages(config, run_id) for run_id in groups}
     usual = {run_id: run.usual(sorted(groups[run_id])) for run_id, run in runs.items()}
     items = []
     for row in drawn:
         try:
-            items.append(_item(runs[row["run_id"]], row, usual[row["run_id"]][row["group"]]))
+            items.append(_item(runs[row.run_id], row, usual[row.run_id][str(row.group)]))
         except (PadimDistError, OSError) as error:
-            logger.warning("%s is left out of the picture: %s", row["uri"], error)
+            logger.warning("%s is left out of the picture: %s", row.uri, error)
     return contact_sheet(items) if items else None
 
 
-def draw_image(
-    config: Config, row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]
-) -> Image.Image:
-    """Draw one image as it is, and beside it in grey under its heat with boxes of regions.
+def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> Image.Image:
+    """Draw one image next to its heatmap in grey, with boxes of regions.
 
     Parameters
     ----------
     config : Config
         The configuration that scored it.
-    row : mapping
-        Of a score table, with the status ``scored``.
-    regions : sequence of mapping
-        Of the regions table: those of the image.
+    row : ScoreRow
+        With the status ``scored``.
+    regions : sequence of RegionRow
+        Those of the image.
 
     Returns
     -------
@@ -73,17 +71,16 @@ def draw_image(
     ImageError, RunError
         If it cannot be read any more.
     """
-    if row["heatmap_row"] is None:
-        raise RequestError(f"run {row['run_id']} kept no heatmaps (score.heatmaps): no picture")
-    run = RunImages(config, row["run_id"])
-    pixels = run.reader.load_original(run.manifest_rows([row])[row["image_id"]])
-    (heat,) = run.maps([row["heatmap_row"]])
-    usual = run.usual([row["group"]])[row["group"]]
-    # A dull image stays dull: its own maximum alone would make it glow.
-    scale = max(float(row["score"]) - usual, usual / 2, 1e-6)
-    boxes = [
-        tuple(region[side] for side in ("left", "top", "right", "bottom")) for region in regions
-    ]
+    if row.heatmap_row is None:
+        raise RequestError(f"run {row.run_id} kept no heatmaps (score.heatmaps): no picture")
+    assert row.score is not None
+    run = RunImages(config, row.run_id)
+    pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
+    (heat,) = run.maps([row.heatmap_row])
+    usual = run.usual([str(row.group)])[str(row.group)]
+    # A dull image stays dull: scaled by its own maximum it would glow.
+    scale = max(row.score - usual, usual / 2, 1e-6)
+    boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
     geometry = run.reader.geometry
     whole = np.zeros(geometry.resize, np.float32)  # the margin around the crop is not looked at
     top, left = geometry.offset
@@ -91,18 +88,20 @@ def draw_image(
     return side_by_side(pixels.permute(1, 2, 0).numpy(), whole, boxes)
 
 
-def _item(run: RunImages, row: Mapping[str, Any], usual: float) -> SheetItem:
-    image = run.manifest_rows([row])[row["image_id"]]
+def _item(run: RunImages, row: ScoreRow, usual: float) -> SheetItem:
+    image = run.manifest_rows([row])[row.image_id]
     loaded = run.reader.load(image)
     if loaded.pixels is None:
         raise ImageError(loaded.status, str(loaded.error))
-    mask = run.reader.load_mask(image["mask_uri"]).numpy() if image["mask_uri"] else None
-    (heat,) = run.maps([row["heatmap_row"]])
-    name = row["member"] or PurePosixPath(row["uri"]).name
+    assert row.heatmap_row is not None
+    assert row.score is not None
+    mask = run.reader.load_mask(image.mask_uri).numpy() if image.mask_uri else None
+    (heat,) = run.maps([row.heatmap_row])
+    name = row.member or PurePosixPath(row.uri).name
     return SheetItem(
         pixels=loaded.pixels.permute(1, 2, 0).numpy(),
-        heat=((heat - usual) / max(float(row["score"]) - usual, 1e-6)).astype(np.float32),
+        heat=((heat - usual) / max(row.score - usual, 1e-6)).astype(np.float32),
         mask=mask,
-        title=f"{row['group']}: {row['label']}" if row["label"] else row["group"],
-        subtitle=f"score {row['score']:.1f}, peak at ({row['peak_y']}, {row['peak_x']}), {name}",
+        title=f"{row.group}: {row.label}" if row.label else str(row.group),
+        subtitle=f"score {row.score:.1f}, peak at ({row.peak_y}, {row.peak_x}), {name}",
     )

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +20,8 @@ import duckdb
 import pyarrow.parquet as pq
 
 from padim_dist.api.analysis.views import VIEWS, connect
-from padim_dist.config import Config
+from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 
@@ -47,6 +48,8 @@ class QueryResult:
         Rows written to a file or to stdout; None for a table.
     file : str or None
         That they were written to.
+    notes : list of str
+        What to know about the result.
     """
 
     columns: list[str]
@@ -54,15 +57,17 @@ class QueryResult:
     more: bool = False
     written: int | None = None
     file: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def query(
-    config: Config,
+    config: ConfigLike,
     _listener: Listener = ignore,
     *,
     sql: str,
     format: str = "table",
     out: str | None = None,
+    run: str | None = None,
 ) -> QueryResult:
     """Ask a workspace in SQL; see `padim_dist.connect` for the views.
 
@@ -77,6 +82,9 @@ def query(
         line) or ``"parquet"``: all rows, a batch at a time.
     out : str, optional
         Path of a file for them, whole or not there; by default stdout.
+    run : str, optional
+        Id of a run, or a unique prefix, also of one that is half done: only its rows. By default
+        those of all finished runs.
 
     Raises
     ------
@@ -96,21 +104,23 @@ def query(
     if format == "table" and out is not None:
         raise RequestError("a table is for the screen; for a file give --format csv, json, parquet")
     check_reads(sql)
-    connection = connect(config)
+    config = as_config(config)
+    notes = progress_note(choose_run(workspace_of(config), run)) if run else []
+    connection = connect(config, run=run)
     try:
         if format == "parquet":
             assert out is not None
             columns, written = _to_parquet(connection.sql(sql), out)
-            return QueryResult(columns, [], written=written, file=out)
+            return QueryResult(columns, [], written=written, file=out, notes=notes)
         found = connection.execute(sql)  # streams: rows are made as they are fetched
         columns = [name for name, *_ in found.description or ()]
         if format == "table":
             rows = [[plain(item) for item in row] for row in found.fetchmany(SHOWN + 1)]
-            return QueryResult(columns, rows[:SHOWN], more=len(rows) > SHOWN)
+            return QueryResult(columns, rows[:SHOWN], more=len(rows) > SHOWN, notes=notes)
         written = 0
         with _opened(out) as file:
             written = _WRITERS[format](found, columns, file)
-        return QueryResult(columns, [], written=written, file=out)
+        return QueryResult(columns, [], written=written, file=out, notes=notes)
     except duckdb.Error as error:
         raise RequestError(_explain(error, connection)) from None
 

@@ -1,34 +1,38 @@
-"""Public readers: models, score tables, heatmaps."""
+"""Public readers: models, score tables, regions, heatmaps, drift."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import torch
-import xarray as xr
 
-from padim_dist.api.analysis.tables import open_connection, table_query
-from padim_dist.core.heatmap import AnomalyMap
+from padim_dist.api.analysis.tables import open_table
+from padim_dist.api.settings.lookup import choose_run, newest_model
+from padim_dist.api.settings.places import ConfigLike, locate
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
-from padim_dist.store.models import Model, list_models
-from padim_dist.store.run import list_runs
-from padim_dist.store.run_tables import REGIONS, SCORES, table_files
+from padim_dist.store.models import find_model
+from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
 
+if TYPE_CHECKING:
+    import xarray as xr
 
-def open_model(url: str, storage_options: Options | None = None) -> Model:
+    from padim_dist.store.gaussians import Model
+
+
+def open_model(where: ConfigLike, storage_options: Options | None = None) -> Model:
     """Open a model.
 
     Parameters
     ----------
-    url : str
-        A ``models/<model_id>.zarr``, or a workspace: then its newest model.
+    where : Config, str or path
+        A configuration, the path of its YAML file or the URL of a workspace: its newest model; or
+        the URL of a ``models/<model_id>.zarr``.
     storage_options : mapping, optional
-        fsspec options by protocol.
+        fsspec options by protocol, for a URL.
 
     Raises
     ------
@@ -41,91 +45,91 @@ def open_model(url: str, storage_options: Options | None = None) -> Model:
     >>> model.covariance(28, 28).shape            # doctest: +SKIP
     (100, 100)
     """
-    folder = Folder(url, storage_options or {})
+    from padim_dist.store.gaussians import Model
+
+    folder, _ = locate(where, storage_options)
     if folder.url.endswith(".zarr"):
-        parent, _, name = folder.url.rpartition("/")
-        return Model(Folder(parent, folder.options), name)
-    models = list_models(Workspace(folder))
-    if not models:
-        raise RequestError(f"{folder.url} is neither a model nor a workspace with one")
-    return Model(folder, Workspace(folder).model(models[-1].model_id))
+        root, _, name = folder.url.rpartition("/models/")
+        return Model(Workspace(Folder(root, folder.options)), name.removesuffix(".zarr"))
+    workspace = Workspace(folder)
+    return Model(workspace, newest_model(workspace).model_id)
 
 
 def open_scores(
-    url: str | Sequence[str], storage_options: Options | None = None
+    where: ConfigLike | list[str] | tuple[str, ...], storage_options: Options | None = None
 ) -> duckdb.DuckDBPyRelation:
-    """Open a score table, or several as one, as a DuckDB relation.
+    """Open the score table of a run, or of several runs as one, as a DuckDB relation.
 
     Parameters
     ----------
-    url : str or sequence of str
-        A run's folder, or a workspace: then its newest run. Several: of one storage.
+    where : Config, str or path, or list of str
+        A configuration, the path of its YAML file or the URL of a workspace: its newest finished
+        run; or the URL of a run, or of several runs of one workspace.
     storage_options : mapping, optional
-        fsspec options by protocol.
+        fsspec options by protocol, for URLs.
 
     Returns
     -------
     duckdb.DuckDBPyRelation
-        Columns as in docs/formats.md; nothing is read before it is asked for.
+        Columns as in docs/formats.md; read when they are asked for.
+
+    Raises
+    ------
+    RequestError
+        If there is no such run, or no shard of a run is finished.
 
     Examples
     --------
     >>> scores = open_scores("./audit/bottle")                # doctest: +SKIP
     >>> scores.filter("status = 'scored'").order("score desc").limit(3).df()  # doctest: +SKIP
     """
-    return _open_table(SCORES, url, storage_options)
+    return _open_table(SCORES, where, storage_options)
 
 
 def open_regions(
-    url: str | Sequence[str], storage_options: Options | None = None
+    where: ConfigLike | list[str] | tuple[str, ...], storage_options: Options | None = None
 ) -> duckdb.DuckDBPyRelation:
-    """Open the regions of a run, or of several, as a DuckDB relation.
+    """Open the regions of a run, or of several runs as one, as a DuckDB relation.
 
     Parameters
     ----------
-    url, storage_options
-        As in `open_scores`.
+    where, storage_options
+        As in `open_scores`, with the same errors.
 
     Returns
     -------
     duckdb.DuckDBPyRelation
-        A row a region of an anomaly map that is above its threshold; columns as in
-        docs/formats.md. Empty where nothing was found.
-
-    Raises
-    ------
-    RequestError
-        If no shard of a run is finished.
+        A row for each region of an anomaly map above its threshold; columns as in docs/formats.md.
 
     Examples
     --------
     >>> regions = open_regions("./audit/bottle")                  # doctest: +SKIP
     >>> regions.filter("area > 100").order("p_value").limit(3).df()   # doctest: +SKIP
     """
-    return _open_table(REGIONS, url, storage_options)
+    return _open_table(REGIONS, where, storage_options)
 
 
-def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Dataset:
-    """Open the heatmaps of a run as an xarray Dataset, one row a scored image.
+def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> xr.Dataset:
+    """Open the heatmaps of a run as an xarray Dataset, one row per scored image.
 
     Parameters
     ----------
-    url : str
-        A run's folder, or a workspace: then its newest run.
+    where : Config, str or path
+        A configuration, the path of its YAML file or the URL of a workspace: its newest finished
+        run; or the URL of a run.
     storage_options : mapping, optional
-        fsspec options by protocol.
+        fsspec options by protocol, for a URL.
 
     Returns
     -------
     xarray.Dataset
-        ``distance`` (row, y, x), float16, read when asked for; coordinates image_id,
-        uri, group, label and score along ``row``. ``dataset.padim.full()`` gives
-        full-size anomaly maps.
+        ``distance`` (row, y, x), float16, read when asked for; coordinates image_id, uri, group,
+        label and score along ``row``. ``dataset.padim.full()`` gives full-size anomaly maps.
 
     Raises
     ------
     RequestError
-        If the run kept no heatmaps.
+        If there is no such run, or it kept no heatmaps.
 
     Examples
     --------
@@ -133,46 +137,44 @@ def open_heatmaps(url: str, storage_options: Options | None = None) -> xr.Datase
     >>> maps.sortby("score").isel(row=[-1]).padim.full().shape    # doctest: +SKIP
     (1, 224, 224)
     """
-    folder, run = _run(url, storage_options)
-    if not folder.exists(f"{run}/heatmaps.zarr"):
-        raise RequestError(f"run {folder.at(run)} kept no heatmaps (score.heatmaps: none)")
+    import padim_dist.api.analysis.accessor  # noqa: F401  (registers ``dataset.padim``)
+
+    run, head = _find_run(where, storage_options)
+    if not run.heatmaps.exist():
+        raise RequestError(f"run {run.url} kept no heatmaps (score.heatmaps: none)")
     rows = (
-        open_scores(folder.at(run), folder.options)
+        open_table(SCORES, [(run, head)])
         .filter("heatmap_row is not null")
         .project('heatmap_row, image_id, uri, "group", label, score')
         .order("heatmap_row")
         .fetchnumpy()
     )
-    dataset = _open_zarr(folder, f"{run}/heatmaps.zarr").isel(
-        row=np.asarray(rows["heatmap_row"], np.int64)
-    )
-    head = folder.read_json(f"{run}/run.json")
-    workspace = Folder(folder.at(run).rsplit("/runs/", 1)[0], folder.options)
-    info = Model(workspace, Workspace(workspace).model(head["model_id"])).info
-    crop = info.embedding.geometry.crop
+    dataset = _open_zarr(run, run.heatmaps.path).isel(row=np.asarray(rows["heatmap_row"], np.int64))
+    info = find_model(run.workspace, head.model_id)
+    if info is None:
+        raise RequestError(f"model {head.model_id} of run {run.url} is gone")
+    height, width = info.embedding.geometry.crop
     names = ("image_id", "uri", "group", "label", "score")
     columns = {name: ("row", _with_none(rows[name])) for name in names}
     labelled: xr.Dataset = dataset.assign_coords(columns).assign_attrs(
-        height=crop[0], width=crop[1], sigma=info.sigma, run_id=head["run_id"]
+        height=height, width=width, sigma=info.sigma, run_id=head.run_id
     )
     return labelled
 
 
-def open_drift(url: str, storage_options: Options | None = None) -> xr.Dataset:
+def open_drift(where: ConfigLike, storage_options: Options | None = None) -> xr.Dataset:
     """Open the drift of a run as an xarray Dataset.
 
     Parameters
     ----------
-    url : str
-        A run's folder, or a workspace: then its newest run.
-    storage_options : mapping, optional
-        fsspec options by protocol.
+    where, storage_options
+        As in `open_heatmaps`.
 
     Returns
     -------
     xarray.Dataset
-        ``ratio`` (group, y, x), float32: squared drift of each patch over what is expected of
-        an unchanged scene; ``drift``, ``expected``, ``noise`` and ``z`` (group): see
+        ``ratio`` (group, y, x), float32: squared drift of each patch over what is expected of an
+        unchanged scene; ``drift``, ``expected``, ``noise`` and ``z`` (group): see
         `padim_dist.core.drift.Drift`. Groups that were not measured are left out.
 
     Raises
@@ -184,63 +186,57 @@ def open_drift(url: str, storage_options: Options | None = None) -> xr.Dataset:
     --------
     >>> open_drift("./audit/bottle").ratio.max("group").plot()    # doctest: +SKIP
     """
-    folder, run = _run(url, storage_options)
-    figures = folder.read_json(f"{run}/run.json").get("drift")
-    if not figures:
+    run, head = _find_run(where, storage_options)
+    if not head.drift:
         raise RequestError(
-            f"run {folder.at(run)} has no drift: it is not finished, or its model was fitted with "
+            f"run {run.url} has no drift: it is not finished, or its model was fitted with "
             "fit.sample: 0, or on fewer than three images"
         )
-    dataset = _open_zarr(folder, f"{run}/drift.zarr")
-    measured = dataset.assign_coords(group=dataset.attrs.pop("groups")).sel(group=list(figures))
+    dataset = _open_zarr(run, run.drift.maps_path)
+    groups = dataset.attrs.pop("groups")
+    measured = dataset.assign_coords(group=groups).sel(group=list(head.drift))
     columns = {
-        name: ("group", [group[name] for group in figures.values()])
+        name: ("group", [getattr(figures, name) for figures in head.drift.values()])
         for name in ("drift", "expected", "noise", "z")
     }
     found: xr.Dataset = measured.assign(columns)
     return found
 
 
-@xr.register_dataset_accessor("padim")
-class HeatmapAccessor:
-    """``dataset.padim``: what heatmaps can do besides being an array."""
-
-    def __init__(self, dataset: xr.Dataset) -> None:
-        self._dataset = dataset
-
-    def full(self) -> xr.DataArray:
-        """Full-size anomaly maps (row, y, x), float32, at the size of the crop.
-
-        All selected rows are computed: choose the rows first, e.g. with ``isel``.
-        """
-        grid = self._dataset["distance"].transpose("row", "y", "x")
-        attrs: dict[str, Any] = dict(self._dataset.attrs)
-        height, width = grid.shape[1:]
-        size = (attrs["height"], attrs["width"])
-        anomaly_map = AnomalyMap.build((height, width), size, attrs["sigma"])
-        maps = anomaly_map.full(torch.from_numpy(grid.values.astype(np.float32)))
-        coords = {name: c for name, c in self._dataset.coords.items() if c.dims == ("row",)}
-        return xr.DataArray(maps.numpy(), coords, ("row", "y", "x"), name="anomaly_map")
-
-
 def _open_table(
-    table: str, url: str | Sequence[str], options: Options | None
+    table: str, where: ConfigLike | list[str] | tuple[str, ...], options: Options | None
 ) -> duckdb.DuckDBPyRelation:
-    runs = []
-    for one in [url] if isinstance(url, str) else url:
-        folder, run = _run(one, options)
-        workspace, head = Workspace(folder), folder.read_json(f"{run}/run.json")
-        if not table_files(workspace, head["run_id"], SCORES):
-            raise RequestError(f"run {folder.at(run)} has no finished shard yet; run 'score' again")
-        runs.append((workspace, head))
+    asked = list(where) if isinstance(where, (list, tuple)) else [where]
+    runs = [_find_run(one, options) for one in asked]
     if not runs:
         raise RequestError("no run was asked for: give the URL of one")
-    connection = open_connection(runs[0][0].folder)
-    return connection.sql(table_query(connection, table, runs))
+    for run, _ in runs:
+        if not run.scores.files():
+            raise RequestError(
+                f"run {run.url} has no finished shard yet; run 'padim-dist score' again: it resumes"
+            )
+    return open_table(table, runs)
 
 
-def _open_zarr(folder: Folder, path: str) -> xr.Dataset:
-    """A Zarr group as a dataset, read when asked for."""
+def _find_run(where: ConfigLike, options: Options | None) -> tuple[Run, RunHead]:
+    """Return the run at a URL, or the newest finished run of a workspace."""
+    folder, _ = locate(where, options)
+    root, runs, run_id = folder.url.rpartition("/runs/")
+    if runs:
+        run = Run(Workspace(Folder(root, folder.options)), run_id)
+        head = run.find_head()
+        if head is not None:
+            return run, head
+    workspace = Workspace(folder)
+    head = choose_run(workspace, None)
+    return Run(workspace, head.run_id), head
+
+
+def _open_zarr(run: Run, path: str) -> xr.Dataset:
+    """Open a Zarr group of a run as a dataset, read when asked for."""
+    import xarray as xr
+
+    folder = run.workspace.folder
     dataset: xr.Dataset = xr.open_zarr(
         folder.at(path),
         chunks=None,
@@ -250,21 +246,8 @@ def _open_zarr(folder: Folder, path: str) -> xr.Dataset:
     return dataset
 
 
-def _run(url: str, options: Options | None) -> tuple[Folder, str]:
-    """Workspace-like folder and the path of a run inside it."""
-    folder = Folder(url, options or {})
-    if folder.exists("run.json"):
-        parent, _, run_id = folder.url.rpartition("/")
-        workspace, _, runs = parent.rpartition("/")
-        return Folder(workspace, folder.options), f"{runs}/{run_id}"
-    found = list_runs(Workspace(folder))
-    if not found:
-        raise RequestError(f"{folder.url} is neither a run nor a workspace with one")
-    return folder, Workspace(folder).run(found[-1]["run_id"])
-
-
 def _with_none(values: Any) -> Any:
-    """A column of DuckDB with None where it is null."""
+    """Return a column of DuckDB with None for null."""
     if not np.ma.is_masked(values):
         return np.asarray(values)
     filled = np.ma.getdata(values).astype(object)

@@ -3,69 +3,57 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from padim_dist.api.analysis.readers import open_scores
+from padim_dist.api.analysis.tables import open_table
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.settings.plans import reader_of
 from padim_dist.archive.reading.reader import ImageReader
+from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
-from padim_dist.storage import Options
+from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.models import Model
-from padim_dist.store.run import read_heatmaps
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import ScoreRow
+from padim_dist.store.run_tables import SCORES
 
 _SAMPLE = 16
-"""Heatmaps of a group that say what is usual in it."""
+"""Heatmaps of a group, the dullest ones, from which its colour scale begins."""
 
 Maps = npt.NDArray[np.float32]
 
 
 class RunImages:
-    """What a run's rows stand for.
+    """Images and anomaly maps behind the rows of a run.
 
     Parameters
     ----------
     config : Config
-        Says where the workspace and the archive are, and how to reach them.
+        Where the workspace and the archive are.
     run_id : str
-        The run; kept as an attribute.
+        The run.
 
     Attributes
     ----------
-    workspace : Workspace
-        Where it lies.
-    head : dict
-        The run's ``run.json``.
+    run : Run
+        The run.
+    head : RunHead
+        Its head.
     model : Model
-        What it was scored with.
+        The model that scored it.
     """
 
     def __init__(self, config: Config, run_id: str) -> None:
-        self.workspace = workspace = workspace_of(config)
-        self.run_id = run_id
         self._config = config
-        self._folder = workspace.folder
-        self._run = workspace.run(run_id)
-        self.head: dict[str, Any] = self._folder.read_json(f"{self._run}/run.json")
-        self.model = Model(self._folder, workspace.model(self.head["model_id"]))
-
-    @property
-    def url(self) -> str:
-        """Where the run lies."""
-        return self._folder.at(self._run)
-
-    @property
-    def options(self) -> Options:
-        """How the run is reached."""
-        return self._config.storage_options
+        self.run = Run(workspace_of(config), run_id)
+        self.head = self.run.head()
+        self.model = Model(self.run.workspace, self.head.model_id)
 
     @cached_property
     def reader(self) -> ImageReader:
@@ -75,28 +63,29 @@ class RunImages:
     @cached_property
     def has_heatmaps(self) -> bool:
         """Whether they were kept."""
-        return self._folder.exists(f"{self._run}/heatmaps.zarr")
+        return self.run.heatmaps.exist()
 
-    def manifest_rows(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Rows of the manifest behind rows of the score table, by image_id."""
+    def manifest_rows(self, rows: Iterable[ScoreRow]) -> dict[str, ImageRow]:
+        """Return the manifest rows behind score rows, by image_id."""
         wanted: dict[int, set[str]] = defaultdict(set)
         for row in rows:
-            wanted[row["shard"]].add(row["image_id"])
+            wanted[row.shard].add(row.image_id)
         found = {}
         for place, ids in wanted.items():
-            shard = read_shard(self._folder, self.head["snapshot"], self.head["shards"][place])
-            found.update({row["image_id"]: row for row in shard if row["image_id"] in ids})
+            number = self.head.shards[place]
+            shard = to_rows(read_shard(self.run.workspace, self.head.snapshot, number))
+            found.update({row.image_id: row for row in shard if row.image_id in ids})
         return found
 
     def maps(self, rows: Sequence[int]) -> Maps:
-        """Anomaly maps of rows of the heatmap array, at the size of the crop: (n, H, W)."""
-        grids = read_heatmaps(self._folder, self._run, rows)
+        """Return anomaly maps of rows of the heatmap array, at the size of the crop: (n, H, W)."""
+        grids = self.run.heatmaps.read(rows)
         maps: Maps = self._anomaly_map.full(torch.from_numpy(grids)).numpy()
         return maps
 
     def usual(self, groups: Sequence[str]) -> dict[str, float]:
-        """Distances at which the colours of groups begin: the highest of their dullest images."""
-        scores = open_scores(self.url, self.options)
+        """Return where colours begin: a high distance of each group's dullest images."""
+        scores = open_table(SCORES, [(self.run, self.head)])
         dullest = scores.query(
             "scores",
             'SELECT "group", heatmap_row FROM scores WHERE heatmap_row IS NOT NULL '

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 from PIL import Image
 
 from padim_dist.api.analysis.pictures import draw_image
-from padim_dist.api.analysis.query import draft, plain
-from padim_dist.api.analysis.tables import choose_run, progress_of
-from padim_dist.api.analysis.top import image_name, run_views
-from padim_dist.api.settings.places import workspace_of
-from padim_dist.config import Config
+from padim_dist.api.analysis.query import draft
+from padim_dist.api.analysis.tables import image_name, region_rows, score_rows
+from padim_dist.api.analysis.views import run_views
+from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.run_rows import ScoreRow
 
 Screen = Callable[[Image.Image], None]
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 @dataclass(frozen=True)
-class Region:
+class ShownRegion:
     """A part of an image that is not as it should be; see the regions table."""
 
     region: int
@@ -55,11 +56,11 @@ class ShowResult:
     size: str | None
     picture: str | None
     notes: list[str]
-    regions: list[Region]
+    regions: list[ShownRegion]
 
 
 def show(
-    config: Config,
+    config: ConfigLike,
     _listener: Listener = ignore,
     *,
     image_id: str,
@@ -97,17 +98,16 @@ def show(
     """
     if out is not None and Path(out).suffix.lower() not in _PICTURES:
         raise RequestError(f"--out {out}: a picture ends in {', '.join(_PICTURES)}")
+    config = as_config(config)
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
     connection = run_views(workspace, head)
-    row = _find(connection, head["run_id"], image_id)
-    regions = _dicts(
-        connection.execute("FROM regions WHERE image_id = ? ORDER BY region", [row["image_id"]])
-    )
-    notes = [progress_of(head)]
-    picture = None
-    if row["status"] != "scored":
-        notes.append("it was not scored: there is no picture")
+    row = _find(connection, head.run_id, image_id)
+    query = "FROM regions WHERE image_id = ? ORDER BY region"
+    regions = region_rows(connection.sql(query, params=[row.image_id]))
+    notes, picture = progress_note(head), None
+    if row.status != SCORED:
+        notes.append("the image was not scored, so there is no picture")
     elif out is not None:
         drawn = draw_image(config, row, regions)
         with draft(out) as path:
@@ -116,33 +116,37 @@ def show(
     elif screen is not None:
         screen(draw_image(config, row, regions))
     return ShowResult(
-        **{name: row[name] for name in ("run_id", "image_id", "group", "label", "status", "error")},
-        **{name: row[name] for name in ("score", "p_value", "flagged")},
-        image=image_name(config, row["uri"], row["member"]),
-        peak=None if row["peak_y"] is None else f"{row['peak_y']}, {row['peak_x']}",
-        size=None if row["height"] is None else f"{row['height']} x {row['width']}",
+        run_id=row.run_id,
+        image_id=row.image_id,
+        image=image_name(archive_of(config).url, row.uri, row.member),
+        group=row.group,
+        label=row.label,
+        status=row.status,
+        error=row.error,
+        score=row.score,
+        p_value=row.p_value,
+        flagged=row.flagged,
+        peak=None if row.peak_y is None else f"{row.peak_y}, {row.peak_x}",
+        size=None if row.height is None else f"{row.height} x {row.width}",
         picture=picture,
-        notes=[note for note in notes if note],
+        notes=notes,
         regions=[
-            Region(
-                region=found["region"],
-                area=found["area"],
-                box="rows {top}-{bottom}, columns {left}-{right}".format(**found),
-                peak=found["peak"],
-                p_value=found["p_value"],
+            ShownRegion(
+                region=found.region,
+                area=found.area,
+                box=f"rows {found.top}-{found.bottom}, columns {found.left}-{found.right}",
+                peak=found.peak,
+                p_value=found.p_value,
             )
             for found in regions
         ],
     )
 
 
-def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> dict[str, Any]:
-    """Score row of the only image whose id begins like this."""
-    found = _dicts(
-        connection.execute(
-            "FROM scores WHERE starts_with(image_id, ?) ORDER BY image_id LIMIT 9", [asked]
-        )
-    )
+def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> ScoreRow:
+    """Return the score row of the only image whose id has a prefix."""
+    query = "FROM scores WHERE starts_with(image_id, ?) ORDER BY image_id LIMIT 9"
+    found = score_rows(connection.sql(query, params=[asked]))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -150,13 +154,8 @@ def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> dic
             f"run {run_id} has no image whose id begins with {asked!r}; 'padim-dist top' shows "
             "ids, 'padim-dist query \"SELECT image_id, uri FROM scores\"' all of them"
         )
-    many = ", ".join(row["image_id"] for row in found[:8])
+    ids = ", ".join(row.image_id for row in found[:8])
     raise RequestError(
-        f"run {run_id} has several images whose id begins with {asked!r} ({many}"
+        f"run {run_id} has several images whose id begins with {asked!r} ({ids}"
         f"{', ...' if len(found) > 8 else ''}); give more of it"
     )
-
-
-def _dicts(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [name for name, *_ in found.description or ()]
-    return [dict(zip(names, map(plain, row), strict=True)) for row in found.fetchall()]

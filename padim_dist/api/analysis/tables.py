@@ -1,25 +1,24 @@
-"""The tables of runs as DuckDB sees them: where they lie, with the columns of today."""
+"""SQL over the files of runs, padded to the current schema."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import fields
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from padim_dist.errors import RequestError
-from padim_dist.storage import Folder
-from padim_dist.store.run import list_runs
-from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, table_files
+from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_rows import RegionRow, ScoreRow
+from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RunTable
 from padim_dist.store.workspace import Workspace
 
-Head = Mapping[str, Any]
-"""A run's ``run.json``."""
 MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
 """Order of score rows, the most anomalous first; scores of different groups are not comparable."""
 _THREADS = 16
+Row = TypeVar("Row", ScoreRow, RegionRow)
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # What is there is all that is needed; a query never waits for a download.
     "autoinstall_known_extensions": "false",
@@ -27,18 +26,18 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def open_connection(folder: Folder) -> duckdb.DuckDBPyConnection:
-    """A database in memory that reads files of a folder's storage; times are UTC."""
+def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that reads files of a workspace; times are UTC."""
     connection = duckdb.connect(config=_SETTINGS)
     connection.execute("SET TimeZone = 'UTC'")
-    if not folder.is_local:
+    if not workspace.folder.is_local:
         # By the file system of this process: no credentials in SQL.
-        connection.register_filesystem(folder.fs)
+        connection.register_filesystem(workspace.folder.fs)
     return connection
 
 
 def table_query(
-    connection: duckdb.DuckDBPyConnection, table: str, runs: Sequence[tuple[Workspace, Head]]
+    connection: duckdb.DuckDBPyConnection, table: str, runs: Sequence[tuple[Run, RunHead]]
 ) -> str:
     """SQL of a table, ``"scores"`` or ``"regions"``, over all files that runs have of it.
 
@@ -52,29 +51,33 @@ def table_query(
     source = files_query(files)
     there = connection.sql(f"SELECT * FROM {source}").columns
     columns = [
-        _quoted(field.name) if field.name in there else f"{_null(field)} AS {_quoted(field.name)}"
+        quoted(field.name) if field.name in there else f"{_null(field)} AS {quoted(field.name)}"
         for field in schema
     ]
-    columns += [_quoted(name) for name in there if name not in schema.names]
-    verdict = _verdict([head for _, head in runs]) if "p_value" in there else None
-    if verdict and table == SCORES:
-        flagged = f'CASE run_id {verdict} ELSE flagged END AS "flagged"'
+    columns += [quoted(name) for name in there if name not in schema.names]
+    flags = _flags(head for _, head in runs) if "p_value" in there else ""
+    if flags and table == SCORES:
+        flagged = f'CASE run_id {flags} ELSE flagged END AS "flagged"'
         columns = [flagged if column == '"flagged"' else column for column in columns]
     query = f"SELECT {', '.join(columns)} FROM {source}"
-    if verdict and table == REGIONS:
-        query += f" WHERE CASE run_id {verdict} ELSE true END"
+    if flags and table == REGIONS:
+        query += f" WHERE CASE run_id {flags} ELSE true END"
     return query
 
 
-def find_files(table: str, runs: Sequence[tuple[Workspace, Head]]) -> list[str]:
+def run_table(run: Run, table: str) -> RunTable:
+    """Return the table of a run, ``"scores"`` or ``"regions"``."""
+    return run.scores if table == SCORES else run.regions
+
+
+def find_files(table: str, runs: Sequence[tuple[Run, RunHead]]) -> list[str]:
     """URLs of all files that runs have of a table."""
 
-    def find(run: tuple[Workspace, Head]) -> list[str]:
-        workspace, head = run
-        return [workspace.folder.at(p) for p in table_files(workspace, head["run_id"], table)]
+    def find(run: Run) -> list[str]:
+        return [run.workspace.at(path) for path in run_table(run, table).files()]
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [file for files in pool.map(find, runs) for file in files]
+        return [file for files in pool.map(find, (run for run, _ in runs)) for file in files]
 
 
 def files_query(files: Iterable[str]) -> str:
@@ -87,55 +90,47 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def choose_run(workspace: Workspace, asked: str | None) -> dict[str, Any]:
-    """``run.json`` of the run whose id begins like this; None: of the newest one.
-
-    Raises
-    ------
-    RequestError
-        If there is none, or several.
-    """
-    runs = list_runs(workspace)
-    if not runs:
-        raise RequestError(f"workspace {workspace.folder.url} holds no run; run 'score' first")
-    if asked is None:
-        return runs[-1]
-    found = [run for run in runs if run["run_id"].startswith(asked)]
-    if len(found) != 1:
-        there = ", ".join(run["run_id"] for run in (found or runs)[-8:])
-        raise RequestError(
-            f"workspace {workspace.folder.url} has {len(found)} runs whose id begins with "
-            f"{asked!r} ({'such as ' if not found else ''}{there}); give the id of one"
-        )
-    return found[0]
+def open_table(table: str, runs: Sequence[tuple[Run, RunHead]]) -> duckdb.DuckDBPyRelation:
+    """Open a table of runs of one workspace as a DuckDB relation."""
+    connection = open_connection(runs[0][0].workspace)
+    return connection.sql(table_query(connection, table, runs))
 
 
-def progress_of(head: Head) -> str | None:
-    """That a run is half done, for people; None if it is finished."""
-    if "finished_at" in head:
-        return None
-    return f"run {head['run_id']} is half done: what is not scored yet is missing"
+def score_rows(found: duckdb.DuckDBPyRelation) -> list[ScoreRow]:
+    """Read the rows of a relation with the columns of the score table."""
+    return _rows(ScoreRow, found)
 
 
-def _verdict(heads: Sequence[Head]) -> str:
-    """Branches of a CASE for runs with rule fdr: their cutoff is known once they are finished."""
+def region_rows(found: duckdb.DuckDBPyRelation) -> list[RegionRow]:
+    """Read the rows of a relation with the columns of the table of regions."""
+    return _rows(RegionRow, found)
+
+
+def _rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:
+    names = [field.name for field in fields(kind)]
+    columns = found.project(", ".join(map(quoted, names)))
+    return [kind(**dict(zip(names, row, strict=True))) for row in columns.fetchall()]
+
+
+def image_name(archive: str, uri: str, member: str | None) -> str:
+    """Return the path of an image in its archive (a URL), and its name in the tar file."""
+    name = uri.removeprefix(f"{archive}/")
+    return f"{name} {member}" if member else name
+
+
+def _flags(heads: Iterable[RunHead]) -> str:
+    """Branches of a CASE for runs whose cut-off depends on all of their images."""
     cases = []
     for head in heads:
-        alarms = head.get("alarms") or {}
-        if alarms.get("rule") != "fdr":
-            continue
-        cutoff = head.get("cutoff")
-        flagged = "NULL"
-        if cutoff is not None:
-            flagged = f"p_value <= {cutoff!r}::DOUBLE"
-        elif "finished_at" in head:
-            flagged = "p_value < 0"  # nothing is flagged; null stays null
-        cases.append(f"WHEN {literal(head['run_id'])} THEN {flagged}")
+        if head.alarms and head.alarms.needs_all:
+            cutoff = head.known_cutoff
+            flagged = "NULL" if cutoff is None else f"p_value <= {cutoff!r}::DOUBLE"
+            cases.append(f"WHEN {literal(head.run_id)} THEN {flagged}")
     return " ".join(cases)
 
 
 def _empty(schema: pa.Schema) -> str:
-    columns = ", ".join(f"{_null(field)} AS {_quoted(field.name)}" for field in schema)
+    columns = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in schema)
     return f"SELECT {columns} WHERE false"
 
 
@@ -143,7 +138,8 @@ def _null(field: pa.Field) -> str:
     return f"NULL::{_TYPES[field.type]}"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, choose_run, open_connection, progress_of
-from padim_dist.api.analysis.views import add_views
-from padim_dist.api.settings.places import archive_of, workspace_of
-from padim_dist.config import Config
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, image_name
+from padim_dist.api.analysis.views import run_views
+from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Anomaly:
+class TopImage:
     """An image of a run.
 
     Attributes
@@ -59,11 +57,11 @@ class TopResult:
     scored: int
     flagged: int | None
     notes: list[str]
-    anomalies: list[Anomaly]
+    anomalies: list[TopImage]
 
 
 def top(
-    config: Config,
+    config: ConfigLike,
     _listener: Listener = ignore,
     *,
     n: int = 20,
@@ -99,6 +97,7 @@ def top(
     """
     if n < 1:
         raise RequestError(f"-n {n}: ask for one image at least")
+    config = as_config(config)
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
     connection = run_views(workspace, head)
@@ -113,29 +112,30 @@ def top(
     assert row is not None
     scored, judged, alarms, lowest = row
     if group is not None and not scored:
-        _check_group(connection, head["run_id"], group)
-    notes = [progress_of(head)]
+        _check_group(connection, head.run_id, group)
+    notes = progress_note(head)
     if scored and not judged:
         if flagged:
             raise RequestError(
-                f"run {head['run_id']} flags nothing: model {head['model_id']} has no calibration. "
+                f"run {head.run_id} flags nothing: model {head.model_id} has no calibration. "
                 "Leave out --flagged, or fit with fit.sample and score again"
             )
-        notes += [f"model {head['model_id']} has no calibration: the order is by score alone"]
+        notes += [f"model {head.model_id} has no calibration: the order is by score alone"]
     elif scored and not alarms:
-        alpha = (head.get("alarms") or {}).get("alpha")
+        cutoff = head.known_cutoff
         notes += [
             f"none of {scored:,} scored images is flagged: the lowest p-value is {lowest:.2g}"
-            + ("" if alpha is None else f", flagged is what has {alpha:.2g} at most")
+            + (f"; flagged: p <= {cutoff:.2g}" if cutoff else "")
         ]
     found = connection.execute(
         'SELECT uri, member, "group", label, score, p_value, p_extrapolated, flagged, '
-        "peak_y, peak_x, image_id "
+        "concat(peak_y, ', ', peak_x), image_id "
         f"FROM scores WHERE {where}{' AND flagged' if flagged else ''} "
         f"ORDER BY {MOST_ANOMALOUS} LIMIT {n}",
         values,
     ).fetchall()
-    anomalies = [anomaly(config, *row) for row in found]
+    archive = archive_of(config).url
+    anomalies = [TopImage(image_name(archive, uri, member), *row) for uri, member, *row in found]
     beyond = [a.p_value for a in anomalies if a.p_extrapolated and a.p_value is not None]
     if beyond:
         notes += [
@@ -143,45 +143,12 @@ def top(
             "images kept (fit.sample) can tell"
         ]
     return TopResult(
-        run_id=head["run_id"],
+        run_id=head.run_id,
         scored=scored,
         flagged=alarms if judged else None,
-        notes=[note for note in notes if note],
+        notes=notes,
         anomalies=anomalies,
     )
-
-
-def run_views(workspace: Workspace, head: dict[str, Any]) -> duckdb.DuckDBPyConnection:
-    """A database with the views ``scores`` and ``regions`` of one run."""
-    connection = open_connection(workspace.folder)
-    add_views(connection, workspace, [head])
-    return connection
-
-
-def anomaly(
-    config: Config,
-    uri: str,
-    member: str | None,
-    group: str | None,
-    label: str | None,
-    score: float,
-    p_value: float | None,
-    p_extrapolated: bool | None,
-    flagged: bool | None,
-    peak_y: int,
-    peak_x: int,
-    image_id: str,
-) -> Anomaly:
-    """An anomaly, from a row of the score table."""
-    name = image_name(config, uri, member)
-    peak = f"{peak_y}, {peak_x}"
-    return Anomaly(name, group, label, score, p_value, p_extrapolated, flagged, peak, image_id)
-
-
-def image_name(config: Config, uri: str, member: str | None) -> str:
-    """Path of an image in its archive, and its name in the tar file."""
-    name = uri.removeprefix(f"{archive_of(config).url}/")
-    return f"{name} {member}" if member else name
 
 
 def _check_group(connection: duckdb.DuckDBPyConnection, run_id: str, group: str) -> None:

@@ -8,21 +8,22 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.tables import Head, files_query, open_connection, table_query
-from padim_dist.api.nights.promotions import model_states
-from padim_dist.api.settings.places import archive_settings, workspace_of
-from padim_dist.archive.listing.cut import MANIFEST_SCHEMA
+from padim_dist.api.analysis.tables import files_query, open_connection, table_query
+from padim_dist.api.settings.lookup import choose_run
+from padim_dist.api.settings.places import ConfigLike, archive_settings, locate
+from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
-from padim_dist.store.history import last_entry
+from padim_dist.core.status import STATUSES
+from padim_dist.storage import Options
+from padim_dist.store.history import last_entry, newest_entry
 from padim_dist.store.models import list_models
-from padim_dist.store.promotions import read_promotions
-from padim_dist.store.run import list_runs
+from padim_dist.store.promotions import model_states, read_promotions
+from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
 
 VIEWS = ("scores", "regions", "runs", "models", "images")
 _TIME = pa.timestamp("us", tz="UTC")
-_STATUSES = ("scored", "unreadable", "missing", "changed", "too_large")
 RUNS_SCHEMA = pa.schema(
     [
         ("run_id", pa.string()),
@@ -32,7 +33,7 @@ RUNS_SCHEMA = pa.schema(
         ("asked_at", pa.string()),
         ("finished_at", pa.string()),
         ("images", pa.int64()),
-        *((status, pa.int64()) for status in _STATUSES),
+        *((status, pa.int64()) for status in STATUSES),
         ("flagged", pa.int64()),
         ("rule", pa.string()),
         ("alpha", pa.float64()),
@@ -54,37 +55,45 @@ MODELS_SCHEMA = pa.schema(
 )
 
 
-def connect(config: Config) -> duckdb.DuckDBPyConnection:
+def connect(
+    where: ConfigLike, storage_options: Options | None = None, *, run: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Connect DuckDB to a workspace, local or in S3.
 
-    Nothing but lists of files and small heads is read before a query asks for it; then
-    only the columns and row groups that it needs. The connection shows the workspace as it
-    was when it was made.
+    Only lists of files and small heads are read before a query; the query reads only the columns
+    and row groups that it needs. The connection shows the workspace as it was when it was made.
 
     Parameters
     ----------
-    config : Config
-        The configuration.
+    where : Config, str or path
+        A configuration, the path of its YAML file, or the URL of a workspace.
+    storage_options : mapping, optional
+        fsspec options by protocol, for a URL.
+    run : str, optional
+        Id of a run, or a unique prefix: ``scores`` and ``regions`` then have only its rows, also
+        if it is half done. By default they have those of all finished runs.
 
     Returns
     -------
     duckdb.DuckDBPyConnection
-        With the views ``scores`` and ``regions`` (of all runs, also half done ones),
-        ``runs``, ``models`` and ``images`` (the newest manifest of the configuration's
-        archive). Columns as in docs/formats.md and docs/analysis.md.
+        With the views ``scores``, ``regions``, ``runs``, ``models`` and ``images`` (the newest
+        manifest of the configuration's archive, or of the workspace). Columns as in
+        docs/formats.md and docs/analysis.md.
 
     Examples
     --------
-    >>> database = connect(load_config("audit.yaml"))                    # doctest: +SKIP
+    >>> database = connect("./audit")                                    # doctest: +SKIP
     >>> database.sql('FROM scores ORDER BY score DESC LIMIT 3').df()     # doctest: +SKIP
     """
-    workspace = workspace_of(config)
-    connection = open_connection(workspace.folder)
+    folder, config = locate(where, storage_options)
+    workspace = Workspace(folder)
+    connection = open_connection(workspace)
     heads = list_runs(workspace)
-    add_views(connection, workspace, heads)
+    shown = [choose_run(workspace, run)] if run else [head for head in heads if head.is_finished]
+    add_views(connection, workspace, shown)
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
-    images = _images(config, workspace)
+    images = _images(workspace, config)
     if images is None:
         connection.register("images", MANIFEST_SCHEMA.empty_table())
     else:
@@ -93,10 +102,10 @@ def connect(config: Config) -> duckdb.DuckDBPyConnection:
 
 
 def add_views(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[Head]
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
 ) -> None:
-    """Add the views ``scores`` and ``regions`` of these runs alone."""
-    runs = [(workspace, head) for head in heads]
+    """Add the views ``scores`` and ``regions`` of some runs."""
+    runs = [(Run(workspace, head.run_id), head) for head in heads]
     for table in (SCORES, REGIONS):
         connection.execute(f"CREATE VIEW {table} AS {table_query(connection, table, runs)}")
 
@@ -112,23 +121,28 @@ def _add_table(
     connection.unregister("_rows")
 
 
-def _run(head: Head) -> dict[str, Any]:
-    alarms = head.get("alarms") or {}
-    statuses = {name: head["statuses"].get(name, 0) for name in _STATUSES if "statuses" in head}
-    drifts = [group["z"] for group in (head.get("drift") or {}).values()]
+def run_views(workspace: Workspace, head: RunHead) -> duckdb.DuckDBPyConnection:
+    """Open a database with the views ``scores`` and ``regions`` of one run."""
+    connection = open_connection(workspace)
+    add_views(connection, workspace, [head])
+    return connection
+
+
+def _run(head: RunHead) -> dict[str, Any]:
     known = ("run_id", "model_id", "snapshot", "started_at", "asked_at", "finished_at", "images")
+    statuses = {name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished}
     return {
-        **{name: head.get(name) for name in (*known, "flagged", "cutoff")},
+        **{name: getattr(head, name) for name in (*known, "flagged", "cutoff")},
         **statuses,
-        "rule": alarms.get("rule"),
-        "alpha": alarms.get("alpha"),
-        "drift_z": max(drifts, default=None),
+        "rule": head.alarms.rule if head.alarms else None,
+        "alpha": head.alarms.alpha if head.alarms else None,
+        "drift_z": max((drift.z for drift in head.drift.values()), default=None),
     }
 
 
 def _models(workspace: Workspace) -> list[dict[str, Any]]:
     infos = sorted(list_models(workspace), key=lambda info: info.created_at)
-    states = model_states(read_promotions(workspace.folder))
+    states = model_states(read_promotions(workspace))
     return [
         {
             "model_id": info.model_id,
@@ -144,11 +158,14 @@ def _models(workspace: Workspace) -> list[dict[str, Any]]:
     ]
 
 
-def _images(config: Config, workspace: Workspace) -> str | None:
-    """Files of the newest manifest; None where the archive was never indexed."""
-    entry = last_entry(workspace.folder, archive_settings(config))
+def _images(workspace: Workspace, config: Config | None) -> str | None:
+    """Files of the newest manifest; None if no archive was indexed."""
+    if config:
+        entry = last_entry(workspace, archive_settings(config))
+    else:
+        entry = newest_entry(workspace)
     if entry is None:
         return None
-    path = f"manifests/{entry.snapshot}"
+    path = workspace.manifest(entry.snapshot)
     names = [name for name in workspace.folder.list(path) if name.startswith("part-")]
-    return files_query(workspace.folder.at(path, name) for name in names) if names else None
+    return files_query(workspace.at(path, name) for name in names) if names else None

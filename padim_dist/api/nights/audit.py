@@ -17,11 +17,17 @@ from datetime import UTC, datetime
 from padim_dist.api.analysis.pictures import draw_top
 from padim_dist.api.nights.night_figures import night_figures
 from padim_dist.api.nights.oddness import odd_reasons
-from padim_dist.api.nights.promotions import promoted_model
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.score import score
-from padim_dist.api.settings.places import archive_settings, logger, workspace_of
+from padim_dist.api.settings.lookup import promoted_model
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_settings,
+    as_config,
+    logger,
+    workspace_of,
+)
 from padim_dist.config import Config
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.night import night_markdown
@@ -34,7 +40,6 @@ from padim_dist.store.nights import (
     add_night,
     find_summary,
     last_night,
-    night_folder,
     put_summary,
     summaries_before,
 )
@@ -62,7 +67,7 @@ class AuditResult:
     seconds: float
 
 
-def audit(config: Config, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
+def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
     """Index what came, score it with the promoted model, and sum it up.
 
     Parameters
@@ -89,6 +94,7 @@ def audit(config: Config, listener: Listener = ignore, *, refit: bool = False) -
     'done'
     """
     started = time.monotonic()
+    config = as_config(config)
     done = []
     left = unfinished_night(config)
     if left:
@@ -108,9 +114,9 @@ def _work(config: Config, night: Night, listener: Listener) -> NightSummary:
 
 def unfinished_night(config: Config) -> Night | None:
     """The night that was opened and not finished, if there is one."""
-    folder = workspace_of(config).folder
-    night = last_night(folder, archive_settings(config))
-    if night is None or find_summary(folder, night):
+    workspace = workspace_of(config)
+    night = last_night(workspace, archive_settings(config))
+    if night is None or find_summary(workspace, night):
         return None
     logger.info("night %d, of %s, is not finished: going on", night.number, night.opened_at)
     return night
@@ -135,23 +141,23 @@ def open_night(
         See `index`.
     """
     model = promoted_model(config)
-    folder, settings = workspace_of(config).folder, archive_settings(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     _, entry, _ = make_manifest(config, listener)
     while True:
-        last = last_night(folder, settings)
-        if last and not find_summary(folder, last):
+        last = last_night(workspace, settings)
+        if last and not find_summary(workspace, last):
             return last
         if last is None:
             snapshots = [entry.snapshot]
         else:
-            came = [found.increment for found in read_history(folder, settings, last.last)]
+            came = [found.increment for found in read_history(workspace, settings, last.last)]
             snapshots = [increment for increment in came if increment]
             if not snapshots and not even_if_empty:
                 return None
         number = last.number + 1 if last else 1
         night = Night(
             number=number,
-            path=night_folder(settings, number),
+            path=workspace.night(settings, number),
             first=last.last + 1 if last else 1,
             last=entry.number,
             snapshots=snapshots,
@@ -159,23 +165,23 @@ def open_night(
             opened_at=datetime.now(UTC).isoformat(timespec="seconds"),
             opened_by=user_and_host(),
         )
-        if add_night(folder, settings, night):
+        if add_night(workspace, settings, night):
             return night
 
 
 @contextmanager
 def hold_night(config: Config, night: Night) -> Iterator[Lease]:
     """Hold a night's lease; see `hold` for the error."""
-    with hold(workspace_of(config).folder, night.path) as lease:
+    with hold(workspace_of(config), night.path) as lease:
         yield lease
 
 
 def score_night(config: Config, night: Night, listener: Listener = ignore) -> list[str]:
     """Score what came, with the night's model; ids of the runs. See `score` for the errors."""
-    folder = workspace_of(config).folder
+    workspace = workspace_of(config)
     runs = []
     for snapshot in night.snapshots:
-        manifest = read_manifest(folder, snapshot)
+        manifest = read_manifest(workspace, snapshot)
         if manifest and not any(s.split in config.score.splits for s in manifest.shards):
             continue  # e.g. normal images alone, which are not asked for
         result = score(config, listener, model=night.model_id, snapshot=snapshot)
@@ -187,11 +193,13 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     """Sum a night up and publish that: ``summary.md``, ``top.jpg``, ``summary.json`` last."""
     workspace = workspace_of(config)
     folder = workspace.folder
-    there = find_summary(folder, night)
+    there = find_summary(workspace, night)
     if there:
         return there
     statuses, groups, top = night_figures(config, runs)
-    before = summaries_before(folder, archive_settings(config), night.number, config.audit.compare)
+    before = summaries_before(
+        workspace, archive_settings(config), night.number, config.audit.compare
+    )
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before)
     picture = draw_top(config, top)
     if picture:
@@ -207,7 +215,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         images=sum(statuses.values()),
         statuses=statuses,
         groups=groups,
-        top=[{name: row[name] for name in _TOP} for row in top],
+        top=[{name: getattr(row, name) for name in _TOP} for row in top],
         runs=runs,
         folder=folder.at(night.path),
         picture=picture is not None,
@@ -215,5 +223,5 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
-    put_summary(folder, night, summary)
+    put_summary(workspace, night, summary)
     return summary

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from padim_dist.api.settings.places import archive_settings, workspace_of
-from padim_dist.config import Config
+from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
 from padim_dist.events import Listener, ignore
 from padim_dist.store.history import Entry, read_history
 
@@ -17,6 +16,7 @@ class HistoryResult:
     entries: list[Entry]
 
 
-def history(config: Config, _listener: Listener = ignore) -> HistoryResult:
+def history(config: ConfigLike, _listener: Listener = ignore) -> HistoryResult:
     """List what every index found that differed from the one before."""
-    return HistoryResult(read_history(workspace_of(config).folder, archive_settings(config)))
+    config = as_config(config)
+    return HistoryResult(read_history(workspace_of(config), archive_settings(config)))

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
-from padim_dist.api.analysis.readers import open_scores
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, score_rows
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
+from padim_dist.store.drifts import DriftFigures
 from padim_dist.store.nights import DriftNight, GroupNight
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import ScoreRow
+from padim_dist.store.run_tables import SCORES
 
 
 def night_figures(
     config: Config, runs: Sequence[str]
-) -> tuple[dict[str, int], dict[str, GroupNight], list[dict[str, Any]]]:
+) -> tuple[dict[str, int], dict[str, GroupNight], list[ScoreRow]]:
     """Rows by status, figures by group, and the most anomalous rows of some runs."""
-    workspace = workspace_of(config)
     if not runs:
         return {}, {}, []
-    urls = [workspace.folder.at(workspace.run(run)) for run in runs]
-    heads = [workspace.folder.read_json(f"{workspace.run(run)}/run.json") for run in runs]
-    scores = open_scores(urls, config.storage_options)
+    found = [Run(workspace_of(config), run) for run in runs]
+    heads = [run.head() for run in found]
+    scores = open_table(SCORES, list(zip(found, heads, strict=True)))
     statuses = dict(scores.aggregate("status, count(*)", "status").order("status").fetchall())
     figures = scores.filter('"group" IS NOT NULL').aggregate(
         '"group", count(*), count(score), median(score), max(score), '
         "count(flagged), count(*) FILTER (flagged)",
         '"group"',
     )
-    alpha = max(head["alarms"]["alpha"] for head in heads)
+    alpha = max((head.alarms.alpha for head in heads if head.alarms), default=None)
     groups = {
         name: GroupNight(
             images=images,
@@ -38,31 +39,30 @@ def night_figures(
             highest=_rounded(highest),
             flagged=flagged if judged else None,
             alpha=alpha if judged else None,
-            drift=combine_drifts([head["drift"][name] for head in heads if name in head["drift"]]),
+            drift=combine_drifts([head.drift[name] for head in heads if name in head.drift]),
         )
         for name, images, scored, middle, highest, judged, flagged in figures.order(
             '"group"'
         ).fetchall()
     }
     worst = scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(config.audit.top)
-    top = [dict(zip(worst.columns, row, strict=True)) for row in worst.fetchall()]
-    return statuses, groups, top
+    return statuses, groups, score_rows(worst)
 
 
-def combine_drifts(drifts: Sequence[Mapping[str, float]]) -> DriftNight | None:
+def combine_drifts(drifts: Sequence[DriftFigures]) -> DriftNight | None:
     """The drift of a group over the runs of a night: a mean weighted by their images.
 
     Examples
     --------
-    >>> run = {"images": 10, "drift": 2.0, "expected": 1.5, "noise": 0.1}
+    >>> run = DriftFigures(images=10, drift=2.0, expected=1.5, noise=0.1, z=5.0)
     >>> combine_drifts([run, run])
     DriftNight(excess=0.5, noise=0.0707)
     """
-    images = sum(drift["images"] for drift in drifts)
+    images = sum(drift.images for drift in drifts)
     if not images:
         return None
-    excess = sum(drift["images"] * (drift["drift"] - drift["expected"]) for drift in drifts)
-    noise = sqrt(sum((drift["images"] * drift["noise"]) ** 2 for drift in drifts))
+    excess = sum(drift.images * (drift.drift - drift.expected) for drift in drifts)
+    noise = sqrt(sum((drift.images * drift.noise) ** 2 for drift in drifts))
     return DriftNight(round(excess / images, 4), round(noise / images, 4))
 
 

@@ -6,13 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from padim_dist.api.settings.places import workspace_of
-from padim_dist.config import Config, differences
+from padim_dist.api.settings.lookup import model_of_id
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import user_and_host
-from padim_dist.store.models import ModelInfo, list_models
-from padim_dist.store.promotions import Promotion, add_promotion, in_force, read_promotions
+from padim_dist.store.models import list_models
+from padim_dist.store.promotions import (
+    Promotion,
+    add_promotion,
+    current,
+    in_force,
+    model_states,
+    read_promotions,
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,10 @@ class ModelsResult:
     promotions: list[Promotion]
 
 
-def models(config: Config, _listener: Listener = ignore) -> ModelsResult:
+def models(config: ConfigLike, _listener: Listener = ignore) -> ModelsResult:
     """List the models of the workspace and what became of them."""
-    workspace = workspace_of(config)
-    promotions = read_promotions(workspace.folder)
+    workspace = workspace_of(as_config(config))
+    promotions = read_promotions(workspace)
     states = model_states(promotions)
     notes = {promotion.model_id: promotion.note for promotion in promotions}
     entries = [
@@ -73,14 +81,9 @@ def models(config: Config, _listener: Listener = ignore) -> ModelsResult:
     return ModelsResult(entries, promotions)
 
 
-def model_states(promotions: list[Promotion]) -> dict[str, str]:
-    """States of the models that were ever promoted; see `ModelEntry`."""
-    states = {promotion.model_id: "retired" for promotion in promotions}
-    current = _current(promotions)
-    return {**states, current.model_id: "promoted"} if current else states
-
-
-def promote(config: Config, _listener: Listener = ignore, *, model: str, note: str) -> Promotion:
+def promote(
+    config: ConfigLike, _listener: Listener = ignore, *, model: str, note: str = ""
+) -> Promotion:
     """Make a model the one that nightly audits use.
 
     Parameters
@@ -103,18 +106,19 @@ def promote(config: Config, _listener: Listener = ignore, *, model: str, note: s
     >>> promote(config, model="4be1", note="checked on week 47").number    # doctest: +SKIP
     3
     """
+    config = as_config(config)
     info = model_of_id(config, model)
 
     def decide(promotions: list[Promotion]) -> tuple[str, int | None]:
-        current = _current(promotions)
-        if current and current.model_id == info.model_id:
-            raise RequestError(f"model {info.model_id} is promoted already, since {current.at}")
+        now = current(promotions)
+        if now and now.model_id == info.model_id:
+            raise RequestError(f"model {info.model_id} is promoted already, since {now.at}")
         return info.model_id, None
 
     return _add(config, note, decide)
 
 
-def rollback(config: Config, _listener: Listener = ignore, *, note: str) -> Promotion:
+def rollback(config: ConfigLike, _listener: Listener = ignore, *, note: str = "") -> Promotion:
     """Take the last promotion back: the model before it counts again.
 
     Raises
@@ -122,6 +126,7 @@ def rollback(config: Config, _listener: Listener = ignore, *, note: str) -> Prom
     RequestError
         If there is no promotion before the last one.
     """
+    config = as_config(config)
 
     def decide(promotions: list[Promotion]) -> tuple[str, int | None]:
         standing = in_force(promotions)
@@ -135,64 +140,13 @@ def rollback(config: Config, _listener: Listener = ignore, *, note: str) -> Prom
     return _add(config, note, decide)
 
 
-def promoted_model(config: Config) -> ModelInfo:
-    """The promoted model.
-
-    Raises
-    ------
-    RequestError
-        If there is none, it is gone, or its settings are not those of the configuration.
-    """
-    current = _current(read_promotions(workspace_of(config).folder))
-    if current is None:
-        raise RequestError(
-            f"no model is promoted in workspace {config.workspace}; 'padim-dist models' lists the "
-            "candidates, 'padim-dist promote MODEL' approves one"
-        )
-    return model_of_id(config, current.model_id)
-
-
-def model_of_id(config: Config, asked: str) -> ModelInfo:
-    """The only finished model whose id begins like this.
-
-    Raises
-    ------
-    RequestError
-        If there is none, there are several, or its settings (section model) are not those
-        of the configuration.
-    """
-    workspace = workspace_of(config)
-    found = [info for info in list_models(workspace) if info.model_id.startswith(asked)]
-    if len(found) != 1:
-        many = ", ".join(info.model_id for info in found[:8]) or "none"
-        raise RequestError(
-            f"workspace {config.workspace} has {len(found)} finished models whose id begins with "
-            f"{asked!r} ({many}); 'padim-dist models' lists them"
-        )
-    info = found[0]
-    wanted = config.model.model_dump(mode="json")
-    gaps = [differences(settings["model"], wanted, "model.") for settings in info.settings]
-    gap = min(gaps, key=len)
-    if gap:
-        raise RequestError(
-            f"model {info.model_id} was not made as the configuration says: {'; '.join(gap)}. Set "
-            "that back, or promote (or ask for) a model of these settings"
-        )
-    return info
-
-
-def _current(promotions: list[Promotion]) -> Promotion | None:
-    standing = in_force(promotions)
-    return standing[-1] if standing else None
-
-
 def _add(
     config: Config, note: str, decide: Callable[[list[Promotion]], tuple[str, int | None]]
 ) -> Promotion:
     """Add the decision to the history, as it then is."""
-    folder = workspace_of(config).folder
+    workspace = workspace_of(config)
     while True:
-        promotions = read_promotions(folder)
+        promotions = read_promotions(workspace)
         model_id, undoes = decide(promotions)
         promotion = Promotion(
             number=promotions[-1].number + 1 if promotions else 1,
@@ -202,5 +156,5 @@ def _add(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             undoes=undoes,
         )
-        if add_promotion(folder, promotion):
+        if add_promotion(workspace, promotion):
             return promotion

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from padim_dist.api.nights.promotions import promoted_model
 from padim_dist.api.pipeline.index import current_manifest, cut_rows
-from padim_dist.api.settings.lookup import scored_images
+from padim_dist.api.pipeline.new_images import scored_images
+from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import archive_of, archive_settings, workspace_of
 from padim_dist.archive.listing.increments import not_scored
 from padim_dist.archive.listing.workbench import Workbench
@@ -19,9 +19,9 @@ from padim_dist.config import SPLITS, Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.history import read_history
-from padim_dist.store.manifests import read_manifest, read_shards, write_manifest
+from padim_dist.store.manifests import Shard, read_manifest, read_shards, write_manifest
 
-_Shard = tuple[dict[str, Any], pa.Table]
+_Cut = tuple[Shard, pa.Table]
 
 
 def plan_backfill(
@@ -65,14 +65,14 @@ def plan_backfill(
     workspace, settings = workspace_of(config), archive_settings(config)
     manifest = current_manifest(config, listener)
     with Workbench() as bench:
-        rows = read_shards(workspace.folder, manifest, config.score.splits)
+        rows = read_shards(workspace, manifest, config.score.splits)
         came = _came(config, since, until) if since or until else None
         scored = scored_images(workspace, model.model_id)
         left = not_scored(bench, _beginning(rows, config, prefix), scored, came)
         pieces = _pieces(cut_rows(left, config), piece_images)
         settings = {**settings, "new": True}
         return [
-            write_manifest(workspace.folder, piece, settings, {}, bench.folder).snapshot
+            write_manifest(workspace, piece, settings, {}, bench.folder).snapshot
             for piece in pieces
         ]
 
@@ -87,11 +87,11 @@ def _beginning(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterato
 
 def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa.Table]:
     """Rows of what came on these days."""
-    folder = workspace_of(config).folder
+    workspace = workspace_of(config)
     first, last = (since or date.min).isoformat(), (until or date.max).isoformat()
     entries = [
         entry
-        for entry in read_history(folder, archive_settings(config))
+        for entry in read_history(workspace, archive_settings(config))
         if first <= entry.day <= last
     ]
     if not entries:
@@ -100,17 +100,17 @@ def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa
             "'padim-dist history' lists them"
         )
     for entry in entries:
-        manifest = read_manifest(folder, entry.increment) if entry.increment else None
+        manifest = read_manifest(workspace, entry.increment) if entry.increment else None
         if manifest:
-            yield from read_shards(folder, manifest, SPLITS)
+            yield from read_shards(workspace, manifest, SPLITS)
 
 
-def _pieces(shards: Iterable[_Shard], images: int) -> Iterator[list[_Shard]]:
+def _pieces(shards: Iterable[_Cut], images: int) -> Iterator[list[_Cut]]:
     """Shards, some at a time, numbered anew in each piece."""
-    piece: list[_Shard] = []
+    piece: list[_Cut] = []
     held = 0
-    for fields, rows in shards:
-        piece.append(({**fields, "shard": len(piece)}, rows))
+    for shard, rows in shards:
+        piece.append((replace(shard, shard=len(piece)), rows))
         held += len(rows)
         if held >= images:
             yield piece

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +12,19 @@ import torch
 from scipy import ndimage
 
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import logger, workspace_of
+from padim_dist.api.settings.lookup import choose_run
+from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
 from padim_dist.archive.reading.reader import ImageReader
-from padim_dist.config import Config
 from padim_dist.core.geometry import Grid
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
+from padim_dist.core.status import GOOD
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.events import Listener, Progress, ignore
+from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.run import open_array
-from padim_dist.store.run_tables import finished_shards, read_by_shard
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.run import Run, RunHead
 
-GOOD = "good"
 _EIGHT_NEIGHBOURS = np.ones((3, 3))
 _THREADS = 4
 
@@ -103,124 +101,140 @@ class _Tally:
         )
 
 
-def evaluate(config: Config, listener: Listener = ignore) -> EvaluateResult:
-    """Compute the figures of merit of the newest run of these settings.
+def evaluate(
+    config: ConfigLike, listener: Listener = ignore, *, run: str | None = None
+) -> EvaluateResult:
+    """Compute evaluation metrics of a run, if the archive has labels.
 
-    Labelled images of the split ``test`` count. Pixel figures use the images that are
-    good or have a mask, at the size of the crop; regions are 8-connected, as in the
-    evaluation of MVTec AD. Also written to ``metrics.json`` in the run, with curves.
+    Labelled images of the split ``test`` count. Pixel metrics use the images that are good or have
+    a mask, at the size of the crop; regions are 8-connected, as in the evaluation of MVTec AD. The
+    result is also written to ``metrics.json`` in the run, with curves.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    listener : callable, optional
+        Receives events.
+    run : str, optional
+        Id of the run, or a unique prefix; by default the newest finished run.
 
     Raises
     ------
     RequestError
         If there is no such run, it is not finished, or the archive has no labels.
     """
-    info, run = plans.find_run(config)
+    config = as_config(config)
     workspace = workspace_of(config)
-    places = range(len(run["shards"]))
-    missing = len(set(places) - finished_shards(workspace, run["run_id"]))
+    head = choose_run(workspace, run)
+    found = Run(workspace, head.run_id)
+    missing = len(set(range(len(head.shards))) - found.scores.finished())
     if missing:
         raise RequestError(
-            f"run {run['run_id']} is not finished: {missing} of {len(run['shards'])} shards are "
-            "missing; run 'score' again, it resumes"
+            f"run {head.run_id} is not finished: {missing} of {len(head.shards)} shards are "
+            "missing; run 'padim-dist score' again: it resumes"
         )
+    info = Model(workspace, head.model_id).info
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
-    reader = plans.reader_of(config, config.model.geometry)
+    reader = plans.reader_of(config, spec.geometry)
     tallies: dict[str, _Tally] = {}
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for rows, distances in _shards(workspace, run, config, spec.shape.grids[0]):
+        for rows, distances in _shards(found, head, spec.shape.grids[0]):
             maps = anomaly_map.full(torch.from_numpy(distances)).numpy()
             regions = pool.map(lambda row: _regions(row, reader), rows)
             for row, full, region in zip(rows, maps, regions, strict=True):
-                tally = tallies.setdefault(row["group"], _Tally())
-                if row["status"] != "scored":
+                assert row.group is not None
+                tally = tallies.setdefault(row.group, _Tally())
+                if row.score is None:
                     tally.not_scored += 1
                     continue
-                tally.scores.append(row["score"])
-                tally.anomalous.append(row["label"] != GOOD)
+                tally.scores.append(row.score)
+                tally.anomalous.append(row.label != GOOD)
                 if region is None:
                     tally.without_mask += 1
                 elif not np.isnan(full[0, 0]):
                     tally.pixels.update(full, region)
             done += len(rows)
-            listener(Progress("evaluate", run["images"], done))
-    listener(Progress("evaluate", run["images"], run["images"]))
+            listener(Progress("evaluate", head.images, done))
+    listener(Progress("evaluate", head.images, head.images))
     if not tallies:
         raise RequestError(
-            f"run {run['run_id']} has no labelled image of the split 'test'; evaluate needs an "
-            "archive with labels, such as the layout 'mvtec'"
+            f"run {head.run_id} has no labelled image of the split 'test'; 'padim-dist evaluate' "
+            "needs an archive with labels, such as the layout 'mvtec'"
         )
-    result = _result(run, {group: tally.figures() for group, tally in sorted(tallies.items())})
-    path = f"{workspace.run(run['run_id'])}/metrics.json"
+    result = _result(head, {group: tally.figures() for group, tally in sorted(tallies.items())})
     curves = {group: tally.curves() for group, tally in sorted(tallies.items())}
-    workspace.folder.put_json(path, {**asdict(result), "curves": curves})
+    workspace.folder.put_json(found.metrics_path, {**asdict(result), "curves": curves})
     return result
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """A labelled test row."""
+
+    group: str | None
+    label: str
+    score: float | None
+    heatmap_row: int | None
+    mask_uri: str | None
+
+
 def _shards(
-    workspace: Workspace, run: dict[str, Any], config: Config, grid: Grid
-) -> Iterator[tuple[list[dict[str, Any]], npt.NDArray[np.float32]]]:
-    """Labelled test rows of each shard with their masks' URIs, and their patch distances."""
-    array = (
-        open_array(workspace.folder, workspace.run(run["run_id"]))
-        if config.score.heatmaps == "grid"
-        else None
-    )
-    for place, table in read_by_shard(workspace, run["run_id"]):
-        shard = run["shards"][place]
-        masks = {
-            row["image_id"]: row for row in read_shard(workspace.folder, run["snapshot"], shard)
-        }
+    run: Run, head: RunHead, grid: Grid
+) -> Iterator[tuple[list[_Labelled], npt.NDArray[np.float32]]]:
+    """Labelled test rows of each shard, and their patch distances (n, h, w)."""
+    has_heatmaps = run.heatmaps.exist()
+    columns = ["shard", "image_id", "split", "group", "label", "score", "heatmap_row"]
+    for place, table in run.scores.read_shards(columns):
+        manifest = read_shard(run.workspace, head.snapshot, head.shards[place])
+        names = manifest["image_id"].to_pylist()
+        masks = dict(zip(names, manifest["mask_uri"].to_pylist(), strict=True))
         rows = [
-            {**row, "mask_uri": masks[row["image_id"]]["mask_uri"]}
-            for row in table.to_pylist()
-            if row["split"] == "test" and row["label"] is not None and row["group"] is not None
+            _Labelled(group, label, score, at, masks[name])
+            for _, name, split, group, label, score, at in zip(
+                *(table[column].to_pylist() for column in columns), strict=True
+            )
+            if split == "test" and label is not None and group is not None
         ]
         if not rows:
             continue
         distances = np.full((len(rows), *grid), np.nan, np.float32)
-        if array is not None:
-            kept = [
-                (i, row["heatmap_row"])
-                for i, row in enumerate(rows)
-                if row["heatmap_row"] is not None
-            ]
-            if kept:
-                first = min(at for _, at in kept)
-                last = max(at for _, at in kept)
-                block: Any = array[first : last + 1]
-                for i, at in kept:
-                    distances[i] = block[at - first]
+        kept = [(i, row.heatmap_row) for i, row in enumerate(rows) if row.heatmap_row is not None]
+        if has_heatmaps and kept:
+            first = min(at for _, at in kept)
+            block = run.heatmaps.read_range(first, max(at for _, at in kept) + 1)
+            for i, at in kept:
+                distances[i] = block[at - first]
         yield rows, distances
 
 
-def _regions(row: dict[str, Any], reader: ImageReader) -> npt.NDArray[np.int32] | None:
+def _regions(row: _Labelled, reader: ImageReader) -> npt.NDArray[np.int32] | None:
     """Ground-truth regions of an image at the size of the crop; None where not known."""
-    if row["status"] != "scored":
+    if row.score is None:
         return None
-    if row["label"] == GOOD:
+    if row.label == GOOD:
         return np.zeros(reader.geometry.crop, np.int32)
-    if row["mask_uri"] is None:
+    if row.mask_uri is None:
         return None
     try:
-        mask = reader.load_mask(row["mask_uri"])
+        mask = reader.load_mask(row.mask_uri)
     except ImageError as error:
-        logger.warning("mask %s is left out: %s", row["mask_uri"], error)
+        logger.warning("mask %s is left out: %s", row.mask_uri, error)
         return None
     regions, _ = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)
     numbered: npt.NDArray[np.int32] = regions.astype(np.int32)
     return numbered
 
 
-def _result(run: dict[str, Any], groups: dict[str, GroupFigures]) -> EvaluateResult:
+def _result(head: RunHead, groups: dict[str, GroupFigures]) -> EvaluateResult:
     mean = {}
     for name in ("image_auroc", "pixel_auroc", "pro"):
         values = [getattr(figures, name) for figures in groups.values()]
         known = [value for value in values if value is not None]
         mean[name] = float(np.mean(known)) if known else None
-    return EvaluateResult(run["run_id"], run["model_id"], groups, mean)
+    return EvaluateResult(head.run_id, head.model_id, groups, mean)
 
 
 def _known(value: float) -> float | None:

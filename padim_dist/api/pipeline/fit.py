@@ -14,26 +14,28 @@ import torch
 import torchvision
 import zarr
 
-from padim_dist.api.pipeline.fit_plan import FitPlan, asked_of_fit, head_path, plan_fit
-from padim_dist.api.pipeline.warnings import fit_warnings, leave_outs
+from padim_dist.api.pipeline.fit_plan import (
+    FitPlan,
+    fit_settings,
+    plan_fit,
+)
+from padim_dist.api.pipeline.leave_outs import leave_outs
+from padim_dist.api.pipeline.warnings import fit_warnings
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import logger
+from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings
 from padim_dist.config import Config
 from padim_dist.engine import projection
-from padim_dist.engine.calibrate import calibrate_groups
-from padim_dist.engine.cluster.local import open_client
-from padim_dist.engine.factorise import FactoriseJob, bands, factorise_bands
-from padim_dist.engine.fit import (
-    EmbedJob,
-    PartReceipt,
-    embed_parts,
-    find_receipts,
-    unusable_images,
-)
+from padim_dist.engine.calibrate import CalibrateJob, calibrate_group
+from padim_dist.engine.factorise import FactoriseJob, band_cells, bands, factorise_band
+from padim_dist.engine.fit import EmbedJob, PartReceipt, embed_part, find_receipts
+from padim_dist.engine.leave_out import LeaveOutJob, leave_out_part
+from padim_dist.engine.workers import Workers, open_workers
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.fits import FitHead, FitPart, put_fit
+from padim_dist.store.gaussians import create_model
 from padim_dist.store.lease import hold
-from padim_dist.store.models import ModelInfo, finish_model, list_models, read_info
+from padim_dist.store.models import ModelInfo, find_model, finish_model, list_models
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class FitResult:
     warnings: list[str]
 
 
-def fit(config: Config, listener: Listener = ignore, resume: str | None = None) -> FitResult:
+def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None = None) -> FitResult:
     """Fit the Gaussians of every group on its normal images.
 
     A second call with the same settings and archive resumes: parts that have a
@@ -92,12 +94,13 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
         See there; each message says what to do.
     """
     started = time.monotonic()
+    config = as_config(config)
     plan = plan_fit(config, listener, resume)
-    folder, jobs = plan.workspace.folder, plan.jobs
+    workspace, jobs = plan.workspace, plan.jobs
     images = sum(job.size if merged else -job.size for job, merged in plan.merged())
-    model = read_info(folder, plan.workspace.model(plan.model_id))
+    model = find_model(workspace, plan.model_id)
     if model is None:
-        with hold(folder, plan.workspace.fit(plan.fit_id)) as lease:
+        with hold(workspace, workspace.fit(plan.fit_id)) as lease:
             receipts = find_receipts(jobs)
             embedded = sum(job.size for job in jobs if job.receipt not in receipts)
             receipts = _run(plan, receipts, config, lease.guard(listener))
@@ -129,77 +132,45 @@ def fit(config: Config, listener: Listener = ignore, resume: str | None = None) 
 
 
 def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
-    """Make a finished model the one that these settings stand for, if it is not.
+    """Make a finished model the newest one of these settings, if it is not.
 
-    It may have been asked for in other words (the same weights at another path), or
-    another one may have been fitted since (on images that are gone again).
+    It may have been asked for in other words (the same weights at another path), or another one
+    may have been fitted since (on images that are gone again).
     """
-    asked = plans.model_settings(config)
+    asked = model_settings(config)
     own = [info for info in list_models(plan.workspace) if asked in info.settings]
     if not own or own[-1] != model:
         settings = [*(known for known in model.settings if known != asked), asked]
-        again = replace(model, settings=settings, asked_at=_now())
-        finish_model(plan.workspace.folder, plan.workspace.model(plan.model_id), again)
+        finish_model(plan.workspace, replace(model, settings=settings, asked_at=_now()))
 
 
 def _run(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
 ) -> dict[str, PartReceipt]:
-    """Embed what has no receipt, factorise, and finish the model; all receipts."""
-    folder, shape = plan.workspace.folder, plan.embedding.shape
+    """Embed parts without a receipt, factorise, calibrate, and finish the model; all receipts."""
+    workspace, shape = plan.workspace, plan.embedding.shape
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
-    most = plan.cluster.most_workers
     images = [job.size for job in missing]
     disk = projection.fit_disk(plan.embedding, images, len(groups), config.fit.sample)
-    projection.check_disk("fit", disk, plans.free_disk(folder), config.workspace)
-    tasks = len(groups) * len(bands(shape))
+    free = plans.free_disk(workspace.folder)
+    projection.check_disk("fit", disk, free, config.workspace)
     parts = [
-        {
-            "group": job.part.group,
-            "receipt": job.receipt,
-            "manifest": job.snapshot,
-            "merged": merged,
-        }
-        for job, merged in plan.merged()
+        FitPart(job.part.group, job.receipt, job.snapshot, merged) for job, merged in plan.merged()
     ]
-    head = {
-        "fit_id": plan.fit_id,
-        "asked": asked_of_fit(config),
-        "parts": parts,
-        "started_at": _now(),
-    }
-    folder.create_json(head_path(plan.workspace, plan.fit_id), head)
-    with open_client(plan.cluster, max(len(plan.jobs), tasks)) as client:
-        done = {**receipts, **embed_parts(client, missing, listener, most)}
+    put_fit(workspace, FitHead(plan.fit_id, fit_settings(config), parts, _now()))
+    most_tasks = max(len(plan.jobs), len(groups) * len(bands(shape)))
+    with open_workers(plan.cluster, most_tasks, listener) as workers:
+        embedded = workers.map(embed_part, missing, "fit: embed")
+        done = {**receipts, **{job.receipt: receipt for job, receipt in embedded}}
         _check_taken_out(plan)
         counts = _counts(plan, done)
         _check_readable(plan, done, counts)
-        moments: dict[tuple[str, bool], list[str]] = {}
-        for job, merged in plan.merged():
-            moments.setdefault((job.part.group, merged), []).append(done[job.receipt].moments)
-        work = [
-            FactoriseJob(
-                workspace=folder,
-                model_id=plan.model_id,
-                group=group,
-                parts=tuple(moments[group, True]),
-                taken_out=tuple(moments.get((group, False), ())),
-                shape=shape,
-                epsilon=config.model.epsilon,
-                shrinkage=config.model.shrinkage,
-                number=number,
-                band=band,
-                threads=config.cluster.threads,
-            )
-            for group in counts
-            for number, band in enumerate(bands(shape))
-        ]
-        factorise_bands(client, work, listener, most)
+        create_model(workspace, plan.model_id, shape, list(counts), band_cells(shape))
+        workers.map(factorise_band, _factorise_jobs(plan, done, counts, config), "fit: factorise")
         if config.fit.sample:
-            left_out = leave_outs(plan, done, counts, config.cluster.threads)
-            calibrate_groups(client, left_out, listener, most)
-    folder.remove_tree(plan.workspace.all_left_out(plan.model_id))
+            _calibrate(workers, leave_outs(plan, done, counts))
+    workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,
@@ -209,7 +180,7 @@ def _run(
         shrinkage=config.model.shrinkage,
         sigma=config.model.sigma,
         counts=counts,
-        settings=[plans.model_settings(config)],
+        settings=[model_settings(config)],
         created_at=(now := _now()),
         asked_at=now,
         versions={
@@ -220,8 +191,49 @@ def _run(
             "zarr": zarr.__version__,
         },
     )
-    finish_model(folder, plan.workspace.model(plan.model_id), info)
+    finish_model(workspace, info)
     return done
+
+
+def _factorise_jobs(
+    plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int], config: Config
+) -> list[FactoriseJob]:
+    """Return the bands of all groups of the model."""
+    moments: dict[tuple[str, bool], list[str]] = {}
+    for job, merged in plan.merged():
+        moments.setdefault((job.part.group, merged), []).append(receipts[job.receipt].moments)
+    return [
+        FactoriseJob(
+            workspace=plan.workspace,
+            model_id=plan.model_id,
+            group=group,
+            parts=tuple(moments[group, True]),
+            taken_out=tuple(moments.get((group, False), ())),
+            shape=plan.embedding.shape,
+            epsilon=config.model.epsilon,
+            shrinkage=config.model.shrinkage,
+            number=number,
+            band=band,
+        )
+        for group in counts
+        for number, band in enumerate(bands(plan.embedding.shape))
+    ]
+
+
+def _calibrate(workers: Workers, parts: list[LeaveOutJob]) -> None:
+    """Calibrate groups: a map over their parts, then one over the groups."""
+    by_group: dict[str, list[LeaveOutJob]] = {}
+    for part in parts:
+        by_group.setdefault(part.group, []).append(part)
+    jobs = [
+        CalibrateJob(own[0].workspace, own[0].model_id, group, tuple(part.path for part in own))
+        for group, own in by_group.items()
+    ]
+    jobs = [job for job in jobs if job.find() is None]
+    if parts:
+        left_out = [part for job in jobs for part in by_group[job.group]]
+        workers.map(leave_out_part, left_out, "fit: leave out")
+        workers.map(calibrate_group, jobs, "fit: calibrate")
 
 
 def _now() -> str:
@@ -243,7 +255,7 @@ def _check_taken_out(plan: FitPlan) -> None:
     for job, piece in zip(plan.jobs, plan.pieces, strict=True):
         if piece.out_of is None:
             continue
-        images = {row["image_id"] for examination in job.examinations for row in examination.rows()}
+        images = {row.image_id for source in job.sources for row in source.read()}
         before = _unusable(jobs[piece.out_of], images)
         differ = before ^ _unusable(job, images)
         if differ:
@@ -257,10 +269,9 @@ def _check_taken_out(plan: FitPlan) -> None:
 
 
 def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
-    """Which of these images are not in a part's moments."""
-    if not job.workspace.exists(job.receipt):  # no image of it could be used
-        return images
-    return unusable_images(job) & images
+    """Return which of these images are not in a part's moments."""
+    receipt = job.find()
+    return images & receipt.unusable if receipt else images  # no image of it could be used
 
 
 def _check_readable(

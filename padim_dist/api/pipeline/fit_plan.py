@@ -9,14 +9,17 @@ from typing import Any
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.api.settings.lookup import check_resumed
+from padim_dist.api.settings.places import archive_settings, asked_settings, workspace_of
 from padim_dist.config import ClusterConfig, Config
-from padim_dist.core.embedding import EmbeddingSpec
+from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
-from padim_dist.engine.fit import EmbedJob, deal_parts
+from padim_dist.engine.fit import EmbedJob
+from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
+from padim_dist.store.fits import asked_of_fit
 from padim_dist.store.history import Entry, read_history
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
 from padim_dist.store.weights import keep_weights
@@ -89,22 +92,20 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     spec = replace(spec, weights=keep_weights(workspace, state))
     jobs = [
         EmbedJob(
-            workspace=workspace.folder,
+            workspace=workspace,
             snapshot=piece.manifest,
             part=piece.part,
             embedding=spec,
             sample=config.fit.sample,
             reading=plans.reading_of(config, spec),
-            threads=config.cluster.threads,
         )
         for piece in pieces
     ]
     # The parts' receipts are content addresses of all that determines their moments.
     taken = [[job.receipt, piece.out_of is None] for job, piece in zip(jobs, pieces, strict=True)]
     fit_id = content_id({"parts": taken})
-    plans.check_resumed(
-        workspace, head_path(workspace, str(resume)), resume, fit_id, asked_of_fit(config)
-    )
+    started = asked_of_fit(workspace, resume) if resume else None
+    check_resumed(workspace, resume, fit_id, started, fit_settings(config))
     model = {
         "fit": fit_id,
         "epsilon": config.model.epsilon,
@@ -130,32 +131,27 @@ def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
     if config.fit.window is None:
         parts = deal_parts(snapshot.shards, config.fit.parts)
         return [Piece(snapshot.snapshot, part) for part in parts]
-    folder = workspace_of(config).folder
+    workspace = workspace_of(config)
     increments: dict[Entry, list[Shard]] = {}
-    for entry in read_history(folder, archive_settings(config))[-config.fit.window :]:
+    for entry in read_history(workspace, archive_settings(config))[-config.fit.window :]:
         if entry.increment is not None:
-            came = read_manifest(folder, entry.increment)
+            came = read_manifest(workspace, entry.increment)
             if came is None:
                 raise RequestError(
-                    f"{folder.at('manifests', entry.increment)} is gone, which entry "
+                    f"{workspace.at(workspace.manifest(entry.increment))} is gone, which entry "
                     f"{entry.number} of the history needs; put it back, or set a smaller fit.window"
                 )
             increments[entry] = came.shards
     return choose_pieces(increments, config.fit.without, config.fit.parts)
 
 
-def asked_of_fit(config: Config) -> dict[str, Any]:
+def fit_settings(config: Config) -> dict[str, Any]:
     """Settings that determine a fit's moments, which know nothing of what is made of them."""
-    settings = plans.asked_settings(config)
+    settings = asked_settings(config)
     del settings["score"]
     for name in ("epsilon", "shrinkage", "sigma"):
         del settings["model"][name]
     return settings
-
-
-def head_path(workspace: Workspace, fit_id: str) -> str:
-    """Where it is written what a fit was asked for."""
-    return f"{workspace.fit(fit_id)}/fit.json"
 
 
 def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:

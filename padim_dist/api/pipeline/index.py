@@ -6,23 +6,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
-from padim_dist.api.settings.places import archive_of, archive_settings, logger, workspace_of
+from padim_dist.api.settings.lookup import find_manifest
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_of,
+    archive_settings,
+    as_config,
+    logger,
+    workspace_of,
+)
 from padim_dist.archive.listing.cut import cut, shard_size
 from padim_dist.archive.listing.increments import compare
-from padim_dist.archive.listing.layouts.folder import folder as folder_layout
-from padim_dist.archive.listing.layouts.folder import list_images, mvtec
-from padim_dist.archive.listing.layouts.table import list_table
-from padim_dist.archive.listing.layouts.tar import list_tars
+from padim_dist.archive.listing.layouts import find_layout
+from padim_dist.archive.listing.layouts.base import Listing
 from padim_dist.archive.listing.spool import Spool
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.config import SPLITS, Config
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
 from padim_dist.store.manifests import (
+    Shard,
     Snapshot,
     images_by_group,
     read_manifest,
@@ -65,7 +71,7 @@ class IndexResult:
     gone: int
 
 
-def index(config: Config, listener: Listener = ignore) -> IndexResult:
+def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
     """List the archive and write a manifest of it.
 
     Raises
@@ -73,6 +79,7 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
     ArchiveError
         If there is no such archive, or no image in it.
     """
+    config = as_config(config)
     snapshot, entry, is_new = make_manifest(config, listener)
     groups = {
         group: {"train": counts["train"], "test": counts["test"]}
@@ -94,28 +101,26 @@ def index(config: Config, listener: Listener = ignore) -> IndexResult:
 
 @contextmanager
 def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]:
-    """List the archive: a spool with all its rows, and what was left alone."""
-    archive, place = config.archive, archive_of(config)
+    """List the archive: a spool with all its rows, and counts of files that are no images."""
+    archive = config.archive
 
     def tell(listed: int) -> None:
         listener(Progress("index", 0, listed))
 
     tell(0)
+    list_images = find_layout(archive.layout)
     with Spool() as spool:
-        if archive.layout == "table":
-            list_table(place, archive.train, archive.group, spool, tell)
-        elif archive.layout == "tar":
-            list_tars(place, folder_layout(archive.train), archive.group, spool, tell)
-        else:
-            layout = mvtec if archive.layout == "mvtec" else folder_layout(archive.train)
-            list_images(place, layout, archive.group, spool, tell)
+        list_images(Listing(archive_of(config), archive.train, archive.group, tell), spool)
         yield spool
 
 
-def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[dict[str, Any], pa.Table]]:
-    """Fields of each shard of sorted rows, and its rows."""
+def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[Shard, pa.Table]]:
+    """Cut sorted rows into shards; yield each shard and its rows."""
     size = config.archive.shard_images
-    return cut(rows.tables(), rows.totals, shard_size(rows.images) if size == "auto" else size)
+    images = shard_size(rows.images) if size == "auto" else size
+    for made in cut(rows.tables(), rows.totals, images):
+        fields = (made.shard, made.group, made.split, made.images, made.bytes, made.digest)
+        yield Shard(*fields), made.rows
 
 
 def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:
@@ -130,18 +135,18 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
     is_new : bool
         Whether it was made now: not if the archive holds just what it held.
     """
-    folder, settings = workspace_of(config).folder, archive_settings(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     with list_archive(config, listener) as spool:
         rows = spool.sorted()
         shards = cut_rows(rows, config)
-        snapshot = write_manifest(folder, shards, settings, spool.ignored, spool.folder)
+        snapshot = write_manifest(workspace, shards, settings, spool.ignored, spool.folder)
         while True:
-            last = last_entry(folder, settings)
+            last = last_entry(workspace, settings)
             if last is not None and last.snapshot == snapshot.snapshot:
                 entry, is_new = last, False
                 break
             entry = _entry(config, spool, snapshot, last)
-            if is_new := add_entry(folder, settings, entry):
+            if is_new := add_entry(workspace, settings, entry):
                 break  # else somebody else has indexed it at the same time: look again
     listener(Progress("index", snapshot.images, snapshot.images))
     return snapshot, entry, is_new
@@ -149,10 +154,10 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
 
 def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
     """Entry for the history; the manifest of what came is written."""
-    folder, settings = workspace_of(config).folder, archive_settings(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     number = last.number + 1 if last else 1
     now = datetime.now(UTC).isoformat()
-    earlier = read_manifest(folder, last.snapshot) if last else None
+    earlier = read_manifest(workspace, last.snapshot) if last else None
     if last is None or earlier is None:  # the first, or the manifest before was removed
         return Entry(
             number=number,
@@ -165,11 +170,11 @@ def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None)
             changes=None,
             indexed_at=now,
         )
-    found = compare(spool, spool.joined(), read_shards(folder, earlier, SPLITS))
+    found = compare(spool, spool.joined(), read_shards(workspace, earlier, SPLITS))
     increment = None
     if found.rows.images:
         shards = cut_rows(found.rows, config)
-        increment = write_manifest(folder, shards, settings, {}, spool.folder).snapshot
+        increment = write_manifest(workspace, shards, settings, {}, spool.folder).snapshot
     table = found.changes.read_bytes()
     return Entry(
         number=number,
@@ -179,16 +184,22 @@ def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None)
         new=found.counts.get("new", 0),
         changed=found.counts.get("changed", 0),
         gone=found.counts.get("gone", 0),
-        changes=put_changes(folder, settings, last.snapshot, snapshot.snapshot, table),
+        changes=put_changes(workspace, settings, last.snapshot, snapshot.snapshot, table),
         indexed_at=now,
     )
 
 
-def current_manifest(config: Config, listener: Listener = ignore) -> Snapshot:
-    """Newest manifest of these archive settings; made now if there is none."""
-    folder = workspace_of(config).folder
-    last = last_entry(folder, archive_settings(config))
-    snapshot = read_manifest(folder, last.snapshot) if last else None
+def current_manifest(
+    config: Config, listener: Listener = ignore, asked: str | None = None
+) -> Snapshot:
+    """Return the manifest with an id, or the newest of the archive; index it if there is none.
+
+    Raises
+    ------
+    RequestError
+        If there is no manifest with this id.
+    """
+    snapshot = find_manifest(config, asked)
     if snapshot is None:
         logger.info("no manifest of %s yet: indexing it", config.archive.url)
         snapshot, _, _ = make_manifest(config, listener)

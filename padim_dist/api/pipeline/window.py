@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from padim_dist.engine.fit import Part, deal_parts, make_part
+from padim_dist.engine.parts import Part, deal_parts, make_part
 from padim_dist.errors import RequestError
 from padim_dist.store.history import Entry
 from padim_dist.store.manifests import Shard

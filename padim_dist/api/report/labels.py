@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.pipeline.evaluate import GOOD
 from padim_dist.core.metrics import exact_curve
-from padim_dist.pages.data import Kind, LabelledGroup, Labels
+from padim_dist.core.status import GOOD
+from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
 
 
 def labels_of(
@@ -61,9 +61,9 @@ def labels_of(
                 pro_curve=[(x, y) for x, y in curves.get("pro", [])],
             )
         )
-    kinds = []
+    rows = []
     for label in sorted(set(columns["label"]), key=lambda label: (label != GOOD, label)):
         own = columns["label"] == label
         flagged = int(columns["flagged"][own].sum()) if judged else None
-        kinds.append(Kind(label, int(own.sum()), flagged, int(above[own].sum())))
-    return Labels(groups, kinds, metrics is not None)
+        rows.append(LabelRow(label, int(own.sum()), flagged, int(above[own].sum())))
+    return Labels(groups, rows, metrics is not None)

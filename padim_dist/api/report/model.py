@@ -1,27 +1,26 @@
-"""What the report says of the model: thresholds, quality of the fit, drift of runs from it."""
+"""Thresholds, quality and drift of the model, for the report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.core.drift import Drift
-from padim_dist.pages.data import DriftMap, DriftPoint, Quality, Threshold
-from padim_dist.store.models import Model
-from padim_dist.store.run import list_runs
+from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
+from padim_dist.store.gaussians import Model
+from padim_dist.store.run import RunHead, list_runs
 from padim_dist.store.workspace import Workspace
 
 _FALSE_DRIFT = 0.001
-"""Runs of which nothing has changed and that are called drifted, whatever the number of groups."""
+"""Family-wise false-alarm rate of drift."""
 
 
 def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[str, Threshold]:
-    """Scores from which images of groups are flagged, where their calibration resolves that."""
+    """Return the lowest flagged score of each group, if its calibration resolves it."""
     found = {}
     for group in groups:
         calibration = model.calibration(group)
@@ -33,15 +32,15 @@ def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[st
     return found
 
 
-def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[Quality], list[str]]:
-    """How well the fits of groups are determined, and what is to be mended of which."""
-    found: list[Quality] = []
+def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], list[str]]:
+    """Return how well the fits of groups are determined, and warnings by group."""
+    found: list[GroupFit] = []
     faults: dict[str, str] = {}
     for group in groups:
         quality = model.quality(group)
         added, condition = quality.regularised, quality.condition
         found.append(
-            Quality(
+            GroupFit(
                 group=group,
                 images=quality.images,
                 depth=quality.depth,
@@ -54,37 +53,35 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[Quality], list
     if len(faults) <= 1:
         return found, [f"Group {group}: {fault}." for group, fault in faults.items()]
     first, fault = next(iter(faults.items()))
-    return found, [f"{len(faults):,} groups are not well determined. Of them {first}: {fault}."]
+    return found, [f"{len(faults):,} groups are not well determined, e.g. {first}: {fault}."]
 
 
-def drift_maps(run: RunImages, groups: Sequence[str], tested: int) -> list[DriftMap]:
-    """Drift of some groups, of so many that are looked at, over the patches."""
+def drift_maps(run: RunImages, groups: Sequence[str]) -> list[DriftMap]:
+    """Return the drift of some groups of a run over the patches."""
     if not groups:
         return []
-    ratios = open_drift(run.url, run.options)["ratio"].sel(group=list(groups)).values
+    ratios = open_drift(run.run.url, run.run.workspace.folder.options)["ratio"]
+    chance = _FALSE_DRIFT / len(run.head.drift)
     maps = []
-    for group, ratio in zip(groups, ratios, strict=True):
-        figures = run.head["drift"][group]
-        drift = Drift(**{name: figures[name] for name in ("images", "drift", "expected", "noise")})
-        maps.append(DriftMap(group, ratio, drift.z, drift.limit(_FALSE_DRIFT / tested)))
+    for group, ratio in zip(groups, ratios.sel(group=list(groups)).values, strict=True):
+        figures = run.head.drift[group]
+        drift = Drift(figures.images, figures.drift, figures.expected, figures.noise)
+        maps.append(DriftMap(group, ratio, drift.z, drift.limit(chance)))
     return maps
 
 
-def drift_trend(
-    workspace: Workspace, head: Mapping[str, Any], groups: Sequence[str]
-) -> list[DriftPoint]:
-    """Drift of groups in the finished runs of a run's model; none where it has but one."""
+def drift_trend(workspace: Workspace, head: RunHead, groups: Sequence[str]) -> list[DriftPoint]:
+    """Return the drift of groups in the finished runs of a model; none if there is only one."""
     runs = [
-        run
+        (run.finished_at, run.drift)
         for run in list_runs(workspace)
-        if run["model_id"] == head["model_id"] and run.get("drift") and "finished_at" in run
+        if run.model_id == head.model_id and run.drift and run.finished_at
     ]
     if len(runs) < 2:
         return []
-    runs.sort(key=lambda run: str(run["finished_at"]))
     return [
-        DriftPoint(run["finished_at"], group, run["drift"][group]["z"])
-        for run in runs
+        DriftPoint(at, group, drift[group].z)
+        for at, drift in sorted(runs, key=lambda run: run[0])
         for group in groups
-        if group in run["drift"]
+        if group in drift
     ]

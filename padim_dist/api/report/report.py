@@ -5,27 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.tables import choose_run
 from padim_dist.api.report.gallery import make_gallery
 from padim_dist.api.report.labels import labels_of
 from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thresholds_of
 from padim_dist.api.report.verdicts import Verdicts
-from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.settings.lookup import choose_run
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.pages.data import Alarms, Group, Head, Histogram, ReportData, Threshold
+from padim_dist.pages.data import (
+    FlagSummary,
+    GroupRow,
+    Histogram,
+    ReportData,
+    ReportHead,
+    Threshold,
+)
 from padim_dist.pages.html import render
 from padim_dist.storage import Folder
-from padim_dist.store.run import list_runs
-from padim_dist.store.run_tables import finished_shards
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.drifts import DriftFigures
+from padim_dist.store.run import Run, RunHead
 
 _GROUPS = 200
 """Groups in the tables, the worst ones."""
@@ -65,24 +70,24 @@ class ReportResult:
 
 
 def report(
-    config: Config,
+    config: ConfigLike,
     listener: Listener = ignore,
     *,
     run: str | None = None,
     top: int = 200,
     out: str | None = None,
 ) -> ReportResult:
-    """Write a report about a run: one HTML file that needs nothing but itself.
+    """Write a report about a run: one HTML file that works offline.
 
     Parameters
     ----------
     config : Config
-        Says where the workspace and the archive are.
+        The configuration.
     listener : callable, optional
-        Is told what happens.
+        Receives events.
     run : str, optional
-        Id of the run or its beginning, also of one that is not finished; by default the
-        newest finished run of the workspace.
+        Id of the run, or a unique prefix, also of one that is half done; by default the newest
+        finished run.
     top : int, optional
         Images in the gallery, at most.
     out : str, optional
@@ -91,7 +96,7 @@ def report(
     Raises
     ------
     RequestError
-        If there is no such run, or nothing of it yet.
+        If there is no such run, or none of its shards is finished.
 
     Examples
     --------
@@ -101,15 +106,16 @@ def report(
     started = time.monotonic()
     if top < 1:
         raise RequestError(f"--top is how many images the gallery shows: 1 or more; found {top}")
+    config = as_config(config)
     workspace = workspace_of(config)
-    run_id = _choose(workspace, run)
-    data = _gather(config, workspace, run_id, top, listener)
+    head = choose_run(workspace, run)
+    data = _gather(config, head, top, listener)
     page = render(data, padim_dist.__version__).encode()
-    target = out or workspace.folder.at(workspace.run(run_id), "report.html")
+    target = out or workspace.at(Run(workspace, head.run_id).report_path)
     folder, _, name = Folder(target, config.storage_options).url.rpartition("/")
     Folder(folder or "/", config.storage_options).put(name, page)
     return ReportResult(
-        run_id=run_id,
+        run_id=head.run_id,
         report=target,
         images=data.head.rows,
         anomalies=len(data.anomalies),
@@ -119,80 +125,62 @@ def report(
     )
 
 
-def _choose(workspace: Workspace, asked: str | None) -> str:
-    """Id of the run."""
-    if asked is not None:
-        return str(choose_run(workspace, asked)["run_id"])
-    runs = list_runs(workspace)
-    finished = [run["run_id"] for run in runs if "finished_at" in run]
-    if not finished:
-        ids = [run["run_id"] for run in runs]
-        hint = f"; '--run {ids[-1]}' reports what there is of one that is not" if ids else ""
-        raise RequestError(
-            f"workspace {workspace.folder.url} has no finished run{hint}; run 'score' first"
-        )
-    return str(finished[-1])
-
-
-def _gather(
-    config: Config, workspace: Workspace, run_id: str, top: int, listener: Listener
-) -> ReportData:
-    images = RunImages(config, run_id)
-    head, model = images.head, images.model
-    verdicts = Verdicts(images.url, head, config.storage_options)
-    alarms = verdicts.alarms()
-    drift: Mapping[str, Any] = head.get("drift") or {}
-    every = _worst_first(verdicts.groups(), drift)
+def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> ReportData:
+    images = RunImages(config, head.run_id)
+    run, model = images.run, images.model
+    verdicts = Verdicts(run, head)
+    flags = verdicts.flags()
+    every = _worst_first(verdicts.groups(), head.drift)
     groups, rows = every[:_GROUPS], verdicts.top(top)
     names = [group.name for group in groups if group.name in model.info.counts]
-    lines = thresholds_of(model, names, alarms.cutoff) if alarms else {}
+    lines = thresholds_of(model, names, flags.cutoff) if flags else {}
     quality, faults = quality_of(model, names)
-    metrics = workspace.folder.find_json(f"{workspace.run(run_id)}/metrics.json")
-    drifted = sorted(drift, key=lambda name: -drift[name]["z"])
+    metrics = run.workspace.folder.find_json(run.metrics_path)
+    drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
     return ReportData(
-        head=_head(images, len(finished_shards(workspace, run_id)), verdicts.statuses()),
-        alarms=alarms,
-        histogram=_histogram(verdicts, alarms, lines, [group.name for group in every]),
+        head=_head(images, len(run.scores.finished()), verdicts.statuses()),
+        alarms=flags,
+        histogram=_histogram(verdicts, flags, lines, [group.name for group in every]),
         groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
         groups_left=len(every) - len(groups),
         anomalies=make_gallery(
             images, rows, {name: line.value for name, line in lines.items()}, listener
         ),
         failures=verdicts.failures(_FAILURES),
-        drift=drift_maps(images, drifted[:_MAPS], len(drift)),
-        drift_groups=len(drift),
-        trend=drift_trend(workspace, head, drifted[:_MAPS]),
+        drift=drift_maps(images, drifted[:_MAPS]),
+        drift_groups=len(head.drift),
+        trend=drift_trend(run.workspace, head, drifted[:_MAPS]),
         quality=quality,
-        labels=labels_of(verdicts.labelled(), metrics, alarms is not None),
-        settings=head["asked"],
+        labels=labels_of(verdicts.labelled(), metrics, flags is not None),
+        settings=head.asked,
         warnings=_warnings(head, model.info.counts, every, faults),
     )
 
 
-def _head(images: RunImages, shards_done: int, statuses: dict[str, int]) -> Head:
+def _head(images: RunImages, shards_done: int, statuses: dict[str, int]) -> ReportHead:
     head = images.head
-    return Head(
-        run_id=head["run_id"],
-        model_id=head["model_id"],
+    return ReportHead(
+        run_id=head.run_id,
+        model_id=head.model_id,
         backbone=images.model.info.embedding.trunk.backbone,
-        archive=head["asked"]["archive"]["url"],
-        images=head["images"],
-        shards=len(head["shards"]),
+        archive=head.asked["archive"]["url"],
+        images=head.images,
+        shards=len(head.shards),
         shards_done=shards_done,
-        started_at=head["started_at"],
-        finished_at=head.get("finished_at"),
+        started_at=head.started_at,
+        finished_at=head.finished_at,
         statuses=statuses,
     )
 
 
-def _worst_first(groups: Sequence[Group], drift: Mapping[str, Any]) -> list[Group]:
+def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) -> list[GroupRow]:
     """Groups by the share that is flagged, then by drift, then by how the highest stands out."""
     known = [
-        replace(group, drift_z=drift[group.name]["z"]) if group.name in drift else group
+        replace(group, drift_z=drift[group.name].z) if group.name in drift else group
         for group in groups
     ]
 
-    def badness(group: Group) -> tuple[float, float, float]:
+    def badness(group: GroupRow) -> tuple[float, float, float]:
         share = (group.flagged or 0) / max(group.scored, 1)
         outstanding = (group.highest or 0.0) / max(group.median or 0.0, 1e-6)
         return -share, -(group.drift_z or 0.0), -outstanding
@@ -202,7 +190,7 @@ def _worst_first(groups: Sequence[Group], drift: Mapping[str, Any]) -> list[Grou
 
 def _histogram(
     verdicts: Verdicts,
-    alarms: Alarms | None,
+    alarms: FlagSummary | None,
     lines: Mapping[str, Threshold],
     groups: Sequence[str],
 ) -> Histogram | None:
@@ -232,17 +220,21 @@ def _histogram(
 
 
 def _warnings(
-    head: Mapping[str, Any], fitted: Mapping[str, int], groups: Sequence[Group], faults: list[str]
+    head: RunHead,
+    fitted: Mapping[str, int],
+    groups: Sequence[GroupRow],
+    faults: list[str],
 ) -> list[str]:
     """What to keep in mind about the numbers."""
     found = list(faults)
-    if head["alarms"]["rule"] == "fdr" and "finished_at" not in head:
-        found.append("With score.fdr what is flagged is known only when the run is finished.")
+    if head.alarms and head.known_cutoff is None:
+        found.append("Flags are known only when the run is finished: their rule needs all images.")
     unknown = [group.name for group in groups if group.name not in fitted]
     if unknown:
         some = f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
+        groups_are = "1 group is" if len(unknown) == 1 else f"{len(unknown):,} groups are"
         found.append(
-            f"{len(unknown):,} groups are not in the model ({some}): their images have no score. "
-            "Fit one that has them."
+            f"{groups_are} not in the model ({some}): images without a model have no score. Fit a "
+            "model on all groups."
         )
     return found

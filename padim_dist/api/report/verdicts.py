@@ -1,23 +1,20 @@
-"""What the score table of a run says, asked of DuckDB."""
+"""DuckDB queries over one score table, for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.readers import open_scores
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS
-from padim_dist.pages.data import Alarms, Failure, Group
-from padim_dist.storage import Options
-
-_TOP = (
-    'image_id, uri, member, "group", label, score, peak_y, peak_x, width, height, heatmap_row, '
-    "shard, p_value, p_extrapolated, flagged"
-)
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, score_rows
+from padim_dist.errors import RequestError
+from padim_dist.pages.data import FlagSummary, GroupRow
+from padim_dist.pages.gallery_data import Failure
+from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_rows import ScoreRow
+from padim_dist.store.run_tables import SCORES
 
 
 class Verdicts:
@@ -25,36 +22,40 @@ class Verdicts:
 
     Parameters
     ----------
-    url : str
-        Of the run.
-    head : mapping
-        Its ``run.json``.
-    options : mapping
-        fsspec options by protocol.
+    run : Run
+        The run.
+    head : RunHead
+        Its head.
+
+    Raises
+    ------
+    RequestError
+        If no shard of it is finished.
     """
 
-    def __init__(self, url: str, head: Mapping[str, Any], options: Options) -> None:
+    def __init__(self, run: Run, head: RunHead) -> None:
+        if not run.scores.files():
+            raise RequestError(
+                f"run {head.run_id} has no finished shard yet; run 'padim-dist score' again: it "
+                "resumes"
+            )
         self._head = head
-        self._scores = open_scores(url, options)
+        self._scores = open_table(SCORES, [(run, head)])
 
     def statuses(self) -> dict[str, int]:
         """Rows by status."""
         return dict(self._ask("SELECT status, count(*) FROM scores GROUP BY status"))
 
-    def alarms(self) -> Alarms | None:
-        """What is flagged; None where no image has a p-value."""
+    def flags(self) -> FlagSummary | None:
+        """Return what is flagged; None if no image has a p-value."""
         ((flagged, judged),) = self._ask(
             "SELECT count(*) FILTER (flagged), count(p_value) FROM scores"
         )
-        if not judged:
+        if not judged or self._head.alarms is None:
             return None
-        alarms = self._head["alarms"]
-        cutoff = self._head.get("cutoff")
-        if cutoff is None:
-            cutoff = alarms["alpha"] if alarms["rule"] != "fdr" else 0.0
-        return Alarms(alarms["rule"], alarms["asked"], cutoff, flagged, judged)
+        return FlagSummary(self._head.alarms, self._head.known_cutoff or 0.0, flagged, judged)
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[GroupRow]:
         """Figures of each group, in the order of their names."""
         rows = self._ask(
             'SELECT "group", count(*), count(score), '
@@ -62,7 +63,7 @@ class Verdicts:
             "quantile_cont(score::DOUBLE, 0.5), quantile_cont(score::DOUBLE, 0.99), max(score) "
             'FROM scores WHERE "group" IS NOT NULL GROUP BY "group" ORDER BY "group"'
         )
-        return [Group(*row) for row in rows]
+        return [GroupRow(*row) for row in rows]
 
     def values(self, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Scores or p-values of all images that have some, and which of them are flagged."""
@@ -72,13 +73,13 @@ class Verdicts:
         ).fetchnumpy()
         return np.asarray(found["value"]), np.asarray(found["flagged"], bool)
 
-    def top(self, most: int) -> list[dict[str, Any]]:
-        """Rows of the most anomalous images: by p-value, where there is none by score."""
-        found = self._relation(
-            f"SELECT {_TOP} FROM scores WHERE score IS NOT NULL "
-            f"ORDER BY {MOST_ANOMALOUS} LIMIT {most}"
+    def top(self, most: int) -> list[ScoreRow]:
+        """Return the rows of the most anomalous images: by p-value, or else by score."""
+        return score_rows(
+            self._relation(
+                f"FROM scores WHERE score IS NOT NULL ORDER BY {MOST_ANOMALOUS} LIMIT {most}"
+            )
         )
-        return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
     def failures(self, most: int) -> list[Failure]:
         """The first rows without a score."""

@@ -1,36 +1,31 @@
-"""Which model and which images: what a score is asked for."""
+"""Which model, manifest and run a command means: an id, a unique prefix, or the default.
+
+The default is the newest finished one, everywhere. A run that is half done is used only if its id
+is given; `progress_note` then says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from padim_dist.api.nights.promotions import model_of_id, promoted_model
-from padim_dist.api.pipeline.index import current_manifest, cut_rows
-from padim_dist.api.settings.places import workspace_of
-from padim_dist.api.settings.plans import find_model
-from padim_dist.archive.listing.increments import SCORED_SCHEMA, not_scored
-from padim_dist.archive.listing.workbench import Workbench
-from padim_dist.config import Config
+from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
+from padim_dist.config import Config, differences
 from padim_dist.errors import RequestError
-from padim_dist.events import Listener, ignore
-from padim_dist.store.manifests import Snapshot, read_manifest, read_shards, write_manifest
-from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import list_runs
-from padim_dist.store.run_tables import read_images
+from padim_dist.store.history import last_entry
+from padim_dist.store.manifests import Snapshot, read_manifest
+from padim_dist.store.models import ModelInfo, list_models
+from padim_dist.store.promotions import current, read_promotions
+from padim_dist.store.run import RunHead, list_runs
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"
-"""Stands for the promoted model's id."""
-_SETTLED = pa.array(["scored", "unreadable", "too_large"])
-"""Statuses that stay what they are as long as the object does. One that was missing may
-come back."""
+"""Stands for the id of the promoted model."""
+_SHOWN = 8
 
 
 def choose_model(config: Config, asked: str | None) -> ModelInfo:
-    """The model of an id, the promoted one, or (None) the newest of these settings.
+    """Return the model with an id or prefix, the promoted one, or the newest of these settings.
 
     Raises
     ------
@@ -38,46 +33,186 @@ def choose_model(config: Config, asked: str | None) -> ModelInfo:
         If there is none, or its settings are not those of the configuration.
     """
     if asked is None:
-        return find_model(config)
+        return _newest_model(config)
     return promoted_model(config) if asked == PROMOTED else model_of_id(config, asked)
 
 
-def choose_manifest(config: Config, asked: str | None, listener: Listener = ignore) -> Snapshot:
-    """The manifest of an id, or (None) the newest one; see `current_manifest`.
+def promoted_model(config: Config) -> ModelInfo:
+    """Return the promoted model.
 
     Raises
     ------
     RequestError
-        If there is no such manifest.
+        If there is none, it is gone, or its settings are not those of the configuration.
     """
+    promotion = current(read_promotions(workspace_of(config)))
+    if promotion is None:
+        raise RequestError(
+            f"no model is promoted in workspace {config.workspace}; 'padim-dist models' lists the "
+            "candidates, 'padim-dist promote MODEL' approves one"
+        )
+    return model_of_id(config, promotion.model_id)
+
+
+def model_of_id(config: Config, asked: str) -> ModelInfo:
+    """Return the only finished model whose id has a prefix.
+
+    Raises
+    ------
+    RequestError
+        If there is none or several, or its settings (section model) are not those of the
+        configuration.
+    """
+    infos = list_models(workspace_of(config))
+    found = [info for info in infos if info.model_id.startswith(asked)]
+    if len(found) != 1:
+        ids = ", ".join(info.model_id for info in found[:_SHOWN]) or "none"
+        raise RequestError(
+            f"workspace {config.workspace} has {len(found)} finished models whose id begins with "
+            f"{asked!r} ({ids}); 'padim-dist models' lists them"
+        )
+    (info,) = found
+    wanted = config.model.model_dump(mode="json")
+    gaps = [differences(settings["model"], wanted, "model.") for settings in info.settings]
+    gap = min(gaps, key=len)
+    if gap:
+        raise RequestError(
+            f"model {info.model_id} was not made with the settings of the configuration: "
+            f"{'; '.join(gap)}. Set them back, or use a model of these settings"
+        )
+    return info
+
+
+def newest_model(workspace: Workspace) -> ModelInfo:
+    """Return the newest finished model of a workspace, whatever its settings.
+
+    Raises
+    ------
+    RequestError
+        If there is none.
+    """
+    models = list_models(workspace)
+    if not models:
+        raise RequestError(
+            f"{workspace.folder.url} is neither a model nor a workspace with one; 'padim-dist fit' "
+            "makes one"
+        )
+    return models[-1]
+
+
+def find_manifest(config: Config, asked: str | None = None) -> Snapshot | None:
+    """Return the manifest with an id, or the newest of the archive; None if it was never indexed.
+
+    Raises
+    ------
+    RequestError
+        If there is no manifest with this id.
+    """
+    workspace = workspace_of(config)
     if asked is None:
-        return current_manifest(config, listener)
-    folder = workspace_of(config).folder
-    found = read_manifest(folder, asked)
+        last = last_entry(workspace, archive_settings(config))
+        return read_manifest(workspace, last.snapshot) if last else None
+    found = read_manifest(workspace, asked)
     if found is None:
         raise RequestError(
-            f"workspace {folder.url} has no snapshot {asked!r}; 'padim-dist history' lists them"
+            f"workspace {workspace.folder.url} has no manifest {asked!r}; 'padim-dist history' "
+            "lists them"
         )
     return found
 
 
-def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:
-    """Of a manifest, the images that no finished run of a model has scored: a manifest too.
+def choose_run(workspace: Workspace, asked: str | None) -> RunHead:
+    """Return the run whose id has a prefix; None: the newest finished run.
 
-    It depends on the finished runs alone, so an interrupted run finds the same images again.
+    Raises
+    ------
+    RequestError
+        If there is none, or several.
     """
-    workspace = workspace_of(config)
-    with Workbench() as bench:
-        rows = read_shards(workspace.folder, manifest, config.score.splits)
-        left = not_scored(bench, rows, scored_images(workspace, model.model_id))
-        shards = cut_rows(left, config)
-        settings = {**manifest.settings, "new": True}
-        return write_manifest(workspace.folder, shards, settings, {}, bench.folder)
+    runs = list_runs(workspace)
+    where = f"workspace {workspace.folder.url}"
+    if asked is None:
+        finished = [run for run in runs if run.is_finished]
+        if finished:
+            return finished[-1]
+        hint = f", only {runs[-1].run_id}, which is half done: give its id (--run)" if runs else ""
+        raise RequestError(f"{where} has no finished run{hint}; 'padim-dist score' makes one")
+    found = [run for run in runs if run.run_id.startswith(asked)]
+    if len(found) != 1:
+        ids = ", ".join(run.run_id for run in (found or runs)[-_SHOWN:]) or "none"
+        raise RequestError(
+            f"{where} has {len(found)} runs whose id begins with {asked!r} "
+            f"({'such as ' if not found and runs else ''}{ids}); give the id of one"
+        )
+    return found[0]
 
 
-def scored_images(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
-    """Images that finished runs of a model have settled."""
-    for run in list_runs(workspace):
-        if run["model_id"] == model_id and "finished_at" in run:
-            for table in read_images(workspace, run["run_id"], [*SCORED_SCHEMA.names, "status"]):
-                yield table.filter(pc.is_in(table["status"], value_set=_SETTLED))
+def progress_note(head: RunHead) -> list[str]:
+    """Return a note if a run is half done."""
+    if head.is_finished:
+        return []
+    return [f"run {head.run_id} is half done: images that are not scored yet are missing"]
+
+
+def check_resumed(
+    workspace: Workspace,
+    asked: str | None,
+    found: str,
+    started: Mapping[str, Any] | None,
+    wanted: Mapping[str, Any],
+) -> None:
+    """Refuse to resume a fit or run with settings, or images, that make another one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        The workspace.
+    asked : str or None
+        Id of the fit or run to resume; None for the one that the settings make.
+    found : str
+        Id that the settings make.
+    started : mapping or None
+        The settings with which `asked` was started; None if there is no such fit or run.
+    wanted : mapping
+        The settings now.
+
+    Raises
+    ------
+    RequestError
+        Names the differences.
+    """
+    if asked is None or asked == found:
+        return
+    if started is None:
+        raise RequestError(
+            f"workspace {workspace.folder.url} has no {asked}; leave out --resume to start"
+        )
+    reason = "; ".join(differences(started, wanted)) or "the images, which have changed since"
+    raise RequestError(
+        f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
+        f"{reason}. Set that back, or leave out --resume to start {found}"
+    )
+
+
+def _newest_model(config: Config) -> ModelInfo:
+    """Return the newest model that was fitted with these settings."""
+    wanted, infos = model_settings(config), list_models(workspace_of(config))
+    for info in reversed(infos):
+        if wanted in info.settings:
+            return info
+    if not infos:
+        raise RequestError(
+            f"workspace {config.workspace} has no finished model; run 'padim-dist fit' first"
+        )
+    gap, name = _nearest([(i.model_id, s) for i in infos for s in i.settings], wanted)
+    raise RequestError(
+        f"workspace {config.workspace} has no model with these settings. The nearest, {name}, "
+        f"differs in {'; '.join(gap)}. Set them back, or run 'padim-dist fit' for the new ones"
+    )
+
+
+def _nearest(
+    there: Sequence[tuple[str, Mapping[str, Any]]], wanted: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    gaps = [(differences(settings, wanted), name) for name, settings in there]
+    return min(gaps, key=lambda item: len(item[0]))

@@ -1,31 +1,101 @@
-"""Where a configuration's archive and workspace are: all that listing an archive needs.
+"""Where a configuration's archive and workspace are, and which settings identify results.
 
-It imports no torch, which alone takes more memory than listing any archive.
+No torch, which takes more memory than listing any archive.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
-from padim_dist.config import Config
-from padim_dist.storage import Folder
+from padim_dist.config import Config, load_config
+from padim_dist.errors import ConfigError
+from padim_dist.storage import Folder, Options
 from padim_dist.store.workspace import Workspace
 
 logger = logging.getLogger("padim_dist")
 
+ConfigLike = Config | str | os.PathLike[str]
+"""A configuration, or the path of its YAML file."""
+_YAML = (".yaml", ".yml")
+
+
+def as_config(config: ConfigLike) -> Config:
+    """Return the configuration, read from its file if a path is given.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or the file is wrong.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, (str, os.PathLike)):
+        return load_config(os.fspath(config))
+    raise ConfigError(
+        f"a configuration is needed: a Config or the path of a YAML file; found "
+        f"{type(config).__name__}. padim_dist.load_config('audit.yaml') returns a Config"
+    )
+
+
+def locate(where: ConfigLike, options: Options | None = None) -> tuple[Folder, Config | None]:
+    """Return the folder that a reader means, and the configuration if one is given.
+
+    Parameters
+    ----------
+    where : Config, str or path
+        A Config, the path of a YAML file, or the URL of a workspace or of something inside it.
+    options : mapping, optional
+        fsspec options by protocol, for a URL.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these, or the file is wrong.
+    """
+    if isinstance(where, Config) or str(where).endswith(_YAML):
+        config = as_config(where)
+        return workspace_of(config).folder, config
+    if not isinstance(where, (str, os.PathLike)):
+        raise ConfigError(
+            "a workspace is needed: its URL, the path of a YAML file or a Config; found "
+            f"{type(where).__name__}"
+        )
+    return Folder(os.fspath(where), options or {}), None
+
 
 def workspace_of(config: Config) -> Workspace:
-    """The workspace."""
+    """Return the workspace."""
     return Workspace(Folder(config.workspace, config.storage_options))
 
 
 def archive_of(config: Config) -> Folder:
-    """The archive."""
+    """Return the archive."""
     return Folder(config.archive.url, config.storage_options)
 
 
 def archive_settings(config: Config) -> dict[str, Any]:
-    """Settings that determine a manifest."""
+    """Return the settings that determine a manifest."""
     settings = config.archive.model_dump(mode="json", exclude={"max_pixels"})
     return {**settings, "url": archive_of(config).url}
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that a model is found by: what it was fitted on, and how."""
+    archive = archive_settings(config)
+    del archive["shard_images"]
+    return {"archive": archive, "model": config.model.model_dump(mode="json")}
+
+
+def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
+    """Return the settings that a run is known by; a run of some of the images is another kind."""
+    settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
+    return {**settings, "partial": True} if partial else settings
+
+
+def asked_settings(config: Config) -> dict[str, Any]:
+    """Return all settings that determine results, for comparison when a run or fit resumes."""
+    settings = config.model_dump(mode="json", include={"model", "fit", "score"})
+    archive = archive_settings(config)
+    return {**settings, "archive": {**archive, "max_pixels": config.archive.max_pixels}}

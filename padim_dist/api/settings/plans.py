@@ -1,28 +1,23 @@
-"""What the public functions share: from a configuration to plans, and to what is there."""
+"""From a configuration to plans: embedding, weights, reading, and free disk."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from padim_dist.api.settings.places import archive_of, archive_settings, workspace_of
+from padim_dist.api.settings.places import archive_of
+from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
-from padim_dist.config import Config, differences
+from padim_dist.config import Config
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
-from padim_dist.core.embedding import EmbeddingSpec
 from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
-from padim_dist.engine.worker import Reading
-from padim_dist.errors import ConfigError, RequestError
+from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
-from padim_dist.store.models import ModelInfo, list_models
-from padim_dist.store.run import list_runs
 from padim_dist.store.weights import State, fetch_weights
-from padim_dist.store.workspace import Workspace
 
 UNKNOWN_WEIGHTS = ""
 """Stands for the weights' digest in a plan that was made before they were loaded."""
@@ -40,20 +35,6 @@ def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)
-
-
-def model_settings(config: Config) -> dict[str, Any]:
-    """Settings that a model is found by: what it was fitted on, and how."""
-    archive = archive_settings(config)
-    del archive["shard_images"]
-    return {"archive": archive, "model": config.model.model_dump(mode="json")}
-
-
-def asked_settings(config: Config) -> dict[str, Any]:
-    """All settings that determine results: what a resumed fit or run is compared by."""
-    settings = config.model_dump(mode="json", include={"model", "fit", "score"})
-    archive = archive_settings(config)
-    return {**settings, "archive": {**archive, "max_pixels": config.archive.max_pixels}}
 
 
 def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
@@ -106,106 +87,3 @@ def free_disk(folder: Folder) -> int | None:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def find_model(config: Config) -> ModelInfo:
-    """Newest model that was fitted with these settings.
-
-    Raises
-    ------
-    RequestError
-        If there is none; names what differs from the nearest one.
-    """
-    wanted = model_settings(config)
-    infos = list_models(workspace_of(config))
-    for info in reversed(infos):
-        if wanted in info.settings:
-            return info
-    raise RequestError(
-        _nothing_found(
-            "model",
-            config.workspace,
-            [(i.model_id, settings) for i in infos for settings in i.settings],
-            wanted,
-            "fit",
-        )
-    )
-
-
-def find_run(config: Config) -> tuple[ModelInfo, dict[str, Any]]:
-    """Newest model with these settings and its newest run; see `find_model` for the errors."""
-    model = find_model(config)
-    runs = [r for r in list_runs(workspace_of(config)) if r["model_id"] == model.model_id]
-    wanted = run_settings(config)
-    for run in reversed(runs):
-        if wanted in run["settings"]:
-            return model, run
-    raise RequestError(
-        _nothing_found(
-            f"run of model {model.model_id}",
-            config.workspace,
-            [(r["run_id"], settings) for r in runs for settings in r["settings"]],
-            wanted,
-            "score",
-        )
-    )
-
-
-def check_resumed(
-    workspace: Workspace, path: str, asked: str | None, found: str, wanted: Mapping[str, Any]
-) -> None:
-    """Refuse to resume something under settings, or on images, that make another one of it.
-
-    Parameters
-    ----------
-    workspace : Workspace
-        Where it lies.
-    path : str
-        What was written when it was started; has ``asked``, the settings then.
-    asked : str or None
-        Id of the fit or run to resume; None for whichever the settings make.
-    found : str
-        Id that the settings make.
-    wanted : mapping
-        The settings.
-
-    Raises
-    ------
-    RequestError
-        Names the differences.
-    """
-    if asked is None or asked == found:
-        return
-    started = workspace.folder.find_json(path)
-    if started is None:
-        raise RequestError(
-            f"workspace {workspace.folder.url} holds no {asked}; leave out --resume to start"
-        )
-    reason = "; ".join(differences(started["asked"], wanted)) or "the images, which are others now"
-    raise RequestError(
-        f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
-        f"{reason}. Set that back, or leave out --resume to start {found}"
-    )
-
-
-def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
-    """Settings that a model's run is found by; a run of some of the images is another kind."""
-    settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
-    return {**settings, "partial": True} if partial else settings
-
-
-def _nothing_found(
-    what: str,
-    where: str,
-    there: list[tuple[str, Mapping[str, Any]]],
-    wanted: Mapping[str, Any],
-    command: str,
-) -> str:
-    if not there:
-        return f"workspace {where} holds no finished {what}; run '{command}' first"
-    gaps = [(differences(settings, wanted), name) for name, settings in there]
-    gap, name = min(gaps, key=lambda item: len(item[0]))
-    return (
-        f"workspace {where} holds no {what} with these settings. The nearest, {name}, differs in "
-        f"{'; '.join(gap)}. Set them back, or run '{command}' for the new ones"
-    )

@@ -1,4 +1,4 @@
-"""The manifest: one row an image, sorted, cut into shards of equal cost.
+"""Cutting sorted rows into shards of equal cost.
 
 Sorting and cutting depend on the listing and the settings alone, never on the
 number of workers: that is what makes results the same bit for bit.
@@ -9,32 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-ROWS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("uri", pa.string()),
-        ("member", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("size", pa.int64()),
-        ("etag", pa.string()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("label", pa.string()),
-        ("mask_uri", pa.string()),
-    ]
-)
-"""A row an image, not yet cut into shards; `docs/formats.md` says what the columns mean."""
-MANIFEST_SCHEMA = ROWS_SCHEMA.append(pa.field("shard", pa.int32()))
-TAIL = "(damaged tail)"
-"""Member that stands for the rest of a tar file in which no more headers can be read."""
+from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
 
 COST_OF_AN_IMAGE = 1_000_000
 """Besides its bytes: the trunk takes about as long as decoding 1 MB of JPEG."""
@@ -54,9 +37,20 @@ class Total(NamedTuple):
     cost: int
 
 
-def image_id(path: str) -> str:
-    """Id of an image: of its path inside the archive, or its uri as a table has it."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class CutShard:
+    """A shard as it is cut: number, group, split, images, bytes, digest of its rows, and the rows.
+
+    `rows` is a table with `MANIFEST_SCHEMA`.
+    """
+
+    shard: int
+    group: str | None
+    split: str
+    images: int
+    bytes: int
+    digest: str
+    rows: pa.Table
 
 
 def shard_size(images: int) -> int:
@@ -75,7 +69,7 @@ def shard_size(images: int) -> int:
 
 def cut(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
-) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+) -> Iterator[CutShard]:
     """Cut sorted rows into shards of equal cost; a shard at a time is in memory.
 
     Where a shard has two blocks or more, cuts lie between blocks of `BLOCK` images.
@@ -91,10 +85,7 @@ def cut(
 
     Yields
     ------
-    shard : dict
-        ``shard``, ``group``, ``split``, ``images``, ``bytes`` and ``digest`` of its rows.
-    rows : pyarrow.Table
-        `MANIFEST_SCHEMA`.
+    CutShard
     """
     number = 0
     place: tuple[_RunKey, int] | None = None
@@ -149,18 +140,18 @@ def _bounds(changed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     return pairwise(starts)
 
 
-def _shard(number: int, pieces: list[pa.Table]) -> tuple[dict[str, Any], pa.Table]:
+def _shard(number: int, pieces: list[pa.Table]) -> CutShard:
     rows = pa.concat_tables(pieces).combine_chunks()
-    shard = {
-        "shard": number,
-        "group": rows["group"][0].as_py(),
-        "split": rows["split"][0].as_py(),
-        "images": len(rows),
-        "bytes": int(rows["length"].to_numpy().sum()),
-        "digest": _digest(rows),
-    }
     numbers = pa.array(np.full(len(rows), number, np.int32))
-    return shard, rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA)
+    return CutShard(
+        shard=number,
+        group=rows["group"][0].as_py(),
+        split=rows["split"][0].as_py(),
+        images=len(rows),
+        bytes=int(rows["length"].to_numpy().sum()),
+        digest=_digest(rows),
+        rows=rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA),
+    )
 
 
 def _digest(rows: pa.Table) -> str:

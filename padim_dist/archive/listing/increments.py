@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from padim_dist.archive.listing.cut import ROWS_SCHEMA
 from padim_dist.archive.listing.workbench import SortedRows, Workbench
+from padim_dist.archive.rows import ROWS_SCHEMA
 
 _KNOWN = pa.schema(
     [

@@ -7,16 +7,16 @@ is known of them is joined there, and they come out sorted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.archive.listing.cut import ROWS_SCHEMA
 from padim_dist.archive.listing.workbench import ROWS_A_GROUP, SortedRows, Workbench
+from padim_dist.archive.rows import ROWS_SCHEMA, ImageRow
 
 _IMAGES = pa.schema(
     [
@@ -69,28 +69,62 @@ WHERE latest IS NULL OR "offset" = latest
 """
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What a page of an archive holds, on its way to the spool.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundImage(ImageRow):
+    """An image on its way to a row.
 
     Attributes
     ----------
-    images : list of dict
-        `ROWS_SCHEMA`; ``masks``: where their mask may be, the best place first, unless
-        ``mask_uri`` says it; ``key``: whose notes are theirs.
-    masks : list of dict
-        Images that may be masks: ``path``, what ``masks`` above speaks of; ``uri``, what
-        reads it; ``object`` and ``offset``, where it is.
-    notes : list of dict
-        ``group``, ``split`` and ``label`` of the images with this ``key``, where not None; the
-        highest ``rank`` counts.
-    ignored : Counter
-        What was left alone: how many, by suffix or reason.
+    key : str or None
+        Key of the notes that belong to the image.
+    masks : tuple of str
+        Where its mask may be, the best place first; not used if `mask_uri` is set.
     """
 
-    images: list[dict[str, Any]] = field(default_factory=list)
-    masks: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[dict[str, Any]] = field(default_factory=list)
+    member: str | None = None
+    offset: int = 0
+    key: str | None = None
+    masks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMask:
+    """An image that may be a mask.
+
+    Attributes
+    ----------
+    path : str
+        What `FoundImage.masks` refers to.
+    uri : str
+        Address that reads it.
+    object : str
+        The file that contains it, at `offset`.
+    """
+
+    path: str
+    uri: str
+    object: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Group, split and label of the images with a key, where not None; the highest rank counts."""
+
+    key: str
+    rank: int
+    group: str | None = None
+    split: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A page of an archive: its images, possible masks, notes, and counts of ignored files."""
+
+    images: list[FoundImage] = field(default_factory=list)
+    masks: list[FoundMask] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
 
@@ -129,10 +163,9 @@ class Spool(Workbench):
 
     def add(self, batch: Batch) -> None:
         """Take a batch in."""
-        for row in batch.images:
-            row["row"] = self.images
-            self.images += 1
-        self._tables["images"].add(batch.images)
+        numbers = range(self.images, self.images + len(batch.images))
+        self.images += len(batch.images)
+        self._tables["images"].add(batch.images, row=numbers)
         self._tables["masks"].add(batch.masks)
         self._tables["notes"].add(batch.notes)
         self.ignored.update(batch.ignored)
@@ -172,10 +205,16 @@ class _Table:
         self.writer = pq.ParquetWriter(path, schema, write_statistics=False)
         self._waiting: list[pa.Table] = []
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
+    def add(self, rows: Sequence[object], **columns: Iterable[int]) -> None:
+        """Add rows, whose attributes are columns, and further columns."""
         if rows:
             # At once, since Python's objects take ten times the room.
-            self._waiting.append(pa.Table.from_pylist(rows, self.writer.schema))
+            schema = self.writer.schema
+            data = [
+                columns[name] if name in columns else [getattr(row, name) for row in rows]
+                for name in schema.names
+            ]
+            self._waiting.append(pa.table(data, schema=schema))
         if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
             self._flush()
 

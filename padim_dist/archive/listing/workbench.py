@@ -21,7 +21,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, MOST_BYTES, ROWS_SCHEMA, Total
+from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, MOST_BYTES, Total
+from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.errors import ResourceError
 
 ROWS_A_GROUP = 10_240

@@ -6,37 +6,49 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.errors import ImageError
 
 BUDGET = 64 * 2**20
 """Bytes of images that are held ahead and not yet decoded, at most."""
 
 
-def read_ahead(
-    rows: Iterable[dict[str, Any]],
-    reader: ImageReader,
-    requests: int,
-    decoders: int,
-    depth: int,
-    budget: int = BUDGET,
-) -> Iterator[LoadedImage]:
-    """Load images in order, ahead of whoever takes them.
+@dataclass(frozen=True)
+class Reading:
+    """How a task reads images.
 
-    Many requests are under way while few threads decode. Nothing grows with the archive:
-    at most `depth` images (or one request's members) are held, and their bytes, until
-    decoded, keep within the budget (or are those of one request).
+    Attributes
+    ----------
+    reader : ImageReader
+        Fetches and decodes.
+    requests : int
+        Requests under way at the same time.
+    decoders : int
+        Threads that decode.
+    """
+
+    reader: ImageReader
+    requests: int
+    decoders: int
+
+
+def read_ahead(
+    rows: Iterable[ImageRow | RefusedRow], reading: Reading, depth: int, budget: int = BUDGET
+) -> Iterator[LoadedImage]:
+    """Load images in order, ahead of the consumer.
+
+    Many requests are under way while few threads decode. Memory does not grow with the archive:
+    at most `depth` images (or the members of one request) are held, and their bytes, until they
+    are decoded, keep within the budget (or are those of one request).
 
     Parameters
     ----------
-    rows : iterable of dict
+    rows : iterable of ImageRow or RefusedRow
         Of the manifest.
-    reader : ImageReader
-        Fetches and decodes.
-    requests, decoders : int
-        Requests under way, and threads that decode.
+    reading : Reading
+        How they are read.
     depth : int
         Images ahead.
     budget : int
@@ -49,10 +61,11 @@ def read_ahead(
     Raises
     ------
     RunError
-        If the store keeps failing, or the memory does not suffice.
+        If the store keeps failing, or memory runs out.
     """
-    fetching = ThreadPoolExecutor(requests, thread_name_prefix="fetch")
-    decoding = ThreadPoolExecutor(decoders, thread_name_prefix="reader")
+    reader = reading.reader
+    fetching = ThreadPoolExecutor(reading.requests, thread_name_prefix="fetch")
+    decoding = ThreadPoolExecutor(reading.decoders, thread_name_prefix="reader")
     ahead: deque[_Ahead] = deque()
     asked = 0
 
@@ -73,7 +86,7 @@ def read_ahead(
         asked -= item.size
         return item.image.result()
 
-    def take(bodies: Future[list[bytes | ImageError]], place: int, row: dict[str, Any]) -> Any:
+    def take(bodies: Future[list[bytes | ImageError]], place: int, row: ImageRow) -> LoadedImage:
         # Decoders wait for what was asked for first, in its order: they cannot block each other.
         data, bodies.result()[place] = bodies.result()[place], b""
         return reader.decode(row, data)
@@ -90,7 +103,7 @@ def read_ahead(
                 continue
             bodies = fetching.submit(reader.fetch, step)
             for place, row in enumerate(step.rows):
-                image = decoding.submit(take, bodies, place, dict(row))
+                image = decoding.submit(take, bodies, place, row)
                 add(size // len(step.rows), image)
         while ahead:
             yield pop()

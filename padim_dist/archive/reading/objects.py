@@ -16,7 +16,8 @@ import random
 import time
 from dataclasses import dataclass
 
-from padim_dist.archive.reading.requests import Request, Row
+from padim_dist.archive.reading.requests import Request
+from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, Options
 from padim_dist.telemetry.measures import count_read, count_request_retry
@@ -209,10 +210,10 @@ def _is_of_the_store(error: OSError, uri: str) -> bool:
     return not isinstance(error, PermissionError)
 
 
-def _compare(tag: str | None, row: Row) -> None:
-    if row["etag"] is not None and tag is not None and tag != row["etag"]:
+def _compare(tag: str | None, row: ImageRow) -> None:
+    if row.etag is not None and tag is not None and tag != row.etag:
         raise ImageError(
             "changed",
-            f"the object is not the one of the manifest (etag {tag} instead of {row['etag']}); "
+            f"the object is not the one of the manifest (etag {tag} instead of {row.etag}); "
             "index the archive again",
         )

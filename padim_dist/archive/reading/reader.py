@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from padim_dist.archive.listing.cut import TAIL
 from padim_dist.archive.reading.decode import decode, decode_mask, is_plain, open_image
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
 from padim_dist.archive.reading.transform import prepare, prepare_mask
+from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
 from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.status import SCORED, TOO_LARGE, UNREADABLE
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
@@ -33,7 +33,7 @@ class LoadedImage:
 
     Attributes
     ----------
-    row : dict
+    row : ImageRow
         Its manifest row.
     pixels : Tensor or None
         uint8, shape (3, crop height, crop width); None if it could not be used.
@@ -47,11 +47,11 @@ class LoadedImage:
         The file, where it waits for `ImageReader.finish`.
     """
 
-    row: dict[str, Any]
+    row: ImageRow
     pixels: Tensor | None = None
     width: int | None = None
     height: int | None = None
-    status: str = "scored"
+    status: str = SCORED
     error: str | None = None
     encoded: bytes | None = None
 
@@ -82,16 +82,16 @@ class ImageReader:
     max_pixels: int
     jpeg_device: str | None = None
 
-    def plan(self, rows: Iterable[dict[str, Any]]) -> Iterator[Request | LoadedImage]:
-        """Requests for rows, in order, and what became of those that nothing is asked for."""
-        judged = ((row, self._refuse(row)) for row in rows)
-        for wanted, some in groupby(judged, key=lambda pair: pair[1] is None):
-            if wanted:
-                yield from plan_requests(row for row, _ in some)
+    def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
+        """Yield requests for rows, in order, and the outcome of rows that are not read."""
+        checked = (row if isinstance(row, RefusedRow) else self._check(row) for row in rows)
+        for refused, some in groupby(checked, key=lambda row: isinstance(row, RefusedRow)):
+            if refused:
+                for row in some:
+                    assert isinstance(row, RefusedRow)
+                    yield LoadedImage(row.row, status=row.status, error=row.reason)
             else:
-                for row, error in some:
-                    assert error is not None
-                    yield LoadedImage(row, status=error.status, error=error.reason)
+                yield from plan_requests(row for row in some if isinstance(row, ImageRow))
 
     def fetch(self, request: Request) -> list[bytes | ImageError]:
         """Bytes of each row of a request, or why there are none.
@@ -105,13 +105,13 @@ class ImageReader:
             with timed("read"):
                 return [*self.fetcher.fetch(request)]
         except ImageError as error:
-            if error.status == "unreadable" and len(request.rows) > 1:
+            if error.status == UNREADABLE and len(request.rows) > 1:
                 # A bad spot of a disk concerns the members that lie on it alone.
                 alone = plan_requests(request.rows, most=1)
                 return [data for one in alone for data in self.fetch(one)]
             return [error] * len(request.rows)
 
-    def decode(self, row: dict[str, Any], data: bytes | ImageError) -> LoadedImage:
+    def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
         """Decode and transform an image, or see that it can wait for `finish`.
 
         Whatever is wrong with it is in the outcome.
@@ -134,11 +134,11 @@ class ImageReader:
             return LoadedImage(row, status=error.status, error=error.reason)
         except MemoryError as error:
             raise RunError(
-                f"no memory is left in this worker to decode {row['uri']}. Lower cluster.workers, "
+                f"no memory is left in this worker to decode {row.uri}. Lower cluster.workers, "
                 "cluster.readers or archive.max_pixels, then run the same command again: it resumes"
             ) from error
 
-    def _decode(self, row: dict[str, Any], data: bytes) -> LoadedImage:
+    def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
         pixels = decode(data, self.max_pixels)
         height, width = pixels.shape[1:]
         return LoadedImage(row, prepare(pixels, self.geometry), width, height)
@@ -182,7 +182,7 @@ class ImageReader:
             return finished
         return replace(finished, pixels=finished.pixels.to(device))
 
-    def load(self, row: dict[str, Any]) -> LoadedImage:
+    def load(self, row: ImageRow) -> LoadedImage:
         """Load the image of one row, in the calling thread; raises as `decode` and `finish` do."""
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
@@ -191,7 +191,7 @@ class ImageReader:
         (image,) = self.finish([self.decode(row, data)])
         return image
 
-    def load_original(self, row: dict[str, Any]) -> Tensor:
+    def load_original(self, row: ImageRow) -> Tensor:
         """Load the image of one row as it is: uint8, shape (3, height, width).
 
         Raises
@@ -223,35 +223,33 @@ class ImageReader:
         match = _RANGE.search(mask_uri)
         start, stop = map(int, match.groups()) if match else (0, 0)
         uri = mask_uri[: match.start()] if match else mask_uri
-        row = {"offset": start, "length": stop - start, "etag": None}
+        row = ImageRow("", uri, None, start, stop - start, 0, None, None, "test")
         request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
         (data,) = self.fetcher.fetch(request)
         return prepare_mask(decode_mask(data, self.max_pixels), self.geometry)
 
-    def _refuse(self, row: dict[str, Any]) -> ImageError | None:
-        """Why an image is not even asked for; None if it is."""
-        if "refused" in row:
-            return ImageError("unreadable", row["refused"])
-        if row["group"] is None:
-            return ImageError("unreadable", "its name does not match archive.group: no group")
-        if row["member"] == TAIL:
-            return ImageError(
-                "unreadable",
-                f"the tar file is damaged from byte {row['offset']} of {row['size']} on; what was "
-                "there is not known",
+    def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
+        """Refuse a row whose image need not be read to know that it cannot be used."""
+        status, reason = UNREADABLE, None
+        end = row.offset + row.length
+        if row.group is None:
+            reason = "its path does not match archive.group, so it has no group"
+        elif row.member == TAIL:
+            reason = (
+                f"the tar file is damaged from byte {row.offset} of {row.size} on; its contents "
+                "from there are not known"
             )
-        if row["member"] is not None and row["offset"] + row["length"] > row["size"]:
-            return ImageError(
-                "unreadable",
-                f"the tar file ends, with {row['size']} bytes, inside this member, which would end "
-                f"at {row['offset'] + row['length']}",
+        elif row.member is not None and end > row.size:
+            reason = (
+                f"the tar file has {row.size} bytes and ends inside this member, which would end "
+                f"at {end}"
             )
-        if row["member"] is not None and row["length"] == 0:
-            return ImageError("unreadable", "the file is empty")
-        if row["length"] > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
-            return ImageError(
-                "too_large",
-                f"{row['length']} bytes are more than any image within archive.max_pixels = "
-                f"{self.max_pixels} needs",
+        elif row.member is not None and row.length == 0:
+            reason = "the file is empty"
+        elif row.length > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
+            status = TOO_LARGE
+            reason = (
+                f"{row.length} bytes are more than any image within archive.max_pixels = "
+                f"{self.max_pixels} needs"
             )
-        return None
+        return row if reason is None else RefusedRow(row, status, reason)

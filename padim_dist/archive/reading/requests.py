@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-Row = Mapping[str, Any]
+from padim_dist.archive.rows import ImageRow
 
 _GAP = 64 * 2**10
 _LONGEST = 8 * 2**20
@@ -22,14 +21,14 @@ class Request:
     ----------
     uri : str
         The object.
-    rows : tuple of mapping
+    rows : tuple of ImageRow
         Manifest rows whose bytes it brings.
     start, stop : int or None
         Range of bytes, half open; None for the whole object.
     """
 
     uri: str
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRow, ...]
     start: int | None = None
     stop: int | None = None
 
@@ -37,22 +36,21 @@ class Request:
     def size(self) -> int:
         """Bytes that it brings, as far as the manifest knows."""
         if self.start is None or self.stop is None:
-            return int(self.rows[0]["length"] or 0)
+            return self.rows[0].length
         return self.stop - self.start
 
     def cut(self, body: bytes) -> list[bytes]:
         """Bytes of each row."""
         if self.start is None:
             return [body]
-        starts = [row["offset"] - self.start for row in self.rows]
+        starts = [row.offset - self.start for row in self.rows]
         return [
-            body[start : start + row["length"]]
-            for start, row in zip(starts, self.rows, strict=True)
+            body[start : start + row.length] for start, row in zip(starts, self.rows, strict=True)
         ]
 
 
 def plan_requests(
-    rows: Iterable[Row], gap: int = _GAP, longest: int = _LONGEST, most: int = MOST_MEMBERS
+    rows: Iterable[ImageRow], gap: int = _GAP, longest: int = _LONGEST, most: int = MOST_MEMBERS
 ) -> Iterator[Request]:
     """Requests for manifest rows, in order.
 
@@ -61,8 +59,8 @@ def plan_requests(
 
     Parameters
     ----------
-    rows : iterable of mapping
-        Manifest rows; members lie inside their tar files.
+    rows : iterable of ImageRow
+        Members lie inside their tar files.
     gap : int
         Bytes between two members that are read for nothing, at most.
     longest : int
@@ -72,30 +70,33 @@ def plan_requests(
 
     Examples
     --------
-    >>> rows = [dict(uri="a.tar", member=str(i), offset=512 * i, length=500) for i in (1, 2, 9)]
+    >>> rows = [
+    ...     ImageRow("id", "a.tar", str(i), 512 * i, 500, 9999, None, None, "test")
+    ...     for i in (1, 2, 9)
+    ... ]
     >>> [(r.start, r.stop, len(r.rows)) for r in plan_requests(rows, gap=1024)]
     [(512, 1524, 2), (4608, 5108, 1)]
     """
-    joined: list[Row] = []
+    joined: list[ImageRow] = []
     start = stop = 0
     for row in rows:
-        begins, ends = row["offset"], row["offset"] + row["length"]
+        begins, ends = row.offset, row.offset + row.length
         follows = (
             0 < len(joined) < most
-            and row["member"] is not None
-            and (row["uri"], row.get("etag")) == (joined[0]["uri"], joined[0].get("etag"))
+            and row.member is not None
+            and (row.uri, row.etag) == (joined[0].uri, joined[0].etag)
             and start <= begins <= stop + gap
             and max(stop, ends) - start <= longest
         )
         if joined and not follows:
-            yield Request(joined[0]["uri"], tuple(joined), start, stop)
+            yield Request(joined[0].uri, tuple(joined), start, stop)
             joined = []
-        if row["member"] is None:
-            yield Request(row["uri"], (row,))
+        if row.member is None:
+            yield Request(row.uri, (row,))
             continue
         if not joined:
             start, stop = begins, ends
         joined.append(row)
         stop = max(stop, ends)
     if joined:
-        yield Request(joined[0]["uri"], tuple(joined), start, stop)
+        yield Request(joined[0].uri, tuple(joined), start, stop)

@@ -17,6 +17,7 @@ from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
+from padim_dist.engine.cluster.guard import check_guard
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes, security_of
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
@@ -25,7 +26,7 @@ logger = logging.getLogger("padim_dist")
 _SETTINGS = {
     # A worker that imports torch or decodes a huge image is late with its heartbeat, not dead.
     "distributed.scheduler.worker-ttl": "15 minutes",
-    # The engine finds out itself whether a task kills its workers: engine/run.py.
+    # The engine finds out itself whether a task kills its workers: engine/stage.py.
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     "distributed.comm.timeouts.connect": f"{PATIENCE:.0f} s",
@@ -164,6 +165,7 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
             with (open_address if config.kind == "address" else open_kubernetes)(config) as client:
                 yield client
             return
+        check_guard()
         most = min(worker_count(config), max(most_tasks, 1))
         least = min(config.adaptive.minimum, most) if config.adaptive else most
         with (

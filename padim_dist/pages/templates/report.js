@@ -5,7 +5,7 @@
   const collator = new Intl.Collator(undefined, { numeric: true });
   root.classList.add("js");
 
-  // Tables: a click on a column's heading sorts by it.
+  // Tables: a click on a column heading sorts by that column.
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -16,7 +16,7 @@
         const value = (row) => row.cells[column].dataset.value;
         const compare = (a, b) => {
           const [x, y] = [value(a), value(b)];
-          // What is not known stays at the end, whichever way.
+          // Unknown values stay at the end in both directions.
           if (x === "" || y === "") return (x === "") - (y === "");
           return sign * (head.classList.contains("number") ? x - y : collator.compare(x, y));
         };
@@ -56,13 +56,13 @@
     }
     gallery.append(...cards);
     shown = cards.filter((card) => !card.hidden);
-    byId("shown").textContent = `${shown.length} shown of ${cards.length}`;
+    byId("shown").textContent = `${shown.length} of ${cards.length} shown`;
     byId("none").hidden = shown.length > 0;
   }
   for (const id of ["text", "group", "flagged", "sort"]) {
     if (byId(id)) byId(id).addEventListener("input", arrange);
   }
-  // Pages that are opened again may find controls as they were left.
+  // Browsers may restore the controls of a page that is reopened.
   arrange();
 
   const sliders = [...document.querySelectorAll("input[type=range]")];

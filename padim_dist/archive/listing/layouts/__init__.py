@@ -1,1 +1,24 @@
-"""How the files of an archive are read as images: one module a layout."""
+"""Layouts: how the files of an archive become image rows.
+
+A layout is a module of this folder with a function ``list_images(listing, spool)``. To add one,
+write the module and add its name to `LAYOUTS`: it is then a value of ``archive.layout``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+LAYOUTS = ("folder", "mvtec", "tar", "table")
+"""Names of the layouts, which are also names of modules."""
+
+
+def find_layout(name: str) -> Callable[..., None]:
+    """Return ``list_images`` of a layout.
+
+    The modules are imported only here: a configuration needs only the names.
+    """
+    module: Any = import_module(f"{__name__}.{name}")
+    found: Callable[..., None] = module.list_images
+    return found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -12,10 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from padim_dist.archive.listing.cut import image_id
-from padim_dist.archive.listing.layouts.folder import find_group
-from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.layouts.base import Listing
+from padim_dist.archive.listing.spool import Batch, FoundImage, Spool
 from padim_dist.archive.listing.walk import THREADS
+from padim_dist.archive.rows import image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
@@ -24,38 +23,27 @@ _ROWS = 4096
 _CSV = csv.ParseOptions(newlines_in_values=True)
 
 
-def list_table(
-    table: Folder,
-    train: str,
-    group: str | None,
-    spool: Spool,
-    tell: Callable[[int], None] = lambda _: None,
-) -> None:
+def list_images(listing: Listing, spool: Spool) -> None:
     """List the images of a table.
+
+    Column ``uri`` is needed; ``group``, ``split``, ``label`` and ``mask_uri`` are used if they are
+    there. URIs without a protocol are relative to the table's folder. Without a column ``split``
+    or ``group``, the regular expressions are searched in the uri as it is written in the table.
 
     Parameters
     ----------
-    table : Folder
-        URL of a ``.parquet`` or ``.csv`` file. Column ``uri`` is needed; ``group``,
-        ``split``, ``label`` and ``mask_uri`` are used where they are. URIs without a
-        protocol are relative to the table's folder.
-    train : str
-        Regular expression: without a column ``split``, the uris, as written in the
-        table, that are normal images.
-    group : str or None
-        Regular expression with a group named ``group``: without a column ``group``,
-        where in the uri the group is.
+    listing : Listing
+        URL of a ``.parquet`` or ``.csv`` file.
     spool : Spool
-        Takes the rows.
-    tell : callable, optional
-        Is told how many rows were looked up so far.
+        Receives the rows.
 
     Raises
     ------
     ArchiveError
-        If there is no such table, it has no column ``uri``, no row, a value of
-        ``split`` that is none, or a uri twice.
+        If there is no such table, it has no column ``uri``, no row, a wrong value of ``split``, or
+        a uri twice.
     """
+    table = listing.archive
     home = Folder(table.url.rpartition("/")[0] or "/", table.options)
     columns = _columns(table, home)
     count = 0
@@ -68,13 +56,13 @@ def list_table(
                 spool.add(
                     Batch(
                         [
-                            _image(row, uri, info, home, train, group)
+                            _image(row, uri, info, home, listing)
                             for row, uri, info in zip(rows, uris, infos, strict=True)
                         ]
                     )
                 )
             count += len(rows)
-            tell(count)
+            listing.tell(count)
     if not spool.images:
         raise ArchiveError(
             f"{table.url} needs a column 'uri' and a row at least; it has {count} rows of "
@@ -98,33 +86,21 @@ def _check(table: Folder, rows: list[dict[str, Any]], has_split: bool, before: i
 
 
 def _image(
-    row: dict[str, Any],
-    uri: str,
-    info: dict[str, Any] | None,
-    home: Folder,
-    train: str,
-    group: str | None,
-) -> dict[str, Any]:
-    """Row of the spool."""
+    row: dict[str, Any], uri: str, info: dict[str, Any] | None, home: Folder, listing: Listing
+) -> FoundImage:
     size = int(info["size"] or 0) if info else 0
-    mask = row.get("mask_uri")
-    written = row["uri"]
-    return {
-        "image_id": image_id(written),
-        "uri": uri,
-        "offset": 0,
-        "length": size,
-        "size": size,
-        "etag": object_tag(info) if info else None,
-        "group": (row["group"] if "group" in row else find_group(written, group)) or None,
-        "split": row["split"]
-        if "split" in row
-        else "train"
-        if re.search(train, written)
-        else "test",
-        "label": row.get("label"),
-        "mask_uri": _absolute(mask, home) if mask else None,
-    }
+    mask, written = row.get("mask_uri"), row["uri"]
+    return FoundImage(
+        image_id=image_id(written),
+        uri=uri,
+        length=size,
+        size=size,
+        etag=object_tag(info) if info else None,
+        group=(row["group"] if "group" in row else listing.find_group(written)) or None,
+        split=row["split"] if "split" in row else listing.find_split(written),
+        label=row.get("label"),
+        mask_uri=_absolute(mask, home) if mask else None,
+    )
 
 
 def _columns(table: Folder, home: Folder) -> list[str]:

@@ -7,24 +7,19 @@ their names are never taken for paths of this machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from tarfile import TarInfo
-from typing import IO, Any
+from typing import IO
 
-from padim_dist.archive.listing.cut import TAIL, image_id
-from padim_dist.archive.listing.layouts.folder import (
-    IMAGE_SUFFIXES,
-    Layout,
-    find_group,
-    mvtec,
-    summary,
-)
+from padim_dist.archive.listing.layouts import mvtec
+from padim_dist.archive.listing.layouts.base import IMAGE_SUFFIXES, Listing, summary
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.layouts.tar_sidecars import MOST_BYTES, key_of, read_note
-from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.walk import THREADS, File, in_threads, is_utf8, walk
+from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
@@ -36,39 +31,28 @@ _MEMBERS_A_BATCH = 1000
 _BLOCK = 2**18
 
 
-def list_tars(
-    archive: Folder,
-    layout: Layout,
-    group: str | None,
-    spool: Spool,
-    tell: Callable[[int], None] = lambda _: None,
-) -> None:
+def list_images(listing: Listing, spool: Spool) -> None:
     """List the images inside tar files, several files at once.
 
-    The path of a member inside the archive is that of its tar file without ``.tar``, a
-    slash, and its name. What is known of an image comes from sidecars of the same key (its
-    name up to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with
-    the label, ``.mask.png``; else from the layout of MVTec AD where its path has that; else
-    from `layout`. A damaged file loses its tail alone, which becomes one row.
+    The path of a member inside the archive is that of its tar file without ``.tar``, a slash, and
+    its name. Group, label and split of an image come from sidecars with the same key (its name up
+    to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with the label,
+    ``.mask.png``; otherwise from the folders of MVTec AD, if its path has them; otherwise from
+    ``archive.train``. Of a damaged file only the tail is lost, which becomes one row.
 
     Parameters
     ----------
-    archive : Folder
+    listing : Listing
         A folder with ``.tar`` files, or one such file.
-    layout : callable
-        From a path inside the archive to its `Place`.
-    group : str or None
-        Regular expression with a group named ``group``, searched in that path.
     spool : Spool
-        Takes the rows.
-    tell : callable, optional
-        Is told how many images were found so far.
+        Receives the rows.
 
     Raises
     ------
     ArchiveError
-        If there is no such folder or file, no image in it, or it cannot be listed.
+        If there is no such folder or file, it has no image, or it cannot be listed.
     """
+    archive = listing.archive
     if not archive.exists():
         raise ArchiveError(f"archive.url {archive.url} does not exist; give a folder of tar files")
     home, files = archive, _files(archive, spool)
@@ -83,10 +67,10 @@ def list_tars(
         home = Folder(folder or "/", archive.options)
         files = iter([File(name, int(info["size"] or 0), object_tag(info))])
     found = 0
-    for batch in in_threads((_Scan(home, f, layout, group).batches() for f in files), THREADS):
+    for batch in in_threads((_Scan(home, f, listing).batches() for f in files), THREADS):
         spool.add(batch)
         found += len(batch.images)
-        tell(found)
+        listing.tell(found)
     if not spool.images:
         raise ArchiveError(
             f"archive.url {archive.url} has no image in a tar file (found: "
@@ -114,8 +98,7 @@ class _Scan:
 
     home: Folder
     tar: File
-    layout: Layout
-    group: str | None
+    listing: Listing
 
     def batches(self) -> Iterator[Batch]:
         """All that is in it, a thousand members at a time."""
@@ -136,7 +119,7 @@ class _Scan:
                 raise self._failed(error) from error
             # A bad disk, or a file that may not be read: its images must not just be missing.
             done = headers.offset if headers else 0
-            batch.images.append(self._row(TAIL, done, self.tar.size - done, self.tar.size))
+            batch.images.append(self._image(TAIL, done, self.tar.size - done, self.tar.size))
         except Exception as error:  # HTTP clients raise what they like
             raise self._failed(error) from error
         else:
@@ -148,7 +131,7 @@ class _Scan:
             batch.ignored["empty tar files"] += 1
         if headers.tail is not None:
             rest = headers.size - headers.tail
-            batch.images.append(self._row(TAIL, headers.tail, rest, headers.size))
+            batch.images.append(self._image(TAIL, headers.tail, rest, headers.size))
         if headers.goes_on:
             batch.ignored["tar files that go on after their end"] += 1
 
@@ -163,7 +146,7 @@ class _Scan:
         if not is_utf8(name):
             batch.ignored["names that are not UTF-8"] += 1
         elif suffix in IMAGE_SUFFIXES and kind != "mask.png" and not _MASK.search(self._path(name)):
-            batch.images.append(self._image(name, key, member, headers.size))
+            batch.images.append(self._member(name, key, member, headers.size))
             return
         elif suffix in IMAGE_SUFFIXES:
             batch.ignored["masks"] += 1
@@ -178,18 +161,17 @@ class _Scan:
             else:
                 # A later member replaces an earlier one; JSON says more than a class.
                 rank = member.offset_data + (2**62 if kind == "json" else 0)
-                batch.notes.append({"key": self._inside(key), "rank": rank, **note})
+                batch.notes.append(Note(self._inside(key), rank, **note))
         else:
             batch.ignored[suffix or "(no suffix)"] += 1
         if cut_short:
             # An image would be a row itself.
             rest = headers.size - member.offset
-            batch.images.append(self._row(TAIL, member.offset, rest, headers.size))
+            batch.images.append(self._image(TAIL, member.offset, rest, headers.size))
 
-    def _image(self, name: str, key: str, member: TarInfo, size: int) -> dict[str, Any]:
+    def _member(self, name: str, key: str, member: TarInfo, size: int) -> FoundImage:
         path = self._path(name)
-        place = mvtec(path) or self.layout(path)
-        inside, elsewhere = mvtec(name), mvtec(path)
+        inside, elsewhere = mvtec.find_place(name), mvtec.find_place(path)
         names = inside.mask if inside else ()
         masks = [
             self._inside(f"{key}.mask.png"),
@@ -197,36 +179,32 @@ class _Scan:
             *(elsewhere.mask if elsewhere else ()),
             *names,
         ]
-        return {
-            **self._row(name, member.offset_data, member.size, size),
-            "split": place.split if place else "test",
-            "label": place.label if place else None,
-            "key": self._inside(key),
-            "masks": list(dict.fromkeys(masks)),
-        }
+        return replace(
+            self._image(name, member.offset_data, member.size, size),
+            split=elsewhere.split if elsewhere else self.listing.find_split(path),
+            label=elsewhere.label if elsewhere else None,
+            key=self._inside(key),
+            masks=tuple(dict.fromkeys(masks)),
+        )
 
     def _add_mask(self, name: str, member: TarInfo, batch: Batch) -> None:
         start = member.offset_data
-        mask = {
-            "uri": f"{self._uri}#bytes={start}-{start + member.size}",
-            "object": self._uri,
-            "offset": start,
-        }
+        uri = f"{self._uri}#bytes={start}-{start + member.size}"
         for path in {self._inside(name), self._path(name), name}:
-            batch.masks.append({"path": path, **mask})
+            batch.masks.append(FoundMask(path, uri, self._uri, start))
 
-    def _row(self, name: str, offset: int, length: int, size: int) -> dict[str, Any]:
-        return {
-            "image_id": image_id(self._inside(name)),
-            "uri": self._uri,
-            "member": name,
-            "offset": offset,
-            "length": length,
-            "size": size,
-            "etag": self.tar.tag,
-            "group": find_group(self._path(name), self.group),
-            "split": "test",
-        }
+    def _image(self, name: str, offset: int, length: int, size: int) -> FoundImage:
+        return FoundImage(
+            image_id=image_id(self._inside(name)),
+            uri=self._uri,
+            member=name,
+            offset=offset,
+            length=length,
+            size=size,
+            etag=self.tar.tag,
+            group=self.listing.find_group(self._path(name)),
+            split="test",
+        )
 
     @property
     def _uri(self) -> str:

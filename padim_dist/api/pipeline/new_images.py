@@ -1,0 +1,43 @@
+"""New images: those of a manifest that no finished run of a model has scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from padim_dist.api.pipeline.index import cut_rows
+from padim_dist.api.settings.places import workspace_of
+from padim_dist.archive.listing.increments import SCORED_SCHEMA, not_scored
+from padim_dist.archive.listing.workbench import Workbench
+from padim_dist.config import Config
+from padim_dist.core.status import SETTLED
+from padim_dist.store.manifests import Snapshot, read_shards, write_manifest
+from padim_dist.store.models import ModelInfo
+from padim_dist.store.run import Run, list_runs
+from padim_dist.store.workspace import Workspace
+
+
+def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:
+    """Return a manifest of the images of a manifest that no finished run of a model has scored.
+
+    It depends only on finished runs, so an interrupted run finds the same images again.
+    """
+    workspace = workspace_of(config)
+    with Workbench() as bench:
+        rows = read_shards(workspace, manifest, config.score.splits)
+        left = not_scored(bench, rows, scored_images(workspace, model.model_id))
+        shards = cut_rows(left, config)
+        settings = {**manifest.settings, "new": True}
+        return write_manifest(workspace, shards, settings, {}, bench.folder)
+
+
+def scored_images(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
+    """Yield the images whose status finished runs of a model have settled."""
+    settled = pa.array(SETTLED)
+    for head in list_runs(workspace):
+        if head.model_id == model_id and head.is_finished:
+            columns = [*SCORED_SCHEMA.names, "status"]
+            for table in Run(workspace, head.run_id).scores.read(columns):
+                yield table.filter(pc.is_in(table["status"], value_set=settled))

@@ -1,0 +1,145 @@
+"""The plan of a score: its run, shards and jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from padim_dist.api.settings import plans
+from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
+from padim_dist.config import Config
+from padim_dist.core.alarms import Alarms
+from padim_dist.core.status import NO_MODEL, SCORED
+from padim_dist.engine.drift import DriftJob
+from padim_dist.engine.score import ScoreJob
+from padim_dist.errors import RequestError
+from padim_dist.store.manifests import Shard, Snapshot, groups_of
+from padim_dist.store.models import ModelInfo
+from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.workspace import content_id
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """A run as it is asked for: its head, not finished, and a job for each shard."""
+
+    run: Run
+    head: RunHead
+    model: ModelInfo
+    shards: list[Shard]
+    jobs: list[ScoreJob]
+    alarms: Alarms
+
+
+def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bool) -> ScorePlan:
+    """Return the run of a model over the wanted shards of a manifest.
+
+    `partial` says whether it covers only some of the archive's images.
+    """
+    shards, score = wanted_shards(manifest, config), config.score
+    images = sum(shard.images for shard in shards)
+    alarms = Alarms.plan(
+        images,
+        alpha=score.alpha,
+        per_million=score.per_million,
+        false_alarms_per_run=score.false_alarms_per_run,
+        fdr=score.fdr,
+    )
+    run_id = content_id(
+        {
+            "model": model.model_id,
+            "shards": [shard.digest for shard in shards],
+            "heatmaps": score.heatmaps,
+            "max_pixels": config.archive.max_pixels,
+            "alarms": alarms.identity(),
+            "pixel_alpha": score.pixel_alpha,
+        }
+    )
+    now = datetime.now(UTC).isoformat()
+    head = RunHead(
+        run_id=run_id,
+        model_id=model.model_id,
+        snapshot=manifest.snapshot,
+        settings=[run_settings(config, partial)],
+        asked=asked_settings(config),
+        alarms=alarms,
+        shards=[shard.shard for shard in shards],
+        images=images,
+        started_at=now,
+        asked_at=now,
+    )
+    run = Run(workspace_of(config), run_id)
+    jobs = [
+        ScoreJob(
+            run=run,
+            model_id=model.model_id,
+            snapshot=manifest.snapshot,
+            shard=shard,
+            place=place,
+            embedding=model.embedding,
+            sigma=model.sigma,
+            reading=plans.reading_of(config, model.embedding),
+            heatmaps=score.heatmaps == "grid",
+            has_model=shard.group is None or shard.group in model.counts,
+            alpha=alarms.alpha,
+            pixel_alpha=score.pixel_alpha,
+        )
+        for place, shard in enumerate(shards)
+    ]
+    return ScorePlan(run, head, model, shards, jobs, alarms)
+
+
+def wanted_shards(manifest: Snapshot, config: Config) -> list[Shard]:
+    """Return the shards of the splits that are scored."""
+    return [shard for shard in manifest.shards if shard.split in config.score.splits]
+
+
+def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob]:
+    """Return a job for each group with a scored image."""
+    shards: dict[str, list[tuple[int, int]]] = {}
+    for job in plan.jobs:
+        scored = counts[job.place].statuses.get(SCORED, 0)
+        if job.shard.group is not None and scored:
+            shards.setdefault(job.shard.group, []).append((job.place, scored))
+    places = {group: place for place, group in enumerate(groups_of(plan.shards))}
+    return [
+        DriftJob(
+            run=plan.run,
+            model_id=plan.model.model_id,
+            group=group,
+            place=places[group],
+            shards=tuple(own),
+            embedding=plan.model.embedding,
+            count=plan.model.counts[group],
+        )
+        for group, own in shards.items()
+    ]
+
+
+def check_groups(shards: list[Shard], model: ModelInfo, config: Config, whole: bool) -> None:
+    """Refuse an archive if the model has none of its groups; warn if it lacks some."""
+    if not shards:
+        raise RequestError(
+            f"the manifest has no image of the splits {', '.join(config.score.splits)} "
+            "(score.splits); nothing to score"
+        )
+    groups = {shard.group for shard in shards if shard.group is not None}
+    unknown = sorted(groups - set(model.counts))
+    shown = ", ".join(map(repr, unknown[:8]))
+    if whole and unknown and len(unknown) == len(groups):
+        raise RequestError(
+            f"model {model.model_id} has no group of the archive ({shown}), only "
+            f"{', '.join(map(repr, list(model.counts)[:8]))}; run 'padim-dist fit' on the archive "
+            "as it is now"
+        )
+    if unknown:
+        logger.warning(
+            "model %s lacks %d of %d groups (%s): their images become rows %r; fit a model that "
+            "has them",
+            model.model_id,
+            len(unknown),
+            len(groups),
+            shown,
+            NO_MODEL,
+        )

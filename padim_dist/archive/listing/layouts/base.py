@@ -1,0 +1,142 @@
+"""What the layouts share: what is listed, and the listing of image files in folders."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Spool
+from padim_dist.archive.listing.walk import Page, walk
+from padim_dist.archive.rows import image_id
+from padim_dist.errors import ArchiveError
+from padim_dist.storage import Folder
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+ONE_GROUP = "all"
+"""Name of the only group if no regular expression is given."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An archive to list.
+
+    Attributes
+    ----------
+    archive : Folder
+        ``archive.url``: a folder, or a single file in some layouts.
+    train : str
+        Regular expression: paths in which it is found are normal images.
+    group : str or None
+        Regular expression with a group named ``group``, searched in the path inside the archive.
+        An image that it does not match has no group: it is never fitted, and its score row says so.
+    tell : callable
+        Receives the number of files (or rows) listed so far.
+    """
+
+    archive: Folder
+    train: str
+    group: str | None
+    tell: Callable[[int], None] = lambda _: None
+
+    def find_group(self, path: str) -> str | None:
+        """Return the group of a path; None if the expression does not match."""
+        if self.group is None:
+            return ONE_GROUP
+        match = re.search(self.group, path)
+        return (match["group"] or None) if match else None
+
+    def find_split(self, path: str) -> str:
+        """Return ``"train"`` for the path of a normal image, otherwise ``"test"``."""
+        return "train" if re.search(self.train, path) else "test"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Split, label and masks of an image, from its path in the archive.
+
+    Attributes
+    ----------
+    split : str
+        ``"train"``: a normal image to fit on; ``"test"``: an image to judge.
+    label : str or None
+        ``"good"``, or a kind of defect; None if not known.
+    mask : tuple of str
+        Paths inside the archive where its mask may be.
+    """
+
+    split: str
+    label: str | None = None
+    mask: tuple[str, ...] = ()
+
+
+def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Spool) -> None:
+    """List the image files below a folder.
+
+    Parameters
+    ----------
+    listing : Listing
+        The archive.
+    place : callable
+        Maps a path inside the archive to its `Place`; None if the layout does not use the file.
+    spool : Spool
+        Receives the rows.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such folder, it has no image, or it cannot be listed.
+    """
+    archive = listing.archive
+    if not archive.exists():
+        raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
+    if archive.fs.isfile(archive.url):
+        raise ArchiveError(
+            f"archive.url {archive.url} is a file; give a folder, or set archive.layout to tar or "
+            "table"
+        )
+    listed = 0
+    for page in walk(archive):
+        spool.add(_sort_out(listing, page, place))
+        listed += len(page.files)
+        listing.tell(listed)
+    if not spool.images:
+        raise ArchiveError(
+            f"archive.url {archive.url} has no image in this layout (found: "
+            f"{summary(spool.ignored)}); images end in {', '.join(sorted(IMAGE_SUFFIXES))}. Check "
+            "archive.url and archive.layout"
+        )
+
+
+def summary(ignored: Counter[str]) -> str:
+    """Describe the files that are no images."""
+    return ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "nothing at all"
+
+
+def _sort_out(listing: Listing, page: Page, place_of: Callable[[str], Place | None]) -> Batch:
+    batch = Batch(ignored=Counter(page.ignored))
+    for file in page.files:
+        suffix = PurePosixPath(file.path).suffix.lower()
+        uri = listing.archive.at(file.path)
+        if suffix not in IMAGE_SUFFIXES:
+            batch.ignored[suffix or "(no suffix)"] += 1
+        elif (place := place_of(file.path)) is None:
+            batch.ignored["masks and images outside the layout"] += 1
+            batch.masks.append(FoundMask(file.path, uri, uri, 0))
+        else:
+            batch.images.append(
+                FoundImage(
+                    image_id=image_id(file.path),
+                    uri=uri,
+                    length=file.size,
+                    size=file.size,
+                    etag=file.tag,
+                    group=listing.find_group(file.path),
+                    split=place.split,
+                    label=place.label,
+                    masks=place.mask,
+                )
+            )
+    return batch

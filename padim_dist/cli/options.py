@@ -1,0 +1,102 @@
+"""Options and arguments of the command line, each declared once.
+
+No postponed annotations here: Typer reads them at run time.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from typer import Argument, Option
+
+_common = partial(Option, rich_help_panel="Common options")
+_run = partial(Option, "--run", metavar="RUN")
+_out = partial(Option, "--out", metavar="FILE")
+_format = partial(Option, "--format")
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options that the decorators of `command` add."""
+
+    config: Annotated[
+        str | None,
+        _common("-c", "--config", metavar="FILE", help="YAML file with the settings; default: "
+                "$PADIM_DIST_CONFIG, then ./audit.yaml."),
+    ] = None  # fmt: skip
+    set_: Annotated[
+        list[str] | None,
+        _common("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+    ] = None
+    as_json: Annotated[
+        bool, _common("--json", help="Print the result as one JSON object, on the last line.")
+    ] = False
+    log_json: Annotated[
+        bool, _common("--log-json", help="Events and logs on stderr as JSON, no progress bars.")
+    ] = False
+    debug: Annotated[bool, _common("--debug", help="Show tracebacks and debug messages.")] = False
+    metrics: Annotated[
+        str | None,
+        _common("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics at this address."),
+    ] = None
+
+
+RunId = Annotated[
+    str | None, _run(help="Id of a run, or a unique prefix; default: the newest finished run.")
+]
+OnlyRun = Annotated[
+    str | None, _run(help="Only the run of this id, or unique prefix; default: all finished runs.")
+]
+EarlierRun = Annotated[
+    str, Argument(metavar="RUN_A", help="Id of the earlier run, or a unique prefix.")
+]
+LaterRun = Annotated[
+    str, Argument(metavar="RUN_B", help="Id of the later run, or a unique prefix.")
+]
+ImageId = Annotated[
+    str, Argument(metavar="IMAGE", help="Id of an image, or a unique prefix; see 'padim-dist top'.")
+]
+ModelId = Annotated[
+    str,
+    Argument(metavar="MODEL", help="Id of a model, or a unique prefix; see 'padim-dist models'."),
+]
+ScoringModel = Annotated[
+    str | None,
+    Option(metavar="MODEL", help="Id of a model, or 'promoted'; default: the newest of these "
+           "settings."),
+]  # fmt: skip
+Snapshot = Annotated[
+    str | None, Option(metavar="SNAPSHOT", help="Manifest to score; default: the archive's newest.")
+]
+Resume = Annotated[
+    str | None, Option(metavar="ID", help="Resume the fit or run of this id; never start another.")
+]
+New = Annotated[
+    bool, Option("--new", help="Only images that no finished run of this model has scored.")
+]
+Refit = Annotated[
+    bool, Option("--refit", help="Also fit a candidate, on fit.window if that is set.")
+]
+Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
+Gallery = Annotated[int, Option(metavar="N", help="Largest number of images in the gallery.")]
+Number = Annotated[int, Option("-n", metavar="N", help="Number of images.")]
+Group = Annotated[str | None, Option(metavar="GROUP", help="Only this group.")]
+Flagged = Annotated[bool, Option("--flagged", help="Only flagged images.")]
+Sql = Annotated[
+    str, Argument(metavar="SQL", help="Query on the views scores, regions, runs, models, images.")
+]
+QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]
+ExportFormat = Annotated[str, _format(help="csv or coco.")]
+QueryFile = Annotated[
+    str | None, _out(help="File for csv, json or parquet; default: stdout, but not for parquet.")
+]
+ReportFile = Annotated[
+    str | None, _out(help="HTML file; default: report.html in the folder of the run.")
+]
+PictureFile = Annotated[
+    str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
+]
+ExportFile = Annotated[str, _out(help="File to write.")]
+Folder = Annotated[
+    str, Argument(metavar="FOLDER", help="Folder for the archive, the workspace and the results.")
+]

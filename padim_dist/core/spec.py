@@ -1,0 +1,90 @@
+"""Specification of an embedding as plain data, readable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from padim_dist.core.choices import Jpeg, Precision
+from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.pyramid import PyramidShape
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """Layers of a trunk and the channels drawn from them.
+
+    Attributes
+    ----------
+    backbone : str
+        Name of a torchvision classification model.
+    layers : tuple of str
+        Feature-node names, in the order of the paper's concatenation.
+    drawn : tuple of tuple of int
+        For each layer, its drawn channels, ascending.
+    levels : tuple of int
+        For each level of the pyramid, finest first, its index in `layers`.
+    """
+
+    backbone: str
+    layers: tuple[str, ...]
+    drawn: tuple[tuple[int, ...], ...]
+    levels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """Everything that determines an embedding, with the weights by their content address.
+
+    Attributes
+    ----------
+    trunk : TrunkSpec
+        Backbone, layers and drawn channels.
+    shape : PyramidShape
+        Grids and channels of the embedding.
+    geometry : InputGeometry
+        Resize and crop.
+    weights : str
+        Content address of the trunk's state dict.
+    precision : str
+        Precision of the trunk, one of `PRECISIONS`.
+    batch : int
+        Images in one call of the trunk.
+    jpeg : str
+        JPEG decoder.
+    """
+
+    trunk: TrunkSpec
+    shape: PyramidShape
+    geometry: InputGeometry
+    weights: str
+    precision: Precision
+    batch: int
+    jpeg: Jpeg
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:
+        """Return the specification from values of `to_dict`, also read from JSON."""
+        return cls(
+            trunk=TrunkSpec(**_tuples(values["trunk"])),
+            shape=PyramidShape(**_tuples(values["shape"])),
+            geometry=InputGeometry(**_tuples(values["geometry"])),
+            weights=values["weights"],
+            precision=values["precision"],
+            batch=values["batch"],
+            jpeg=values.get("jpeg", "libjpeg"),  # models of format 3 lack it
+        )
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with every list as a tuple."""
+
+    def convert(value: Any) -> Any:
+        return tuple(map(convert, value)) if isinstance(value, list | tuple) else value
+
+    return {key: convert(value) for key, value in values.items()}

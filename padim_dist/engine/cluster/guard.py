@@ -1,0 +1,59 @@
+"""A script that starts worker processes needs a ``__main__`` guard: without it, it is refused."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import sys
+from multiprocessing import spawn
+from pathlib import Path
+from types import FrameType
+
+from padim_dist.errors import ConfigError
+
+
+def check_guard() -> None:
+    """Refuse to start worker processes from code that they would run again.
+
+    Each worker process imports the script that started it (Python's ``spawn``), so a call at the
+    level of the module would be made once more in every worker.
+
+    Raises
+    ------
+    ConfigError
+        If the script calls from outside ``if __name__ == "__main__":``; says what to write.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise _unguarded("this script")
+    data = spawn.get_preparation_data("worker")
+    name, path = data.get("init_main_from_name"), data.get("init_main_from_path")
+    main = sys.modules["__main__"]
+    if (name is None and path is None) or str(name).endswith("__main__"):
+        return  # a notebook, a prompt or 'python -m package': not imported again
+    frame: FrameType | None = sys._getframe()
+    while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals is vars(main)):
+        frame = frame.f_back
+    if frame is None or main.__file__ is None:
+        return
+    try:
+        tree = ast.parse(Path(main.__file__).read_bytes())
+    except (OSError, SyntaxError):
+        return
+    line = frame.f_lineno
+    for statement in tree.body:
+        if statement.lineno <= line <= (statement.end_lineno or 0) and not _is_guard(statement):
+            raise _unguarded(f"{main.__file__}, line {line},")
+
+
+def _is_guard(statement: ast.stmt) -> bool:
+    """Whether a statement is an ``if`` that looks at ``__name__``."""
+    return isinstance(statement, ast.If) and any(
+        isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
+    )
+
+
+def _unguarded(where: str) -> ConfigError:
+    return ConfigError(
+        f"{where} starts worker processes, and each of them would import the script and run it "
+        'again. Put what it does under\n\n    if __name__ == "__main__":\n\nand run it again'
+    )

@@ -1,0 +1,89 @@
+"""Parts of a fit: how the normal images of a group are divided between tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from padim_dist.store.manifests import Shard
+from padim_dist.store.workspace import content_id
+
+MOST_PARTS = 32
+_PART_IMAGES = (32, 256)
+_LEAST_PARTS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive shards of one group, embedded by one task.
+
+    Attributes
+    ----------
+    group : str
+        The group.
+    part : int
+        Number within the group.
+    shards : tuple of Shard
+        Shards of the manifest.
+    images : int
+        Their rows.
+    """
+
+    group: str
+    part: int
+    shards: tuple[Shard, ...]
+    images: int
+
+    @property
+    def digest(self) -> str:
+        """Content address of its rows: whatever fit or manifest it is part of."""
+        return content_id({"group": self.group, "rows": [shard.digest for shard in self.shards]})
+
+
+def part_images(images: int) -> int:
+    """Images in a part, where nobody says how many parts there are.
+
+    To write a part and to merge it again costs as much as to embed a dozen images. So a part
+    has 256, or fewer in a small archive: workers can share it in four parts, of 32 images at
+    least.
+
+    Examples
+    --------
+    >>> part_images(100), part_images(209), part_images(1_000_000)
+    (32, 53, 256)
+    """
+    least, most = _PART_IMAGES
+    return min(max(-(-images // _LEAST_PARTS), least), most)
+
+
+def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
+    """Deal the normal images' shards of each group to parts, in order.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+        Of a manifest.
+    parts : int or "auto"
+        Parts of a group; auto: as many as `part_images` says, and at most `MOST_PARTS`.
+    """
+    by_group: dict[str, list[Shard]] = {}
+    for shard in shards:
+        if shard.split == "train" and shard.group is not None:
+            by_group.setdefault(shard.group, []).append(shard)
+    images = {group: sum(shard.images for shard in own) for group, own in by_group.items()}
+    usual = part_images(sum(images.values()))
+    dealt = []
+    for group, own in by_group.items():
+        if isinstance(parts, int):
+            count = min(len(own), parts)
+        else:
+            count = min(len(own), MOST_PARTS, max(1, round(images[group] / usual)))
+        for part in range(count):
+            mine = own[len(own) * part // count : len(own) * (part + 1) // count]
+            dealt.append(make_part(group, part, mine))
+    return dealt
+
+
+def make_part(group: str, part: int, shards: Sequence[Shard]) -> Part:
+    """Part of these shards."""
+    return Part(group, part, tuple(shards), sum(shard.images for shard in shards))

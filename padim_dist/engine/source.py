@@ -1,0 +1,51 @@
+"""The rows of a shard: the one source of them for tasks, with images that were set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from padim_dist.archive.reading.ahead import Reading
+from padim_dist.archive.rows import ImageRow, RefusedRow, to_rows
+from padim_dist.core.status import UNREADABLE
+from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.workspace import Workspace, content_id
+
+
+@dataclass(frozen=True)
+class ShardSource:
+    """A shard of a manifest, and how its images are read.
+
+    Attributes
+    ----------
+    workspace : Workspace
+        Contains the manifest.
+    snapshot : str
+        The manifest.
+    shard : Shard
+        Of the manifest.
+    reading : Reading
+        How its images are read.
+    """
+
+    workspace: Workspace
+    snapshot: str
+    shard: Shard
+    reading: Reading
+
+    @property
+    def set_aside_path(self) -> str:
+        """File with the images that are set aside: of these rows, read with this pixel limit."""
+        content = {"rows": self.shard.digest, "max_pixels": self.reading.reader.max_pixels}
+        return self.workspace.set_aside(content_id(content))
+
+    def read(self) -> list[ImageRow]:
+        """Read all rows."""
+        return to_rows(read_shard(self.workspace, self.snapshot, self.shard.shard))
+
+    def rows(self) -> list[ImageRow | RefusedRow]:
+        """Read all rows; images that were set aside are refused, with the reason."""
+        aside = self.workspace.folder.find_json(self.set_aside_path) or {}
+        return [
+            RefusedRow(row, UNREADABLE, aside[row.image_id]) if row.image_id in aside else row
+            for row in self.read()
+        ]

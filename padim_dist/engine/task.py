@@ -1,0 +1,119 @@
+"""Tasks as a worker runs them: what a job and an outcome are, set-up and reports to the driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from distributed import get_worker
+
+from padim_dist.engine.source import ShardSource
+from padim_dist.engine.worker import set_up
+
+TOPIC = "padim-dist"
+"""Topic of the events that workers send to the driver."""
+ENDED = -1
+"""Stands for the number of images in the event that a task has ended."""
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+Report = Callable[[int, int], None]
+"""Receives the images done and failed so far in a task."""
+
+
+class Outcome(Protocol):
+    """What a task returns: a receipt of less than a kilobyte."""
+
+    @property
+    def done(self) -> int:
+        """Images (or bands) that are finished."""
+
+    @property
+    def failed(self) -> int:
+        """Images among them that could not be used."""
+
+
+Found = TypeVar("Found", bound=Outcome, covariant=True)
+
+
+class Job(Protocol[Found]):
+    """What a task receives: small and picklable, never arrays."""
+
+    @property
+    def name(self) -> str:
+        """Names the task, for people."""
+
+    @property
+    def size(self) -> int:
+        """Images (or bands) in it."""
+
+    @property
+    def sources(self) -> Sequence[ShardSource]:
+        """Shards that this job reads."""
+
+    def find(self) -> Found | None:
+        """Return the outcome of a worker that has done the job before; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Outcome of a job that reads no image."""
+
+    done: int = 1
+    failed: int = 0
+
+
+class WithoutImages:
+    """A job that reads no image: it counts as one, and no image can kill its worker."""
+
+    @property
+    def size(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def sources(self) -> Sequence[ShardSource]:
+        """No shard."""
+        return ()
+
+
+class _Reporter:
+    """Tells the driver that a task has begun, how far it is (at most twice a second), its end."""
+
+    def __init__(self) -> None:
+        self._worker = get_worker()
+        self._key = self._worker.get_current_task()
+        self._last = 0.0
+        self.send(0, 0)
+
+    def __call__(self, done: int, failed: int) -> None:
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_REPORTS:
+            self.send(done, failed)
+
+    def send(self, done: int, failed: int) -> None:
+        self._last = time.monotonic()
+        self._worker.log_event(TOPIC, [self._key, self._worker.address, done, failed])
+
+
+def perform(task: Callable[[Any, Report], Any], job: Any, threads: int) -> Any:
+    """Do a job on a worker, unless it is done already; return its outcome.
+
+    Parameters
+    ----------
+    task : callable
+        Does the job; its effect is the same if it is done twice.
+    job : Job
+        What to do.
+    threads : int
+        Threads of the trunk and of products.
+    """
+    found = job.find()
+    if found is not None:
+        return found
+    report = _Reporter()
+    try:
+        set_up(threads)
+        return task(job, report)
+    finally:
+        report.send(ENDED, 0)

@@ -1,0 +1,226 @@
+"""Gaussians and moments of a model in Zarr: one Gaussian per group and patch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from padim_dist.core.calibration import Calibration
+from padim_dist.core.gaussian import DenseView, Gaussian
+from padim_dist.core.moments import Moments
+from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.quality import Quality
+from padim_dist.errors import RequestError
+from padim_dist.store.arrays import child_array, child_group, compressor, open_zarr_group
+from padim_dist.store.calibrations import read_calibration
+from padim_dist.store.models import find_model
+from padim_dist.store.moments import (
+    Band,
+    band_slice,
+    block_name,
+    blocks,
+    mean_name,
+    moments_arrays,
+)
+from padim_dist.store.workspace import Workspace, group_slug
+
+
+@dataclass(frozen=True)
+class FactorisedBand:
+    """A band of coarsest cells of a group: moments, Gaussian, and the arrays of `Quality`."""
+
+    band: Band
+    moments: Moments
+    gaussian: Gaussian
+    quality: Mapping[str, torch.Tensor]
+
+
+def create_model(
+    workspace: Workspace,
+    model_id: str,
+    shape: PyramidShape,
+    groups: Sequence[str],
+    band_cells: int,
+) -> None:
+    """Create the empty arrays of a model, in their final shapes, a chunk a band."""
+    root = open_zarr_group(workspace, workspace.model(model_id), "a")
+    for name in groups:
+        slug = group_slug(name)
+        if slug in root and root[slug].attrs.get("group") == name:
+            continue
+        group = root.create_group(slug, overwrite=True)
+        for kind in ("moments", "gaussian"):
+            arrays: list[tuple[str, int, tuple[int, ...]]]
+            arrays = [(mean_name(a), a, shape.mean_shape(a)) for a in range(shape.levels)]
+            for a, b in shape.pairs:
+                block = {"moments": "scatter", "gaussian": "whiten" if a == b else "lower"}[kind]
+                arrays.append((block_name(block, a, b), b, shape.block_shape(a, b)))
+            if kind == "gaussian":
+                arrays += _other_arrays(shape)
+            inner = group.create_group(kind)
+            for array, level, size in arrays:
+                rows = band_cells * shape.ratio(level, shape.levels - 1)
+                inner.create_array(
+                    array,
+                    shape=size,
+                    dtype="float64" if kind == "moments" else "float32",
+                    chunks=(min(rows, size[0]), *size[1:]),
+                    compressors=compressor(),
+                    fill_value=float("nan"),
+                )
+        group.attrs["group"] = name
+
+
+def write_band(
+    workspace: Workspace, model_id: str, group: str, shape: PyramidShape, made: FactorisedBand
+) -> None:
+    """Write a band of cells of one group: whole chunks, which only the caller writes."""
+    band, moments, gaussian = made.band, made.moments, made.gaussian
+    root = open_zarr_group(workspace, workspace.model(model_id), "r+")
+    inner = child_group(root, group_slug(group), "moments")
+    inner.attrs["count"] = moments.count
+    for name, level, data in moments_arrays(moments):
+        child_array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
+    inner = child_group(root, group_slug(group), "gaussian")
+    others = {**made.quality, "kept": gaussian.kept}
+    whiten = {(a, a): block for a, block in enumerate(gaussian.whiten)}
+    for name, level, data in [
+        *((mean_name(a), a, mean) for a, mean in enumerate(gaussian.mean)),
+        *blocks("whiten", whiten),
+        *blocks("lower", gaussian.lower),
+        *((name, level, others[name]) for name, level, _ in _other_arrays(shape)),
+    ]:
+        child_array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
+
+
+def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, level of axis 0 and shape of what a Gaussian has besides its factors."""
+    coarsest = shape.levels - 1
+    return [
+        ("kept", coarsest, (shape.cells,)),
+        ("diagonal", coarsest, (shape.cells,)),
+        ("regularised", 0, (shape.positions[0],)),
+        ("condition", coarsest, (shape.cells,)),
+    ]
+
+
+def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: PyramidShape) -> Gaussian:
+    """Gaussian of a group, whole, on the CPU."""
+    root = open_zarr_group(workspace, workspace.model(model_id), "r")
+    inner = child_group(root, group_slug(group), "gaussian")
+
+    def read(name: str) -> torch.Tensor:
+        return _read(inner, name)
+
+    return Gaussian(
+        mean=[read(mean_name(a)) for a in range(shape.levels)],
+        whiten=[read(block_name("whiten", a, a)) for a in range(shape.levels)],
+        lower={(a, b): read(block_name("lower", a, b)) for a, b in shape.pairs if a < b},
+        kept=read("kept"),
+    )
+
+
+class Model:
+    """A model of a workspace, opened for reading: numbers are read when asked for.
+
+    Attributes
+    ----------
+    info : ModelInfo
+        What it was made from and how.
+    """
+
+    def __init__(self, workspace: Workspace, model_id: str) -> None:
+        info = find_model(workspace, model_id)
+        if info is None:
+            url = workspace.at(workspace.model(model_id))
+            raise RequestError(f"{url} is not a finished model; run 'padim-dist fit'")
+        self.info = info
+        self._workspace = workspace
+
+    def __repr__(self) -> str:
+        shape = self.info.embedding.shape
+        grids = ", ".join(f"{h}x{w}" for h, w in shape.grids)
+        return (
+            f"Model({self.info.model_id}: {self.info.embedding.trunk.backbone}, "
+            f"{shape.depth} channels on {grids}, images by group: {dict(self.info.counts)})"
+        )
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups."""
+        return list(self.info.counts)
+
+    def _group(self, group: str | None) -> str:
+        """A group's name, which may be left out if there is but one."""
+        if group is None and len(self.groups) == 1:
+            group = self.groups[0]
+        if group is None or group not in self.info.counts:
+            shown = ", ".join(map(repr, self.groups[:8]))
+            raise RequestError(f"the model has no group {group!r}; it has {shown}")
+        return group
+
+    def calibration(self, group: str | None = None) -> Calibration | None:
+        """What normal images of a group score; None where the model was not calibrated."""
+        kept = read_calibration(self._workspace, self.info.model_id, self._group(group))
+        return kept.calibration if kept else None
+
+    def quality(self, group: str | None = None) -> Quality:
+        """How well a group's images determine its Gaussian."""
+        group = self._group(group)
+        inner = child_group(self._open(), group_slug(group), "gaussian")
+        shape = self.info.embedding.shape
+        grids = {"regularised": 0, "condition": shape.levels - 1}
+        maps = {
+            name: shape.unnest(
+                torch.from_numpy(np.asarray(child_array(inner, name)[...]))[:, None], level
+            )[0]
+            for name, level in grids.items()
+        }
+        return Quality(
+            images=self.info.counts[group],
+            depth=shape.depth,
+            regularised=maps["regularised"].numpy(),
+            condition=maps["condition"].numpy(),
+        )
+
+    def dense(self, group: str | None = None) -> DenseView:
+        """The paper's dense Gaussian of a group (may be left out if there is but one)."""
+        group = self._group(group)
+        root = self._open()
+        inner = child_group(root, group_slug(group), "moments")
+        factors = child_group(root, group_slug(group), "gaussian")
+        shape = self.info.embedding.shape
+        return DenseView(
+            shape=shape,
+            count=self.info.counts[group],
+            mean_arrays=[child_array(inner, mean_name(a)) for a in range(shape.levels)],
+            scatter_arrays={
+                ab: child_array(inner, block_name("scatter", *ab)) for ab in shape.pairs
+            },
+            kept=child_array(factors, "kept"),
+            diagonal=child_array(factors, "diagonal"),
+        )
+
+    def mean(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
+        """Mean of the patch (y, x) in the paper's channel order, shape (d,)."""
+        return self.dense(group).mean(y, x)
+
+    def covariance(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
+        """Covariance of the patch (y, x) in the paper's channel order, shape (d, d)."""
+        return self.dense(group).covariance(y, x)
+
+    def gaussian(self, group: str) -> Gaussian:
+        """The factorised Gaussian of a group."""
+        return read_gaussian(self._workspace, self.info.model_id, group, self.info.embedding.shape)
+
+    def _open(self) -> Any:
+        return open_zarr_group(self._workspace, self._workspace.model(self.info.model_id), "r")
+
+
+def _read(group: Any, name: str) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(child_array(group, name)[...]))
