@@ -22,7 +22,7 @@ from statistics import median
 import yaml
 from distributed import LocalCluster
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.growing import draw
 from tests.flows.services import prefect_server
 
@@ -62,8 +62,8 @@ def main(rounds: int, images: int) -> None:
             }
             path = root / "config.yaml"
             path.write_text(yaml.safe_dump(tree))
-            config = pd.load_config(path)
-            pd.promote(config, model=pd.fit(config).model_id, note="")
+            config = padim.load_config(path)
+            padim.promote(config, model=padim.fit(config).model_id, note="")
             command = [sys.executable, "-m", "padim_dist", "audit", "-c", str(path), "--json"]
             ways = {"command": command, "flow": [sys.executable, "-c", FLOW, str(path)]}
             taken: dict[str, list[float]] = {way: [] for way in ways}

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.measure import peak_memory
 from padim_dist.config import Config, make_config
 from padim_dist.events import Event
@@ -87,9 +87,9 @@ def audit(config: Config) -> tuple[float, float, float, int, int]:
     memory = Memory()
     used = processor_seconds()
     started = time.monotonic()
-    pd.index(config)
+    padim.index(config)
     indexed = time.monotonic()
-    images = pd.score(config, memory, new=True).images
+    images = padim.score(config, memory, new=True).images
     ended = time.monotonic()
     used = processor_seconds() - used
     return indexed - started, ended - indexed, used, images, memory.peak
@@ -111,7 +111,7 @@ def main() -> None:
             arrive(root / "good", drawn, 0, DRAWN)
             arrive(root, drawn, 0, count)
             config = settings(root, place / f"{name}-audit", asked.pixels)
-            pd.fit(config)
+            padim.fit(config)
             nights.append((f"all {count:,}", *audit(config)))
         arrive(root, drawn, asked.images, asked.images + asked.images // 100)
         nights.append(("1 % new", *audit(config)))

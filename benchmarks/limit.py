@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import torch
 import yaml
 from distributed import Client
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.measure import ROOT, Row, Runs, figure, interleave, ratio
 from benchmarks.pictures import Pictures
 from padim_dist.api.pipeline.fit_plan import plan_fit
+from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.config import Config
 from padim_dist.engine.cluster.local import open_client
 from padim_dist.engine.fit import EmbedJob
@@ -30,9 +31,9 @@ from padim_dist.events import ignore
 
 
 @torch.inference_mode()
-def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
+def embed_only(job: EmbedJob, rows: Sequence[ImageRow | RefusedRow], threads: int) -> int:
     """Task: read, decode, resize and embed some rows of a manifest."""
-    set_up(job.threads)
+    set_up(threads)
     trunk = get_embedder(job.workspace, job.embedding).trunk
     images = 0
     for loaded, pixels in batches(rows, job.reading, job.embedding.batch, False):
@@ -45,17 +46,16 @@ def embed_only(job: EmbedJob, rows: list[dict[str, Any]]) -> int:
 def rate_of_limit(client: Client, config: Config) -> Callable[[], float]:
     """Return work that measures images a second of the limit, on all workers at the same time."""
     jobs = plan_fit(config, ignore, None).jobs
-    examinations = (examination for job in jobs for examination in job.examinations)
-    rows = [row for examination in examinations for row in examination.rows()]
+    rows = [row for job in jobs for row in job.rows()]
+    threads = config.cluster.threads
 
     def work() -> float:
         workers = list(client.nthreads())
+        shares = [rows[i :: len(workers)] for i in range(len(workers))]
         began = time.perf_counter()
         futures = [
-            client.submit(
-                embed_only, jobs[0], rows[i :: len(workers)], workers=[worker], pure=False
-            )
-            for i, worker in enumerate(workers)
+            client.submit(embed_only, jobs[0], own, threads, workers=[worker], pure=False)
+            for worker, own in zip(workers, shares, strict=True)
         ]
         images = sum(future.result() for future in futures)
         return images / (time.perf_counter() - began)
@@ -74,15 +74,15 @@ def rates(
         def fit(archive: Pictures = pictures) -> float:
             shutil.rmtree(place / "audit", ignore_errors=True)
             config = archive.config(place / "audit", address, model=model)
-            pd.index(config)
+            padim.index(config)
             began = time.perf_counter()
-            images = pd.fit(config).images
+            images = padim.fit(config).images
             return images / (time.perf_counter() - began)
 
         def score(archive: Pictures = pictures) -> float:
             config = archive.config(place / "audit", address, model=model)
             began = time.perf_counter()
-            images = pd.score(config).images
+            images = padim.score(config).images
             return images / (time.perf_counter() - began)
 
         fit(few or pictures)
@@ -92,17 +92,17 @@ def rates(
 
 _TELL = """
 import sys
-import padim_dist as pd
+import padim_dist as padim
 def tell(event):
     print(type(event).__name__, getattr(event, "done", 0), flush=True)
-pd.score(pd.load_config(sys.argv[1]), tell)
+padim.score(padim.load_config(sys.argv[1]), tell)
 """
 
 
 def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[float]]:
     """Return seconds of a cold score until its first task, its first images, and its end."""
     config = pictures.config(place / "start-up")
-    pd.fit(config)
+    padim.fit(config)
     file = place / "start-up.yaml"
     found: dict[str, list[float]] = {"its first task": [], "its first images": [], "its end": []}
     for number in range(rounds):

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.core import CASES
 from benchmarks.growing import Memory
 from benchmarks.measure import Row, figure, peak_memory, script
@@ -56,7 +56,7 @@ def main() -> None:
     """Fit and print."""
     root, weights, workspace = map(Path, sys.argv[1:4])
     memory = Memory()
-    pd.fit(Pictures(root, weights, "").config(workspace), memory)
+    padim.fit(Pictures(root, weights, "").config(workspace), memory)
     print(json.dumps({"worker": memory.peak, "driver": peak_memory()}))
 
 

@@ -20,7 +20,7 @@ from statistics import median
 import fsspec
 import psutil
 
-import padim_dist as pd
+import padim_dist as padim
 from infra.dev.upload import upload
 from padim_dist.config import make_config
 from padim_dist.events import Event, TaskFinished, TaskStarted
@@ -55,7 +55,7 @@ def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float
                 "cluster": {"workers": 2},
             }
         )
-        pd.fit(config, lambda event: seen.append((time.monotonic(), event)))
+        padim.fit(config, lambda event: seen.append((time.monotonic(), event)))
     embedding = [(at, e) for at, e in seen if getattr(e, "stage", "") == "fit: embed"]
     start = min(at for at, e in embedding if isinstance(e, TaskStarted))
     ends = [(at, e.images) for at, e in embedding if isinstance(e, TaskFinished)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.limit import rates
 from benchmarks.measure import ROOT, Row, Runs, figure, interleave, ratio, run, script
 from benchmarks.pictures import Pictures
@@ -92,7 +92,7 @@ def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]
     """Measure cold processes: a score with all it writes, and Ray with only the trunk."""
     many = pictures.times(place / f"x{copies}", copies)
     config = many.config(place / f"ray-{copies}", score={"splits": ["train"]})
-    pd.fit(config)
+    padim.fit(config)
     file = place / f"ray-{copies}.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     images = len(list((many.root / "train").rglob("*.jpg")))
@@ -128,9 +128,9 @@ def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
             model={"precision": precision},
             score={"splits": ["test"]},
         )
-        pd.fit(config)
-        pd.score(config)
-        auroc = pd.evaluate(config).mean["image_auroc"]
+        padim.fit(config)
+        padim.score(config)
+        auroc = padim.evaluate(config).mean["image_auroc"]
         rows.append(figure("peers", f"image AUROC, {precision}", [auroc], ""))
     arguments = (str(pictures.root), str(pictures.weights), "224")
     theirs = _anomalib(*arguments)

@@ -22,13 +22,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from padim_dist.api.analysis.compact import compact
 from padim_dist.api.analysis.views import connect
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.run import SCORES_SCHEMA
+from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_rows import SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 RUN, MODEL = "6f1d3a0c5b7e9d42", "9cb67b658613abfa"
@@ -63,19 +63,25 @@ def main() -> None:
 
 def make_run(folder: str, shards: int, rows: int) -> None:
     """Make a finished run without images."""
-    workspace = Workspace(Folder(folder))
-    scores = Path(folder) / workspace.run(RUN) / "scores"
-    scores.mkdir(parents=True)
+    run = Run(Workspace(Folder(folder)), RUN)
     for place in range(shards):
-        path = scores / Path(workspace.scores(RUN, place)).name
-        pq.write_table(table(place, rows), path, compression="zstd")
+        run.scores.create(place, table(place, rows))
     now = "2026-01-01T00:00:00+00:00"
-    head = {
-        "run_id": RUN, "model_id": MODEL, "snapshot": "0" * 16, "images": shards * rows,
-        "shards": list(range(shards)), "started_at": now, "asked_at": now, "finished_at": now,
-        "statuses": {"scored": shards * rows}, "settings": [],
-    }  # fmt: skip
-    workspace.folder.put_json(f"{workspace.run(RUN)}/run.json", head)
+    head = RunHead(
+        run_id=RUN,
+        model_id=MODEL,
+        snapshot="0" * 16,
+        settings=[],
+        asked={},
+        alarms=None,
+        shards=[*range(shards)],
+        images=shards * rows,
+        started_at=now,
+        asked_at=now,
+        finished_at=now,
+        statuses={"scored": shards * rows},
+    )
+    run.workspace.folder.put_json(f"{run.path}/run.json", head.to_dict())
 
 
 def table(place: int, rows: int) -> pa.Table:

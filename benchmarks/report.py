@@ -24,18 +24,12 @@ import yaml
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-import padim_dist as pd
-from padim_dist.api.settings.places import workspace_of
+import padim_dist as padim
+from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.score_plan import plan_score
+from padim_dist.api.settings.lookup import choose_model
 from padim_dist.config import Config, make_config
-from padim_dist.store.manifests import read_manifest, read_shard
-from padim_dist.store.run import (
-    create_heatmaps,
-    heatmap_rows,
-    scores_table,
-    write_heatmaps,
-    write_regions,
-    write_scores,
-)
+from padim_dist.store.run_rows import RegionRow, ScoreRow
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -45,10 +39,10 @@ SIZE = (1080, 1440)
 _REPORT = """
 import json, sys, time
 from pathlib import Path
-import padim_dist as pd
-config = pd.load_config(sys.argv[1])
+import padim_dist as padim
+config = padim.load_config(sys.argv[1])
 started = time.monotonic()
-result = pd.report(config)
+result = padim.report(config)
 seconds = time.monotonic() - started
 status = Path("/proc/self/status").read_text()
 peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
@@ -103,79 +97,82 @@ def make_run(root: Path, images: int, groups: int) -> Path:
     }
     path.write_text(yaml.safe_dump(tree))
     config = make_config(tree)
-    model_id = pd.fit(config).model_id
-    write_run(config, model_id, pd.index(config).snapshot)
+    padim.fit(config)
+    write_run(config)
     return path
 
 
-def write_run(config: Config, model_id: str, snapshot: str) -> None:
-    """Write score tables, heatmaps and regions of random numbers, and their receipts."""
+def write_run(config: Config) -> None:
+    """Write a finished run of the newest model: all its numbers are random."""
     random = np.random.default_rng(0)
-    workspace = workspace_of(config)
-    folder = workspace.folder
-    manifest = read_manifest(folder, snapshot)
-    assert manifest is not None
-    shards = [shard for shard in manifest.shards if shard.split == "test"]
-    run_id = "0123456789abcdef"
-    run = workspace.run(run_id)
-    total = sum(shard.images for shard in shards)
-    create_heatmaps(folder, run, len(shards), heatmap_rows([s.images for s in shards]), (56, 56))
-    flagged = 0
-    for place, shard in enumerate(shards):
-        rows = read_shard(folder, snapshot, shard.shard)
+    plan = plan_score(config, choose_model(config, None), current_manifest(config), partial=False)
+    run, shape = plan.run, plan.model.embedding.shape
+    run.start(plan.head, plan.shards, shape, heatmaps=True)
+    for job in plan.jobs:
+        (source,) = job.sources
+        rows = source.read()
         p_values = random.random(len(rows))
-        p_values[random.random(len(rows)) < TOP / total] = 1e-5
+        p_values[random.random(len(rows)) < TOP / plan.head.images] = 1e-5
         scores = 12 - 4 * np.log10(p_values) + random.random(len(rows))
-        maps = random.gamma(8, 0.5, (len(rows), 56, 56)).astype(np.float32)
+        maps = random.gamma(8, 0.5, (len(rows), *shape.grids[0])).astype(np.float32)
         maps[:, 20:26, 30:36] += scores[:, None, None]
-        first = write_heatmaps(folder, run, place, maps)
+        first = run.heatmaps.write(job.place, maps)
         table = [
-            {
-                **{k: row[k] for k in ("image_id", "uri", "member", "etag", "group", "split")},
-                "label": None,
-                "status": "scored",
-                "score": float(score),
-                "p_value": float(p),
-                "flagged": bool(p <= 0.001),
-                "p_extrapolated": bool(p <= 0.001),
-                "peak_y": 500,
-                "peak_x": 800,
-                "height": SIZE[0],
-                "width": SIZE[1],
-                "heatmap_row": first + i,
-                "shard": place,
-                "run_id": run_id,
-                "model_id": model_id,
-                "scored_at": datetime.now(UTC),
-            }
+            ScoreRow(
+                image_id=row.image_id,
+                uri=row.uri,
+                member=row.member,
+                etag=row.etag,
+                group=row.group,
+                split=row.split,
+                label=None,
+                status="scored",
+                error=None,
+                width=SIZE[1],
+                height=SIZE[0],
+                shard=job.place,
+                run_id=run.run_id,
+                model_id=job.model_id,
+                scored_at=datetime.now(UTC),
+                score=float(score),
+                p_value=float(p),
+                flagged=bool(p <= job.alpha),
+                p_extrapolated=bool(p <= job.alpha),
+                peak_y=500,
+                peak_x=800,
+                heatmap_row=first + i,
+            )
             for i, (row, score, p) in enumerate(zip(rows, scores, p_values, strict=True))
         ]
-        box = {"region": 1, "area": 9000, "top": 450, "left": 760, "bottom": 560, "right": 880}
-        regions = [{**row, **box, "peak": row["score"]} for row in table if row["flagged"]]
-        flagged += len(regions)
+        regions = [region(row) for row in table if row.flagged]
         if regions:
-            write_regions(folder, workspace.regions(run_id, place), regions)
-        write_scores(folder, workspace.scores(run_id, place), scores_table(table))
-    now = datetime.now(UTC).isoformat()
-    folder.put_json(
-        f"{run}/run.json",
-        {
-            "run_id": run_id,
-            "model_id": model_id,
-            "snapshot": snapshot,
-            "settings": [],
-            "asked": config.model_dump(mode="json", include={"archive", "model", "fit", "score"}),
-            "alarms": {"rule": "alpha", "asked": 0.001, "alpha": 0.001},
-            "shards": [shard.shard for shard in shards],
-            "images": total,
-            "started_at": now,
-            "asked_at": now,
-            "finished_at": now,
-            "statuses": {"scored": total},
-            "flagged": flagged,
-            "cutoff": None,
-            "drift": {},
-        },
+            run.regions.replace(job.place, run.regions.make(regions))
+        run.scores.create(job.place, run.scores.make(table))
+    run.conclude(run.scores.count(range(len(plan.shards))), {})
+
+
+def region(row: ScoreRow) -> RegionRow:
+    """Return the region of a flagged row: the same for all."""
+    assert row.score is not None
+    return RegionRow(
+        image_id=row.image_id,
+        uri=row.uri,
+        member=row.member,
+        group=row.group,
+        label=row.label,
+        region=1,
+        area=9000,
+        top=450,
+        left=760,
+        bottom=560,
+        right=880,
+        peak=row.score,
+        peak_y=500,
+        peak_x=800,
+        p_value=row.p_value,
+        shard=row.shard,
+        run_id=row.run_id,
+        model_id=row.model_id,
     )
 
 

@@ -22,21 +22,21 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
 from padim_dist.api.analysis.views import connect
-from padim_dist.api.pipeline.score import ScoreJob
 from padim_dist.api.settings.places import archive_settings, workspace_of
-from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, ROWS_SCHEMA, Total, cut
+from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, Total, cut
+from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import Config, make_config
-from padim_dist.engine.cluster.local import open_client
-from padim_dist.engine.workers import Reporter, run_tasks
+from padim_dist.engine.score import ScoreJob
+from padim_dist.engine.task import Done, Report
+from padim_dist.engine.workers import open_workers
 from padim_dist.events import Event, TaskStarted, ignore
-from padim_dist.store.manifests import Snapshot, write_manifest
-from padim_dist.store.run import ShardCounts, write_scores
-from padim_dist.store.run_tables import count_shards, finished_shards
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.manifests import Shard, Snapshot, write_manifest
+from padim_dist.store.run import Run
+from padim_dist.store.run_tables import ShardCounts
 
 _SHARD = 512
 _ROWS_A_TABLE = 51_200
@@ -44,37 +44,39 @@ _BYTES = 60_000
 _PAUSE, _PAUSES = 0.5, 60
 
 
-def score_nothing(job: ScoreJob) -> ShardCounts:
+def score_nothing(job: ScoreJob, _report: Report) -> ShardCounts:
     """Task: write a table of random numbers for a shard, its receipt."""
-    Reporter()
     rows = table(job.place, job.size)
-    for name, value in (("run_id", job.run_id), ("model_id", job.model_id)):
+    for name, value in (("run_id", job.run.run_id), ("model_id", job.model_id)):
         place = rows.schema.get_field_index(name)
         rows = rows.set_column(place, rows.schema.field(name), pa.array([value] * job.size))
-    write_scores(job.workspace, Workspace(job.workspace).scores(job.run_id, job.place), rows)
+    job.run.scores.create(job.place, rows)
     return ShardCounts.of(rows)
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A task of constant time."""
+    """A job of constant time that reads no image."""
 
     number: int
-    seconds: float = _PAUSE
+    seconds: float
     size: int = _SHARD
-    examinations: tuple[()] = ()
+    sources: tuple[()] = ()
 
     @property
     def name(self) -> str:
         """Name with its number."""
         return f"pause {self.number}"
 
+    def find(self) -> Done | None:
+        """Return None: it is never done already."""
+        return None
 
-def pause(job: Pause) -> ShardCounts:
+
+def pause(job: Pause, _report: Report) -> Done:
     """Task: sleep."""
-    Reporter()
     time.sleep(job.seconds)
-    return ShardCounts({"scored": job.size}, None)
+    return Done(job.size)
 
 
 def rows_of(images: int) -> Iterator[pa.Table]:
@@ -110,14 +112,16 @@ def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:
             "cluster": {"workers": 2},
         }
     )
-    pd.fit(config)
+    padim.fit(config)
     totals = {("all", "test"): Total(images, images * (_BYTES + COST_OF_AN_IMAGE))}
     drafts = folder / "drafts"
     drafts.mkdir()
-    shards = cut(rows_of(images), totals, _SHARD)
-    manifest = write_manifest(
-        workspace_of(config).folder, shards, archive_settings(config), {}, drafts
+    shards = (
+        (Shard(c.shard, c.group, c.split, c.images, c.bytes, c.digest), c.rows)
+        for c in cut(rows_of(images), totals, _SHARD)
     )
+    settings = archive_settings(config)
+    manifest = write_manifest(workspace_of(config), shards, settings, {}, drafts)
     return config, manifest
 
 
@@ -134,32 +138,31 @@ def main() -> None:
             first.append(time.perf_counter())
 
     began = time.perf_counter()
-    with patch("padim_dist.engine.score.score_shard", score_nothing):
-        pd.score(config, listen, snapshot=manifest.snapshot)
+    with patch("padim_dist.api.pipeline.score.score_shard", score_nothing):
+        padim.score(config, listen, snapshot=manifest.snapshot)
     found["plan"] = first[0] - began
     found["run"] = time.perf_counter() - began
     began = time.perf_counter()
-    again = pd.score(config, snapshot=manifest.snapshot)
+    again = padim.score(config, snapshot=manifest.snapshot)
     found["again"] = time.perf_counter() - began
     assert again.resumed == images
-    workspace = Workspace(workspace_of(config).folder)
+    scores = Run(workspace_of(config), str(again.run_id)).scores
     began = time.perf_counter()
-    done = finished_shards(workspace, str(again.run_id))
+    done = scores.finished()
     found["listing"] = time.perf_counter() - began
     began = time.perf_counter()
-    count_shards(workspace, str(again.run_id), done)
+    scores.count(done)
     found["counting"] = time.perf_counter() - began
     # Before the query, whose memory belongs to DuckDB.
     found["driver"] = peak_memory()
     began = time.perf_counter()
     connect(config).execute(QUERIES["top 100 by score"]).fetchall()
     found["top 100"] = time.perf_counter() - began
-    with open_client(config.cluster, 2) as client:
+    with open_workers(config.cluster, 2, ignore) as workers:
         for name, seconds, count in (("busy", _PAUSE, _PAUSES), ("empty", 0.0, 2000)):
             jobs = [Pause(number, seconds) for number in range(count)]
             began = time.perf_counter()
-            for _ in run_tasks(client, pause, jobs, "pause", count * _SHARD, ignore):
-                pass
+            workers.map(pause, jobs, "pause")
             found[name] = 2 * (time.perf_counter() - began) / count - seconds
     print(json.dumps(found))
 

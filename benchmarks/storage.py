@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-import padim_dist as pd
+import padim_dist as padim
 from benchmarks.measure import Row, figure, seconds
 from benchmarks.pictures import Pictures
 
@@ -15,8 +15,8 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
     """Return the rows of the section."""
     many = pictures.times(place / "x5", 5)
     config = many.config(place / "storage-audit")
-    pd.fit(config)
-    done = pd.score(config)
+    padim.fit(config)
+    done = padim.score(config)
     run = Path(config.workspace) / "runs" / str(done.run_id)
     sizes: dict[str, int] = {}
     for path in run.rglob("*"):
@@ -28,7 +28,7 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
         for kind, size in sorted(sizes.items())
     ]
     rows.append(figure("storage", "all, bytes an image", [sum(sizes.values()) / done.images], "B"))
-    heatmaps = pd.open_heatmaps(str(run))
+    heatmaps = padim.open_heatmaps(str(run))
     random = np.random.default_rng(0)
     places = random.choice(done.images // 2, 50, replace=False).tolist()
     grids = [1e3 * seconds(lambda at=at: heatmaps.distance[at].load()) for at in places]

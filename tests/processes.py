@@ -20,13 +20,16 @@ def free_port() -> int:
 
 
 def wait_until(
-    true: Callable[[], object], seconds: float = 60.0, what: str = "for a condition"
+    true: Callable[[], object],
+    seconds: float = 60.0,
+    what: str = "for a condition",
+    step: float = 0.2,
 ) -> None:
     """Poll something that has no event to wait for, such as files of another process."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"waited {seconds:.0f} s {what}: it did not come"
-        time.sleep(0.2)
+        time.sleep(step)
 
 
 @contextmanager

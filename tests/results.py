@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from padim_dist.storage import Folder
 from padim_dist.store.arrays import open_zarr_group
+from padim_dist.store.workspace import Workspace
 
 Arrays = dict[str, np.ndarray]
 
 
 def arrays(config: Config) -> Arrays:
     """All arrays of the newest model."""
-    model = pd.open_model(config.workspace, config.storage_options)
-    folder = Folder(config.workspace, config.storage_options)
-    group = open_zarr_group(folder, f"models/{model.info.model_id}.zarr", "r")
+    model = padim.open_model(config.workspace, config.storage_options)
+    workspace = Workspace(Folder(config.workspace, config.storage_options))
+    group = open_zarr_group(workspace, workspace.model(model.info.model_id), "r")
     return {
         f"{name}/{kind}/{array}": np.asarray(group[f"{name}/{kind}/{array}"][...])
         for name in model.groups
@@ -28,7 +29,7 @@ def arrays(config: Config) -> Arrays:
 
 def scores(config: Config) -> list[dict]:
     """Score rows, sorted, without times."""
-    table = pd.open_scores(config.workspace, config.storage_options)
+    table = padim.open_scores(config.workspace, config.storage_options)
     return table.order("image_id").to_arrow_table().drop_columns(["scored_at"]).to_pylist()
 
 

@@ -16,18 +16,23 @@ MAY_IMPORT = {
     "archive": {"core", "telemetry", *LEAVES},
     "store": {"core", *LEAVES},
     "engine": {"core", "archive", "store", "config", "telemetry", *LEAVES},
-    "pages": {"store"},
+    "pages": {"core", "store"},
     "synthetic": {"events"},
     "api": {"core", "archive", "store", "engine", "pages", "synthetic", "config", *LEAVES},
-    "config": {"core", "errors"},
-    "summary": set(),
-    "logs": {"events"},
+    "config": {"core", "errors", "archive"},
     "telemetry": {"errors", "events"},
-    "command": {"api", "config", "summary", "logs", "telemetry", "terminal", *LEAVES},
-    "cli_analysis": {"command"},
-    "cli": {"api", "command", "cli_analysis"},
-    "terminal": {"events"},
+    "cli": {"api", "config", "store", "telemetry", *LEAVES},
 }
+INSIDE = {
+    ("archive", "listing"): set(),
+    ("archive", "reading"): set(),
+    ("api", "settings"): set(),
+    ("api", "pipeline"): {"settings"},
+    ("api", "analysis"): {"settings"},
+    ("api", "nights"): {"settings", "pipeline", "analysis"},
+    ("api", "report"): {"settings", "analysis"},
+}
+"""Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy", "scipy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
@@ -57,6 +62,21 @@ def test_rooms_import_only_what_they_may(room):
         assert own <= MAY_IMPORT[room] | {room}, path
 
 
+@pytest.mark.parametrize("room", INSIDE, ids="/".join)
+def test_rooms_inside_a_room_import_only_what_they_may(room):
+    rooms = {inner for outer, inner in INSIDE if outer == room[0]}
+    for path in (PACKAGE / room[0] / room[1]).rglob("*.py"):
+        start = f"padim_dist.{room[0]}."
+        own = {name.split(".")[2] for name in imports(path) if name.startswith(start)}
+        assert own & rooms <= INSIDE[room] | {room[1]}, path
+
+
+def test_every_inner_room_is_listed():
+    for outer in ("api", "archive"):
+        rooms = {path.parent.name for path in (PACKAGE / outer).glob("*/__init__.py")}
+        assert rooms == {inner for folder, inner in INSIDE if folder == outer}
+
+
 @pytest.mark.parametrize("room", OUTSIDE)
 def test_rooms_know_only_their_libraries(room):
     for path in modules(room):
@@ -75,10 +95,42 @@ def test_prefect_lives_in_the_flows_alone():
         assert not {n.split(".")[0] for n in imports(path)} & {"prefect", "flows"}, path
 
 
-def test_listing_an_archive_does_not_load_torch():
-    """It would take ten times the memory of the listing itself."""
-    code = "import sys, padim_dist.api.pipeline.index; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+LIGHT = [
+    "api.pipeline.index",
+    "api.analysis.query",
+    "api.analysis.top",
+    "api.analysis.compare",
+    "api.analysis.export",
+    "api.analysis.compact",
+    "api.nights.history",
+    "api.nights.promotions",
+    "cli.app",
+]
+"""Modules behind commands that compute nothing: listing, asking, approving."""
+
+
+def test_commands_that_compute_nothing_do_not_load_torch():
+    """It would take seconds, and ten times the memory of a listing."""
+    names = ", ".join(f"padim_dist.{name}" for name in LIGHT)
+    code = f"import sys, {names}; sys.exit(bool({{'torch', 'zarr', 'scipy'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_the_public_names_are_found_by_people_and_type_checkers():
+    import padim_dist
+
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    typed = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("padim_dist.")
+        for alias in node.names
+    }
+    assert typed | {"__version__"} == set(padim_dist.__all__) == set(dir(padim_dist))
+    for name in padim_dist.__all__:
+        assert getattr(padim_dist, name).__doc__, name
+    with pytest.raises(AttributeError, match="has no attribute 'fti'"):
+        padim_dist.__getattr__("fti")
 
 
 def test_every_room_is_listed():
@@ -86,6 +138,23 @@ def test_every_room_is_listed():
     assert rooms - {"__init__", "__main__", "__pycache__", "py", *LEAVES} == set(MAY_IMPORT)
 
 
-def test_modules_are_of_a_size_to_read():
+def test_modules_and_rooms_are_of_a_size_to_read():
     for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 400, path
+        assert len(path.read_text().splitlines()) <= 300, path
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        assert len(list(folder.glob("*.py"))) <= 20 + 1, folder
+
+
+def test_each_file_of_a_run_has_one_owner():
+    """Its names are spelled in the store only, and the head's in one module."""
+    for path in PACKAGE.rglob("*.py"):
+        strings = {n.value for n in ast.walk(ast.parse(path.read_text())) if is_path(n)}
+        assert path.name == "run.py" or not any("/run.json" in s for s in strings), path
+        if "store" not in path.parts:
+            for name in ("heatmaps.zarr", "means.zarr", "drift.zarr", "compact.json"):
+                assert not any(s.endswith(name) for s in strings), (path, name)
+
+
+def is_path(node: ast.AST) -> bool:
+    """Whether a node is a string of code: a docstring has spaces."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value

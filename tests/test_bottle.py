@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import binom
 from torch import Tensor
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.nights.oddness import odd_reasons
 from padim_dist.archive.reading.transform import prepare
 from padim_dist.config import AuditConfig, Config, load_config
@@ -38,7 +38,7 @@ class Bottles:
     """The set's embeddings in memory, as far as a test likes."""
 
     def __init__(self, workspace: str) -> None:
-        self.model = pd.open_model(workspace)
+        self.model = padim.open_model(workspace)
         spec = self.model.info.embedding
         self.shape, self.geometry = spec.shape, spec.geometry
         weights = kept_weights(Workspace(Folder(workspace)), spec.weights)
@@ -94,8 +94,8 @@ def bottle_config(workspace: Path, scheduler: str, channels: str) -> Config:
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, scheduler) -> Config:
     config = bottle_config(tmp_path_factory.mktemp("bottle"), scheduler, "100")
-    pd.fit(config)
-    assert pd.score(config).statuses == {"scored": 83}
+    padim.fit(config)
+    assert padim.score(config).statuses == {"scored": 83}
     return config
 
 
@@ -122,7 +122,7 @@ def normal(audit, bottles) -> list[Tensor]:
 
 
 def check_figures(config: Config, image: float, pixel: float, pro: float) -> None:
-    figures = pd.evaluate(config).groups["all"]
+    figures = padim.evaluate(config).groups["all"]
     assert figures.image_auroc >= image
     assert figures.pixel_auroc >= pixel
     assert figures.pro >= pro
@@ -134,13 +134,13 @@ def test_figures_of_the_paper(audit):
 
 def test_figures_of_all_channels(tmp_path, scheduler):
     config = bottle_config(tmp_path, scheduler, "null")
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     check_figures(config, 0.99, 0.980, 0.943)
 
 
 def test_defects_are_flagged(audit):
-    rows = pd.open_scores(audit.workspace)
+    rows = padim.open_scores(audit.workspace)
     defective = rows.filter("label <> 'good'").aggregate("sum(flagged::int), count(*)")
     ((flagged, images),) = defective.fetchall()
     assert flagged / images >= 0.97

@@ -16,8 +16,10 @@ from rich.text import Text
 from typer.testing import CliRunner, Result
 
 import padim_dist
+from padim_dist.api.analysis.query import QueryResult
 from padim_dist.cli.app import app
-from padim_dist.cli.output import pasteable
+from padim_dist.cli.output import print_query
+from padim_dist.cli.terminal import Terminal, pasteable
 from tests.conftest import make_mvtec, tiny_config
 
 COMMANDS = sorted(typer.main.get_group(app).commands)
@@ -102,6 +104,7 @@ def test_doctor_finds_and_advises(setup):
     good = run("doctor", "-c", str(path))
     assert good.exit_code == 0, good.stdout
     assert "2 workers with" in good.stdout
+    assert "OK" in good.stdout
     bad = run(
         "doctor", "-c", str(path), "--json",
         "--set", "archive.url=/nowhere",
@@ -197,8 +200,7 @@ def test_score_before_fit(setup, tmp_path):
     path, _ = setup
     done = run_process("score", "-c", str(path), "--set", f"workspace={tmp_path}")
     assert done.returncode == 2
-    assert "holds no finished model" in done.stderr
-    assert "fit" in done.stderr
+    assert f"has no finished model; run 'padim-dist fit -c {path}' first" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -295,6 +297,14 @@ def test_commands_name_the_configuration_that_was_given(setup, tmp_path, monkeyp
     assert f"'padim-dist models -c {path}'" in json.loads(told)["message"]
     assert "'padim-dist models'" in run(*ask, PADIM_DIST_CONFIG=str(path)).stderr
     assert f"'padim-dist index -c {path}'" in run("history", "-c", str(path), *elsewhere).stdout
+
+
+def test_notes_of_a_query_go_to_stderr(capsys):
+    result = QueryResult(["a"], [[1]], notes=["see 'padim-dist top'"])
+    print_query(result, Terminal("c.yaml"))
+    shown = capsys.readouterr()
+    assert shown.err == "note: see 'padim-dist top -c c.yaml'\n"
+    assert "note" not in shown.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

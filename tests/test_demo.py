@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import load_config
 from padim_dist.synthetic.archive import make_archive
 from padim_dist.synthetic.parts import DEFECTS, GROUPS, SIZE, draw_part
@@ -19,7 +19,7 @@ def test_demo_from_nothing(tmp_path):
     """The whole of it: an archive, a local cluster, figures, one picture."""
     make_archive(tmp_path / "archive", normal=12, good=3, defects=1)
     (tmp_path / "archive/complete").touch()
-    result = pd.demo(str(tmp_path))
+    result = padim.demo(str(tmp_path))
     assert result.groups.keys() == set(GROUPS)
     assert result.statuses == {"scored": 16, "unreadable": 3, "too_large": 1}
     assert all(figures.pixel_auroc > 0.8 for figures in result.groups.values())
@@ -29,7 +29,7 @@ def test_demo_from_nothing(tmp_path):
     assert "</html>" in Path(result.report).read_text()
     # The configuration that it leaves behind goes on where it ended.
     config = load_config(result.configuration)
-    assert pd.score(config).scored == 0
+    assert padim.score(config).scored == 0
     assert yaml.safe_load(Path(result.configuration).read_text())["model"]["weights"] == "random"
     assert json.loads(next((tmp_path / "audit/runs").rglob("metrics.json")).read_text())["groups"]
 

@@ -14,7 +14,7 @@ from distributed import Client
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.cli.app import app
 from padim_dist.errors import ConfigError
 from padim_dist.telemetry.server import serve_metrics
@@ -37,14 +37,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
     address, tree = sys.argv[1:]
     with serve_metrics(address):
-        import padim_dist as pd
+        import padim_dist as padim
         from padim_dist.config import make_config
         from padim_dist.telemetry.measures import observe
 
         subprocess.run([sys.executable, "-c", DEAD], timeout=60)
         config = make_config(json.loads(tree))
-        pd.fit(config, observe)
-        pd.score(config, observe)
+        padim.fit(config, observe)
+        padim.score(config, observe)
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as reply:
             sys.stdout.write(reply.read().decode())
 """
@@ -71,7 +71,7 @@ def test_a_run_of_this_machine_is_counted(tmp_path):
     assert done.returncode == 0, done.stderr
     found = samples(done.stdout)
 
-    run = pd.open_scores(config.workspace)
+    run = padim.open_scores(config.workspace)
     statuses = dict(run.aggregate("status, count(*)").fetchall())
     assert {key[2]: n for key, n in found.items() if key[:2] == ("images_total", "score")} == (
         statuses
@@ -108,7 +108,7 @@ def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
         return sum(n for text in texts for key, n in samples(text).items() if key[0] == name)
 
     before = total("images_total")
-    pd.fit(config)
+    padim.fit(config)
     assert total("images_total") - before == 10
     assert total("dask_worker_threads") == 2
 

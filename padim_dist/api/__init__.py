@@ -1,4 +1,4 @@
-"""The public functions: index, fit, score, evaluate, doctor, demo, and the readers.
+"""The public functions.
 
-The command line is a thin shell around these; flows call them too.
+The command line and the flows call them.
 """

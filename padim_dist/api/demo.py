@@ -1,4 +1,4 @@
-"""Demo: a small archive from nothing, the whole pipeline on it, one picture and a report."""
+"""Demo: a synthetic archive, the whole pipeline on it, a picture and a report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made, and where it lies."""
+    """Results of the demo and the paths of its files."""
 
     weights: str
     images: int
@@ -51,8 +51,15 @@ class DemoResult:
 def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     """Make an archive in `folder`, then index, fit, score, evaluate and report on it.
 
-    ImageNet weights where they can be had, seeded random ones otherwise. Run twice, it
+    It uses ImageNet weights, or seeded random ones if those cannot be loaded. A second call
     resumes.
+
+    Parameters
+    ----------
+    folder : str, optional
+        Folder for all files.
+    listener : callable, optional
+        Receives events.
     """
     started = time.monotonic()
     root = Path(folder)
@@ -64,7 +71,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     index(config, listener)
     fit(config, listener)
     scored = score(config, listener)
-    assert scored.run_id is not None  # only a score of new images alone may have none
+    assert scored.run_id is not None  # only a score of new images may have none
     figures = evaluate(config, listener)
     picture = root / "top10.png"
     run = Run(workspace_of(config), scored.run_id)
@@ -90,7 +97,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
 
 
 def _configure(root: Path, archive: Path) -> Config:
-    """The demo's configuration, also written to a file to go on with."""
+    """Return the configuration of the demo, which is also written to a file."""
     tree: dict[str, Any] = {
         "workspace": str(root / "audit"),
         "archive": {
@@ -107,7 +114,7 @@ def _configure(root: Path, archive: Path) -> Config:
     try:
         plans.load_state(config)
     except WeightsError:
-        logger.info("ImageNet weights cannot be had here: using seeded random ones")
+        logger.info("ImageNet weights cannot be loaded: using seeded random ones")
         tree["model"]["weights"] = "random"
         config = make_config(tree)
     (root / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
@@ -116,7 +123,7 @@ def _configure(root: Path, archive: Path) -> Config:
 
 def _describe(weights: str) -> str:
     if weights == "random":
-        return "random, seeded (ImageNet weights cannot be had here; figures are better with them)"
+        return "random, seeded (ImageNet weights cannot be loaded; they give better metrics)"
     return f"ImageNet ({weights})"
 
 

@@ -220,6 +220,18 @@ def doctor(config: ConfigLike, listener: Listener = ignore) -> DoctorResult:
     """Check archive, model, weights, workspace, memory, disk and cluster.
 
     Errors of a check become findings; they are not raised.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    listener : callable, optional
+        Receives events.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration cannot be read.
     """
     config = as_config(config)
     examined = _Checks(config)

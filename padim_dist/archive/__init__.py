@@ -1,1 +1,1 @@
-"""Images in: what an archive holds, how it is cut into shards, how an image is read."""
+"""The archive: listing its images, cutting them into shards, reading an image."""

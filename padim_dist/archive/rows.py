@@ -71,7 +71,7 @@ class RefusedRow:
 
 
 def to_rows(table: pa.Table) -> list[ImageRow]:
-    """Return the rows of a table that has the columns of `ROWS_SCHEMA`."""
+    """Return the rows of a table with the columns of `ROWS_SCHEMA`."""
     columns = [table[name].to_pylist() for name in ROWS_SCHEMA.names]
     return [ImageRow(*values) for values in zip(*columns, strict=True)]
 

@@ -1,1 +1,1 @@
-"""The command line: a thin shell around `api`."""
+"""The command line: calls the public functions and prints their results."""

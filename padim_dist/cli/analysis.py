@@ -77,14 +77,14 @@ def compare(
 
 
 @app.command()
-@command(output.print_compact)
+@command(output.fields(before="compact before", left="skipped", files="files written"))
 def compact(session: Session, *, run: options.OnlyRun = None) -> "CompactResult":
     """Merge the many small files of finished runs into a few; rows stay the same."""
     return padim.compact(session.config, session.listener, run=run)
 
 
 @app.command()
-@command(output.print_export)
+@command(output.fields())
 def export(
     session: Session,
     *,

@@ -53,21 +53,21 @@ def _options(
 
 
 @app.command()
-@command(output.print_index)
+@command(output.fields(ignored="other files", number="history entry"))
 def index(session: Session) -> "IndexResult":
     """List the archive, cut it into shards and write a manifest."""
     return padim.index(session.config, session.listener)
 
 
 @app.command()
-@command(output.print_fit, metrics=True)
+@command(output.fields(warnings=""), metrics=True)
 def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     """Fit a Gaussian for every patch on the normal images of every group."""
     return padim.fit(session.config, session.listener, resume=resume)
 
 
 @app.command()
-@command(output.print_score, metrics=True)
+@command(output.fields(), metrics=True)
 def score(
     session: Session,
     *,
@@ -83,14 +83,14 @@ def score(
 
 
 @app.command()
-@command(output.print_evaluate)
+@command(output.print_metrics)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
     """Compute the evaluation metrics of a run, from the archive's labels and masks."""
     return padim.evaluate(session.config, session.listener, run=run)
 
 
 @app.command()
-@command(output.print_report)
+@command(output.fields())
 def report(
     session: Session,
     *,
@@ -124,14 +124,14 @@ def models(session: Session) -> "ModelsResult":
 
 
 @app.command()
-@command(output.print_promotion)
+@command(output.fields(number="promotion"))
 def promote(session: Session, *, model: options.ModelId, note: options.Note = "") -> "Promotion":
     """Promote a model: nightly audits use it from now on."""
     return padim.promote(session.config, session.listener, model=model, note=note)
 
 
 @app.command()
-@command(output.print_promotion)
+@command(output.fields(number="promotion"))
 def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
     """Undo the last promotion: nightly audits use the model before it again."""
     return padim.rollback(session.config, session.listener, note=note)
@@ -147,7 +147,7 @@ def doctor(session: Session) -> "DoctorResult":
 
 
 @app.command()
-@command_without_config(output.print_demo)
+@command_without_config(output.print_metrics)
 def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult":
     """Make a small archive, then index, fit, score and evaluate it; works offline."""
     return padim.demo(folder, listener)

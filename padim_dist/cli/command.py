@@ -18,8 +18,8 @@ import typer
 
 from padim_dist.cli.logs import JsonHandler, TerminalHandler, json_listener
 from padim_dist.cli.options import Common
-from padim_dist.cli.output import Terminal, pasteable
 from padim_dist.cli.progress import progress_bars
+from padim_dist.cli.terminal import Terminal, pasteable
 from padim_dist.errors import ConfigError, PadimDistError
 from padim_dist.events import Listener, tell_all
 from padim_dist.telemetry.server import serve_metrics
@@ -147,7 +147,10 @@ def _config_file(given: str | None) -> str:
     named = os.environ.get("PADIM_DIST_CONFIG")
     if named:
         if not Path(named).is_file():
-            raise ConfigError(f"PADIM_DIST_CONFIG is {named!r}, and there is no such file")
+            raise ConfigError(
+                f"PADIM_DIST_CONFIG is {named!r}, and there is no such file; correct it, or give "
+                "-c FILE"
+            )
         return named
     if Path("audit.yaml").is_file():
         return "audit.yaml"

@@ -1,26 +1,22 @@
-"""Results for people: one printer for each type of result."""
+"""Results for people: a printer for each type of result."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from padim_dist.cli.terminal import PLAIN, Terminal, format_value, is_number
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from PIL.Image import Image
 
-    from padim_dist.api.analysis.compact import CompactResult
     from padim_dist.api.analysis.compare import CompareResult
-    from padim_dist.api.analysis.export import ExportResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
     from padim_dist.api.analysis.top import TopResult
@@ -30,152 +26,26 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
     from padim_dist.api.pipeline.evaluate import EvaluateResult, GroupFigures
-    from padim_dist.api.pipeline.fit import FitResult
-    from padim_dist.api.pipeline.index import IndexResult
-    from padim_dist.api.pipeline.score import ScoreResult
-    from padim_dist.api.report.report import ReportResult
     from padim_dist.store.nights import NightSummary
-    from padim_dist.store.promotions import Promotion
 
-_FOLD = ("note", "image", "box")
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
-_PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
-_COMMAND = re.compile(r"'(padim-dist (?!demo\b)[a-z][^']*)'")
 _VERDICTS = {"ok": "[green]OK[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]"}
 
 
-def pasteable(message: str, config: str | None) -> str:
-    """Add ``-c FILE`` to the commands in a message, so that they can be pasted.
+def fields(**labels: str) -> Callable[[DataclassInstance, Terminal], None]:
+    """Return a printer of a line for each field; see `Terminal.values` for the labels."""
 
-    Parameters
-    ----------
-    message : str
-        Has commands in single quotes.
-    config : str or None
-        File that was given by ``-c``; None leaves the message as it is.
+    def print_fields(result: DataclassInstance, terminal: Terminal) -> None:
+        terminal.values(result, **labels)
 
-    Examples
-    --------
-    >>> pasteable("no model; run 'padim-dist fit' first", "my audit.yaml")
-    "no model; run 'padim-dist fit -c 'my audit.yaml'' first"
-    """
-    if config is None:
-        return message
-
-    def complete(match: re.Match[str]) -> str:
-        has_config = re.search(r" (-c|--config)\b", match[1])
-        return match[0] if has_config else f"'{match[1]} -c {shlex.quote(config)}'"
-
-    return _COMMAND.sub(complete, message)
+    return print_fields
 
 
-class Terminal:
-    """The terminal of a command: results on stdout, notes and errors on stderr.
-
-    Parameters
-    ----------
-    config : str or None
-        File that was given by ``-c``: commands in messages name it.
-
-    Attributes
-    ----------
-    out, err : Console
-        Of stdout and stderr.
-    """
-
-    def __init__(self, config: str | None = None) -> None:
-        self.out, self.err = Console(), Console(stderr=True)
-        self._config = config
-
-    @property
-    def can_draw(self) -> bool:
-        """Whether the terminal shows pictures: it is one, and true-colour."""
-        return self.out.is_terminal and self.out.color_system == "truecolor"
-
-    def draw(self, picture: Image) -> None:
-        """Draw a picture, two pixels a character."""
-        from rich_pixels import Pixels
-
-        width = min(self.out.width, picture.width)
-        height = min(round(picture.height * width / picture.width), 2 * max(self.out.height - 4, 8))
-        width = min(width, round(picture.width * height / picture.height))
-        self.out.print(Pixels.from_image(picture.resize((width, height // 2 * 2))))
-
-    def text(self, text: str) -> str:
-        """Return a text whose commands can be pasted."""
-        return pasteable(text, self._config)
-
-    def line(self, name: str, text: str, style: str | None = None) -> None:
-        """Print a name and a text."""
-        self.out.print(f"{name:>18}  {self.text(text)}", style=style, **_PLAIN)
-
-    def values(self, result: DataclassInstance, **labels: str) -> None:
-        """Print a line for each field of a result.
-
-        Notes, data classes, None and empty lists are left out, and fields whose label is "".
-        """
-        for name, value in vars(result).items():
-            label = labels.get(name, _title(name))
-            if label and name != "notes" and value not in (None, []) and not _has_rows(value):
-                self.line(label, _cell(value) if isinstance(value, str) else _text(value))
-
-    def notes(self, notes: Iterable[str]) -> None:
-        """Print notes about a result."""
-        for note in notes:
-            self.line("note", note, "yellow")
-
-    def table(
-        self, title: str, items: Sequence[DataclassInstance], hidden: Collection[str] = ()
-    ) -> None:
-        """Print data classes of one type, one a row, without columns that are empty or hidden."""
-        if not items:
-            return
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        columns = []
-        for name in (field.name for field in dataclasses.fields(items[0])):
-            values = [getattr(item, name) for item in items]
-            if name in hidden or all(value in (None, "") for value in values):
-                continue
-            header, cells, folds = _title(name), list(map(_cell, values)), name in _FOLD
-            columns.append(cells)
-            table.add_column(
-                header,
-                justify="right" if any(map(_is_number, values)) else "left",
-                overflow="fold",
-                no_wrap=not folds,
-                # In a narrow terminal long names are folded; numbers stay whole.
-                min_width=None if folds else max(map(len, (header, *cells))),
-            )
-        for row in zip(*columns, strict=True):
-            table.add_row(*(escape(cell) for cell in row))
-        self.out.print(table)
-
-
-def print_index(result: IndexResult, terminal: Terminal) -> None:
-    """Print what an archive holds, and what changed since the last index."""
-    terminal.values(result, ignored="other files", number="history entry")
-
-
-def print_fit(result: FitResult, terminal: Terminal) -> None:
-    """Print what a fit did; its warnings are in the log."""
-    terminal.values(result, warnings="")
-
-
-def print_score(result: ScoreResult, terminal: Terminal) -> None:
-    """Print what a score did."""
-    terminal.values(result)
-
-
-def print_evaluate(result: EvaluateResult, terminal: Terminal) -> None:
-    """Print the evaluation metrics of a run, by group."""
+def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> None:
+    """Print a result with evaluation metrics by group."""
     terminal.values(result, mean="")
     _print_metrics(result.groups, result.mean, terminal)
-
-
-def print_report(result: ReportResult, terminal: Terminal) -> None:
-    """Print where a report is."""
-    terminal.values(result)
 
 
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
@@ -200,11 +70,6 @@ def print_models(result: ModelsResult, terminal: Terminal) -> None:
     terminal.table("Promotions", result.promotions)
 
 
-def print_promotion(result: Promotion, terminal: Terminal) -> None:
-    """Print a promotion or a rollback."""
-    terminal.values(result, number="promotion")
-
-
 def print_doctor(result: DoctorResult, terminal: Terminal) -> None:
     """Print the findings."""
     table = Table(show_lines=True)
@@ -216,25 +81,19 @@ def print_doctor(result: DoctorResult, terminal: Terminal) -> None:
     terminal.out.print(table)
 
 
-def print_demo(result: DemoResult, terminal: Terminal) -> None:
-    """Print what the demo made."""
-    terminal.values(result, mean="")
-    _print_metrics(result.groups, result.mean, terminal)
-
-
 def print_query(result: QueryResult, terminal: Terminal) -> None:
     """Print the rows of a query, or say where they were written; notes go to stderr."""
     out = terminal.out
     for note in result.notes:
-        terminal.err.print(f"note: {terminal.text(note)}", **_PLAIN)
+        terminal.err.print(f"note: {terminal.text(note)}", **PLAIN)
     if result.written is not None:
         if result.file:
-            terminal.line("rows written", _text(result.written))
+            terminal.line("rows written", format_value(result.written))
             terminal.line("file", result.file)
         return
     table = Table(box=SIMPLE_HEAD)
     for number, name in enumerate(result.columns):
-        numbers = any(_is_number(row[number]) for row in result.rows)
+        numbers = any(is_number(row[number]) for row in result.rows)
         table.add_column(escape(name), justify="right" if numbers else "left", overflow="fold")
     for row in result.rows:
         table.add_row(*(escape(_value(value)) for value in row))
@@ -247,25 +106,23 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
         for number, row in enumerate(shown, start=1):
             out.rule(f"row {number}", align="left", style="dim")
             for name, value in zip(result.columns, row, strict=True):
-                out.print(f"{name:>18}  {_value(value)}", **_PLAIN)
+                out.print(f"{name:>18}  {_value(value)}", **PLAIN)
     if result.more or len(shown) < len(result.rows):
-        out.print(f"the first {len(shown)} rows; --format csv writes all", **_PLAIN)
+        out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
 
 
 def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
-    terminal.notes(result.notes)
     terminal.table("Anomalies", result.anomalies, hidden=("p_extrapolated", "peak_at"))
 
 
 def print_show(result: ShowResult, terminal: Terminal) -> None:
     """Print the details of an image and its regions."""
     terminal.values(result, peak="peak row, column", size="height x width")
-    terminal.notes(result.notes)
     terminal.table("Regions", result.regions)
     if result.status == "scored" and result.picture is None and not terminal.can_draw:
-        terminal.err.print("no picture: give --out FILE, or use a true-colour terminal", **_PLAIN)
+        terminal.err.print("no picture: give --out FILE, or use a true-colour terminal", **PLAIN)
 
 
 def print_compare(result: CompareResult, terminal: Terminal) -> None:
@@ -280,22 +137,10 @@ def print_compare(result: CompareResult, terminal: Terminal) -> None:
         **flags,
         gone="no longer flagged",
     )
-    terminal.notes(result.notes)
     terminal.table("Largest changes of rank", result.moved)
     terminal.table("New anomalies", result.new_anomalies)
     terminal.table("Gone anomalies", result.gone_anomalies)
     terminal.table("Medians", result.medians)
-
-
-def print_compact(result: CompactResult, terminal: Terminal) -> None:
-    """Print what a compaction did."""
-    terminal.values(result, before="compact before", left="skipped", files="files written")
-
-
-def print_export(result: ExportResult, terminal: Terminal) -> None:
-    """Print what was exported."""
-    terminal.values(result)
-    terminal.notes(result.notes)
 
 
 def _print_metrics(
@@ -328,7 +173,7 @@ def _print_night(night: NightSummary, terminal: Terminal) -> None:
     terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
     for reason in night.reasons:
         terminal.line("odd", reason, "yellow")
-    terminal.line("images", f"{night.images:,} ({_text(night.statuses)})")
+    terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
     terminal.line("model", night.model_id)
     for row in night.top[:3]:
         terminal.line("highest", f"{row['score']:.1f}  {row['uri']}")
@@ -337,22 +182,8 @@ def _print_night(night: NightSummary, terminal: Terminal) -> None:
         terminal.line("picture", f"{night.folder}/top.jpg")
 
 
-def _has_rows(value: Any) -> bool:
-    """Whether a value is a list or mapping of data classes."""
-    values = list(value.values()) if isinstance(value, Mapping) else value
-    return isinstance(values, list) and bool(values) and dataclasses.is_dataclass(values[0])
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").replace("p value", "p-value")
-
-
 def _metric(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _value(value: Any) -> str:
@@ -362,30 +193,3 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?\+00:00$", r"\1 \2", str(value))
-
-
-def _cell(value: Any) -> str:
-    """Format a value of a table: times to the minute, in UTC."""
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:.4g}"
-    if isinstance(value, str):
-        return re.sub(r"^([\d-]{10})T(\d\d:\d\d).*\+00:00$", r"\1 \2", value)
-    return "-" if value is None else _text(value)
-
-
-def _text(value: Any) -> str:
-    """Format a value of a line; of collections the first eight."""
-    if isinstance(value, Mapping):
-        value = [f"{key} {_inner(inner)}" for key, inner in value.items()] or "none"
-    if isinstance(value, list):
-        shown = ", ".join(map(_text, value[:8]))
-        return f"{shown}, and {len(value) - 8} more" if len(value) > 8 else shown
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _inner(value: Any) -> str:
-    return f"({_text(value)})" if isinstance(value, Mapping) else _text(value)

@@ -1,4 +1,4 @@
-"""Progress bars of a command, in a terminal."""
+"""Progress bars in the terminal."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ logger = logging.getLogger("padim_dist")
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Listener]:
-    """Progress bars of the stages that a listener is told of: done, rate, time left, failures.
+    """Open a listener that draws a bar for each stage: done, rate, time left, failures.
 
-    Nothing is drawn before the first stage; a stage's bar stops when the next begins.
+    Nothing is drawn before the first stage; a stage's bar stops when the next one starts.
     """
     bars = Progress(
         SpinnerColumn(finished_text="✓"),
@@ -46,7 +46,7 @@ def progress_bars(console: Console) -> Iterator[Listener]:
 
     def listen(event: Event) -> None:
         if isinstance(event, TaskRetried):
-            logger.warning("%s: %s is done again: %s", event.stage, event.task, event.reason)
+            logger.warning("%s: %s is retried: %s", event.stage, event.task, event.reason)
         if isinstance(event, Stage):
             show(event)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from padim_dist.archive.listing.layouts import LAYOUTS
 from padim_dist.config.base import Section
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
@@ -25,7 +26,7 @@ class ArchiveConfig(Section):
 
     url: str
     """Folder of the archive: a path or any fsspec URL."""
-    layout: Literal["folder", "mvtec", "tar", "table"] = "folder"
+    layout: str = "folder"
     """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``tar``: the url is
     a folder of .tar files or one .tar file; ``table``: the url is a Parquet or CSV file with the
     columns uri, group, split, label, mask_uri."""
@@ -41,6 +42,13 @@ class ArchiveConfig(Section):
     fewer in a small archive."""
     max_pixels: int = Field(32_000_000, ge=1)
     """Most pixels of an image; larger ones get the status ``too_large``."""
+
+    @field_validator("layout")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in LAYOUTS:
+            raise ValueError(f"is not a layout; valid are {', '.join(LAYOUTS)}")
+        return value
 
     @field_validator("group", "train")
     @classmethod

@@ -1,1 +1,1 @@
-"""Dask: cluster, workers, the fit and score passes. The only folder that imports it."""
+"""Dask: clusters, workers, and the passes of fit and score. Only this folder imports Dask."""

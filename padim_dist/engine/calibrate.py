@@ -1,4 +1,4 @@
-"""The calibration: from what images that are left out score to what normal images score."""
+"""Calibration of groups from their leave-one-out results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from padim_dist.store.left_out import read_left_out
 from padim_dist.store.workspace import Workspace
 
 LEAST_IMAGES = 3
-"""Of a group, to calibrate it: one left out, and a covariance of the others."""
+"""Images that a group needs to be calibrated: one to leave out, two for a covariance."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CalibrateJob(WithoutImages):
     Attributes
     ----------
     left_out : tuple of str
-        Files of the group's parts (see `leave_out_part`).
+        Paths of the leave-one-out results of the group's parts.
     """
 
     workspace: Workspace
@@ -38,7 +38,7 @@ class CalibrateJob(WithoutImages):
 
     @property
     def name(self) -> str:
-        """The group."""
+        """Name of the task: its group."""
         return f"calibration of {self.group}"
 
     @property
@@ -47,12 +47,12 @@ class CalibrateJob(WithoutImages):
         return self.workspace.calibrated(self.model_id, self.group)
 
     def find(self) -> Done | None:
-        """Return an outcome if the group is calibrated."""
+        """Return `Done` if the group is calibrated, else None."""
         return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 def calibrate_group(job: CalibrateJob, _report: Report) -> Done:
-    """Task: put together what the parts of a group say; write that, then a receipt."""
+    """Task: calibrate a group; write the calibration, then its receipt."""
     images, kept = _calibrate(job)
     if kept:
         write_calibration(job.workspace, job.model_id, job.group, kept)
@@ -62,7 +62,7 @@ def calibrate_group(job: CalibrateJob, _report: Report) -> Done:
 
 @torch.inference_mode()
 def _calibrate(job: CalibrateJob) -> tuple[int, KeptCalibration | None]:
-    """Images that were left out, and what comes of them, if there are any."""
+    """Return the number of images left out, and the calibration; None without images."""
     scores: list[float] = []
     squares: Any = 0.0
     highest, pixels = np.empty(0, np.float32), 0

@@ -21,11 +21,11 @@ class DriftJob(WithoutImages):
     Attributes
     ----------
     place : int
-        The group's place among those of the run.
+        Position of the group among the groups of the run.
     shards : tuple of (int, int)
-        Places of its shards in the run, and the images scored in each.
+        Position of each of its shards in the run, and the number of scored images.
     count : int
-        Images in the model.
+        Images of the group in the model.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class DriftJob(WithoutImages):
 
     @property
     def name(self) -> str:
-        """The group."""
+        """Name of the task: its group."""
         return f"drift of {self.group}"
 
     def find(self) -> DriftReceipt | None:
@@ -49,7 +49,7 @@ class DriftJob(WithoutImages):
 
 @dataclass(frozen=True)
 class DriftReceipt(Done):
-    """The drift of a group; no figures if the model has no noise to compare it with."""
+    """The drift of a group; no figures if the model has no sampling noise."""
 
     figures: DriftFigures | None = None
 

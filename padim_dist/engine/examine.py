@@ -1,9 +1,9 @@
-"""Finding the image that kills the worker that reads it, and setting it aside.
+"""Find the image that kills the worker that reads it, and set it aside.
 
 A shard whose workers keep dying is read once more, one image at a time, with a journal in storage:
-before each image the journal says which one is next. The next worker sees there where the one
-before it died. An image at which two workers died is set aside; its row says so. The findings are
-kept by the shard's rows, so an image is found only once.
+before each image the journal says which one is next. So the next worker knows at which image the
+last one died. An image at which two workers died is set aside; its row says so. The findings are
+stored by the shard's rows, so an image is found only once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def examine(client: Client, sources: Sequence[ShardSource]) -> int:
                 found += future.result()
                 break
             except KilledWorker:
-                continue  # the journal has come further
+                continue  # the next worker goes on from the journal
             finally:
                 future.release()
         else:

@@ -1,7 +1,6 @@
-"""The second map of a fit: merge the moments of all parts, and factorise, band by band.
+"""The second map of a fit: merge the moments of all parts and factorise them, band by band.
 
-A band merges the parts in their order: the model is the same bit for bit whatever the
-number of workers and the order of completion.
+Parts are merged in a fixed order, so the model is the same bit for bit for any number of workers.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class FactoriseJob(WithoutImages):
     Attributes
     ----------
     parts, taken_out : tuple of str
-        Paths of the moments to merge, and of those to subtract from them then.
+        Paths of the moments to merge, and of those to subtract afterwards.
     """
 
     workspace: Workspace
@@ -47,7 +46,7 @@ class FactoriseJob(WithoutImages):
 
     @property
     def name(self) -> str:
-        """Group and number of the band."""
+        """Name of the task: number of the band, and its group."""
         return f"band {self.number} of {self.group}"
 
     @property
@@ -56,18 +55,18 @@ class FactoriseJob(WithoutImages):
         return self.workspace.band(self.model_id, self.group, self.number)
 
     def find(self) -> Done | None:
-        """Return an outcome if the band is done."""
+        """Return `Done` if the band is done, else None."""
         return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 def band_cells(shape: PyramidShape) -> int:
-    """Coarsest cells in a band: about 64 MiB of moments, and at least four bands."""
+    """Return the coarsest cells in a band: about 64 MiB of moments, and at least four bands."""
     cell_bytes = 8 * shape.numbers / shape.cells
     return max(1, min(int(_BAND_BYTES / cell_bytes), -(-shape.cells // _LEAST_BANDS)))
 
 
 def bands(shape: PyramidShape) -> list[Band]:
-    """Bounds of the bands."""
+    """Return the bounds of the bands."""
     step = band_cells(shape)
     return [(at, min(at + step, shape.cells)) for at in range(0, shape.cells, step)]
 

@@ -35,9 +35,9 @@ class EmbedJob:
     Attributes
     ----------
     snapshot : str
-        The manifest that has the part's shards.
+        Id of the manifest that has the part's shards.
     sample : int
-        Images whose embeddings are kept, at most.
+        Largest number of images whose embeddings are kept.
     """
 
     workspace: Workspace
@@ -49,7 +49,7 @@ class EmbedJob:
 
     @property
     def name(self) -> str:
-        """Group and number of the part."""
+        """Name of the task: number of the part, and its group."""
         return f"part {self.part.part} of {self.part.group}"
 
     @property
@@ -76,7 +76,7 @@ class EmbedJob:
 
     @property
     def receipt(self) -> str:
-        """Path of the part's receipt in the workspace: of these rows, embedded in this way."""
+        """Path of the part's receipt; it depends on the rows and on how they are embedded."""
         way = {
             "embedding": self.embedding.to_dict(),
             "max_pixels": self.reading.reader.max_pixels,
@@ -88,7 +88,7 @@ class EmbedJob:
 
 @dataclass(frozen=True)
 class PartReceipt:
-    """What became of the images of a part.
+    """Outcome of a part: its moments and its unusable images.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class PartReceipt:
     fitted : int
         Images in the moments.
     sampled : int
-        Images of which the embeddings are kept.
+        Images whose embeddings are kept.
     moments : str
         Path of the moments in the workspace.
     failures : mapping of str to int
@@ -137,7 +137,7 @@ class PartReceipt:
 
 
 def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
-    """Return the receipts of finished parts by their paths: one listing a group."""
+    """Return the receipts of finished parts by path, with one listing per group."""
     found: dict[str, PartReceipt] = {}
     listed: dict[str, set[str]] = {}
     for job in jobs:
@@ -150,7 +150,7 @@ def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
 
 
 def is_sampled(place: int, images: int, sample: int) -> bool:
-    """Whether the image at a place of a part is in its sample: they are evenly spread.
+    """Return whether the image at a place of a part is in its evenly spread sample.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"
         )
     shape = job.embedding.shape
-    # A name of its own: a straggler never overwrites what the receipt of its twin names.
+    # A unique name: a straggler never overwrites the moments of its copy.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
     with timed("write"):
         write_part(job.workspace, path, moments, shape, band_cells(shape))
@@ -212,7 +212,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     receipt = PartReceipt.read(values)
     # A part without a readable image gets no receipt, so that it is tried again next time.
     if moments.count and not job.workspace.folder.create_json(job.receipt, values):
-        # A twin was faster; or the receipt is ours, and the store's first answer was lost.
+        # A copy was faster; or the receipt is ours, and the store's first answer was lost.
         kept = job.find()
         assert kept is not None
         if kept.moments != path:

@@ -1,6 +1,6 @@
-"""A model's own normal images, each as a model of all the others would see it.
+"""Leave-one-out scores of a model's own normal images.
 
-A map over parts, whose samples are at hand: nothing is embedded again.
+A map over parts, which uses their samples: nothing is embedded again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from padim_dist.store.workspace import Workspace
 
 _BATCH = 64
 _IN_NOISE = 64
-"""Images whose products tell how far chance moves a mean."""
+"""Images from which the sampling noise of a group's mean is estimated."""
 _PIXEL_STEP = 4
-"""Every so many rows and columns a pixel of the anomaly map is looked at: it is smooth."""
+"""Step in rows and columns at which an anomaly map is sampled: it is smooth."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class LeaveOutJob(WithoutImages):
     Attributes
     ----------
     part : str
-        Path of the part's moments, beside which its sample is.
+        Path of the part's moments, which its sample is stored next to.
     number : int
-        Of the part, among those of the group.
+        Number of the part within the group.
     places : tuple of int
-        Which images of the sample.
+        Positions of the chosen images in the sample.
     first, total : int
-        How many images are chosen of the parts before it, and of all.
+        Images chosen in the parts before it, and in all parts.
     without : frozenset of str
         Ids of images that were taken out of the model again.
     count : int
-        Images in the model.
+        Images of the group in the model.
     """
 
     workspace: Workspace
@@ -66,23 +66,23 @@ class LeaveOutJob(WithoutImages):
 
     @property
     def name(self) -> str:
-        """Group and number of the part."""
+        """Name of the task: number of the part, and its group."""
         return f"sample {self.number} of {self.group}"
 
     @property
     def path(self) -> str:
-        """File of what comes of it."""
+        """Path of the results."""
         part = PurePosixPath(self.part).stem
         return self.workspace.left_out(self.model_id, self.group, part)
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the group is calibrated, so that nobody needs this any more."""
+        """Whether the group is calibrated: then the results are not needed any more."""
         receipt = self.workspace.calibrated(self.model_id, self.group)
         return self.workspace.folder.exists(receipt)
 
     def find(self) -> Done | None:
-        """Return an outcome if the results are there, or not needed any more."""
+        """Return `Done` if the results exist or are not needed any more, else None."""
         there = self.workspace.folder.exists(self.path) or self.is_calibrated
         return Done() if there else None
 
@@ -90,8 +90,8 @@ class LeaveOutJob(WithoutImages):
 def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[int, ...]]:
     """Thin the samples of parts, so that each has the same share of its part's images.
 
-    Parts keep equally many images at most, so large parts have lower shares: without
-    this, what few images came from would count for more than the rest.
+    All parts keep the same number of images at most, so large parts keep lower shares. Without
+    thinning, images of small parts would have more weight.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[i
 
 @torch.inference_mode()
 def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
-    """Task: score a part's sampled images as if each were left out, and write that."""
+    """Task: write the leave-one-out results of a part's sampled images."""
     spec = job.embedding
     reader = SampleReader(job.workspace, job.part, spec.shape)
     places = [i for i in job.places if reader.image_ids[i] not in job.without]
@@ -149,6 +149,6 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
         whitened=[torch.cat(levels, dim=-1).numpy() for levels in zip(*whitened, strict=True)],
         scales=torch.cat(scales, dim=-1).numpy() if scales else np.empty(0, np.float32),
     )
-    if not job.is_calibrated:  # otherwise a twin was faster
+    if not job.is_calibrated:  # else a copy of the task was faster
         write_left_out(job.workspace, job.path, part)
     return Done()

@@ -26,7 +26,7 @@ class Part:
     shards : tuple of Shard
         Shards of the manifest.
     images : int
-        Their rows.
+        Images in the shards.
     """
 
     group: str
@@ -36,16 +36,15 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """Content address of its rows: whatever fit or manifest it is part of."""
+        """Content address of its rows, the same in every fit and manifest."""
         return content_id({"group": self.group, "rows": [shard.digest for shard in self.shards]})
 
 
 def part_images(images: int) -> int:
-    """Images in a part, where nobody says how many parts there are.
+    """Return the images in a part if ``fit.parts`` is ``auto``.
 
-    To write a part and to merge it again costs as much as to embed a dozen images. So a part
-    has 256, or fewer in a small archive: workers can share it in four parts, of 32 images at
-    least.
+    Writing and merging a part costs as much as embedding a dozen images, so a part has 256 images.
+    In a small archive it has fewer, but at least 32, so that workers can share four parts.
 
     Examples
     --------
@@ -57,14 +56,14 @@ def part_images(images: int) -> int:
 
 
 def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
-    """Deal the normal images' shards of each group to parts, in order.
+    """Divide the shards of each group's normal images into parts, in order.
 
     Parameters
     ----------
     shards : sequence of Shard
-        Of a manifest.
+        Shards of a manifest.
     parts : int or "auto"
-        Parts of a group; auto: as many as `part_images` says, and at most `MOST_PARTS`.
+        Parts per group; auto: by `part_images`, and at most `MOST_PARTS`.
     """
     by_group: dict[str, list[Shard]] = {}
     for shard in shards:
@@ -85,5 +84,5 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
 
 
 def make_part(group: str, part: int, shards: Sequence[Shard]) -> Part:
-    """Part of these shards."""
+    """Return the part of these shards."""
     return Part(group, part, tuple(shards), sum(shard.images for shard in shards))

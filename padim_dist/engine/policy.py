@@ -25,7 +25,7 @@ class Given:
     size : int
         Images (or bands) in it.
     seconds : float
-        Since it began, or else since it was given out.
+        Seconds since it began; if it has not begun, since it was submitted.
     worker : str or None
         The worker that has it; None if not known.
     has_begun : bool
@@ -67,9 +67,9 @@ def repeats(given: Sequence[Given], rates: Sequence[float], workers: int) -> lis
     """Return the tasks to give out a second time, to workers that have nothing else to do.
 
     A *straggler* has run for at least ten seconds and three times as long as a task of its size
-    usually takes; three finished tasks tell what is usual. A task *is not begun* if it waits for a
-    minute although there are workers without a task: something holds its worker up, such as a
-    cancelled task, which ends no thread.
+    usually takes, which is known after three finished tasks. A task *is not begun* if it waits
+    for a minute although there are workers without a task: something blocks its worker, such as a
+    cancelled task, whose thread goes on.
 
     Parameters
     ----------

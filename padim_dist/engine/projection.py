@@ -1,6 +1,6 @@
-"""What a fit or a score will need, from the configuration alone: pure functions.
+"""Memory and disk that a fit or a score needs: pure functions of the configuration.
 
-The figures err on the high side; a test holds them to what really happens.
+The estimates are upper bounds; a test compares them with measurements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from padim_dist.errors import ResourceError
 
 _GIB = 2**30
 _SHARE_OF_HALF = 0.6
-"""Of the activations, where the trunk takes half as many bytes a number."""
+"""Activation memory in 16-bit types, as a share of that in float32."""
 # A worker with torch, torchvision, Dask and Zarr imported, before any model.
 _BASE = 900 * 2**20
 # Bytes of trunk activations alive at once for each input pixel (ResNets at stride 2 and 4).
@@ -25,20 +25,20 @@ _ACTIVATION_BYTES = 320
 # Bytes for each pixel of an image while it is decoded and resized: Pillow with PNG takes 15.
 _DECODING_BYTES = 16
 _FILE_BYTES = 0.5
-"""Of a JPEG file that waits for a GPU with its batch, a pixel."""
+"""Bytes per pixel of a JPEG file that waits for the GPU with its batch."""
 USABLE_SHARE = 0.8
-"""Dask pauses a worker that takes more of its limit than this."""
+"""Share of its memory limit above which Dask pauses a worker."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of memory that a worker needs at its peak, by what they are for."""
+    """Peak memory of a worker in bytes, by purpose."""
 
     parts: dict[str, int]
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum over all purposes."""
         return sum(self.parts.values())
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Need:
 
 
 def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, sample: int) -> Need:
-    """Peak of a worker that embeds a part: moments in float64, one product in float32."""
+    """Return the peak of a worker that embeds a part: moments in float64, products in float32."""
     shape = spec.shape
     largest = max(prod(shape.block_shape(*pair)) for pair in shape.pairs)
     return Need(
@@ -55,14 +55,14 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, s
             **_common(spec, weights, readers, max_pixels),
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
-            # Whole, and a level of it once more while it is written.
+            # The whole sample, and a copy of a level while it is written.
             "sample": 2 * 4 * sample * sum(spec.shape.sizes),
         }
     )
 
 
 def score_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> Need:
-    """Peak of a worker that scores a shard: the Gaussian and a batch's maps."""
+    """Return the peak of a worker that scores a shard: the Gaussian and a batch's maps."""
     crop = prod(spec.geometry.crop)
     return Need(
         {
@@ -85,7 +85,7 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
         "trunk": 2 * weights,
         "activations": int(activations),
         "embeddings": 4 * 4 * spec.batch * embedding,
-        # Raw bytes count twice: a body that has just come is there whole and in pieces.
+        # Raw bytes count twice: a new response is held in pieces and joined.
         "images": 2 * BUDGET
         + readers * _DECODING_BYTES * max_pixels
         + ahead * 3 * crop
@@ -94,10 +94,10 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
 
 
 def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int) -> int:
-    """Bytes that a fit writes: moments and samples of every part, and a model of every group.
+    """Return the bytes that a fit writes: moments and samples by part, models by group.
 
-    `parts` has the images of each part. A sixteenth of the samples' pixels is there while they
-    are left out.
+    `parts` has the images of each part. Leave-one-out results take a sixteenth of the samples'
+    pixels, for a time.
     """
     samples = sum(min(images, sample) for images in parts)
     left_out = samples * prod(spec.geometry.crop) // 4
@@ -106,36 +106,36 @@ def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int
 
 
 def score_disk(spec: EmbeddingSpec, images: int, heatmaps: bool) -> int:
-    """Bytes that a score writes: heatmaps in float16 and about 300 bytes a row."""
+    """Return the bytes that a score writes: heatmaps in float16 and about 300 bytes a row."""
     return images * (300 + (2 * prod(spec.shape.grids[0]) if heatmaps else 0))
 
 
 def check_memory(what: str, need: Need, allowed: int, workers: int) -> None:
-    """Refuse what does not fit in a worker.
+    """Refuse a stage that does not fit in the memory of a worker.
 
     Raises
     ------
     ResourceError
-        With what is needed, what is allowed, and what to change.
+        If it does not fit.
     """
     usable = int(allowed * USABLE_SHARE)
     if allowed and need.total > usable:
         fitting = int(usable * workers / need.total)
-        advice = f"set cluster.workers to {fitting} and" if fitting else "use a larger machine, or"
+        advice = f"set cluster.workers to {fitting}" if fitting else "use a larger machine"
         raise ResourceError(
-            f"{what} needs {need} in a worker, but each of {workers} workers may use "
-            f"{usable / _GIB:.2f} GiB (80 % of its limit); {advice} lower model.channels, "
-            "model.batch or archive.max_pixels"
+            f"{what} needs {need} in a worker, which may use {usable / _GIB:.2f} GiB (80 % of its "
+            f"limit) with {workers} worker{'s' * (workers != 1)}; {advice}, or lower "
+            "model.channels, model.batch or archive.max_pixels"
         )
 
 
 def check_disk(what: str, need: int, free: int | None, where: str) -> None:
-    """Refuse what does not fit on the workspace's disk (free is None where it is not known).
+    """Refuse a stage that does not fit on the workspace's disk (`free` is None if not known).
 
     Raises
     ------
     ResourceError
-        With what is needed, what is free, and what to change.
+        If it does not fit.
     """
     if free is not None and need > free:
         raise ResourceError(

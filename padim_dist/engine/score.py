@@ -1,4 +1,4 @@
-"""Scoring: a map over shards, each of which ends as one Parquet file."""
+"""Scoring: a map over shards; each shard becomes one Parquet file."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class ScoreJob:
     Attributes
     ----------
     place : int
-        The shard's place among the run's shards: names its score table and its heatmaps.
-        (Its number in the manifest moves when other images come in; the run does not.)
+        Position of the shard in the run, which is in the names of its files. The number in the
+        manifest changes when images are added; the position does not.
     heatmaps : bool
-        Whether to keep them.
+        Whether heatmaps are kept.
     has_model : bool
-        Whether the model knows the shard's group; if not, its rows say so.
+        Whether the model has the shard's group; if not, its rows get the status ``no_model``.
     alpha : float
-        Images are flagged whose p-value is at most this.
+        Images with at most this p-value are flagged.
     pixel_alpha : float
         Share of normal pixels above the threshold of a region.
     """
@@ -64,7 +64,7 @@ class ScoreJob:
 
     @property
     def name(self) -> str:
-        """Place of the shard."""
+        """Name of the task: place of the shard."""
         return f"shard {self.place}"
 
     @property
@@ -122,7 +122,7 @@ class _Shard:
         self.table: list[ScoreRow] = []
 
     def add(self, images: Sequence[LoadedImage]) -> list[int]:
-        """Add a batch's rows to the table; places of those that can be scored."""
+        """Add a batch's rows to the table; return the places of the usable ones."""
         start = len(self.table)
         self.table += [_row(image, self._job) for image in images]
         return [start + i for i, image in enumerate(images) if image.pixels is not None]
@@ -165,7 +165,7 @@ class _Shard:
     def _judge(
         self, kept: KeptCalibration, maps: Tensor, scores: Tensor, usable: Sequence[int]
     ) -> None:
-        """Give p-values, and the regions of what is flagged."""
+        """Add p-values and flags, and the regions of flagged images."""
         job, calibration = self._job, kept.calibration
         p_values, extrapolated = calibration.p_values(scores.cpu().numpy())
         flags = is_flagged(p_values, job.alpha)
@@ -184,7 +184,7 @@ class _Shard:
                         self._regions.append(_region(row, number, region, float(p), job))
 
     def write(self) -> ShardCounts:
-        """Write everything; the score table, which is the receipt, comes last."""
+        """Write all results; the score table is the receipt and comes last."""
         job, run = self._job, self._job.run
         if job.heatmaps:
             first = run.heatmaps.write(job.place, self._maps)
@@ -199,20 +199,20 @@ class _Shard:
         table = run.scores.make(self.table)
         if run.scores.create(job.place, table):
             return ShardCounts.of(table)
-        counts = run.scores.find_counts(job.place)  # of a twin that was faster
+        counts = run.scores.find_counts(job.place)  # of a copy of the task
         assert counts is not None
         return counts
 
 
 def _size(row: ScoreRow) -> tuple[int, int]:
-    """Height and width of a scored image."""
+    """Return height and width of a scored image."""
     assert row.height is not None
     assert row.width is not None
     return row.height, row.width
 
 
 def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
-    """Row of the score table, without score and peak."""
+    """Return a row of the score table, without score and peak."""
     row = image.row
     return ScoreRow(
         image_id=row.image_id,
@@ -234,7 +234,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
 
 
 def _region(row: ScoreRow, number: int, region: Region, p_value: float, job: ScoreJob) -> RegionRow:
-    """Row of the table of regions."""
+    """Return a row of the table of regions."""
     geometry, size = job.embedding.geometry, _size(row)
     top, left, bottom, right = geometry.box_to_original(region.box, *size)
     y, x = geometry.to_original(*region.place, *size)

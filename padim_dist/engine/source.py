@@ -1,4 +1,4 @@
-"""The rows of a shard: the one source of them for tasks, with images that were set aside."""
+"""Rows of a shard, for tasks; images that were set aside are refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ShardSource:
     workspace : Workspace
         Contains the manifest.
     snapshot : str
-        The manifest.
+        Id of the manifest.
     shard : Shard
-        Of the manifest.
+        A shard of the manifest.
     reading : Reading
         How its images are read.
     """
@@ -34,7 +34,7 @@ class ShardSource:
 
     @property
     def set_aside_path(self) -> str:
-        """File with the images that are set aside: of these rows, read with this pixel limit."""
+        """Path of the images set aside; it depends on the rows and on the pixel limit."""
         content = {"rows": self.shard.digest, "max_pixels": self.reading.reader.max_pixels}
         return self.workspace.set_aside(content_id(content))
 

@@ -129,7 +129,7 @@ class Stage(Generic[J, O]):
             self._submit(repeat.place, others)
             self._retried(repeat.place, repeat.reason)
             if set(tasks.get(repeat.avoid, ())) <= unbegun and repeat.avoid in tasks:
-                # It has only tasks that it does not begin: what holds it up is seen by nobody.
+                # It begins none of its tasks, and no report says why.
                 self.pool.restart(repeat.avoid, "it begins no task")
 
     def _submit(self, place: int, workers: list[str] | None = None) -> None:
@@ -154,7 +154,7 @@ class Stage(Generic[J, O]):
         if attempt is None:
             return
         attempt.done, attempt.failed = done, failed
-        if done == 0:  # a start is told before any image is done
+        if done == 0:  # the report of a start
             if attempt.starts:
                 self._retried(attempt.place, f"its worker {attempt.worker} died")
             attempt.starts += 1
@@ -163,7 +163,7 @@ class Stage(Generic[J, O]):
         self._tell_progress()
 
     def _conclude(self, attempt: _Attempt) -> Iterator[tuple[J, O]]:
-        """Take the outcome of an attempt that has ended, in whatever way."""
+        """Take the outcome of an attempt that has ended or failed."""
         job = self.jobs[attempt.place]
         try:
             outcome = self._outcome(attempt, job)
@@ -201,7 +201,7 @@ class Stage(Generic[J, O]):
         """Give a task out again whose workers died; first find out whether an image kills them."""
         if any(other.place == attempt.place for other in self.attempts.values()):
             return  # its copy goes on
-        reason = f"{error.allowed_failures + 1} workers died that had it"
+        reason = f"{error.allowed_failures + 1} workers that had it died"
         self.lost[attempt.place] += 1
         if is_suspect(attempt.starts, self.lost[attempt.place]):
             self.examined[attempt.place] += 1

@@ -1,4 +1,4 @@
-"""Tasks as a worker runs them: what a job and an outcome are, set-up and reports to the driver."""
+"""Tasks on a worker: jobs, outcomes, set-up, and reports to the driver."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from padim_dist.engine.worker import set_up
 TOPIC = "padim-dist"
 """Topic of the events that workers send to the driver."""
 ENDED = -1
-"""Stands for the number of images in the event that a task has ended."""
+"""Number of images in the event that a task has ended."""
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 Report = Callable[[int, int], None]
@@ -42,7 +42,7 @@ class Job(Protocol[Found]):
 
     @property
     def name(self) -> str:
-        """Names the task, for people."""
+        """Name of the task, for messages."""
 
     @property
     def size(self) -> int:
@@ -53,7 +53,7 @@ class Job(Protocol[Found]):
         """Shards that this job reads."""
 
     def find(self) -> Found | None:
-        """Return the outcome of a worker that has done the job before; None if there is none."""
+        """Return the outcome if the job is done already, else None."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Done:
 
 
 class WithoutImages:
-    """A job that reads no image: it counts as one, and no image can kill its worker."""
+    """A job that reads no image; its size is 1."""
 
     @property
     def size(self) -> int:
@@ -79,7 +79,7 @@ class WithoutImages:
 
 
 class _Reporter:
-    """Tells the driver that a task has begun, how far it is (at most twice a second), its end."""
+    """Reports a task's start, progress (at most twice a second) and end to the driver."""
 
     def __init__(self) -> None:
         self._worker = get_worker()

@@ -1,6 +1,6 @@
-"""What a worker process holds: loaded once, by URL, at its first task.
+"""State of a worker process: embedder, Gaussian and calibration, loaded when first needed.
 
-Nothing here is a result. Whatever a worker knows can be loaded again.
+Nothing here is a result: all of it can be loaded again.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ _held: dict[str, tuple[Hashable, Any]] = {}
 
 
 def device() -> torch.device:
-    """Device of this process: CUDA where there is any."""
+    """Return the device of this process: CUDA if available."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def set_up(threads: int) -> None:
-    """Set threads and exact float32 products; cheap, so every task does it."""
+    """Set the number of threads and exact float32 products; every task does it."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
-    """Embedder of this process."""
+    """Return the embedder of this process."""
 
     def load() -> Embedder:
-        gc.collect()  # a traced network is full of cycles: the old one goes first
+        gc.collect()  # a traced network has reference cycles: free the old one
         return Embedder(spec, kept_weights(workspace, spec.weights), device())
 
     return _hold("embedder", (workspace.folder.url, spec), load)
 
 
 def get_gaussian(workspace: Workspace, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
-    """Gaussian of a group; the last one used is held."""
+    """Return the Gaussian of a group; the last one used is held."""
 
     def load() -> Gaussian:
         return read_gaussian(workspace, model_id, group, spec.shape).to(device())
@@ -62,7 +62,7 @@ def get_gaussian(workspace: Workspace, model_id: str, group: str, spec: Embeddin
 
 
 def get_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
-    """Calibration of a group, None where it has none; the last one used is held."""
+    """Return the calibration of a group or None; the last one used is held."""
     key = (workspace.folder.url, model_id, group)
     return _hold("calibration", key, lambda: read_calibration(workspace, model_id, group))
 
@@ -70,19 +70,19 @@ def get_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCali
 def batches(
     rows: Iterable[ImageRow | RefusedRow], reading: Reading, size: int, fill: bool
 ) -> Iterator[tuple[list[LoadedImage], Tensor | None]]:
-    """Load images ahead and hand them out in batches, in order.
+    """Load images ahead and yield them in batches, in order.
 
     Parameters
     ----------
     rows : iterable of ImageRow or RefusedRow
-        Of the manifest.
+        Rows of the manifest.
     reading : Reading
         How they are loaded.
     size : int
         Usable images in a batch.
     fill : bool
-        Whether to fill the last batch up with black images: with the size of a batch
-        always the same, an image's numbers do not depend on how many others are with it.
+        Whether black images fill up the last batch. With a constant batch size an image's
+        scores do not depend on the other images of its batch.
 
     Yields
     ------
@@ -118,7 +118,7 @@ def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:
     with _lock:
         held = _held.get(kind)
         if held is None or held[0] != key:
-            # The old one goes before the new one comes.
+            # Free the old one before the new one is loaded.
             held = None
             _held.pop(kind, None)
             held = (key, load())

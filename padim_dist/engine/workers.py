@@ -1,4 +1,4 @@
-"""The workers of a command: a map over jobs, whatever happens to the workers."""
+"""The workers of a command: a map over jobs that survives the loss of workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from distributed import Client
 
 from padim_dist.config import ClusterConfig
-from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.cluster.local import is_own, open_client
 from padim_dist.engine.policy import held_up
 from padim_dist.engine.stage import J, O, Stage
 from padim_dist.engine.task import TOPIC, Report
@@ -31,7 +31,7 @@ def open_workers(config: ClusterConfig, most_tasks: int, listener: Listener) -> 
     config : ClusterConfig
         Which cluster.
     most_tasks : int
-        No more local workers are started than there are tasks.
+        Number of tasks; no more local workers are started.
     listener : callable
         Receives events, in this thread.
     """
@@ -39,6 +39,8 @@ def open_workers(config: ClusterConfig, most_tasks: int, listener: Listener) -> 
         workers = Workers(client, listener, config.threads, config.most_workers)
         with workers.listening():
             yield workers
+        if not is_own(config):
+            workers.free()
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Workers:
     Attributes
     ----------
     client : Client
-        Of the cluster.
+        Client of the cluster.
     listener : callable
         Receives events.
     threads : int
@@ -80,11 +82,10 @@ class Workers:
     ) -> list[tuple[J, O]]:
         """Do jobs on the workers; return them with their outcomes, in order of completion.
 
-        Only a few tasks a worker are with the scheduler at any time, and none is held after it is
-        finished. Workers may come and go: a task whose worker dies is given to another one; a task
-        that keeps killing its workers is examined image by image; a task that straggles, or is not
-        begun, while others have nothing to do is done twice, and the first outcome counts. A
-        worker that stays at a task that is done elsewhere is restarted by its nanny.
+        The scheduler has only a few tasks per worker at any time. If a worker dies, its task goes
+        to another one; a task that keeps killing its workers is examined image by image. If
+        workers are idle, a task that straggles or does not begin is done twice, and the first
+        outcome counts. A worker that stays at a task that is done elsewhere is restarted.
 
         Parameters
         ----------
@@ -103,11 +104,11 @@ class Workers:
         return list(Stage(self, task, jobs, stage).run())
 
     def abandon(self, key: str, worker: str) -> None:
-        """Take note that a worker is at a task that nobody needs any more."""
+        """Note that a worker still runs a task that is not needed any more."""
         self._abandoned[key] = worker, time.monotonic()
 
     def ended(self, key: str) -> None:
-        """Take note that a task has ended."""
+        """Note that a task has ended."""
         self._abandoned.pop(key, None)
 
     def restart_held_up(self, there: Sequence[str]) -> None:
@@ -120,14 +121,29 @@ class Workers:
                 self.restart(worker, "it stays at a task that is done elsewhere")
 
     def restart(self, worker: str, reason: str) -> None:
-        """Let the nanny of a worker start it anew, without waiting for it."""
+        """Let the nanny of a worker restart it, without waiting for that."""
         logger.warning("worker %s is restarted: %s", worker, reason)
         assert self.client.loop is not None
         self.client.loop.add_callback(_restart, self.client, worker)
 
+    def free(self) -> None:
+        """Restart workers that are still at an abandoned task, for the next command."""
+        for worker, _ in self._abandoned.values():
+            self.client.sync(_restart, self.client, worker)
+
 
 async def _restart(client: Client, worker: str) -> None:
+    scheduler: Any = client.scheduler
     try:
-        await client._restart_workers([worker], timeout=60, raise_for_error=False)
-    except Exception as error:  # e.g. it has no nanny; the work goes on without it
+        known = (await scheduler.identity(n_workers=-1))["workers"]
+        if not known.get(worker, {}).get("nanny"):
+            return  # it is gone, or nobody would start it again
+        await scheduler.restart_workers(
+            workers=[worker],
+            timeout=30,
+            wait_for_workers=False,
+            on_error="return",
+            stimulus_id=f"padim-dist-{time.time()}",
+        )
+    except Exception as error:  # the work goes on without the worker
         logger.warning("worker %s could not be restarted: %s", worker, error)

@@ -1,1 +1,1 @@
-"""Results out: the workspace's layout, receipts, manifests, moments, models, runs."""
+"""Files of a workspace: manifests, moments, models, runs, nights, leases."""

@@ -1,4 +1,4 @@
-"""Zarr groups by URL, inside or outside a worker. Zarr is imported at the first use."""
+"""Zarr groups and arrays of a workspace. Zarr is imported at the first use."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Mode = Literal["r", "r+", "a", "w"]
 def _zarr() -> Any:
     import zarr
 
-    # Many tasks run at once, each with its own reads and writes: keep Zarr's own concurrency low.
+    # Many tasks read and write at the same time: keep the concurrency of each low.
     zarr.config.set({"async.concurrency": 4, "threading.max_workers": 4})
     return zarr
 
 
 def compressor() -> BloscCodec:
-    """Return Blosc-zstd with byte shuffle, which compresses floats of these arrays best."""
+    """Return Blosc-zstd with byte shuffle: of Blosc's codecs it compresses these floats best."""
     from zarr.codecs import BloscCodec
 
     return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 
 
 def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
-    """Open a group; Zarr gets a URL, never one of our file-system instances.
+    """Open a group by its URL; Zarr makes its own file-system instance.
 
     Raises
     ------
     FileNotFoundError
-        In mode ``r`` or ``r+``, if there is none.
+        In mode ``r`` or ``r+``, if the group does not exist.
     """
     folder = workspace.folder
     options: dict[str, Any] | None = None if folder.is_local else folder.protocol_options
@@ -47,7 +47,7 @@ def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
 
 
 def open_array(workspace: Workspace, path: str, name: str, mode: Mode) -> zarr.Array[Any]:
-    """Open an array of a group; see `open_zarr_group` for the error."""
+    """Open an array of a group, with the errors of `open_zarr_group`."""
     return child_array(open_zarr_group(workspace, path, mode), name)
 
 

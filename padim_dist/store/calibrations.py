@@ -1,4 +1,4 @@
-"""Calibrations: what a model's normal images score, in a Zarr group of each of its groups."""
+"""Calibrations: leave-one-out results of a model's normal images, a Zarr group for each group."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from padim_dist.store.workspace import Workspace, group_slug
 
 @dataclass(frozen=True)
 class KeptCalibration:
-    """What a model knows of a group's normal images.
+    """Leave-one-out results of a group's normal images, as stored in the model.
 
     Attributes
     ----------
     calibration : Calibration
-        Their scores and pixels.
+        Image scores and pixel thresholds.
     usual : array
-        Mean squared distance of an image left out at each patch, float32, shape (G_0,), in
-        nested order.
+        Mean squared distance of a left-out image at each patch, float32, shape (G_0,), in nested
+        order.
     noise : Noise or None
-        What their means are like; None where it takes more images to tell.
+        Sampling noise of the group's mean; None if there are too few images.
     """
 
     calibration: Calibration
@@ -52,7 +52,7 @@ def write_calibration(
 
 
 def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
-    """Calibration of a group of a model; None where it has none."""
+    """Return the calibration of a group of a model; None if it has none."""
     try:
         path = f"{workspace.model(model_id)}/{group_slug(group)}/calibration"
         inner = open_zarr_group(workspace, path, "r")

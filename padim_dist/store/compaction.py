@@ -1,7 +1,7 @@
-"""Compaction: the tables of a finished run in a few files instead of one a shard.
+"""Compaction: merge the table files of a finished run, one for each shard, into a few.
 
-The steps, each of which leaves a run that can be read: the new files; their receipt
-``compact.json``, by which readers go from then on; the removal of the shards' files.
+It writes the new files, then the receipt ``compact.json``, then removes the files of the shards.
+Readers use the new files as soon as the receipt exists. The run can be read after every step.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from padim_dist.store.run_tables import Compacted, RunTable, compact_path, find_
 from padim_dist.store.workspace import Workspace
 
 ROWS_A_GROUP = 100_000
-"""Rows of a row group, at most; of a single shard more, since none is divided."""
+"""Most rows of a row group. A larger shard is not divided: it is a row group."""
 GROUPS_A_FILE = 10
 _THREADS = 8
 
 
 def write_parts(table: RunTable) -> tuple[list[str], int]:
-    """Write a table of a run anew; readers do not know of the files yet.
+    """Write the new files of a table; readers use them only once the receipt is written.
 
     Returns
     -------
     names : list of str
-        Of the files.
+        Names of the files.
     rows : int
-        In them.
+        Rows in them.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def find_receipt(run: Run) -> Compacted | None:
 
 
 def put_receipt(run: Run, receipt: Compacted) -> None:
-    """Write the receipt: from here on readers use the new files."""
+    """Write the receipt: from now on readers use the new files."""
     run.workspace.folder.put_json(compact_path(run.path), asdict(receipt))
 
 
@@ -78,14 +78,14 @@ def old_files(run: Run, receipt: Compacted) -> list[str]:
 
 
 def remove_files(workspace: Workspace, paths: Iterable[str]) -> None:
-    """Remove files of a workspace, several at a time."""
+    """Remove files of a workspace, in parallel."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(workspace.folder.remove, paths):
             pass
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Whole shards, together, as long as they keep within a row group."""
+    """Concatenate whole shards into tables of at most `ROWS_A_GROUP` rows."""
     held: list[pa.Table] = []
     for table in tables:
         if held and sum(map(len, held)) + len(table) > ROWS_A_GROUP:
@@ -99,7 +99,7 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def _read_ahead(
     workspace: Workspace, paths: Sequence[str], schema: pa.Schema
 ) -> Iterator[pa.Table]:
-    """Tables of files, in order, a few ahead of whoever takes them."""
+    """Read tables in order, a few files at a time in parallel."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), _THREADS):
             some = paths[first : first + _THREADS]
@@ -107,7 +107,7 @@ def _read_ahead(
 
 
 def _read(workspace: Workspace, path: str, schema: pa.Schema) -> pa.Table:
-    """A shard's table; columns that its version did not have yet are null."""
+    """Read a shard's table; columns that its version did not have are null."""
     table = pq.read_table(pa.BufferReader(workspace.folder.read(path)))
     unknown = set(table.column_names) - set(schema.names)
     if unknown:

@@ -1,7 +1,4 @@
-"""Drift of a run: mean embeddings of its shards, and a drift map and figures for each group.
-
-The means of the shards are removed when the run is finished.
-"""
+"""Drift of a run: mean embeddings of its shards (temporary), drift maps and figures by group."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from padim_dist.store.workspace import Workspace, group_slug
 
 @dataclass(frozen=True)
 class DriftFigures:
-    """Drift of a group in a run, as it is kept; see `padim_dist.core.drift.Drift`."""
+    """Stored drift of a group in a run; see `padim_dist.core.drift.Drift`."""
 
     images: int
     drift: float
@@ -48,16 +45,16 @@ class RunDrift:
         return f"{self.run}/drift/{group_slug(group)}.json"
 
     def create(self, shards: int, numbers: int, groups: Sequence[str], grid: Grid) -> None:
-        """Create the arrays, unless they are there.
+        """Create the arrays, unless they exist.
 
         Parameters
         ----------
         shards : int
-            Shards of the run: each writes one chunk of ``mean``.
+            Shards of the run: each writes a chunk of ``mean``.
         numbers : int
             Numbers in an embedding.
         groups : sequence of str
-            Groups of the run: each has a drift map.
+            Groups of the run, in the order of their drift maps.
         grid : (int, int)
             The finest patch grid.
         """
@@ -85,11 +82,11 @@ class RunDrift:
             maps.attrs["groups"] = list(groups)
 
     def write_mean(self, place: int, mean: npt.NDArray[np.float32]) -> None:
-        """Write the mean embedding of the shard at a place, all levels one after the other."""
+        """Write the mean embedding of the shard at a place: its levels, concatenated."""
         open_array(self.workspace, self._means, "mean", "r+")[place] = mean
 
     def read_mean(self, shards: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
-        """Read the mean embedding of shards together, given (place, images) of each."""
+        """Return the mean embedding over shards, given (place, images) of each."""
         array = open_array(self.workspace, self._means, "mean", "r")
         total = np.zeros(array.shape[1])
         for place, images in shards:
@@ -99,17 +96,17 @@ class RunDrift:
     def write(
         self, place: int, group: str, ratio: npt.NDArray[np.float32], figures: DriftFigures
     ) -> None:
-        """Write the map (y, x) of the group at a place, then its figures, the receipt."""
+        """Write the map (y, x) of the group at a place, then its figures: they are its receipt."""
         open_array(self.workspace, self.maps_path, "ratio", "r+")[place] = ratio
         self.workspace.folder.create_json(self._receipt(group), asdict(figures))
 
     def find(self, group: str) -> DriftFigures | None:
-        """Return the figures of a group; None if it is not measured yet."""
+        """Return the figures of a group; None if it was not measured yet."""
         values = self.workspace.folder.find_json(self._receipt(group))
         return DriftFigures(**values) if values else None
 
     def remove_means(self) -> None:
-        """Remove the means of the shards."""
+        """Remove the mean embeddings of the shards."""
         self.workspace.folder.remove_tree(self._means)
 
 

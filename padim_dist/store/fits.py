@@ -1,4 +1,4 @@
-"""Fits: what each was asked for, and the parts it is made of."""
+"""Fits: the settings and the parts of each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class FitPart:
     Attributes
     ----------
     group : str
-        Its group.
+        The group.
     receipt : str
         Path of its receipt.
     manifest : str
-        The manifest that has its shards.
+        Id of the manifest with its shards.
     merged : bool
-        Whether its moments are merged; otherwise they are subtracted.
+        True: its moments are merged; False: they are subtracted.
     """
 
     group: str
@@ -42,7 +42,7 @@ class FitHead:
 
 
 def put_fit(workspace: Workspace, head: FitHead) -> None:
-    """Write the head of a fit, unless it is there."""
+    """Write the head of a fit, unless it exists."""
     workspace.folder.create_json(workspace.fit_head(head.fit_id), asdict(head))
 
 

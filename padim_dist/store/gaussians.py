@@ -32,7 +32,7 @@ from padim_dist.store.workspace import Workspace, group_slug
 
 @dataclass(frozen=True)
 class FactorisedBand:
-    """A band of coarsest cells of a group: moments, Gaussian, and the arrays of `Quality`."""
+    """A band of coarsest cells of a group: moments, Gaussian, and arrays for `Quality`."""
 
     band: Band
     moments: Moments
@@ -47,7 +47,7 @@ def create_model(
     groups: Sequence[str],
     band_cells: int,
 ) -> None:
-    """Create the empty arrays of a model, in their final shapes, a chunk a band."""
+    """Create the empty arrays of a model in their final shapes, a chunk for each band."""
     root = open_zarr_group(workspace, workspace.model(model_id), "a")
     for name in groups:
         slug = group_slug(name)
@@ -79,7 +79,7 @@ def create_model(
 def write_band(
     workspace: Workspace, model_id: str, group: str, shape: PyramidShape, made: FactorisedBand
 ) -> None:
-    """Write a band of cells of one group: whole chunks, which only the caller writes."""
+    """Write a band of cells of a group: whole chunks, which no other task writes."""
     band, moments, gaussian = made.band, made.moments, made.gaussian
     root = open_zarr_group(workspace, workspace.model(model_id), "r+")
     inner = child_group(root, group_slug(group), "moments")
@@ -99,7 +99,7 @@ def write_band(
 
 
 def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Name, level of axis 0 and shape of what a Gaussian has besides its factors."""
+    """Name, level of axis 0 and shape of a Gaussian's arrays other than means and factors."""
     coarsest = shape.levels - 1
     return [
         ("kept", coarsest, (shape.cells,)),
@@ -110,7 +110,7 @@ def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]
 
 
 def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: PyramidShape) -> Gaussian:
-    """Gaussian of a group, whole, on the CPU."""
+    """Read the whole Gaussian of a group, on the CPU."""
     root = open_zarr_group(workspace, workspace.model(model_id), "r")
     inner = child_group(root, group_slug(group), "gaussian")
 
@@ -126,12 +126,12 @@ def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: Pyrami
 
 
 class Model:
-    """A model of a workspace, opened for reading: numbers are read when asked for.
+    """A finished model, read-only. Arrays are read when they are needed.
 
     Attributes
     ----------
     info : ModelInfo
-        What it was made from and how.
+        Settings, embedding and image counts.
     """
 
     def __init__(self, workspace: Workspace, model_id: str) -> None:
@@ -156,7 +156,7 @@ class Model:
         return list(self.info.counts)
 
     def _group(self, group: str | None) -> str:
-        """A group's name, which may be left out if there is but one."""
+        """Return the group, by default the only one."""
         if group is None and len(self.groups) == 1:
             group = self.groups[0]
         if group is None or group not in self.info.counts:
@@ -165,12 +165,12 @@ class Model:
         return group
 
     def calibration(self, group: str | None = None) -> Calibration | None:
-        """What normal images of a group score; None where the model was not calibrated."""
+        """Return leave-one-out results of a group; None if the model has no calibration."""
         kept = read_calibration(self._workspace, self.info.model_id, self._group(group))
         return kept.calibration if kept else None
 
     def quality(self, group: str | None = None) -> Quality:
-        """How well a group's images determine its Gaussian."""
+        """Return how well a group's images determine its Gaussian."""
         group = self._group(group)
         inner = child_group(self._open(), group_slug(group), "gaussian")
         shape = self.info.embedding.shape
@@ -189,7 +189,7 @@ class Model:
         )
 
     def dense(self, group: str | None = None) -> DenseView:
-        """The paper's dense Gaussian of a group (may be left out if there is but one)."""
+        """Return the paper's dense Gaussian of a group, by default of the only one."""
         group = self._group(group)
         root = self._open()
         inner = child_group(root, group_slug(group), "moments")
@@ -207,15 +207,15 @@ class Model:
         )
 
     def mean(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
-        """Mean of the patch (y, x) in the paper's channel order, shape (d,)."""
+        """Return the mean of the patch (y, x) in the paper's channel order, shape (d,)."""
         return self.dense(group).mean(y, x)
 
     def covariance(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
-        """Covariance of the patch (y, x) in the paper's channel order, shape (d, d)."""
+        """Return the covariance of the patch (y, x) in the paper's channel order, shape (d, d)."""
         return self.dense(group).covariance(y, x)
 
     def gaussian(self, group: str) -> Gaussian:
-        """The factorised Gaussian of a group."""
+        """Return the factorised Gaussian of a group."""
         return read_gaussian(self._workspace, self.info.model_id, group, self.info.embedding.shape)
 
     def _open(self) -> Any:

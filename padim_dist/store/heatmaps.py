@@ -1,4 +1,4 @@
-"""Heatmaps of a run: patch distances in one Zarr array, a Zarr shard for each image shard."""
+"""Heatmaps of a run: patch distances in a Zarr array, a Zarr shard for each shard of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from padim_dist.store.arrays import compressor, open_array, open_zarr_group
 from padim_dist.store.workspace import Workspace
 
 MAPS_A_CHUNK = 32
-"""Heatmaps in one chunk: single ones would be slow to write (see docs/formats.md)."""
+"""Heatmaps in a chunk: smaller chunks are slower to write (see docs/formats.md)."""
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -26,17 +26,17 @@ class Heatmaps:
 
     @property
     def url(self) -> str:
-        """Where the Zarr group is."""
+        """URL of the Zarr group."""
         return self.workspace.at(self.path)
 
     def exist(self) -> bool:
-        """Return whether the run keeps heatmaps."""
+        """Return whether the run has heatmaps."""
         return self.workspace.folder.exists(self.path)
 
     def create(self, images: Sequence[int], grid: Grid) -> None:
-        """Create the array, given the images of each shard, unless it is there.
+        """Create the array, given the images of each shard, unless it exists.
 
-        Every shard gets the same number of rows: whole chunks for the largest.
+        Every shard gets as many rows as the largest one needs, in whole chunks.
         """
         group = open_zarr_group(self.workspace, self.path, "a")
         rows = -(-max(images) // MAPS_A_CHUNK) * MAPS_A_CHUNK
@@ -53,14 +53,14 @@ class Heatmaps:
             )
 
     def write(self, place: int, distances: npt.NDArray[np.float32]) -> int:
-        """Write a shard's heatmaps as one whole Zarr shard.
+        """Write the heatmaps of a shard as a whole Zarr shard.
 
         Parameters
         ----------
         place : int
-            The shard's place among the shards of the run.
+            Index of the shard in the run.
         distances : array
-            Patch distances (n, h, w); values beyond float16 become its largest number.
+            Patch distances (n, h, w); clipped to the range of float16.
 
         Returns
         -------

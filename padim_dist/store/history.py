@@ -1,4 +1,4 @@
-"""The history of an archive: what came, changed and went from one index to the next."""
+"""The history of an archive: new, changed and removed images from one index to the next."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from padim_dist.store.workspace import Settings, Workspace
 
 @dataclass(frozen=True)
 class Entry:
-    """What one index found.
+    """The result of an index.
 
     Attributes
     ----------
     number : int
-        Of the entry, from 1; names it, as in ``fit.without``.
+        Number of the entry, from 1; ``fit.without`` takes it.
     snapshot : str
-        The manifest of all images.
+        Id of the manifest of all images.
     increment : str or None
-        The manifest of those that are new or changed since the entry before: the same as
-        `snapshot` in the first entry, None where there are none.
+        Id of the manifest of images that are new or changed since the previous entry: `snapshot`
+        in the first entry; None if there are none.
     images : int
-        In the archive.
+        Images in the archive.
     new, changed, gone : int
-        Images since the entry before.
+        Images since the previous entry.
     changes : str or None
-        Path in the workspace of the table of these, with a row each; None in the first
-        entry, in which all are new.
+        Path in the workspace of the table of these images; None in the first entry, where all
+        are new.
     indexed_at : str
         ISO 8601, UTC.
     """
@@ -49,14 +49,14 @@ class Entry:
 
 
 def read_history(workspace: Workspace, settings: Settings, after: int = 0) -> list[Entry]:
-    """Entries of an archive whose number is higher, the oldest first."""
+    """Read the entries of an archive after a number, the oldest first."""
     return [
         Entry(**values) for values in read_numbered(workspace, workspace.history(settings), after)
     ]
 
 
 def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
-    """The newest entry of an archive; None if it was never indexed."""
+    """Return the newest entry of an archive; None if it was never indexed."""
     values = read_last(workspace, workspace.history(settings))
     return Entry(**values) if values else None
 
@@ -69,14 +69,14 @@ def newest_entry(workspace: Workspace) -> Entry | None:
 
 
 def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
-    """Add an entry; False if another index was faster to make one of this number."""
+    """Add an entry; False if another index has already added one of this number."""
     return add_numbered(workspace, workspace.history(settings), entry.number, asdict(entry))
 
 
 def put_changes(
     workspace: Workspace, settings: Settings, before: str, now: str, table: bytes
 ) -> str:
-    """Keep a table of differences between two snapshots (Parquet); its path."""
+    """Write the table of changes between two snapshots (Parquet); return its path."""
     path = workspace.changes(settings, before, now)
     workspace.folder.put(path, table)
     return path

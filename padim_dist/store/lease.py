@@ -1,14 +1,12 @@
 """Leases: one driver at a time works on a fit or a run.
 
-A lease is a numbered file in the target's folder, ``lease-00001.json``, made with a put
-that fails where there is one; its holder writes it anew every few seconds with a higher
-count of beats. Whoever finds a lease that is over makes the next number, so of several
-that find it so only one succeeds. No two clocks are compared: a lease of another machine
-is dead when its count stays the same for a while, as seen by whoever waits; one of this
-machine when its process is gone.
+A lease is a numbered file in the folder of the fit or run, ``lease-00001.json``. It is created with
+a put that fails if the file exists. Its holder rewrites it every few seconds with a higher count of
+heartbeats. A driver that finds a released or dead lease creates the next number, so only one driver
+gets it. A lease of this machine is dead when its process is gone. A lease of another machine is
+dead when its count does not change for a while: clocks of two machines are never compared.
 
-Leases save double work and surprises. They do not guard results: those are the same
-whoever writes them.
+Leases prevent double work. Results do not depend on them: every driver writes the same.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ Heard = TypeVar("Heard")
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two beats, and without any until a lease counts as dead."""
+    """Seconds between two heartbeats, and seconds without one after which a lease is dead."""
 
     beat: float = 5.0
     expiry: float = 30.0
@@ -43,20 +41,20 @@ class Pace:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease: the content of its file.
+    """The holder of a lease: the content of its file.
 
     Attributes
     ----------
     owner : str
         User and machine, for people.
     place, process, process_began
-        Machine (and its space of process numbers), number of the process and when it began.
+        Machine (and its process namespace), process id, and start time of the process.
     since : str
         ISO 8601, UTC.
     token : str
-        Drawn at random.
+        Random; identifies the holder.
     beats : int
-        Signs of life so far.
+        Heartbeats so far.
     released : bool
         Whether its work is done.
     """
@@ -72,10 +70,10 @@ class Holder:
 
     @classmethod
     def myself(cls) -> Holder:
-        """Stand for the process that calls."""
+        """Return a holder for this process."""
         host = socket.gethostname()
         try:
-            space = os.readlink("/proc/self/ns/pid")  # containers may share a host's name
+            space = os.readlink("/proc/self/ns/pid")  # containers may share a host name
         except OSError:
             space = ""
         process = psutil.Process()
@@ -89,12 +87,12 @@ class Holder:
         )
 
     def is_gone(self, place: str) -> bool | None:
-        """Whether its process is gone; None where that cannot be seen from `place`."""
+        """Return whether its process is gone; None if it runs elsewhere than `place`."""
         if self.place != place:
             return None
         try:
             process = psutil.Process(self.process)
-            # A dead one stays in the list until its parent asks, which some never do.
+            # A dead process stays in the list until its parent waits for it.
             is_dead = process.status() == psutil.STATUS_ZOMBIE
             return is_dead or bool(process.create_time() != self.process_began)
         except psutil.NoSuchProcess:
@@ -102,7 +100,7 @@ class Holder:
 
 
 class Lease:
-    """A lease that is held; made by `hold`."""
+    """A held lease; `hold` makes it."""
 
     def __init__(
         self, workspace: Workspace, path: str, number: int, me: Holder, pace: Pace
@@ -115,25 +113,25 @@ class Lease:
         self._thread.start()
 
     def guard(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
-        """A listener that ends the run, with a `HeldError`, once the lease is lost."""
+        """Wrap a listener so that it raises `HeldError` once the lease is lost."""
 
         def listen(event: Heard) -> None:
             if self._lost.is_set():
                 raise HeldError(
-                    f"{self._workspace.at(self._path)} was taken over by somebody else, since this "
-                    "process gave no sign of life for a while. Let the other one finish"
+                    f"{self._workspace.at(self._path)} was taken over by another process because "
+                    "this one sent no heartbeat for a while. Let the other one finish"
                 )
             listener(event)
 
         return listen
 
     def release(self) -> None:
-        """Say that the work is done, or given up."""
+        """Release the lease: the work is done, or has failed."""
         self._over.set()
         self._thread.join()
         if not self._lost.is_set():
             me = replace(self._me, released=True)
-            with suppress(Exception):  # a store that fails now: the lease dies by itself
+            with suppress(Exception):  # if the storage fails, the lease expires
                 self._workspace.folder.put_json(_file(self._path, self._number), asdict(me))
 
     def _beat(self) -> None:
@@ -144,27 +142,27 @@ class Lease:
                     self._lost.set()
                     return
                 self._workspace.folder.put_json(_file(self._path, self._number), asdict(self._me))
-            except Exception:  # whatever the store's client raises: the next beat may be heard
+            except Exception:  # of any storage client: the next heartbeat may succeed
                 continue
 
 
 @contextmanager
 def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[Lease]:
-    """Hold the lease of a target while working on it.
+    """Hold the lease of a fit, run or night while working on it.
 
     Parameters
     ----------
     workspace : Workspace
         The workspace.
     path : str
-        Folder of the fit or run inside it.
+        Its folder in the workspace.
     pace : Pace, optional
-        Of the beats.
+        Pace of the heartbeats.
 
     Raises
     ------
     HeldError
-        If somebody else holds it: says who, and since when.
+        If another process holds it; the message says which, and since when.
     """
     pace = pace or Pace()
     lease = Lease(workspace, path, *_acquire(workspace, path, pace), pace)
@@ -182,18 +180,17 @@ def _acquire(workspace: Workspace, path: str, pace: Pace) -> tuple[int, Holder]:
         if last:
             holder = _read(workspace, path, last)
             if holder is None:
-                continue  # removed at this moment, by the next one
+                continue  # removed in the meantime by the next holder
             if holder.token == me.token:
-                # Mine: also where the answer to the put was lost and it was sent again.
+                # Mine, also if the response to the put was lost and the put was repeated.
                 for number in numbers[:-1]:
                     workspace.folder.remove(_file(path, number))
                 return last, me
             if not _is_over(workspace, path, last, holder, me.place, pace):
                 raise HeldError(
                     f"{holder.owner} has been at work on {workspace.at(path)} since "
-                    f"{holder.since}. "
-                    "Wait until it is done, or stop it; if it dies, its lease is taken over after "
-                    f"{pace.expiry:.0f} s without a sign of life"
+                    f"{holder.since}. Wait until it is done, or stop it; its lease is taken over "
+                    f"after {pace.expiry:.0f} s without a heartbeat"
                 )
         workspace.folder.create_json(_file(path, last + 1), asdict(me))
 
@@ -201,7 +198,7 @@ def _acquire(workspace: Workspace, path: str, pace: Pace) -> tuple[int, Holder]:
 def _is_over(
     workspace: Workspace, path: str, number: int, holder: Holder, place: str, pace: Pace
 ) -> bool:
-    """Whether a lease is released or dead; watches it for a while where that cannot be seen."""
+    """Return whether a lease is released or dead; watch one of another machine for a while."""
     gone = holder.is_gone(place)
     if holder.released or gone is not None:
         return holder.released or bool(gone)
@@ -217,10 +214,10 @@ def _is_over(
 
 
 def user_and_host() -> str:
-    """Who runs this process, and where, for people."""
+    """Return the user and the host of this process, for people."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have a number alone
+    except (OSError, KeyError):  # a user in a container may have no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
@@ -231,7 +228,7 @@ def _read(workspace: Workspace, path: str, number: int) -> Holder | None:
 
 
 def _numbers(workspace: Workspace, path: str) -> list[int]:
-    """Numbers of the leases that are there, in order."""
+    """Return the numbers of the lease files, in order."""
     names = (name for name in workspace.folder.list(path) if name.startswith("lease-"))
     return sorted(int(name[6:-5]) for name in names)
 

@@ -1,6 +1,6 @@
-"""What the sampled images of a part say of the others, while a model is being calibrated.
+"""Leave-one-out results of parts, temporary: a NumPy file for each part, its own receipt.
 
-One NumPy file a part, which is its own receipt; all are removed once the model is calibrated.
+All are removed once the model is calibrated.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from padim_dist.store.workspace import Workspace
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A part's images, each as the model of all others sees it.
+    """Leave-one-out results of a part's sampled images.
 
     Attributes
     ----------
     scores : array
         Image scores, float64, shape (n,).
     highest : array
-        The highest values of their anomaly maps that may decide a threshold, float32, in no order.
+        Highest values of their anomaly maps, float32, unordered: all that can be a threshold.
     pixels, decisive : int
-        Values of the anomaly maps there were, and how many of all parts' may decide.
+        Values in their anomaly maps, and how many of the highest of all parts can be one.
     squares : array
-        Sum of their squared distances at each patch, float64, (G_0,), in nested order.
+        Sum of squared distances at each patch, float64, shape (G_0,), in nested order.
     whitened : list of array
-        Of a few of them the whitened embeddings z[a] (G_a, d_a, m), float32.
+        Whitened embeddings z[a] of a few of them, float32, shape (G_a, d_a, m).
     scales : array
-        By how much their distances grow when they are left out, float32, (G_0, m).
+        Factors by which their distances grow when they are left out, float32, shape (G_0, m).
     """
 
     scores: npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ class LeftOut:
 
 
 def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
-    """Write it, unless a twin was faster: both have the same."""
+    """Write the results of a part, unless a duplicate of the task has already written the same."""
     arrays: dict[str, Any] = dict(vars(part))
     levels = arrays.pop("whitened")
     arrays |= {f"whitened_{a}": level for a, level in enumerate(levels)}
@@ -55,7 +55,7 @@ def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
 
 
 def read_left_out(workspace: Workspace, path: str) -> LeftOut:
-    """Read it."""
+    """Read the results of a part."""
     with np.load(io.BytesIO(workspace.folder.read(path))) as file:
         values: dict[str, Any] = dict(file)
     levels = sum(name.startswith("whitened_") for name in values)

@@ -1,4 +1,4 @@
-"""Manifests in Parquet: a row group a shard, so that a task reads its own rows alone."""
+"""Manifests in Parquet: a row group for each shard, so that a task reads only its rows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SHARDS_SCHEMA = pa.schema(
         ("digest", pa.string()),
     ]
 )
-"""A row a `Shard`."""
+"""Columns of the table of shards: the attributes of `Shard`."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of manifest rows of one group and split: the unit of work.
+    """Consecutive manifest rows of one group and split: the unit of work.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Shard:
     images : int
         Number of rows.
     bytes : int
-        Of its images.
+        Bytes of its images.
     digest : str
-        Content address of the rows, whatever the shard's number.
+        Content address of the rows; it does not depend on the shard's number.
     """
 
     shard: int
@@ -60,18 +60,18 @@ class Shard:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A manifest: what an archive held when it was indexed.
+    """A manifest: the content of an archive when it was indexed.
 
     Attributes
     ----------
     snapshot : str
         Its content address.
     settings : mapping
-        The archive settings it was made with.
+        The archive settings that it was made with.
     shards : list of Shard
-        In order.
+        Shards, in order.
     ignored : mapping of str to int
-        Files that were left alone, by suffix or reason.
+        Counts of ignored files, by suffix or reason.
     created_at : str
         ISO 8601, UTC.
     """
@@ -89,7 +89,7 @@ class Snapshot:
 
 
 def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
-    """Images of each group by split; those without a group are left out."""
+    """Count the images of each group by split, without images that have no group."""
     groups: dict[str, Counter[str]] = {}
     for shard in shards:
         if shard.group is not None:
@@ -109,7 +109,7 @@ def write_manifest(
     ignored: Mapping[str, int],
     drafts: Path,
 ) -> Snapshot:
-    """Write a manifest, shard by shard; ``manifest.json`` comes last and is its receipt.
+    """Write a manifest, shard by shard; ``manifest.json``, written last, is its receipt.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def write_manifest(
     settings, ignored
         As in `Snapshot`.
     drafts : Path
-        Folder of this machine for the files until the snapshot's name is known, which
-        depends on all of them.
+        Local folder for the files until the id of the snapshot is known, which depends on all
+        of them.
     """
     entries: list[Shard] = []
     files: list[Path] = []
@@ -158,7 +158,7 @@ def write_manifest(
 
 
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
-    """A finished manifest; None where there is none of this name."""
+    """Read a finished manifest; None if there is none with this id."""
     head = workspace.folder.find_json(workspace.manifest_head(snapshot))
     if head is None:
         return None
@@ -172,7 +172,7 @@ def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
 def read_shards(
     workspace: Workspace, snapshot: Snapshot, splits: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Rows of a manifest's shards of these splits, a shard at a time, in order."""
+    """Read the rows of the shards of some splits, in order, a shard at a time."""
     for first in range(0, len(snapshot.shards), SHARDS_A_FILE):
         shards = snapshot.shards[first : first + SHARDS_A_FILE]
         wanted = [number for number, shard in enumerate(shards) if shard.split in splits]
@@ -190,7 +190,7 @@ def read_shard(workspace: Workspace, snapshot: str, shard: int) -> pa.Table:
 
 @contextmanager
 def _opened(workspace: Workspace, snapshot: str, shard: int) -> Iterator[pq.ParquetFile]:
-    """The file with this shard."""
+    """Open the file with the rows of a shard."""
     path = workspace.manifest_part(snapshot, shard // SHARDS_A_FILE)
     with (
         workspace.folder.fs.open(workspace.at(path), "rb") as file,

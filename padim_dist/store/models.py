@@ -1,7 +1,7 @@
-"""Models: what each was made from and how. Their numbers are read by `store/gaussians.py`.
+"""Models: the settings and inputs of each. `store/gaussians.py` reads their arrays.
 
-The attributes of a Zarr group are a JSON file. It is read here without Zarr and torch, so commands
-that compute nothing start quickly.
+The attributes of a Zarr group are a JSON file. It is read here without Zarr and torch, so that
+commands that compute nothing start quickly.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from padim_dist.store.workspace import Workspace
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model was made from and how: its Zarr attributes.
+    """Settings and inputs of a model: its Zarr attributes.
 
     Attributes
     ----------
     model_id, fit_id, snapshot : str
-        Content addresses of the model, its moments, and the manifest it was fitted on.
+        Ids of the model, its fit, and the manifest that it was fitted on.
     embedding : EmbeddingSpec
         How images are embedded.
     epsilon, sigma : float
-        Regularisation, and the Gaussian filter of the anomaly map in pixels.
+        Regularisation, and the standard deviation of the anomaly map's filter in pixels.
     shrinkage : str
-        ``"none"``, or what takes epsilon's place.
+        ``"none"``, or the shrinkage that replaces `epsilon`.
     counts : mapping of str to int
-        Normal images fitted, by group.
+        Fitted normal images, by group.
     settings : list of mapping
-        The configurations that asked for it (sections archive and model): one, unless
-        the same numbers were asked for in other words.
+        Configurations (sections archive and model) that led to it: several if different
+        settings gave the same model.
     created_at, asked_at : str
-        When it was made, and when it was last asked for after another one: ISO 8601, UTC.
+        When it was made, and when it last became the newest model: ISO 8601, UTC.
     versions : mapping of str to str
-        Of the libraries that computed it.
+        Versions of the libraries that computed it.
     """
 
     model_id: str
@@ -55,7 +55,7 @@ class ModelInfo:
 
 
 def finish_model(workspace: Workspace, info: ModelInfo) -> None:
-    """Write the attributes: from here on the model exists."""
+    """Write the attributes: from now on the model exists."""
     values = {**vars(info), "embedding": info.embedding.to_dict()}
     group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
     group.attrs.update({**values, "complete": True})
@@ -71,7 +71,7 @@ def find_model(workspace: Workspace, model_id: str) -> ModelInfo | None:
 
 
 def list_models(workspace: Workspace) -> list[ModelInfo]:
-    """Return the finished models of a workspace, the one that was asked for last at the end."""
+    """Return the finished models of a workspace, the newest (by `asked_at`) last."""
     names = [name for name in workspace.folder.list(workspace.models) if name.endswith(".zarr")]
     infos = [find_model(workspace, name.removesuffix(".zarr")) for name in names]
     return sorted((info for info in infos if info), key=lambda info: info.asked_at)

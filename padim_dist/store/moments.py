@@ -1,8 +1,7 @@
 """Moments in Zarr: parts of a fit, and the merged moments inside a model.
 
-Axis 0 of every array is cut into *bands* of coarsest cells. A part is written by one
-task, whole, as one Zarr shard an array with a chunk a band; merging reads a band of
-every part.
+Axis 0 of every array is cut into *bands* of coarsest cells. One task writes a whole part: for each
+array a Zarr shard with a chunk for each band. A merge reads one band of every part.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ Band = tuple[int, int]
 
 
 def mean_name(a: int) -> str:
-    """Name of the array with the mean of level a."""
+    """Return the name of the array with the mean of level a."""
     return f"mean_{a}"
 
 
 def block_name(kind: str, a: int, b: int) -> str:
-    """Name of the array with a block between levels a and b."""
+    """Return the name of the array with the block of levels a and b."""
     return f"{kind}_{a}_{b}"
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
-    """Positions of a level that lie in a band [start, stop) of coarsest cells."""
+    """Return the positions of a level in a band [start, stop) of coarsest cells."""
     ratio = shape.ratio(level, shape.levels - 1)
     return slice(band[0] * ratio, band[1] * ratio)
 
@@ -39,7 +38,7 @@ def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
 def write_part(
     workspace: Workspace, path: str, moments: Moments, shape: PyramidShape, band_cells: int
 ) -> None:
-    """Write the moments of a part, replacing what a killed task may have left."""
+    """Write the moments of a part over anything that a killed task has left."""
     group = open_zarr_group(workspace, path, "w")
     group.attrs["count"] = moments.count
     for name, level, data in moments_arrays(moments):
@@ -52,7 +51,7 @@ def write_part(
             chunks=(rows, *data.shape[1:]),
             shards=(rows * bands, *data.shape[1:]),
             compressors=None,  # see docs/architecture.md
-            config={"write_empty_chunks": True},  # does not look whether they are
+            config={"write_empty_chunks": True},  # no search for empty ones
             fill_value=float("nan"),
         )
         array[...] = data.cpu().numpy()
@@ -76,7 +75,7 @@ def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) 
 
 
 def moments_arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
-    """Name, level of axis 0, and data of each array."""
+    """Return name, level of axis 0, and data of each array."""
     means = [(mean_name(a), a, mean) for a, mean in enumerate(moments.mean)]
     return means + blocks("scatter", moments.scatter)
 
@@ -84,5 +83,5 @@ def moments_arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
 def blocks(
     kind: str, arrays: Mapping[tuple[int, int], torch.Tensor]
 ) -> list[tuple[str, int, torch.Tensor]]:
-    """Name, level of axis 0, and data of each block."""
+    """Return name, level of axis 0, and data of each block."""
     return [(block_name(kind, a, b), b, block) for (a, b), block in arrays.items()]

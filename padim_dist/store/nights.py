@@ -1,4 +1,4 @@
-"""Nights: what each audit of an archive covered, and what it came to."""
+"""Nights: the scope and the summary of each audit of an archive."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from padim_dist.store.workspace import Settings, Workspace
 
 @dataclass(frozen=True)
 class Night:
-    """A night that was opened: what is to be done, decided once.
+    """The scope of a night, fixed when it is opened.
 
     Attributes
     ----------
     number : int
-        From 1.
+        Number, from 1.
     path : str
         Folder of its results in the workspace.
     first, last : int
-        Entries of the archive's history that it covers; the first night covers the archive
-        as it is.
+        Entries of the archive's history that it covers; the first night covers all images.
     snapshots : list of str
-        Manifests of the images to score; none where nothing came.
+        Ids of the manifests to score; none if no image came.
     model_id : str
-        The promoted model at that time.
+        The model that was promoted at that time.
     opened_at, opened_by : str
         ISO 8601, UTC; user and machine.
     """
@@ -47,9 +46,9 @@ class DriftNight:
     Attributes
     ----------
     excess : float
-        Squared distance of its mean embedding from the model's, less what is expected.
+        Squared distance of its mean embedding from the model's, minus the expected value.
     noise : float
-        Standard deviation of that if nothing has changed.
+        Standard deviation of the excess if nothing has changed.
     """
 
     excess: float
@@ -63,15 +62,15 @@ class GroupNight:
     Attributes
     ----------
     images, scored : int
-        Rows, and those that have a score.
+        Rows, and rows with a score.
     median, highest : float or None
-        Of the scores; None where there are none.
+        Of the scores; None if there are none.
     flagged : int or None
-        Rows that are flagged; None, as the rest, where the model has no calibration.
+        Flagged rows. This and the following are None if the model has no calibration.
     alpha : float or None
-        Share of normal images that is flagged by mistake.
+        Expected share of flagged images among normal ones.
     drift : DriftNight or None
-        How far the scene has moved from the model.
+        Drift of the group.
     """
 
     images: int
@@ -85,18 +84,18 @@ class GroupNight:
 
 @dataclass(frozen=True)
 class NightSummary:
-    """What a night came to; ``summary.json``, written last, is its receipt.
+    """The summary of a night; ``summary.json``, written last, is its receipt.
 
     Attributes
     ----------
     number : int
-        Of the night.
+        Number of the night.
     state : str
-        ``"done"``, or ``"odd"`` where somebody should look.
+        ``"done"``, or ``"odd"`` if a person should look at it.
     reasons : list of str
         Why it is odd.
     day : str
-        Date on which it was opened, UTC.
+        Date of its opening, UTC.
     model_id : str
         The model that scored.
     images : int
@@ -104,12 +103,12 @@ class NightSummary:
     statuses : mapping of str to int
         Rows by status.
     groups : mapping of str to GroupNight
-        By name; images without a group are in none.
+        Groups by name; images without a group are left out.
     top : list of mapping
         The most anomalous rows: uri, member, group, score, p_value, peak_y, peak_x, image_id,
         run_id.
     runs : list of str
-        Their score tables and heatmaps.
+        Ids of its runs.
     folder : str
         URL of the folder with ``summary.md``, ``summary.json`` and ``top.jpg``.
     picture : bool
@@ -135,30 +134,30 @@ class NightSummary:
 
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:
-    """The newest night of an archive; None before the first one."""
+    """Return the newest night of an archive; None before the first."""
     values = read_last(workspace, workspace.nights(settings))
     return Night(**values) if values else None
 
 
 def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
-    """Open a night; False if somebody else was faster to open one of this number."""
+    """Open a night; False if another audit has already opened one of this number."""
     return add_numbered(workspace, workspace.nights(settings), night.number, asdict(night))
 
 
 def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
-    """What a night came to; None as long as it is not finished."""
+    """Return the summary of a night; None if it is not finished."""
     return _summary(workspace.folder.find_json(_receipt(night)))
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
-    """Finish a night."""
+    """Write the summary of a night: it is then finished."""
     workspace.folder.put_json(_receipt(night), asdict(summary))
 
 
 def summaries_before(
     workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
-    """The last finished nights before this one, the newest last."""
+    """Return the summaries of at most `most` nights before a number, the newest last."""
     earlier = [
         Night(**values)
         for values in read_numbered(workspace, workspace.nights(settings), number - most - 1)

@@ -1,4 +1,4 @@
-"""Promotions: which model the nightly audits use, and the history of that."""
+"""Promotions: the history of the models that the nightly audits use."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from padim_dist.store.workspace import Workspace
 
 @dataclass(frozen=True)
 class Promotion:
-    """One decision.
+    """A promotion, or the rollback of one.
 
     Attributes
     ----------
     number : int
-        From 1.
+        Number, from 1.
     model_id : str
-        The model that is promoted from here on.
+        The model that is promoted from now on.
     note : str
-        Why.
+        The reason.
     by : str
         User and machine.
     at : str
         ISO 8601, UTC.
     undoes : int or None
-        Number of the promotion that is rolled back; None for a new one.
+        Number of the promotion that it rolls back; None for a new one.
     """
 
     number: int
@@ -38,17 +38,17 @@ class Promotion:
 
 
 def read_promotions(workspace: Workspace) -> list[Promotion]:
-    """All decisions, the oldest first."""
+    """Read all promotions and rollbacks, the oldest first."""
     return [Promotion(**values) for values in read_numbered(workspace, workspace.promotions)]
 
 
 def add_promotion(workspace: Workspace, promotion: Promotion) -> bool:
-    """Add a decision; False if somebody else was faster to make one of this number."""
+    """Add a promotion; False if one of this number exists already."""
     return add_numbered(workspace, workspace.promotions, promotion.number, asdict(promotion))
 
 
 def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
-    """Promotions that were not rolled back, the one that counts at the end.
+    """Return the promotions that were not rolled back, the current one last.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
 
 
 def current(promotions: Sequence[Promotion]) -> Promotion | None:
-    """Return the promotion that counts; None if there is none."""
+    """Return the current promotion; None if there is none."""
     standing = in_force(promotions)
     return standing[-1] if standing else None
 

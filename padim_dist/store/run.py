@@ -23,26 +23,26 @@ from padim_dist.store.workspace import Workspace
 
 @dataclass(frozen=True)
 class RunHead:
-    """What a run was asked for and, once it is finished, its result: the file ``run.json``.
+    """Settings of a run and, once it is finished, its result: the file ``run.json``.
 
     Attributes
     ----------
     run_id, model_id, snapshot : str
-        Content addresses of the run, its model and its manifest.
+        Ids of the run, its model and its manifest.
     settings : sequence of mapping
-        Settings that the run is known by: several if others gave the same run.
+        Settings that the run is found by: several if different settings gave the same run.
     asked : mapping
         All settings that determine results, for people and for ``--resume``.
     alarms : Alarms or None
         The rule of its flags; None in runs of versions that had none.
     shards : sequence of int
-        Numbers, in the manifest, of the shards of the run; an index here is a shard's place.
+        Numbers in the manifest of the run's shards; the index in this list is a shard's place.
     images : int
-        Rows that the run is to have.
+        Rows of the run when it is finished.
     started_at, asked_at : str
-        When it was started, and when it was last asked for after another one: ISO 8601, UTC.
+        When it was started, and when it last became the newest run: ISO 8601, UTC.
     finished_at : str or None
-        None until the run is finished; so are the following.
+        When it was finished; the following are empty or None until then.
     statuses : mapping of str to int
         Rows by status.
     flagged : int or None
@@ -50,7 +50,7 @@ class RunHead:
     cutoff : float or None
         The highest p-value that is flagged, if it depends on all images (rule ``fdr``).
     drift : mapping of str to DriftFigures
-        By group.
+        Drift by group.
     """
 
     run_id: str
@@ -71,13 +71,13 @@ class RunHead:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunHead:
-        """Read a head that this version or an earlier one has written."""
+        """Return the head from values written by this version or an earlier one."""
         alarms = values.get("alarms")
         return cls(
             **{
                 **values,
                 "settings": [_renamed(settings) for settings in values["settings"]],
-                "asked": values.get("asked") or {},
+                "asked": _renamed(values.get("asked") or {}),
                 "alarms": Alarms.from_dict(alarms) if alarms else None,
                 "drift": read_figures(values.get("drift") or {}),
             }
@@ -119,7 +119,7 @@ class Run:
 
     @property
     def url(self) -> str:
-        """Where the folder of the run is."""
+        """URL of the run's folder."""
         return self.workspace.at(self.path)
 
     @property
@@ -139,7 +139,7 @@ class Run:
 
     @property
     def drift(self) -> RunDrift:
-        """The drift of its groups."""
+        """The drift of the run's groups."""
         return RunDrift(self.workspace, self.path)
 
     @property
@@ -177,7 +177,7 @@ class Run:
     def start(
         self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
     ) -> None:
-        """Write the head of a run that is not finished; create arrays of heatmaps and drift."""
+        """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
         self._put(head)
         if heatmaps:
             self.heatmaps.create([shard.images for shard in shards], shape.grids[0])
@@ -207,12 +207,12 @@ class Run:
         return finished
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
-        """Make a finished run the newest one of these settings, if it is not; its head."""
+        """Make a finished run the newest one of these settings; return its head."""
         head = self.head()
         own = [other for other in list_runs(self.workspace) if settings in other.settings]
         if own and own[-1].run_id == self.run_id:
             return head
-        # Other words for the same images, e.g. all splits where there is only one.
+        # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
         head = replace(head, settings=known, asked_at=asked_at)
         self._put(head)
@@ -223,14 +223,14 @@ class Run:
 
 
 def list_runs(workspace: Workspace) -> list[RunHead]:
-    """Return the heads of all runs, the one that was asked for last at the end."""
+    """Return the heads of all runs, the newest (by `asked_at`) last."""
     names = workspace.folder.list(workspace.runs)
     heads = (Run(workspace, name).find_head() for name in names)
     return sorted((head for head in heads if head), key=lambda head: head.asked_at)
 
 
 def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings of a version that called ``score.false_alarms_per_run`` ``a_run``."""
+    """Rename ``score.a_run``, as version 0.1 called ``score.false_alarms_per_run``."""
     score = settings.get("score") or {}
     renamed = {"false_alarms_per_run" if key == "a_run" else key: score[key] for key in score}
     return {**settings, "score": renamed} if score else settings

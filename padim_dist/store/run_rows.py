@@ -1,4 +1,4 @@
-"""Rows of a run's tables: schemas, and the same as types."""
+"""Rows of a run's tables: schemas and row types."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The tables of a run: a file for each shard as it was scored, a few files once compacted.
+"""The tables of a run: a file for each shard, or a few files after compaction.
 
-A shard's score table is its receipt. Compaction (`store/compaction.py`) writes the same rows to few
-files and then ``compact.json``, the receipt that counts from then on.
+The score table of a shard is the shard's receipt. Compaction (`store/compaction.py`) writes the
+same rows into a few files and then ``compact.json``, which replaces these receipts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """Rows of a shard: its receipt in short.
+    """Counts of the rows of a shard.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class RunTable:
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of this version."""
+        """Columns of the table in this version."""
         return SCHEMAS[self.name]
 
     def shard(self, place: int) -> str:
@@ -130,7 +130,7 @@ class RunTable:
         return self.workspace.folder.create(self.shard(place), _parquet(table))
 
     def replace(self, place: int, table: pa.Table) -> None:
-        """Write the table of a shard over what a killed task may have left."""
+        """Write the table of a shard over anything that a killed task has left."""
         self.workspace.folder.put(self.shard(place), _parquet(table))
 
     def make(self, rows: Sequence[ScoreRow] | Sequence[RegionRow]) -> pa.Table:
@@ -139,7 +139,7 @@ class RunTable:
 
     def files(self) -> list[str]:
         """Return the paths of the files that hold the table, in the order of the shards."""
-        # In this order: a listing that lacks removed files is not older than the receipt.
+        # In this order: if files are missing from the listing, the receipt is there already.
         names = self.workspace.folder.list(self.path)
         receipt = find_compacted(self.workspace, self.run)
         kept = receipt.files[self.name] if receipt else filter(_is_shard, names)
@@ -151,7 +151,7 @@ class RunTable:
         return self._count(path) if folder.exists(path) else None
 
     def finished(self) -> set[int]:
-        """Return the places of finished shards: one listing and one look for a compaction."""
+        """Return the places of finished shards."""
         names = self.workspace.folder.list(self.path)
         receipt = find_compacted(self.workspace, self.run)
         if receipt:
@@ -169,21 +169,21 @@ class RunTable:
             except FileNotFoundError:
                 if not find_compacted(self.workspace, self.run):
                     raise
-                # Compacted at this moment.
+                # Compacted in the meantime.
         shards = self.read_shards(("shard", "status", "flagged"))
         counted = {place: ShardCounts.of(table) for place, table in shards}
         return {place: counted[place] for place in places}
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read columns, a file (of one shard, or of many) at a time."""
+        """Read columns, a file at a time."""
         for path in self.files():
             with self.workspace.folder.fs.open(self.workspace.at(path), "rb") as file:
                 yield pq.read_table(file, columns=list(columns))
 
     def read_shards(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
-        """Read rows with the place of their shard, in order; a row group at a time is in memory.
+        """Read the rows of each shard with its place, in order; one row group is in memory.
 
-        One of `columns` (default: all) has to be ``shard``.
+        `columns` (default: all) must include ``shard``.
         """
         for path in self.files():
             file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
@@ -202,7 +202,7 @@ class RunTable:
         return np.concatenate(columns) if columns else np.empty(0)
 
     def _count(self, path: str) -> ShardCounts:
-        # Not `read_table`, which takes twice as long for a small file: there may be many.
+        # Not `read_table`, which takes twice as long for a small file.
         file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
         with file, pq.ParquetFile(file) as parquet:
             return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))

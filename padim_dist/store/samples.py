@@ -1,7 +1,7 @@
-"""Samples: embeddings of a few normal images of a part, kept beside its moments.
+"""Samples: embeddings of a few normal images of a part, stored with its moments.
 
-What a model is calibrated with: no image is read a second time, and a window of nights is
-calibrated when its images are gone.
+A model is calibrated with them: no image is read a second time, and a window of nights can be
+calibrated after its images are gone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Sample:
     Attributes
     ----------
     most : int
-        Images there may be.
+        Capacity in images.
     image_ids : list of str
-        The images there are.
+        Ids of the images.
     levels : list of Tensor
-        x[a] (most, G_a, d_a), float32, on the CPU, as it is written.
+        x[a] (most, G_a, d_a), float32, on the CPU: the layout on disk.
     """
 
     most: int
@@ -39,7 +39,7 @@ class Sample:
     levels: list[Tensor] = field(default_factory=list)
 
     def add(self, image_ids: Sequence[str], levels: Sequence[Tensor], chosen: list[int]) -> None:
-        """Keep the chosen ones of a batch, of level matrices x[a] (G_a, d_a, N)."""
+        """Add the chosen images of a batch with level matrices x[a] (G_a, d_a, N)."""
         if not chosen:
             return
         if not self.levels:
@@ -54,12 +54,12 @@ class Sample:
 
 
 def write_sample(workspace: Workspace, path: str, sample: Sample) -> None:
-    """Write a sample into the Zarr group of a part, one Zarr shard a level, and empty it."""
+    """Write a sample into the Zarr group of a part, a Zarr shard for each level, and empty it."""
     if not sample.image_ids:
         return
     group = open_zarr_group(workspace, path, "r+").create_group("sample", overwrite=True)
     group.attrs["image_ids"] = sample.image_ids
-    while sample.levels:  # each level is let go of when it is written
+    while sample.levels:  # each level is freed once it is written
         images = sample.levels.pop()[: len(sample.image_ids)]
         chunks = -(-len(images) // _IMAGES_A_CHUNK)
         array = group.create_array(
@@ -68,7 +68,7 @@ def write_sample(workspace: Workspace, path: str, sample: Sample) -> None:
             dtype="float32",
             chunks=(_IMAGES_A_CHUNK, *images.shape[1:]),
             shards=(chunks * _IMAGES_A_CHUNK, *images.shape[1:]),
-            compressors=None,  # as the moments beside it
+            compressors=None,  # as for the moments
             config={"write_empty_chunks": True},
             fill_value=float("nan"),
         )
@@ -81,7 +81,7 @@ class SampleReader:
     Attributes
     ----------
     image_ids : list of str
-        Its images; none where no sample was kept.
+        Ids of its images; none if the part has no sample.
     """
 
     def __init__(self, workspace: Workspace, path: str, shape: PyramidShape) -> None:
@@ -94,12 +94,12 @@ class SampleReader:
             self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
 
     def read(self, places: Sequence[int]) -> list[Tensor]:
-        """Level matrices x[a] (G_a, d_a, N) of the images at these places, ascending."""
+        """Read level matrices x[a] (G_a, d_a, N) of the images at ascending places."""
         first, stop = min(places), max(places) + 1
         wanted = torch.tensor(places) - first
         levels = []
         for array in self._arrays:
-            # A slice, of which some may be left out: six times faster than single rows.
+            # Reading a slice and selecting is six times faster than reading single rows.
             images = torch.from_numpy(array[first:stop])
             if len(wanted) < len(images):
                 images = images.index_select(0, wanted)

@@ -1,7 +1,6 @@
-"""Weights: where a trunk's state dict comes from, and its copy in the workspace.
+"""Weights: a trunk's state dict, from torchvision or a file, and its copy in the workspace.
 
-Workers read the copy: they need no network, no cache and no path of the driver's
-machine, and a model can be scored with for as long as its workspace lives.
+Workers read only the copy. A model stays usable as long as its workspace exists.
 """
 
 from __future__ import annotations
@@ -25,21 +24,20 @@ State = Mapping[str, Tensor]
 
 
 def fetch_weights(backbone: str, weights: str, options: Options) -> State:
-    """State dict by torchvision weights name, or from a path or URL.
+    """Return a state dict by its torchvision weights name, or from a path or URL.
 
     Raises
     ------
     WeightsError
-        If there is no such name or file, it cannot be downloaded, or it is not a
-        state dict; the message says how to pass a file.
+        If there is no such name or file, it cannot be downloaded, or it is not a state dict.
     """
     names = [weight.name for weight in get_model_weights(backbone)]
     if weights in names:
         try:
             member: Any = get_model_weights(backbone)[weights]
-            with redirect_stdout(sys.stderr):  # torch says there that it downloads
+            with redirect_stdout(sys.stderr):  # torch prints progress
                 state: State = member.get_state_dict(progress=False, check_hash=True)
-        except Exception as error:  # no network, a wrong hash, a body cut short, ...
+        except Exception as error:  # no network, a wrong hash, ...
             raise WeightsError(
                 f"weights {weights} of {backbone} could not be downloaded ({error}). Pass a file: "
                 "set model.weights to the path or URL of a state dict, or to 'random'"
@@ -57,7 +55,7 @@ def fetch_weights(backbone: str, weights: str, options: Options) -> State:
 
 
 def weights_digest(state: State) -> str:
-    """Content address of a state dict: of its names, types, shapes and numbers."""
+    """Return the content address of a state dict: of its names, types, shapes and numbers."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -67,7 +65,7 @@ def weights_digest(state: State) -> str:
 
 
 def keep_weights(workspace: Workspace, state: State) -> str:
-    """Keep a trunk's state dict in the workspace; returns its digest."""
+    """Write a trunk's state dict into the workspace; return its digest."""
     digest = weights_digest(state)
     path = workspace.weights(digest)
     if not workspace.folder.exists(path):
@@ -78,13 +76,13 @@ def keep_weights(workspace: Workspace, state: State) -> str:
 
 
 def kept_weights(workspace: Workspace, digest: str) -> State:
-    """State dict that `keep_weights` kept."""
+    """Read a state dict that `keep_weights` wrote."""
     path = workspace.weights(digest)
     return _load(workspace.folder.read(path), workspace.folder.at(path))
 
 
 def kept_weights_bytes(workspace: Workspace, digest: str) -> int:
-    """Size of what `keep_weights` kept, without reading it."""
+    """Return the size in bytes of the file that `keep_weights` wrote."""
     folder = workspace.folder
     return int(folder.fs.size(folder.at(workspace.weights(digest))))
 
@@ -92,7 +90,7 @@ def kept_weights_bytes(workspace: Workspace, digest: str) -> int:
 def _load(data: bytes, source: str) -> State:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in ways that torch does not list
+    except Exception as error:  # torch does not say which errors it raises
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"weights {source} are not a state dict: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

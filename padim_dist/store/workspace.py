@@ -1,4 +1,4 @@
-"""The layout of a workspace: where everything is, and what it is called.
+"""The layout of a workspace: paths and ids.
 
 ::
 
@@ -7,18 +7,17 @@
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
-    models/<model_id>.zarr, with .receipts/<group>/band-*.json and, for a time, .left_out
+    models/<model_id>.zarr, with .receipts/<group>/band-*.json and (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
 
-A fit, a run and a night that is being worked on has a ``lease-*.json`` in its folder.
+A fit, run or night in progress has a ``lease-*.json`` in its folder.
 
-Ids are content addresses: other settings make another id, so nothing is ever mixed. A
-receipt is a small file written last and in one atomic put: it says that what it
-stands for is whole.
+Ids are content addresses: different settings give different ids, so results never mix. A receipt is
+a small file, written last and in one atomic put: its files are complete if it exists.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ FORMAT = 4
 """Version of the workspace's formats; part of every id."""
 
 _LONGEST = 80
-"""Of a slug, without its digest."""
+"""Most characters of a slug, without its digest."""
 
 
 def content_id(content: Mapping[str, Any]) -> str:
-    """Content address of settings: the same for equal content, whatever the order of keys."""
+    """Return the content address of settings; the order of keys does not matter."""
     text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def group_slug(group: str) -> str:
-    """A group's name as one safe path element, short and distinct whatever the file system.
+    """Return a group's name as a path element that is safe, short and distinct on every system.
 
     Examples
     --------
@@ -56,7 +55,7 @@ def group_slug(group: str) -> str:
     ('cam-4', 'Cam%2F4~5f1cf725')
     """
     slug = quote(group, safe="")
-    # Zarr keeps a file of this name beside the groups.
+    # Zarr has a file of this name next to the groups.
     taken = slug == "zarr.json" or slug[0] == "."
     if len(slug) <= _LONGEST and slug == slug.lower() and "%" not in slug and not taken:
         return slug
@@ -66,12 +65,12 @@ def group_slug(group: str) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths inside a workspace folder: the only place that knows them."""
+    """All paths inside a workspace folder."""
 
     folder: Folder
 
     def at(self, *parts: str) -> str:
-        """URL (or local path) of something inside the workspace."""
+        """Return the URL (or local path) of a path in the workspace."""
         return self.folder.at(*parts)
 
     def manifest(self, snapshot: str) -> str:
@@ -79,7 +78,7 @@ class Workspace:
         return f"manifests/{snapshot}"
 
     def manifest_head(self, snapshot: str) -> str:
-        """Settings and counts of a manifest: its receipt."""
+        """Receipt of a manifest: its settings and counts."""
         return f"{self.manifest(snapshot)}/manifest.json"
 
     def manifest_shards(self, snapshot: str) -> str:
@@ -121,7 +120,7 @@ class Workspace:
         return f"weights/{digest}.pt"
 
     def part(self, embedding: str, group: str, part: str) -> str:
-        """Receipt of a part; it names the Zarr group with the part's moments."""
+        """Receipt of a part; it names the Zarr group with its moments."""
         return f"moments/{embedding}/{group_slug(group)}/{part}.json"
 
     def fit(self, fit_id: str) -> str:
@@ -161,7 +160,7 @@ class Workspace:
         return f"{self.all_left_out(model_id)}/{group_slug(group)}/{part}.npz"
 
     def set_aside(self, rows: str) -> str:
-        """Images of a shard's rows that kill the worker that reads them."""
+        """List of a shard's images that kill the worker that reads them."""
         return f"set_aside/{rows}.json"
 
     @property

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.cli.app import app
 from padim_dist.errors import RequestError
 from tests.api.workspace import config_file, made_config, put_run, region_rows, score_rows
@@ -31,16 +31,22 @@ def config(tmp_path):
 @pytest.fixture
 def rows(config):
     rows = score_rows(A, 250)
-    put_run(config, A, rows, regions=region_rows(rows), alarms={"rule": "alpha", "alpha": 0.1})
+    put_run(
+        config,
+        A,
+        rows,
+        regions=region_rows(rows),
+        alarms={"rule": "alpha", "asked": 0.1, "alpha": 0.1},
+    )
     return rows
 
 
 def test_a_table_has_a_hundred_rows_at_most(config, rows):
-    few = pd.query(config, sql="SELECT image_id, score FROM scores ORDER BY uri LIMIT 3")
+    few = padim.query(config, sql="SELECT image_id, score FROM scores ORDER BY uri LIMIT 3")
     assert few.columns == ["image_id", "score"]
     assert few.rows == [[row["image_id"], row["score"]] for row in rows[:3]]
     assert not few.more
-    many = pd.query(config, sql="FROM scores")
+    many = padim.query(config, sql="FROM scores")
     assert (len(many.rows), many.more) == (100, True)
 
 
@@ -51,7 +57,7 @@ def test_files_have_all_rows(config, rows, tmp_path):
     wanted = [(row["image_id"], row["score"], row["error"]) for row in in_order]
     files = {name: str(tmp_path / f"all.{name}") for name in ("csv", "json", "parquet")}
     for name, file in files.items():
-        assert pd.query(config, sql=sql, format=name, out=file).written == 250
+        assert padim.query(config, sql=sql, format=name, out=file).written == 250
     found = list(csv.DictReader(Path(files["csv"]).read_text().splitlines()))
     floats = [float(row["score"]) if row["score"] else None for row in found]
     assert [*zip([r["image_id"] for r in found], floats, strict=True)] == [w[:2] for w in wanted]
@@ -86,7 +92,7 @@ WRONG = [
 @pytest.mark.parametrize(("sql", "message"), WRONG, ids=lambda v: v[:20])
 def test_a_query_only_reads(config, rows, tmp_path, sql, message):
     with pytest.raises(RequestError, match=message.replace("(", r"\(")):
-        pd.query(config, sql=sql.format(tmp=tmp_path))
+        padim.query(config, sql=sql.format(tmp=tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"audit"}
 
 
@@ -103,7 +109,7 @@ READS = [
 
 @pytest.mark.parametrize("sql", READS)
 def test_whatever_reads_is_let_through(config, rows, sql):
-    assert pd.query(config, sql=sql).rows
+    assert padim.query(config, sql=sql).rows
 
 
 def test_formats_and_files_go_together(config, rows, tmp_path):
@@ -114,7 +120,7 @@ def test_formats_and_files_go_together(config, rows, tmp_path):
         ({"format": "csv", "out": str(tmp_path / "no/x")}, "does not exist"),
     ]:
         with pytest.raises(RequestError, match=message):
-            pd.query(config, sql="FROM runs", **more)
+            padim.query(config, sql="FROM runs", **more)
 
 
 def test_a_failed_query_leaves_no_file(config, rows, tmp_path):
@@ -123,59 +129,81 @@ def test_a_failed_query_leaves_no_file(config, rows, tmp_path):
         "SELECT CASE WHEN uri LIKE '%0240%' THEN error('bad') ELSE uri END FROM scores ORDER BY uri"
     )
     with pytest.raises(RequestError, match="bad"):
-        pd.query(config, sql=bad, format="csv", out=str(tmp_path / "x.csv"))
+        padim.query(config, sql=bad, format="csv", out=str(tmp_path / "x.csv"))
     assert {path.name for path in tmp_path.iterdir()} == {"audit"}
 
 
 def test_the_top_is_by_p_value_then_score(config, rows):
     scored = [row for row in rows if row["status"] == "scored"]
     wanted = sorted(scored, key=lambda row: (row["p_value"], -row["score"]))
-    result = pd.top(config, n=30)
+    result = padim.top(config, n=30)
     assert [a.image_id for a in result.anomalies] == [row["image_id"] for row in wanted[:30]]
     assert (result.scored, result.flagged, result.notes) == (249, 25, [])
     assert result.anomalies[0].image == wanted[0]["uri"].removeprefix("/archive/")
-    of_b = pd.top(config, n=500, group="b", flagged=True, run="aaa")
+    of_b = padim.top(config, n=500, group="b", flagged=True, run="aaa")
     wanted = [row["image_id"] for row in wanted if row["group"] == "b" and row["flagged"]]
     assert [a.image_id for a in of_b.anomalies] == wanted
     with pytest.raises(RequestError, match="no group 'c'; it has a, b"):
-        pd.top(config, group="c")
-    with pytest.raises(RequestError, match="one image at least"):
-        pd.top(config, n=0)
+        padim.top(config, group="c")
+    with pytest.raises(RequestError, match="1 or more; found 0"):
+        padim.top(config, n=0)
 
 
 def test_the_top_without_calibration_is_by_score(config):
     rows = score_rows(A, 50)
     put_run(config, A, rows, finished=False, lacking=VERDICTS)
-    result = pd.top(config, n=5)
+    result = padim.top(config, n=5, run=A)
     highest = sorted((row for row in rows if row["score"]), key=lambda row: -row["score"])
     assert [a.image_id for a in result.anomalies] == [row["image_id"] for row in highest[:5]]
     assert result.flagged is None
     assert "half done" in result.notes[0]
     assert "no calibration" in result.notes[1]
     with pytest.raises(RequestError, match="no calibration"):
-        pd.top(config, flagged=True)
+        padim.top(config, run=A, flagged=True)
 
 
-def test_runs_by_the_beginning_of_their_ids(config):
-    with pytest.raises(RequestError, match="holds no run; run 'score' first"):
-        pd.top(config)
+def test_runs_by_prefixes_of_their_ids(config):
+    with pytest.raises(RequestError, match="has no finished run; 'padim-dist score' makes one"):
+        padim.top(config)
     for run_id in ("ab" * 8, "ac" * 8):
         put_run(config, run_id, score_rows(run_id, 10))
-    assert pd.top(config, run="ac").run_id == "ac" * 8
+    assert padim.top(config, run="ac").run_id == "ac" * 8
     with pytest.raises(RequestError, match="2 runs whose id begins with 'a'"):
-        pd.top(config, run="a")
+        padim.top(config, run="a")
     with pytest.raises(RequestError, match="0 runs whose id begins with 'zz'"):
-        pd.top(config, run="zz")
+        padim.top(config, run="zz")
+
+
+def test_the_default_is_the_newest_finished_run(config):
+    """A run that is half done is newer: it is used only if its id is given, and then noted."""
+    old, half = score_rows(A, 40), score_rows(B, 20, seed=1)
+    put_run(config, B, half, finished=False, asked_at="2026-01-02T00:00:00+00:00")
+    with pytest.raises(RequestError, match=f"no finished run, only {B}, which is half done"):
+        padim.top(config)
+    put_run(config, A, old)
+    assert padim.top(config).run_id == A
+    assert padim.top(config).notes == []
+    assert padim.query(config, sql="SELECT run_id, count(*) FROM scores GROUP BY 1").rows == [
+        [A, 40]
+    ]
+    assert padim.query(config, sql="SELECT count(*) FROM runs").rows == [[2]]
+    assert len(padim.open_scores(config.workspace)) == 40
+    note = f"run {B} is half done: images that are not scored yet are missing"
+    found = padim.query(
+        config, sql="SELECT DISTINCT run_id, count(*) FROM scores GROUP BY 1", run="b"
+    )
+    assert (found.rows, found.notes) == ([[B, 20]], [note])
+    assert padim.top(config, run="b").notes[0] == note
+    assert len(padim.open_scores(f"{config.workspace}/runs/{B}")) == 20
 
 
 def test_zero_flagged(config):
     rows = [{**row, "flagged": False if row["score"] else None} for row in score_rows(A, 20)]
-    put_run(config, A, rows, alarms={"rule": "alpha", "alpha": 0.001})
-    result = pd.top(config, flagged=True)
+    put_run(config, A, rows, alarms={"rule": "alpha", "asked": 0.001, "alpha": 0.001})
+    result = padim.top(config, flagged=True)
     assert result.anomalies == []
     assert result.notes == [
-        "none of 19 scored images is flagged: the lowest p-value is 0.048, "
-        "flagged is what has 0.001 at most"
+        "none of 19 scored images is flagged: the lowest p-value is 0.048; flagged: p <= 0.001"
     ]
 
 
@@ -185,7 +213,7 @@ def test_two_runs_compared(config, rows):
         row["shard"] -= row["shard"] > 3
         row["score"] = None if row["score"] is None else round(row["score"])  # ties
     put_run(config, B, others)
-    result = pd.compare(config, run_a="a", run_b="b")
+    result = padim.compare(config, run_a="a", run_b="b")
     first = {row["uri"]: row for row in rows if row["score"] is not None}
     second = {row["uri"]: row for row in others if row["score"] is not None}
     both = sorted(first.keys() & second.keys())
@@ -202,7 +230,7 @@ def test_two_runs_compared(config, rows):
         uri.removeprefix("/archive/")
         for uri in sorted(new, key=lambda u: second[u]["p_value"])[:20]
     ]
-    assert "two models" in result.notes[0]
+    assert "different models" in result.notes[0]
     assert {median.group: median.images for median in result.medians} == Counter(
         first[uri]["group"] for uri in both
     )
@@ -210,7 +238,7 @@ def test_two_runs_compared(config, rows):
     assert len(moves) == 20
     assert moves == sorted(moves, reverse=True)
     with pytest.raises(RequestError, match="the same run"):
-        pd.compare(config, run_a="a", run_b="aa")
+        padim.compare(config, run_a="a", run_b="aa")
 
 
 def test_runs_with_nothing_in_common(config, rows):
@@ -219,12 +247,12 @@ def test_runs_with_nothing_in_common(config, rows):
     with pytest.raises(
         RequestError, match=r"no scored image in common .*249 in the first, 19 in the"
     ):
-        pd.compare(config, run_a="a", run_b="b")
+        padim.compare(config, run_a="a", run_b="b")
 
 
 def test_verdicts_are_compared_where_both_runs_have_them(config, rows):
     put_run(config, B, score_rows(B, 250), lacking=VERDICTS)
-    result = pd.compare(config, run_a="a", run_b="b")
+    result = padim.compare(config, run_a="a", run_b="b")
     assert result.spearman == pytest.approx(1)
     assert (result.moved, result.new, result.new_anomalies) == ([], None, [])
     assert "no p-values" in result.notes[0]
@@ -232,7 +260,7 @@ def test_verdicts_are_compared_where_both_runs_have_them(config, rows):
 
 def test_regions_in_csv(config, rows, tmp_path):
     file = tmp_path / "regions.csv"
-    result = pd.export(config, format="csv", out=str(file))
+    result = padim.export(config, format="csv", out=str(file))
     wanted = region_rows(rows)
     assert (result.images, result.regions) == (25, len(wanted))
     found = list(csv.DictReader(file.read_text().splitlines()))
@@ -245,7 +273,7 @@ def test_regions_in_csv(config, rows, tmp_path):
 def test_regions_as_coco(config, rows, tmp_path):
     """Every id is there once and every reference leads somewhere; boxes are those of the table."""
     file = tmp_path / "regions.json"
-    pd.export(config, format="coco", out=str(file))
+    padim.export(config, format="coco", out=str(file))
     coco = json.loads(file.read_text())
     images = {image["id"]: image for image in coco["images"]}
     categories = {category["id"]: category["name"] for category in coco["categories"]}
@@ -279,13 +307,13 @@ def test_regions_as_coco(config, rows, tmp_path):
 def test_an_export_without_regions_is_whole(config, tmp_path):
     put_run(config, A, score_rows(A, 20))
     file = tmp_path / "none.json"
-    result = pd.export(config, format="coco", out=str(file))
+    result = padim.export(config, format="coco", out=str(file))
     assert result.regions == 0
     assert "no regions" in result.notes[0]
     coco = json.loads(file.read_text())
     assert coco["images"] == coco["annotations"] == coco["categories"] == []
     with pytest.raises(RequestError, match="none of csv, coco"):
-        pd.export(config, format="voc", out=str(file))
+        padim.export(config, format="voc", out=str(file))
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -308,7 +336,7 @@ def test_the_commands(config, rows, tmp_path):
     _, told, _ = command("top", *given, "-n", "3", "--json")
     assert len(json.loads(told)["anomalies"]) == 3
     _, told, _ = command("top", *given, "-n", "3")
-    assert pd.top(config).anomalies[0].image in told
+    assert padim.top(config).anomalies[0].image in told
     file = tmp_path / "x.json"
     assert command("export", *given, "--format", "coco", "--out", str(file))[0] == 0
     assert json.loads(file.read_text())["images"]
@@ -325,8 +353,8 @@ def test_a_reader_that_leaves_early(config, rows, tmp_path):
     """As `head` does: a real pipe, no complaint."""
     path = str(config_file(config, tmp_path / "c.yaml"))
     sql = "SELECT s.uri FROM scores s, range(400)"
-    padim = [sys.executable, "-m", "padim_dist", "query", "-c", path, "--format", "csv", sql]
-    shell = ["bash", "-c", 'set -o pipefail; "$@" | head -n 2', "-", *padim]
+    query = [sys.executable, "-m", "padim_dist", "query", "-c", path, "--format", "csv", sql]
+    shell = ["bash", "-c", 'set -o pipefail; "$@" | head -n 2', "-", *query]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.nights.audit import hold_night, open_night, score_night
 from padim_dist.config import Config
 from padim_dist.errors import HeldError, RequestError
@@ -37,35 +37,35 @@ def fitted(tmp_path_factory, scheduler) -> Config:
     )
     for i in range(8):
         draw(tmp_path / "archive/a/good" / f"{i}.jpg", i)
-    pd.index(config)
-    pd.fit(config)
+    padim.index(config)
+    padim.fit(config)
     return config
 
 
 @pytest.fixture(scope="module")
 def promoted(fitted) -> Iterator[Config]:
     with pytest.raises(RequestError, match=r"no model is promoted .* 'padim-dist promote MODEL'"):
-        pd.audit(fitted)
+        padim.audit(fitted)
     assert not Folder(fitted.workspace).list("nights"), "nothing was opened in vain"
-    (entry,) = pd.models(fitted).models
-    pd.promote(fitted, model=entry.model_id, note="looked at it")
+    (entry,) = padim.models(fitted).models
+    padim.promote(fitted, model=entry.model_id, note="looked at it")
     return fitted
 
 
 def rows_of(config: Config, runs: list[str]) -> list[tuple[str, str]]:
-    scores = pd.open_scores([f"{config.workspace}/runs/{run}" for run in runs])
+    scores = padim.open_scores([f"{config.workspace}/runs/{run}" for run in runs])
     return sorted(scores.project("uri, status").fetchall())
 
 
 def test_nights_follow_one_another(promoted):
     """In this order: an empty one, one with images, one interrupted, one with broken files."""
     config = promoted
-    (empty,) = pd.audit(config).nights
+    (empty,) = padim.audit(config).nights
     assert (empty.number, empty.state, empty.images, empty.runs) == (1, "odd", 0, [])
     assert "no image came" in empty.reasons[0]
 
     arrive(config, 1)
-    result = pd.audit(config, refit=True)
+    result = padim.audit(config, refit=True)
     (night,) = result.nights
     assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
     assert night.top[0]["uri"].endswith("/1-0.png"), "the spoiled one"
@@ -82,21 +82,21 @@ def test_nights_follow_one_another(promoted):
     score_night(config, left)  # and then its process died
     arrive(config, 3, images=3)
     with hold_night(config, left), pytest.raises(HeldError, match=r"at work on .*night-00003"):
-        pd.audit(config)
-    found = pd.audit(config).nights
+        padim.audit(config)
+    found = padim.audit(config).nights
     assert [(n.number, n.images) for n in found] == [(3, 4), (4, 3)]
 
     bad = Path(config.archive.url) / "a/line"
     for i in range(3):
         (bad / f"4-{i}.png").write_bytes(b"")
-    (broken,) = pd.audit(config).nights
+    (broken,) = padim.audit(config).nights
     assert (broken.state, broken.statuses, broken.top) == ("odd", {"unreadable": 3}, [])
     assert broken.reasons[0].startswith("100% of 3 images cannot be used (3 unreadable)")
     assert not broken.picture
 
     arrive(config, 5, group="new-camera")
-    (new,) = pd.audit(config).nights
-    assert new.statuses == {"unreadable": 4}
+    (new,) = padim.audit(config).nights
+    assert new.statuses == {"no_model": 4}
     assert any("no image of 'a'" in reason for reason in new.reasons)
 
     uris = [uri for uri, _ in rows_of(config, [run for n in (night, *found) for run in n.runs])]
@@ -104,22 +104,22 @@ def test_nights_follow_one_another(promoted):
 
 
 def test_what_is_left_over_is_finished_and_no_empty_night_follows(promoted):
-    pd.audit(promoted)
+    padim.audit(promoted)
     arrive(promoted, 6, images=1)
     left = open_night(promoted)
-    (done,) = pd.audit(promoted).nights
+    (done,) = padim.audit(promoted).nights
     assert (done.number, done.images) == (left.number, 1)
 
 
 def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch):
     """A lease that expires: nobody here can see whether the process is gone."""
     monkeypatch.setattr("padim_dist.store.lease.Pace", lambda: Pace(beat=0.05, expiry=0.5))
-    pd.audit(promoted)
+    padim.audit(promoted)
     arrive(promoted, 7, images=1)
     left = open_night(promoted)
     dead = replace(Holder.myself(), owner="somebody@else", place="another machine")
     Folder(promoted.workspace).put_json(f"{left.path}/lease-00001.json", vars(dead))
-    (done,) = pd.audit(promoted).nights
+    (done,) = padim.audit(promoted).nights
     assert (done.number, done.images) == (left.number, 1)
 
 
@@ -128,4 +128,4 @@ def test_a_model_of_another_backbone_is_refused_before_anything_is_opened(promot
         update={"model": promoted.model.model_copy(update={"backbone": "resnet34"})}
     )
     with pytest.raises(RequestError, match=r"model\.backbone: 'resnet18' -> 'resnet34'"):
-        pd.audit(other)
+        padim.audit(other)

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.storage import Folder
 from padim_dist.store import compaction
 from padim_dist.store.lease import hold
-from padim_dist.store.run import SCORES_SCHEMA
-from padim_dist.store.run_tables import finished_shards, read_by_shard
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
@@ -42,9 +42,9 @@ def names(config, table: str) -> list[str]:
 def tables(config) -> tuple[list[tuple], list[tuple]]:
     """All rows, as readers see them."""
     run = f"{config.workspace}/runs/{RUN}"
-    scores = pd.open_scores(run).order("image_id").fetchall()
-    regions = pd.open_regions(run).order("image_id, region").fetchall()
-    database = pd.connect(config)
+    scores = padim.open_scores(run).order("image_id").fetchall()
+    regions = padim.open_regions(run).order("image_id, region").fetchall()
+    database = padim.connect(config)
     assert database.sql("FROM scores ORDER BY image_id").fetchall() == scores
     assert database.sql("FROM regions ORDER BY image_id, region").fetchall() == regions
     return scores, regions
@@ -57,7 +57,7 @@ def test_few_files_of_the_same_rows(config, monkeypatch):
     folder = Path(config.workspace, "runs", RUN, "scores")
     shards = [pq.read_table(path) for path in sorted(folder.iterdir())]
     removed = len(shards) + len(names(config, "regions"))
-    result = pd.compact(config)
+    result = padim.compact(config)
     assert (result.runs, result.rows, result.files, result.files_removed) == (1, 95, 3, removed)
     assert names(config, "scores") == ["part-00000.parquet", "part-00001.parquet"]
     parts = [pq.ParquetFile(folder / name) for name in names(config, "scores")]
@@ -69,19 +69,19 @@ def test_few_files_of_the_same_rows(config, monkeypatch):
     assert all(b"padim_dist.scores" in part.metadata.metadata for part in parts)
     assert pa.concat_tables(part.read() for part in parts).equals(pa.concat_tables(shards))
     assert tables(config) == before
-    again = pd.compact(config)
+    again = padim.compact(config)
     assert (again.runs, again.before, again.files) == (0, 1, 0)
 
 
 def test_shards_are_read_one_after_the_other(config, monkeypatch):
     monkeypatch.setattr(compaction, "ROWS_A_GROUP", 25)
-    workspace = Workspace(Folder(config.workspace))
-    before = [(place, table.to_pylist()) for place, table in read_by_shard(workspace, RUN)]
+    scores = Run(Workspace(Folder(config.workspace)), RUN).scores
+    before = [(place, table.to_pylist()) for place, table in scores.read_shards()]
     assert [place for place, _ in before] == list(range(10))
-    pd.compact(config)
-    after = [(place, table.to_pylist()) for place, table in read_by_shard(workspace, RUN)]
+    padim.compact(config)
+    after = [(place, table.to_pylist()) for place, table in scores.read_shards()]
     assert after == before
-    assert finished_shards(workspace, RUN) == set(range(10))
+    assert scores.finished() == set(range(10))
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def test_a_crash_anywhere_leaves_a_run_that_the_next_call_finishes(config, monke
     before = tables(config)
     whole = compaction.write_parts, compaction.remove_files
 
-    def write_parts(workspace, run_id, table):
-        if step == "regions" and table == "regions":
+    def write_parts(table):
+        if step == "regions" and table.name == "regions":
             raise KilledError
-        made = whole[0](workspace, run_id, table)
+        made = whole[0](table)
         if step == "first part":
             raise KilledError
         return made
 
-    def remove_files(folder, paths):
+    def remove_files(workspace, paths):
         if step == "half the removal":
-            whole[1](folder, list(paths)[::2])
+            whole[1](workspace, list(paths)[::2])
         raise KilledError
 
     def put_receipt(*_):
@@ -114,10 +114,10 @@ def test_a_crash_anywhere_leaves_a_run_that_the_next_call_finishes(config, monke
         if "removal" in step:
             patch.setattr(compaction, "remove_files", remove_files)
         with pytest.raises(KilledError):
-            pd.compact(config)
+            padim.compact(config)
     assert tables(config) == before
-    assert finished_shards(Workspace(Folder(config.workspace)), RUN) == set(range(10))
-    assert pd.compact(config).runs == 1
+    assert Run(Workspace(Folder(config.workspace)), RUN).scores.finished() == set(range(10))
+    assert padim.compact(config).runs == 1
     assert tables(config) == before
     assert names(config, "scores") == names(config, "regions") == ["part-00000.parquet"]
 
@@ -143,7 +143,7 @@ def test_nothing_is_removed_where_rows_are_not_what_they_were(config, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "put", damaged)
         with pytest.raises(RunError, match="Nothing was removed"):
-            pd.compact(config)
+            padim.compact(config)
     assert set(files) <= set(names(config, "scores"))
     assert tables(config) == before
 
@@ -151,24 +151,24 @@ def test_nothing_is_removed_where_rows_are_not_what_they_were(config, monkeypatc
 def test_what_is_not_compacted(config):
     put_run(config, "b" * 16, score_rows("b" * 16, 20), finished=False)
     with pytest.raises(RequestError, match="half done"):
-        pd.compact(config, run="b")
+        padim.compact(config, run="b")
     with (
-        hold(Folder(config.workspace), f"runs/{RUN}"),
+        hold(Workspace(Folder(config.workspace)), f"runs/{RUN}"),
         pytest.raises(HeldError, match="has been at work"),
     ):
-        pd.compact(config, run="a")
-    result = pd.compact(config)
+        padim.compact(config, run="a")
+    result = padim.compact(config)
     assert (result.runs, result.left) == (1, ["b" * 16])
     with pytest.raises(RequestError, match="0 runs whose id begins with 'zz'"):
-        pd.compact(config, run="zz")
+        padim.compact(config, run="zz")
 
 
 def test_an_older_run_gets_the_columns_of_today(config):
     old = score_rows("c" * 16, 25, seed=3)
     put_run(config, "c" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
-    assert pd.compact(config, run="c").rows == 25
+    assert padim.compact(config, run="c").rows == 25
     run = f"{config.workspace}/runs/{'c' * 16}"
-    found = pd.open_scores(run).project("image_id, score, p_value").order("image_id").fetchall()
+    found = padim.open_scores(run).project("image_id, score, p_value").order("image_id").fetchall()
     assert found == sorted((row["image_id"], row["score"], None) for row in old)
 
 
@@ -176,18 +176,18 @@ def test_a_compacted_run_goes_on_as_it_did(tiny_audit, tmp_path):
     """score, evaluate, score --new, readers: a real run, before and after."""
     shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
     config = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
-    figures = pd.evaluate(config)
-    maps = pd.open_heatmaps(config.workspace)
-    scores = pd.open_scores(config.workspace).order("image_id").fetchall()
-    statuses = pd.score(config).statuses
+    figures = padim.evaluate(config)
+    maps = padim.open_heatmaps(config.workspace)
+    scores = padim.open_scores(config.workspace).order("image_id").fetchall()
+    statuses = padim.score(config).statuses
     (run,) = (tmp_path / "audit/runs").iterdir()
     assert len(list((run / "scores").iterdir())) > 5
-    assert pd.compact(config).files == len(list((run / "scores").iterdir())) == 1
-    again = pd.score(config)
+    assert padim.compact(config).files == len(list((run / "scores").iterdir())) == 1
+    again = padim.score(config)
     assert (again.scored, again.resumed, again.statuses) == (0, 39, statuses)
-    assert pd.evaluate(config) == figures
-    assert pd.score(config, new=True).images == 0
-    assert pd.open_scores(config.workspace).order("image_id").fetchall() == scores
-    after = pd.open_heatmaps(config.workspace)
+    assert padim.evaluate(config) == figures
+    assert padim.score(config, new=True).images == 0
+    assert padim.open_scores(config.workspace).order("image_id").fetchall() == scores
+    after = padim.open_heatmaps(config.workspace)
     assert list(after.image_id.values) == list(maps.image_id.values)
     assert np.array_equal(after.distance.values, maps.distance.values)

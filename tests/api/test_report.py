@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.report.report import _gather
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import ignore
 from padim_dist.pages.data import ReportData
 from padim_dist.storage import Folder
+from padim_dist.store.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, make_mvtec, tiny_config
 
@@ -31,16 +32,15 @@ def audit(tmp_path_factory, scheduler) -> Config:
     draw(archive / "a/test/spot/long.png", 5, spoiled=True, size=(60, 240))
     # Of ten normal images a p-value is at least an eleventh.
     config = tiny_config(folder, archive, scheduler, score={"alpha": 0.1})
-    pd.fit(config)
-    pd.score(config)
-    pd.evaluate(config)
+    padim.fit(config)
+    padim.score(config)
+    padim.evaluate(config)
     return config
 
 
 def gather(config: Config, top: int = 200) -> ReportData:
-    workspace = Workspace(Folder(config.workspace))
-    (run_id,) = workspace.folder.list("runs")
-    return _gather(config, workspace, run_id, top, ignore)
+    (head,) = list_runs(Workspace(Folder(config.workspace)))
+    return _gather(config, head, top, ignore)
 
 
 def test_counts_are_those_of_the_run(audit):
@@ -54,7 +54,7 @@ def test_counts_are_those_of_the_run(audit):
         "a": (22, 19),
         "b": (18, 18),
     }
-    of_b = pd.open_scores(audit.workspace).filter("\"group\" = 'b' AND score IS NOT NULL")
+    of_b = padim.open_scores(audit.workspace).filter("\"group\" = 'b' AND score IS NOT NULL")
     scores = [score for (score,) in of_b.project("score").fetchall()]
     (b,) = (group for group in data.groups if group.name == "b")
     assert b.median == pytest.approx(np.median(scores), rel=1e-6)
@@ -65,7 +65,7 @@ def test_counts_are_those_of_the_run(audit):
 
 def test_the_gallery_begins_with_the_most_anomalous(audit):
     data = gather(audit, top=9)
-    rows = pd.open_scores(audit.workspace).filter("score IS NOT NULL")
+    rows = padim.open_scores(audit.workspace).filter("score IS NOT NULL")
     ranks = sorted((p, -score) for p, score in rows.project("p_value, score").fetchall())
     assert [(item.p_value, -item.score) for item in data.anomalies] == ranks[:9]
     assert {item.label for item in data.anomalies} == {"spot"}
@@ -82,13 +82,13 @@ def test_verdicts_are_those_of_the_run(audit):
     assert data.histogram is not None
     assert data.histogram.flagged.sum() == head["flagged"]
     assert data.histogram.of_p_values
-    model = pd.open_model(audit.workspace)
+    model = padim.open_model(audit.workspace)
     for group in data.groups:
         assert group.threshold is not None
         assert group.threshold.value == model.calibration(group.name).threshold(0.1)
         assert group.drift_z == head["drift"][group.name]["z"]
     assert [item.z for item in data.drift] == sorted((g.drift_z for g in data.groups), reverse=True)
-    drift = pd.open_drift(audit.workspace)
+    drift = padim.open_drift(audit.workspace)
     for item in data.drift:
         np.testing.assert_array_equal(item.ratio, drift["ratio"].sel(group=item.group).values)
     assert {item.group: (item.images, item.depth) for item in data.quality} == {
@@ -117,14 +117,14 @@ def test_regions_are_those_of_the_run(audit):
 def test_with_a_rate_of_false_discoveries_its_cutoff_counts(audit):
     score = audit.score.model_copy(update={"alpha": 0.001, "fdr": 0.3})
     config = audit.model_copy(update={"score": score})
-    run_id = pd.score(config).run_id
+    run_id = padim.score(config).run_id
     path = Path(config.workspace, "runs", run_id)
-    head = json.loads((path / "run.json").read_text())
-    data = _gather(config, Workspace(Folder(config.workspace)), run_id, 200, ignore)
+    head = Run(Workspace(Folder(config.workspace)), run_id).head()
+    data = _gather(config, head, 200, ignore)
     shutil.rmtree(path)  # the other tests have one run
     assert data.alarms is not None
-    assert (data.alarms.flagged, data.alarms.cutoff) == (head["flagged"], head["cutoff"])
-    assert sum(item.flagged is True for item in data.anomalies) == head["flagged"]
+    assert (data.alarms.flagged, data.alarms.cutoff) == (head.flagged, head.cutoff)
+    assert sum(item.flagged is True for item in data.anomalies) == head.flagged
 
 
 def test_pictures_show_the_image_and_heat_lies_on_the_spot(audit):
@@ -172,31 +172,31 @@ def test_labels_are_those_of_evaluate(audit):
 
 
 def test_report_is_put_into_the_run(audit, tmp_path):
-    made = pd.report(audit, top=3)
+    made = padim.report(audit, top=3)
     path = Path(made.report)
     assert path.parent.name == made.run_id
     assert path.name == "report.html"
     assert path.stat().st_size == made.bytes
     assert "data:image/webp;base64," in path.read_text()
     elsewhere = tmp_path / "deep/er.html"
-    assert pd.report(audit, run=made.run_id[:6], out=str(elsewhere)).report == str(elsewhere)
+    assert padim.report(audit, run=made.run_id[:6], out=str(elsewhere)).report == str(elsewhere)
     assert elsewhere.read_text().startswith("<!doctype html>")
 
 
 def test_asking_for_what_is_not_there(audit, tmp_path):
     with pytest.raises(RequestError, match="has 0 runs whose id begins with 'xyz'"):
-        pd.report(audit, run="xyz")
-    with pytest.raises(RequestError, match="run 'score' first"):
-        pd.report(audit.model_copy(update={"workspace": str(tmp_path)}))
+        padim.report(audit, run="xyz")
+    with pytest.raises(RequestError, match="no finished run; 'padim-dist score'"):
+        padim.report(audit.model_copy(update={"workspace": str(tmp_path)}))
     with pytest.raises(RequestError, match="--top"):
-        pd.report(audit, top=0)
+        padim.report(audit, top=0)
 
 
 def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
     archive = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     spots = sorted((archive / "a/test/spot").iterdir())
     spots[0].unlink()
     draw(spots[1], 999)  # another image under the same name
@@ -205,7 +205,7 @@ def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
     assert set(gone) == set(spots[:2])
     assert "missing" in gone[spots[0]]
     assert "changed" in gone[spots[1]]
-    page = Path(pd.report(config).report).read_text()
+    page = Path(padim.report(config).report).read_text()
     assert page.count("picture unavailable") == 2
     assert "This run has no heatmaps" in page
 
@@ -213,8 +213,8 @@ def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
 def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, scheduler):
     archive = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, archive, scheduler, fit={"sample": 0})
-    pd.fit(config)
-    run_id = pd.score(config).run_id
+    padim.fit(config)
+    run_id = padim.score(config).run_id
     run = Path(config.workspace, "runs", run_id)
     # As a killed command leaves it: no end, and shards without a score table.
     head = json.loads((run / "run.json").read_text())
@@ -223,13 +223,15 @@ def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, schedul
     tables = sorted((run / "scores").iterdir())
     for table in tables[1:]:
         table.unlink()
-    with pytest.raises(RequestError, match=f"'--run {run_id}' reports what there is"):
-        pd.report(config)
-    made = pd.report(config, run=run_id)
+    with pytest.raises(
+        RequestError, match=f"no finished run, only {run_id}, which is half done: give"
+    ):
+        padim.report(config)
+    made = padim.report(config, run=run_id)
     assert made.images == 4
     page = Path(made.report).read_text()
     assert f"The run is not finished (4 of {head['images']} images)" in page
     assert "Set fit.sample above 0" in page
     tables[0].unlink()
     with pytest.raises(RequestError, match="no finished shard yet"):
-        pd.report(config, run=run_id)
+        padim.report(config, run=run_id)

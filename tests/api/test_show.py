@@ -7,15 +7,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.console import Console
 
-import padim_dist as pd
-from padim_dist.cli.output import Terminal
+import padim_dist as padim
+from padim_dist.cli.terminal import Terminal
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
-from padim_dist.store.run import REGIONS_SCHEMA
+from padim_dist.store.run import Run
+from padim_dist.store.run_rows import REGIONS_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 
@@ -26,14 +28,14 @@ def spoiled(tiny_audit) -> dict:
 
 
 def one(config, where: str) -> dict:
-    found = pd.open_scores(config.workspace).filter(where).order("uri").limit(1)
+    found = padim.open_scores(config.workspace).filter(where).order("uri").limit(1)
     (row,) = found.fetchall()
     return dict(zip(found.columns, row, strict=True))
 
 
 def test_an_image_beside_its_heat(tiny_audit, spoiled, tmp_path):
     file = tmp_path / "x.png"
-    result = pd.show(tiny_audit, image_id=spoiled["image_id"][:12], out=str(file))
+    result = padim.show(tiny_audit, image_id=spoiled["image_id"][:12], out=str(file))
     assert (result.image_id, result.picture) == (spoiled["image_id"], str(file))
     assert result.score == pytest.approx(spoiled["score"])
     picture = np.asarray(Image.open(file)).astype(int)
@@ -53,7 +55,7 @@ def test_boxes_of_regions(tiny_audit, spoiled, tmp_path):
     config = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
     _put_region(config, spoiled)
     file = tmp_path / "x.png"
-    result = pd.show(config, image_id=spoiled["image_id"], out=str(file))
+    result = padim.show(config, image_id=spoiled["image_id"], out=str(file))
     (region,) = result.regions
     assert region.box == "rows 40-56, columns 20-36"
     drawn = np.asarray(Image.open(file))[:, 392:]
@@ -62,21 +64,16 @@ def test_boxes_of_regions(tiny_audit, spoiled, tmp_path):
 
 
 def _put_region(config, row: dict) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     region = {name: row.get(name) for name in REGIONS_SCHEMA.names}
     region |= {"region": 1, "area": 256, "top": 40, "left": 20, "bottom": 56, "right": 36}
     region |= {"peak": row["score"], "p_value": 1e-5}
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([region], REGIONS_SCHEMA), sink)
-    path = Workspace(Folder(config.workspace)).regions(row["run_id"], row["shard"])
-    Folder(config.workspace).put(path, sink.getvalue().to_pybytes())
+    table = Run(Workspace(Folder(config.workspace)), row["run_id"]).regions
+    table.replace(row["shard"], pa.Table.from_pylist([region], REGIONS_SCHEMA))
 
 
 def test_an_image_that_was_not_scored(tiny_audit, tmp_path):
     bad = one(tiny_audit, "status <> 'scored'")
-    result = pd.show(tiny_audit, image_id=bad["image_id"], out=str(tmp_path / "x.png"))
+    result = padim.show(tiny_audit, image_id=bad["image_id"], out=str(tmp_path / "x.png"))
     assert (result.status, result.error) == (bad["status"], bad["error"])
     assert result.picture is None
     assert not (tmp_path / "x.png").exists()
@@ -85,11 +82,13 @@ def test_an_image_that_was_not_scored(tiny_audit, tmp_path):
 
 def test_what_cannot_be_shown(tiny_audit, tmp_path):
     with pytest.raises(RequestError, match="no image whose id begins with 'zz'"):
-        pd.show(tiny_audit, image_id="zz")
-    with pytest.raises(RequestError, match=r"several images whose id begins with ''.* give more"):
-        pd.show(tiny_audit, image_id="")
+        padim.show(tiny_audit, image_id="zz")
+    with pytest.raises(
+        RequestError, match=r"several images whose id begins with ''.* longer prefix"
+    ):
+        padim.show(tiny_audit, image_id="")
     with pytest.raises(RequestError, match=r"ends in \.png, \.jpg"):
-        pd.show(tiny_audit, image_id="a", out=str(tmp_path / "x.txt"))
+        padim.show(tiny_audit, image_id="a", out=str(tmp_path / "x.txt"))
 
 
 def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, capsys):
@@ -100,7 +99,7 @@ def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, capsys):
     terminal = Terminal()
     terminal.out = console
     assert terminal.can_draw
-    pd.show(tiny_audit, image_id=spoiled["image_id"], screen=terminal.draw)
+    padim.show(tiny_audit, image_id=spoiled["image_id"], screen=terminal.draw)
     lines = [line for line in capsys.readouterr().out.splitlines() if "▄" in line]
     assert 10 < len(lines) <= 36
     assert all(line.count("▄") == lines[0].count("▄") <= 100 for line in lines)

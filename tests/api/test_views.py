@@ -10,7 +10,7 @@ import duckdb
 import fsspec
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.analysis.views import VIEWS
 from padim_dist.errors import RequestError
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
@@ -31,7 +31,7 @@ def test_runs_of_all_versions_are_one_table(config):
     new, old = score_rows("a" * 16, 30), score_rows("b" * 16, 20, seed=1)
     put_run(config, "a" * 16, new, regions=region_rows(new))
     put_run(config, "b" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
-    database = pd.connect(config)
+    database = padim.connect(config)
     rows = ask(database, "SELECT run_id, image_id, score, p_value, flagged FROM scores")
     wanted = [(r["run_id"], r["image_id"], r["score"], r["p_value"], r["flagged"]) for r in new]
     wanted += [(r["run_id"], r["image_id"], r["score"], None, None) for r in old]
@@ -43,7 +43,7 @@ def test_runs_of_all_versions_are_one_table(config):
 
 def test_old_runs_alone_have_every_column(config):
     put_run(config, "b" * 16, score_rows("b" * 16, 20), lacking=["p_value", "flagged"])
-    database = pd.connect(config)
+    database = padim.connect(config)
     found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE scores)"))
     assert found["p_value"] == "DOUBLE"
     assert found["flagged"] == "BOOLEAN"
@@ -51,7 +51,7 @@ def test_old_runs_alone_have_every_column(config):
 
 
 def test_an_empty_workspace_has_typed_views(config):
-    database = pd.connect(config)
+    database = padim.connect(config)
     for view in VIEWS:
         assert ask(database, f"SELECT count(*) FROM {view}") == [(0,)]
     found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE regions)"))
@@ -71,7 +71,7 @@ def test_the_cutoff_of_a_false_discovery_rate_decides(config):
     plain = {"rule": "alpha", "asked": 0.1, "alpha": 0.1}
     others = score_rows("b" * 16, 100)
     put_run(config, "b" * 16, others, regions=region_rows(others), alarms=plain)
-    database = pd.connect(config)
+    database = padim.connect(config)
     flagged = "SELECT count(*) FROM scores WHERE flagged AND run_id = '{}'"
     assert ask(database, flagged.format("a" * 16)) == [(5,)]
     assert ask(database, flagged.format("b" * 16)) == [(10,)]
@@ -79,16 +79,17 @@ def test_the_cutoff_of_a_false_discovery_rate_decides(config):
     assert ask(database, kept) == [(5,)]
     assert ask(database, kept.replace("a" * 16, "b" * 16)) == [(10,)]
     run = f"{config.workspace}/runs/{'a' * 16}"
-    assert pd.open_scores(run).filter("flagged").aggregate("count(*)").fetchall() == [(5,)]
+    assert padim.open_scores(run).filter("flagged").aggregate("count(*)").fetchall() == [(5,)]
     # Nothing found, and not known yet.
     put_run(config, "a" * 16, rows, alarms=fdr, cutoff=None)
     unreadable = 1
     values = (
         f"SELECT flagged, count(*) FROM scores WHERE run_id = '{'a' * 16}' GROUP BY 1 ORDER BY 1"
     )
-    assert ask(pd.connect(config), values) == [(False, 100 - unreadable), (None, unreadable)]
+    assert ask(padim.connect(config), values) == [(False, 100 - unreadable), (None, unreadable)]
     put_run(config, "a" * 16, rows, finished=False, alarms=fdr)
-    assert ask(pd.connect(config), values) == [(None, 100)]
+    assert ask(padim.connect(config), values) == [], "only finished runs"
+    assert ask(padim.connect(config, run="a"), values) == [(None, 100)]
 
 
 def scanned(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> dict:
@@ -100,7 +101,10 @@ def scanned(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("alarms", [{}, {"alarms": {"rule": "fdr"}, "cutoff": 0.01}])
+FDR = {"alarms": {"rule": "fdr", "asked": 0.1, "alpha": 0.1}, "cutoff": 0.01}
+
+
+@pytest.mark.parametrize("alarms", [{}, FDR])
 def test_filters_and_columns_are_pushed_down(config, tmp_path, alarms):
     """Of ten shards one is read; of the columns those that are asked for."""
     rows = score_rows("a" * 16, 100)
@@ -108,7 +112,7 @@ def test_filters_and_columns_are_pushed_down(config, tmp_path, alarms):
         row["score"] = 100.0 * row["shard"] + row["peak_y"] if row["score"] else None
     put_run(config, "a" * 16, rows, **alarms)
     put_run(config, "b" * 16, score_rows("b" * 16, 20))
-    database = pd.connect(config)
+    database = padim.connect(config)
     for sql, groups in [
         ("SELECT uri FROM scores WHERE score > 850", 1),
         (f"SELECT uri FROM scores WHERE run_id = '{'b' * 16}'", 2),
@@ -138,16 +142,16 @@ def _projections(profile: dict) -> list[str]:
 
 def test_models_and_images(tmp_path, tiny_audit):
     """Of a workspace that was really fitted: what models and index say."""
-    database = pd.connect(tiny_audit)
-    (entry,) = pd.models(tiny_audit).models
+    database = padim.connect(tiny_audit)
+    (entry,) = padim.models(tiny_audit).models
     row = ask(database, "SELECT model_id, state, backbone, groups, images, channels FROM models")
-    model = pd.open_model(tiny_audit.workspace)
+    model = padim.open_model(tiny_audit.workspace)
     depth = model.info.embedding.shape.depth
     assert row == [(entry.model_id, "candidate", entry.backbone, entry.groups, entry.images, depth)]
     shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
     copied = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
-    pd.promote(copied, model=entry.model_id, note="")
-    assert ask(pd.connect(copied), "SELECT state FROM models") == [("promoted",)]
+    padim.promote(copied, model=entry.model_id, note="")
+    assert ask(padim.connect(copied), "SELECT state FROM models") == [("promoted",)]
     joined = (
         "SELECT count(*) FROM images JOIN scores USING (image_id) WHERE images.uri = scores.uri"
     )
@@ -164,7 +168,7 @@ def test_the_same_in_s3(tmp_path):
         fsspec.filesystem("s3", **options["s3"]).mkdir("views")
         there = made_config("s3://views/audit", storage_options=options)
         put_run(there, "a" * 16, rows, regions=region_rows(rows))
-        databases = pd.connect(local), pd.connect(there)
+        databases = padim.connect(local), padim.connect(there)
         for sql in ("FROM scores ORDER BY ALL", "FROM regions ORDER BY ALL", "FROM runs"):
             assert ask(databases[0], sql) == ask(databases[1], sql)
         secrets = ask(
@@ -182,10 +186,10 @@ def test_readers_of_regions(config):
     rows = score_rows("a" * 16, 30)
     put_run(config, "a" * 16, rows, regions=region_rows(rows))
     put_run(config, "c" * 16, score_rows("c" * 16, 20))
-    found = pd.open_regions(f"{config.workspace}/runs/{'a' * 16}")
+    found = padim.open_regions(f"{config.workspace}/runs/{'a' * 16}")
     assert found.aggregate("count(*)").fetchall() == [(len(region_rows(rows)),)]
-    none = pd.open_regions(f"{config.workspace}/runs/{'c' * 16}")
+    none = padim.open_regions(f"{config.workspace}/runs/{'c' * 16}")
     assert none.fetchall() == []
     assert none.columns == found.columns
-    with pytest.raises(RequestError, match="neither a run nor a workspace"):
-        pd.open_regions(f"{config.workspace}/runs")
+    with pytest.raises(RequestError, match="has no finished run"):
+        padim.open_regions(f"{config.workspace}/runs")

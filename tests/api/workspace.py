@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.run import REGIONS_SCHEMA, SCORES_SCHEMA
+from padim_dist.store.run import Run
 from padim_dist.store.workspace import Workspace
 
 Row = dict[str, Any]
@@ -90,18 +89,14 @@ def put_run(
     **head: Any,
 ) -> None:
     """Write a run as a score does; `lacking`: columns that its version did not have yet."""
-    workspace = Workspace(Folder(config.workspace, config.storage_options))
-    schemas = [
-        (SCORES_SCHEMA, workspace.scores, rows),
-        (REGIONS_SCHEMA, workspace.regions, regions),
-    ]
-    for schema, path, some in schemas:
+    run = Run(Workspace(Folder(config.workspace, config.storage_options)), run_id)
+    for table, some in ((run.scores, rows), (run.regions, regions)):
         for place in sorted({row["shard"] for row in some}):
-            table = pa.Table.from_pylist([row for row in some if row["shard"] == place], schema)
-            sink = pa.BufferOutputStream()
-            there = [name for name in lacking if name in table.column_names]
-            pq.write_table(table.drop_columns(there), sink, compression="zstd")
-            workspace.folder.put(path(run_id, place), sink.getvalue().to_pybytes())
+            made = pa.Table.from_pylist(
+                [row for row in some if row["shard"] == place], table.schema
+            )
+            there = [name for name in lacking if name in made.column_names]
+            table.replace(place, made.drop_columns(there))
     statuses: dict[str, int] = {}
     for row in rows:
         statuses[row["status"]] = statuses.get(row["status"], 0) + 1
@@ -118,4 +113,4 @@ def put_run(
         **({"finished_at": now, "statuses": statuses} if finished else {}),
         **head,
     }
-    workspace.folder.put_json(f"{workspace.run(run_id)}/run.json", values)
+    run.workspace.folder.put_json(f"{run.path}/run.json", values)

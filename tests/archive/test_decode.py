@@ -104,7 +104,7 @@ BROKEN = {
     "cut tiff": (encode(picture(), "TIFF")[:600], "damaged|not a JPEG"),
     "cut webp": (encode(picture(), "WEBP")[:200], "damaged|not a JPEG"),
     "cut bmp": (encode(picture(), "BMP")[:400], "damaged BMP"),
-    "32-bit float": (encode(picture("F"), "TIFF"), "no agreed range"),
+    "32-bit float": (encode(picture("F"), "TIFF"), "no standard range"),
 }
 
 

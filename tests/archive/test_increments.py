@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.cut import ROWS_SCHEMA
 from padim_dist.archive.listing.increments import SCORED_SCHEMA, compare, not_scored
 from padim_dist.archive.listing.workbench import SortedRows, Workbench
+from padim_dist.archive.rows import ROWS_SCHEMA
 
 Rows = dict[tuple[str, str | None], dict[str, Any]]
 

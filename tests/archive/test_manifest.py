@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,21 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.cut import BLOCK, MANIFEST_SCHEMA, ROWS_SCHEMA, cut
-from padim_dist.archive.listing.spool import Batch, Spool
+from padim_dist.archive.listing.cut import BLOCK, CutShard, cut
+from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.workbench import SortedRows
+from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
 from padim_dist.config.sections import ModelConfig
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 
-Rows = list[dict[str, Any]]
+Rows = list[FoundImage]
 KEYS = ("group", "split", "uri", "offset")
 
 
-def image(i: int, length: int, group: str | None, split: str) -> dict[str, Any]:
-    uri = f"/x/{i:04d}.jpg"
-    row = {"image_id": f"{i:04d}", "uri": uri, "offset": 0, "length": length, "size": length}
-    return {**row, "group": group, "split": split}
+def image(i: int, length: int, group: str | None, split: str) -> FoundImage:
+    return FoundImage(
+        image_id=f"{i:04d}",
+        uri=f"/x/{i:04d}.jpg",
+        length=length,
+        size=length,
+        etag=None,
+        group=group,
+        split=split,
+    )
 
 
 @st.composite
@@ -42,14 +49,15 @@ def images(draw: st.DrawFn) -> Rows:
     return [image(i, *rest) for i, rest in enumerate(zip(lengths, groups, splits, strict=True))]
 
 
-def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[Rows, pa.Table]:
-    """Fields of the shards of these rows, and the rows."""
+def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[list[CutShard], pa.Table]:
+    """Return the shards of these rows, each with None for its rows, and the rows of all."""
     with Spool() as spool:
         for start in range(0, len(rows), a_batch):
-            spool.add(Batch([dict(row) for row in rows[start : start + a_batch]]))
+            spool.add(Batch(rows[start : start + a_batch]))
         ordered = spool.sorted()
         found = list(cut(in_parts(ordered, a_batch), ordered.totals, shard_images))
-    return [fields for fields, _ in found], pa.concat_tables([table for _, table in found])
+    table = pa.concat_tables([shard.rows for shard in found])
+    return [replace(shard, rows=None) for shard in found], table
 
 
 def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
@@ -61,7 +69,8 @@ def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
 
 def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
     """The cut by its definition: all rows of a group and split at once."""
-    table = pa.Table.from_pylist(rows, ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
+    columns = [[getattr(row, name) for row in rows] for name in ROWS_SCHEMA.names]
+    table = pa.table(columns, schema=ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
     numbers: list[int] = []
     runs = list(dict.fromkeys(zip(*(table[key].to_pylist() for key in KEYS[:2]), strict=True)))
     for run in runs:
@@ -87,16 +96,16 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
         assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
     block = 4 if shard_images >= 8 else 1
     assert table.equals(cut_in_memory(rows, shard_images, block))
-    assert [shard["shard"] for shard in shards] == list(range(len(shards)))
+    assert [shard.shard for shard in shards] == list(range(len(shards)))
     for shard in shards:
-        own = table.filter(pa.compute.equal(table["shard"], shard["shard"]))
-        assert len(own) == shard["images"] > 0
-        assert sum(own["length"].to_pylist()) == shard["bytes"]
-        assert set(own["group"].to_pylist()) == {shard["group"]}
-        assert set(own["split"].to_pylist()) == {shard["split"]}
+        own = table.filter(pa.compute.equal(table["shard"], shard.shard))
+        assert len(own) == shard.images > 0
+        assert sum(own["length"].to_pylist()) == shard.bytes
+        assert set(own["group"].to_pylist()) == {shard.group}
+        assert set(own["split"].to_pylist()) == {shard.split}
     for shard, after in pairwise(shards):
-        is_last = (shard["group"], shard["split"]) != (after["group"], after["split"])
-        assert is_last or shard["images"] % block == 0
+        is_last = (shard.group, shard.split) != (after.group, after.split)
+        assert is_last or shard.images % block == 0
 
 
 def test_a_block_is_the_default_batch():
@@ -118,8 +127,8 @@ def test_shards_are_of_equal_cost():
     """One huge file among small ones: the others share the work, not the count."""
     lengths = [100_000] * 99 + [40_000_000]
     rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
-    counts = [shard["images"] for shard in spooled(rows, 25)[0]]
-    cost = [shard["bytes"] + shard["images"] * 1_000_000 for shard in spooled(rows, 25)[0]]
+    counts = [shard.images for shard in spooled(rows, 25)[0]]
+    cost = [shard.bytes + shard.images * 1_000_000 for shard in spooled(rows, 25)[0]]
     assert len(counts) == 4
     assert max(cost) < 1.35 * np.mean(cost)
     assert counts[-1] < 15
@@ -129,12 +138,12 @@ def test_what_is_too_large_to_be_read_costs_little():
     """Else the tail of one damaged tar would leave all images to one shard."""
     lengths = [100_000] * 99 + [10**12]
     rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
-    assert next(shard["images"] for shard in spooled(rows, 25)[0]) < 95
+    assert next(shard.images for shard in spooled(rows, 25)[0]) < 95
 
 
 def test_odd_names_survive_the_spool():
     names = ["a\nb", "'\"", "😀", "ü", "u\u0308", "\x01\x7f", "[*]", "%2F", ""]
-    rows = [{**image(i, 1, name, "test"), "uri": f"/x/{name}"} for i, name in enumerate(names)]
+    rows = [replace(image(i, 1, name, "test"), uri=f"/x/{name}") for i, name in enumerate(names)]
     with Spool() as spool:
         spool.add(Batch(rows))
         found = sorted_rows(spool)
@@ -144,12 +153,12 @@ def test_odd_names_survive_the_spool():
 
 
 def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
-    rows = [{**image(i, 1, "g", "test"), "key": f"{i:064d}"} for i in range(50_000)]
-    notes = [{"key": row["key"], "rank": 1, "label": row["key"]} for row in rows]
+    rows = [replace(image(i, 1, "g", "test"), key=f"{i:064d}") for i in range(50_000)]
+    notes = [Note(row.key, rank=1, label=row.key) for row in rows]
     for limits in (("4MB",), ("4MB", "1GB")):
         monkeypatch.setattr("padim_dist.archive.listing.workbench._MEMORY", limits)
         with Spool() as spool:
-            spool.add(Batch([dict(row) for row in rows], notes=notes))
+            spool.add(Batch(rows, notes=notes))
             if len(limits) == 1:
                 with pytest.raises(ResourceError, match="50000 rows cannot be joined in 4MB"):
                     spool.sorted()
@@ -158,13 +167,15 @@ def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
 
 
 def test_masks_and_notes_find_their_images():
-    def mask(path: str, thing: str, offset: int = 0) -> dict[str, Any]:
-        return {"path": path, "uri": f"{thing}#{offset}", "object": thing, "offset": offset}
+    def mask(path: str, thing: str, offset: int = 0) -> FoundMask:
+        return FoundMask(path, uri=f"{thing}#{offset}", object=thing, offset=offset)
 
-    rows = [image(i, 1, "g", "test") for i in range(5)]
-    for row, masks in zip(rows, (["no", "one"], ["two"], ["both", "one"], [], None), strict=True):
-        row["masks"] = masks
-    rows[3]["key"] = rows[4]["key"] = "k"
+    masks = (("no", "one"), ("two",), ("both", "one"), (), ())
+    keys = (None, None, None, "k", "k")
+    rows = [
+        replace(image(i, 1, "g", "test"), masks=paths, key=key)
+        for i, (paths, key) in enumerate(zip(masks, keys, strict=True))
+    ]
     batch = Batch(
         rows,
         # Of two in one object the later counts; of two in two objects none does.
@@ -175,8 +186,8 @@ def test_masks_and_notes_find_their_images():
             *map(mask, ["both"] * 2, "ab"),
         ],
         [
-            {"key": "k", "rank": 1, "label": "low", "split": "train"},
-            {"key": "k", "rank": 2, "label": "high", "group": None},
+            Note("k", rank=1, label="low", split="train"),
+            Note("k", rank=2, label="high", group=None),
         ],
         Counter({".txt": 2}),
     )
@@ -191,8 +202,8 @@ def test_masks_and_notes_find_their_images():
 
 
 def test_of_members_of_one_name_the_last_is_kept_and_the_others_are_counted():
-    rows = [{**image(0, 1, "g", "test"), "member": "m", "offset": i} for i in (512, 2048, 1024)]
-    rows.append({**image(1, 1, "g", "test"), "member": "m", "offset": 7})
+    rows = [replace(image(0, 1, "g", "test"), member="m", offset=i) for i in (512, 2048, 1024)]
+    rows.append(replace(image(1, 1, "g", "test"), member="m", offset=7))
     with Spool() as spool:
         spool.add(Batch(rows))
         assert [row["offset"] for row in sorted_rows(spool)] == [2048, 7]

@@ -1,6 +1,6 @@
-"""JPEG files that wait for a device: on a processor it is libjpeg again, so nothing may change.
+"""JPEG files that wait for a device: on a CPU libjpeg decodes them, so nothing may change.
 
-What nvJPEG itself makes of a file takes a GPU: `benchmarks/gpu.py` tells.
+nvJPEG itself needs a GPU: `benchmarks/gpu.py` compares the two decoders.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import pytest
 import torch
 from PIL import Image
 
-from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.decode import is_plain, open_image
 from padim_dist.errors import RunError
 from tests.archive.corpus import draw_corpus, encode, picture
-from tests.archive.test_reader import READER, row
+from tests.archive.rows import image_row
+from tests.archive.test_reader import READER
 
 WAITING = dataclasses.replace(READER, jpeg_device="cpu")
+READING = Reading(WAITING, requests=4, decoders=2)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_corpus_of_damaged_files_has_the_same_outcomes(tmp_path):
-    rows = [row(specimen.path) for specimen in draw_corpus(tmp_path / "corpus", 300)]
+    rows = [image_row(specimen.path) for specimen in draw_corpus(tmp_path / "corpus", 300)]
     wanted = [READER.load(each) for each in rows]
     found = []
-    ahead = list(read_ahead(rows, WAITING, 4, 2, 16))
+    ahead = list(read_ahead(rows, READING, 16))
     assert sum(image.encoded is not None for image in ahead) > 15
     for start in range(0, len(ahead), 16):
         found += WAITING.finish(ahead[start : start + 16])
@@ -66,7 +68,7 @@ def test_bytes_that_wait_count_against_the_budget(tmp_path):
     data = encode(picture(random.Random(1)), "jpg")
     (tmp_path / "a.jpg").write_bytes(data)
     size = len(data)
-    rows = [row(tmp_path / "a.jpg", size) for _ in range(20)]
+    rows = [image_row(tmp_path / "a.jpg", size) for _ in range(20)]
     taken = 0
     asked = iter(rows)
 
@@ -76,7 +78,7 @@ def test_bytes_that_wait_count_against_the_budget(tmp_path):
             taken += 1
             yield each
 
-    images = read_ahead(counted(), WAITING, 4, 2, depth=20, budget=3 * size)
+    images = read_ahead(counted(), READING, depth=20, budget=3 * size)
     next(images)
     assert taken <= 5
     assert len(list(images)) == 19

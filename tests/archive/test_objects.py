@@ -13,19 +13,15 @@ from padim_dist.archive.reading.requests import Request
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, object_tag
+from tests.archive.rows import image_row
 
 HASTY = RetryPolicy(attempts=3, first=0.0)
 DATA = bytes(range(256)) * 4
 
 
-def row(uri, member: str | None = None, offset: int = 0, length: int = len(DATA), **more) -> dict:
-    plain = {"uri": str(uri), "member": member, "offset": offset, "length": length}
-    return {**plain, "size": len(DATA), "etag": None, "group": "a", **more}
-
-
 def members(uri, count: int = 4) -> Request:
     """One request for pieces of 100 bytes."""
-    rows = tuple(row(uri, str(i), 100 * i, 100) for i in range(count))
+    rows = tuple(image_row(uri, 100, member=str(i), offset=100 * i) for i in range(count))
     return Request(str(uri), rows, 0, 100 * count)
 
 
@@ -56,7 +52,7 @@ def test_a_range_is_that_of_the_object_that_was_indexed(tmp_path, where):
     fs.pipe_file(path, DATA)
     tag = object_tag(fs.info(path))
     request = members(uri)
-    request = replace(request, rows=tuple({**r, "etag": tag} for r in request.rows))
+    request = replace(request, rows=tuple(replace(row, etag=tag) for row in request.rows))
     fetched = ObjectFetcher({}).fetch(request)
     assert fetched == [DATA[100 * i : 100 * (i + 1)] for i in range(4)]
     fs.pipe_file(path, DATA[:-1])
@@ -69,7 +65,7 @@ def test_a_body_that_is_not_what_the_store_says_is_read_again(monkeypatch):
     md5 = hashlib.md5(DATA).hexdigest()
     sound = Body(DATA, None, md5)
     wrong = [Body(bytes([i]) + DATA[1:], None, md5) for i in (1, 2)]
-    request = Request("s3://b/x", (row("s3://b/x"),))
+    request = Request("s3://b/x", (image_row("s3://b/x", len(DATA)),))
     fetcher = ObjectFetcher({}, retry=HASTY)
     answer(monkeypatch, wrong[0], sound)
     assert fetcher.fetch(request) == [DATA]
@@ -84,8 +80,8 @@ def test_a_body_that_is_not_what_the_store_says_is_read_again(monkeypatch):
 
 def test_no_memory_is_no_fault_of_the_store(monkeypatch):
     answer(monkeypatch, MemoryError())
-    with pytest.raises(RunError, match=r"no memory is left .* 1024 bytes .* cluster\.workers"):
-        ObjectFetcher({}).fetch(Request("s3://b/x", (row("s3://b/x"),)))
+    with pytest.raises(RunError, match=r"ran out of memory .* 1024 bytes .* cluster\.workers"):
+        ObjectFetcher({}).fetch(Request("s3://b/x", (image_row("s3://b/x", len(DATA)),)))
 
 
 def test_a_bad_spot_of_a_disk_harms_the_member_that_lies_on_it(monkeypatch, tmp_path):

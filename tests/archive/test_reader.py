@@ -5,43 +5,42 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from padim_dist.archive.listing.cut import TAIL
-from padim_dist.archive.reading.ahead import read_ahead
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.reading.requests import Request
+from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.errors import ImageError, RunError
+from tests.archive.rows import image_row
 from tests.conftest import draw
 
 READER = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), max_pixels=10**6)
-
-
-def row(path, length: int = 0, group: str | None = "a", **more) -> dict:
-    plain = {"uri": str(path), "member": None, "offset": 0, "length": length, "size": length}
-    return {**plain, "etag": None, "group": group, **more}
+READING = Reading(READER, requests=4, decoders=2)
 
 
 def test_every_outcome_is_a_status(tmp_path):
     draw(tmp_path / "a.jpg", 1)
-    good = READER.load(row(tmp_path / "a.jpg"))
+    good = READER.load(image_row(tmp_path / "a.jpg"))
     assert (good.status, good.width, good.height) == ("scored", 96, 80)
     assert good.pixels.shape == (3, 64, 64)
-    assert READER.load(row(tmp_path / "gone.jpg")).status == "missing"
-    assert READER.load(row(tmp_path / "a.jpg", group=None)).error.endswith("no group")
+    assert READER.load(image_row(tmp_path / "gone.jpg")).status == "missing"
+    assert READER.load(image_row(tmp_path / "a.jpg", group=None)).error.endswith("no group")
     (tmp_path / "folder.jpg").mkdir()
-    assert READER.load(row(tmp_path / "folder.jpg")).status == "unreadable"
-    changed = READER.load({**row(tmp_path / "a.jpg"), "etag": "another"})
+    assert READER.load(image_row(tmp_path / "folder.jpg")).status == "unreadable"
+    changed = READER.load(image_row(tmp_path / "a.jpg", etag="another"))
     assert changed.status == "changed"
     assert "index the archive again" in changed.error
-    large = READER.load(row(tmp_path / "a.jpg", length=10**9))
+    large = READER.load(image_row(tmp_path / "a.jpg", length=10**9))
     assert large.status == "too_large"
     assert "1000000000 bytes are more than any image" in large.error
-    assert READER.load(row(tmp_path / "a.jpg", refused="it kills")).error == "it kills"
+    refused = RefusedRow(image_row(tmp_path / "a.jpg"), "unreadable", "it kills")
+    (outcome,) = read_ahead([refused], READING, 4)
+    assert (outcome.row, outcome.status, outcome.error) == (refused.row, "unreadable", "it kills")
 
 
 @pytest.fixture
-def packed(tmp_path) -> list[dict]:
+def packed(tmp_path) -> list[ImageRow]:
     """Rows of five images in one file, between other bytes."""
     content, rows = b"head", []
     for i in range(5):
@@ -50,22 +49,22 @@ def packed(tmp_path) -> list[dict]:
         rows.append({"member": f"{i}.png", "offset": len(content), "length": len(data)})
         content += data + bytes(100)
     (tmp_path / "all.tar").write_bytes(content)
-    return [row(tmp_path / "all.tar", **{**r, "size": len(content)}) for r in rows]
+    return [image_row(tmp_path / "all.tar", **{**r, "size": len(content)}) for r in rows]
 
 
 def test_members_are_the_images_they_are(tmp_path, packed):
-    for i, image in enumerate(read_ahead(packed, READER, 4, 2, 8)):
-        alone = READER.load(row(tmp_path / f"{i}.png"))
+    for i, image in enumerate(read_ahead(packed, READING, 8)):
+        alone = READER.load(image_row(tmp_path / f"{i}.png"))
         assert (image.pixels == alone.pixels).all()
         assert (READER.load(packed[i]).pixels == alone.pixels).all()
 
 
 def test_a_damaged_member_harms_no_neighbour(packed):
-    packed[2] = {**packed[2], "length": 50}
-    packed[3] = {**packed[3], "length": packed[3]["size"]}
-    packed.insert(4, {**packed[4], "length": 0})
-    packed.append({**packed[4], "member": TAIL})
-    images = list(read_ahead(packed, READER, 4, 2, 8))
+    packed[2] = replace(packed[2], length=50)
+    packed[3] = replace(packed[3], length=packed[3].size)
+    packed.insert(4, replace(packed[4], length=0))
+    packed.append(replace(packed[4], member=TAIL))
+    images = list(read_ahead(packed, READING, 8))
     assert [image.status for image in images] == [
         "scored",
         "scored",
@@ -75,13 +74,13 @@ def test_a_damaged_member_harms_no_neighbour(packed):
         "scored",
         "unreadable",
     ]
-    assert "the tar file ends" in str(images[3].error)
+    assert "bytes and ends inside this member" in str(images[3].error)
     assert images[4].error == "the file is empty"
     assert "damaged from byte" in str(images[6].error)
-    gone = [{**r, "etag": "other"} for r in packed[:2]]
-    assert [i.status for i in read_ahead(gone, READER, 4, 2, 8)] == ["changed", "changed"]
-    gone = [{**r, "uri": r["uri"] + "x"} for r in packed[:2]]
-    assert [i.status for i in read_ahead(gone, READER, 4, 2, 8)] == ["missing", "missing"]
+    gone = [replace(r, etag="other") for r in packed[:2]]
+    assert [i.status for i in read_ahead(gone, READING, 8)] == ["changed", "changed"]
+    gone = [replace(r, uri=r.uri + "x") for r in packed[:2]]
+    assert [i.status for i in read_ahead(gone, READING, 8)] == ["missing", "missing"]
 
 
 def test_a_mask_inside_a_tar(tmp_path):
@@ -118,8 +117,8 @@ def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
     """By requests, by images, by bytes; one is always under way."""
     fetcher = GatedFetcher({}, enough=ahead)
     reader = replace(READER, fetcher=fetcher)
-    rows = [row(f"{i:02d}", length=1000) for i in range(60)]
-    images = read_ahead(rows, reader, requests, 2, depth, budget)
+    rows = [image_row(f"{i:02d}", length=1000) for i in range(60)]
+    images = read_ahead(rows, Reading(reader, requests, decoders=2), depth, budget)
     first: list = []
     taker = threading.Thread(target=lambda: first.append(next(images)))
     taker.start()
@@ -129,8 +128,8 @@ def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
     assert len(fetcher.asked) <= ahead + 2
     for _ in rows:
         fetcher.gate.release()
-    names = [image.row["uri"] for image in (*first, *images)]
-    assert names == [r["uri"] for r in rows]
+    names = [image.row.uri for image in (*first, *images)]
+    assert names == [row.uri for row in rows]
 
 
 def test_what_reading_raises_reaches_the_consumer():
@@ -141,7 +140,7 @@ def test_what_reading_raises_reaches_the_consumer():
             raise ImageError("missing", "not there")
 
     reader = replace(READER, fetcher=Failing({}))
-    images = read_ahead([row(i) for i in range(99)], reader, 2, 2, 4)
+    images = read_ahead([image_row(i) for i in range(99)], Reading(reader, 2, 2), 4)
     assert [next(images).status for _ in range(3)] == ["missing"] * 3
     with pytest.raises(RunError, match="the store is gone"):
         list(images)

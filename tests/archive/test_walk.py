@@ -93,7 +93,7 @@ def test_a_folder_that_may_not_be_entered_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     files, ignored = look(Folder(str(tmp_path)))
     assert set(files) == {"open.jpg"}
-    assert ignored == {"folders that may not be entered": 1}
+    assert ignored == {"folders that cannot be opened": 1}
 
 
 def test_any_other_store(tmp_path):
@@ -124,7 +124,7 @@ def test_s3_objects_with_odd_names(options):
     archive = bucket(options, "odd", [f"photos/{name}" for name in names + lost + markers])
     files, ignored = look(archive)
     assert set(files) == set(names)
-    assert ignored == {"names that cannot be addressed": 4, "markers of folders": 3}
+    assert ignored == {"names that no URL can address": 4, "folder markers": 3}
     for name, file in files.items():
         assert read(archive, file) == (f"photos/{name}".encode(), file.tag)
     assert set(look(Folder("s3://odd", options))[0]) == {f"photos/{name}" for name in names}

@@ -14,7 +14,7 @@ from typing import Self
 
 import fsspec
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from tests.chaos.faults import DriverKills, Faults, WorkerKills
 from tests.chaos.results import Outcome
@@ -97,8 +97,8 @@ class Laboratory:
         if self._scheduler:
             cluster = {"kind": "address", "address": self._scheduler}
             config = self._config("reference", cluster=cluster)
-            pd.fit(config)
-            pd.score(config)
+            padim.fit(config)
+            padim.score(config)
         else:
             config = self._config("reference", workers=1)
             wrong = run_commands(config, self._folder / "reference.yaml", Faults(0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from tests.results import Arrays, arrays, scores
 
@@ -38,7 +38,7 @@ class Outcome:
     @classmethod
     def read(cls, config: Config) -> Outcome:
         """Read it from a workspace."""
-        maps = pd.open_heatmaps(config.workspace, config.storage_options)
+        maps = padim.open_heatmaps(config.workspace, config.storage_options)
         return cls(arrays(config), scores(config), maps["distance"].to_numpy())
 
     def differences(self, reference: Outcome, elsewhere: bool = False) -> list[str]:

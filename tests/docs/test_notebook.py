@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import padim_dist as pd
+import padim_dist as padim
 from tests.api.workspace import config_file
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +42,10 @@ def test_the_notebook_runs(tiny_audit, tmp_path):
     shown = [output.get("data", {}) for output in outputs]
     assert sum("image/png" in data for data in shown) == 4
     texts = "".join("".join(data.get("text/plain", "")) for data in shown)
-    assert pd.top(tiny_audit, n=1).anomalies[0].image_id in texts
+    assert padim.top(tiny_audit, n=1).anomalies[0].image_id in texts
     printed = "".join("".join(output.get("text", "")) for output in outputs)
     normal = "status = 'scored' AND split = 'test' AND label = 'good'"
-    images = len(pd.open_scores(tiny_audit.workspace).filter(normal).fetchall())
+    images = len(padim.open_scores(tiny_audit.workspace).filter(normal).fetchall())
     assert f"{images} normal images at alpha 0.001" in printed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.analysis.query import check_reads
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
@@ -30,12 +30,12 @@ def test_its_examples_run(config):
     assert len(statements) == 7
     for sql in statements:
         check_reads(sql)
-        assert pd.query(config, sql=sql).columns
-    assert len(pd.query(config, sql=statements[0]).rows) == 5
+        assert padim.query(config, sql=sql).columns
+    assert len(padim.query(config, sql=statements[0]).rows) == 5
 
 
 def test_its_columns_are_those_that_there_are(config):
-    database = pd.connect(config)
+    database = padim.connect(config)
     for view in ("runs", "models"):
         (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{view}`")]
         told = re.sub(r"\(.*?\)", "", row.split("|")[3])

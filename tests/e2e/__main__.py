@@ -27,7 +27,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.synthetic.archive import make_archive
 from tests.e2e.services import dask_cluster, object_storage, photograph, postgres
 from tests.flows.services import ROOT, flow_process, prefect_server
@@ -63,7 +63,7 @@ class Team:
         }
         self.path = str(folder / "config.yaml")
         Path(self.path).write_text(yaml.safe_dump(tree))
-        self.config = pd.load_config(self.path)
+        self.config = padim.load_config(self.path)
 
     def arrive(self, paths: list[Path]) -> int:
         """Upload files of the local archive."""
@@ -79,7 +79,7 @@ class Team:
     def scores(self) -> Any:
         """Score tables of all runs as one."""
         runs = [f"s3://{run}" for run in self.s3.glob("audits/line/runs/*")]
-        return pd.open_scores(runs, storage_options=self.config.storage_options)
+        return padim.open_scores(runs, storage_options=self.config.storage_options)
 
 
 class Prefect:
@@ -184,7 +184,7 @@ def main(folder: Path) -> None:
         test = sorted(team.local.glob("*/test/*/*"))
         say(f"day 0: {team.arrive(train)} normal images come; fit, promote")
         team.arrive(list(team.local.glob("*/ground_truth/*/*")))
-        pd.promote(team.config, model=pd.fit(team.config).model_id, note="the first one")
+        padim.promote(team.config, model=padim.fit(team.config).model_id, note="the first one")
 
         half = test[::2]
         say(f"day 1: {team.arrive(half)} files come; flows are served, the night is scheduled")

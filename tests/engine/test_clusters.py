@@ -16,7 +16,7 @@ import torch
 import yaml
 from distributed import Client
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import check_kind, open_client, settle
 from padim_dist.engine.cluster.remote import security_of
@@ -75,7 +75,7 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, package, cluster, messa
     config = tiny_config(tmp_path, archive, None, cluster=cluster)
     with pytest.raises(ConfigError, match=message):
         settle(config.cluster, "fit", Need({"all": 1}))
-    findings = {finding.check: finding for finding in pd.doctor(config).findings}
+    findings = {finding.check: finding for finding in padim.doctor(config).findings}
     assert findings["cluster"].verdict == "error"
     assert f"padim-dist[{config.cluster.kind}]" in findings["cluster"].found
 
@@ -113,8 +113,8 @@ def audit(tmp_path_factory, scheduler) -> Config:
     archive = make_mvtec(tmp_path_factory.mktemp("clusters") / "archive", groups=("b",))
     changes = {"shard_images": 1}
     config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler, archive=changes)
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     return config
 
 
@@ -163,7 +163,7 @@ def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls, monkeypatch):
                     cluster.kill_workers(3)
                     seen.append(1)
 
-        pd.score(config, scale)
+        padim.score(config, scale)
         assert seen == [4, 1]
         assert scores(config) == scores(audit)
         assert all(worker.startswith("tls://") for worker in at_work)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from tests.archive.corpus import Specimen, draw_corpus
 from tests.conftest import draw, tiny_config
@@ -39,8 +39,8 @@ def config_of(tmp_path: Path, archive: Path, scheduler: str) -> Config:
 def test_nothing_stops_and_nothing_is_lost(tmp_path, corpus, scheduler):
     root, specimens = corpus
     config = config_of(tmp_path, root / "archive", scheduler)
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     rows = {row["uri"]: row for row in scores(config)}
     found = {specimen.path: rows.pop(str(specimen.path)) for specimen in specimens}
     assert {Path(uri).parent.name for uri in rows} == {"good"}
@@ -61,8 +61,8 @@ def test_nothing_stops_and_nothing_is_lost(tmp_path, corpus, scheduler):
         copy = tmp_path / "archive" / path.relative_to(root / "archive")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    pd.fit(alone)
-    pd.score(alone)
+    padim.fit(alone)
+    padim.score(alone)
     keep = ("status", "score", "peak_y", "peak_x", "width", "height")
     again = {Path(row["uri"]).name: [row[k] for k in keep] for row in scores(alone)}
     together = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,16 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.rows import ImageRow
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.engine import policy
 from padim_dist.engine.cluster.local import open_client
-from padim_dist.engine.jobs import Done, WithoutImages
-from padim_dist.engine.workers import Reporter, run_tasks
+from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.workers import Workers
 from padim_dist.errors import HeldError, ImageError, RequestError, RunError
 from padim_dist.events import Event, Progress, TaskFailed, TaskRetried, TaskStarted
 from padim_dist.storage import Folder
@@ -37,8 +37,8 @@ from tests.results import arrays, same, scores
 class KillingReader(ImageReader):
     """Its process dies on one image, as of a fault in a decoder or for want of memory."""
 
-    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
-        if row["uri"].endswith("b/test/spot/02.png"):
+    def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
+        if row.uri.endswith("b/test/spot/02.png"):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().decode(row, data)
 
@@ -46,25 +46,28 @@ class KillingReader(ImageReader):
 class DeadlyReader(ImageReader):
     """Whatever it reads, its process dies when it is not read alone."""
 
-    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
+    def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
         if threading.current_thread().name.startswith("reader"):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().decode(row, data)
 
 
 class StallingReader(ImageReader):
-    """The first one to load a certain image waits until the test is over."""
+    """The first one to load a certain image is held up, longer than the test may take."""
 
-    def decode(self, row: dict, data: bytes | ImageError) -> LoadedImage:
-        if row["uri"].endswith("b/test/spot/03.png"):
-            here = Path(row["uri"]).parents[4]
+    def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
+        if row.uri.endswith("b/test/spot/03.png"):
             try:
-                (here / "stalled").touch(exist_ok=False)
+                (Path(row.uri).parents[4] / "stalled").touch(exist_ok=False)
             except FileExistsError:
                 return super().decode(row, data)
-            while not (here / "over").exists():
-                time.sleep(0.05)
+            hold_up()
         return super().decode(row, data)
+
+
+def hold_up() -> None:
+    """Stay in a task; without a nanny that restarts the worker: for two minutes."""
+    threading.Event().wait(120)
 
 
 class ForgetfulFolder(Folder):
@@ -93,8 +96,8 @@ def archive(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, archive, scheduler) -> Config:
     config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler)
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     return config
 
 
@@ -109,10 +112,10 @@ def test_an_image_that_kills_its_worker_becomes_a_row(
     tmp_path, archive, audit, scheduler, monkeypatch
 ):
     config = tiny_config(tmp_path, archive, scheduler)
-    pd.fit(config)
+    padim.fit(config)
     read_with(monkeypatch, KillingReader)
     heard: list[Event] = []
-    assert pd.score(config, heard.append).statuses == {"scored": 17, "unreadable": 4}
+    assert padim.score(config, heard.append).statuses == {"scored": 17, "unreadable": 4}
     rows, usual = scores(config), scores(audit)
     differing = [row for row, other in zip(rows, usual, strict=True) if row != other]
     assert [Path(row["uri"]).name for row in differing] == ["02.png"]
@@ -120,15 +123,15 @@ def test_an_image_that_kills_its_worker_becomes_a_row(
     assert row["status"] == "unreadable"
     assert row["error"].startswith("reading it killed 2 workers")
     retried = [event for event in heard if isinstance(event, TaskRetried)]
-    assert any("1 images kill the worker" in event.reason for event in retried)
+    assert any("1 image kills the worker" in event.reason for event in retried)
     # What was found is kept: nobody dies again, until it is removed.
     (kept,) = (Path(config.workspace) / "set_aside").iterdir()
     assert str(kept) in row["error"]
-    run = Path(config.workspace) / "runs" / pd.score(config).run_id
+    run = Path(config.workspace) / "runs" / padim.score(config).run_id
     for path in (run / "scores").iterdir():
         path.unlink()
     heard.clear()
-    pd.score(config, heard.append)
+    padim.score(config, heard.append)
     assert scores(config) == rows
     assert not any(isinstance(event, TaskRetried) for event in heard)
 
@@ -138,10 +141,10 @@ def test_a_task_that_no_image_is_to_blame_for_ends_the_run(
 ):
     config = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 50})
     read_with(monkeypatch, DeadlyReader)
-    monkeypatch.setattr("padim_dist.engine.workers._MOST_EXAMINATIONS", 1)
+    monkeypatch.setattr("padim_dist.engine.stage._MOST_EXAMINATIONS", 1)
     heard: list[Event] = []
-    with pytest.raises(RunError, match="no single image does it: most likely for want of memory"):
-        pd.fit(config, heard.append)
+    with pytest.raises(RunError, match="no single image is the cause: most likely memory ran out"):
+        padim.fit(config, heard.append)
     assert isinstance(heard[-1], TaskFailed)
 
 
@@ -155,8 +158,8 @@ def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
             killed.append(event.stage)
             kill_workers(scheduler, 2)
 
-    pd.fit(config, kill)
-    pd.score(config, kill)
+    padim.fit(config, kill)
+    padim.score(config, kill)
     stages = [
         "fit: embed",
         "fit: factorise",
@@ -173,7 +176,7 @@ def test_all_workers_die_in_the_midst(tmp_path, archive, audit, scheduler):
 def test_a_worker_is_replaced_and_so_is_one_that_dies_at_its_start():
     """A nanny gives up where its worker dies at the first start, which Dask leaves at that."""
     with open_client(ClusterConfig(workers=1, memory="4GiB"), 1) as client:
-        first = client.submit(os.getpid, pure=False).result()
+        first = client.submit(os.getpid, pure=False).result(timeout=120)
         before = {child.pid for child in psutil.Process().children()}
         (nanny,) = client.cluster.workers.values()
         client.cluster.sync(nanny.close)
@@ -185,84 +188,99 @@ def test_a_worker_is_replaced_and_so_is_one_that_dies_at_its_start():
 
 def new_worker(before: set[int]) -> int:
     """Process number of a worker that was not there before, as soon as it is."""
-    while True:
-        for worker in worker_processes(psutil.Process()):
-            if worker.pid not in before:
-                return worker.pid
-        time.sleep(0.01)
+    found: list[int] = []
+
+    def find() -> bool:
+        found[:] = [w.pid for w in worker_processes(psutil.Process()) if w.pid not in before]
+        return bool(found)
+
+    wait_until(find, step=0.01)
+    return found[0]
 
 
 def test_a_put_whose_answer_is_lost_is_not_a_twin(tmp_path, archive, audit, scheduler, monkeypatch):
     """It is sent again, and refused then: the moments that its receipt names must stay."""
     config = tiny_config(tmp_path, archive, scheduler)
     folder = ForgetfulFolder(config.workspace)
-    for module in ("fit_plan", "score"):
+    for module in ("fit_plan", "score_plan"):
         where = f"padim_dist.api.pipeline.{module}.workspace_of"
         monkeypatch.setattr(where, lambda _: Workspace(folder))
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)
 
 
-def test_a_straggler_is_done_a_second_time(tmp_path, scheduler, monkeypatch):
+def test_a_straggler_is_done_a_second_time_and_its_worker_restarted(
+    tmp_path, scheduler, monkeypatch
+):
     root = make_mvtec(tmp_path / "archive", groups=("b",))
     config = tiny_config(tmp_path, root, scheduler)
-    pd.fit(config)
+    padim.fit(config)
     monkeypatch.setattr(policy, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(policy, "_LONGEST_WAIT", 5.0)
     read_with(monkeypatch, StallingReader)
     heard: list[Event] = []
-    try:
-        result = pd.score(config, heard.append)
-    finally:
-        (tmp_path / "over").touch()
+    before = set(workers_of(scheduler))
+    result = padim.score(config, heard.append)
     assert (tmp_path / "stalled").exists()
     assert result.statuses == {"scored": 18, "unreadable": 3}
     retried = [event for event in heard if isinstance(event, TaskRetried)]
     assert [e.reason[:9] for e in retried if e.stage == "score"] == ["straggles"]
-    # The worker of the first copy is still held up: the drift may have been given to it.
-    assert {e.reason[:12] for e in retried if e.stage != "score"} <= {"is not begun"}
+    # The worker of the first copy was still held up: the drift may have been given to it.
+    assert {e.reason[:12] for e in retried if e.stage != "score"} <= {
+        "is not begun",
+        "its worker t",
+    }
     assert len(scores(config)) == 21
+    held_up = retried[0].reason.split()[2].rstrip(":")
+    assert held_up in before
+    wait_until(lambda: len(workers_of(scheduler)) == 2)
+    assert held_up not in workers_of(scheduler)
 
 
 @dataclass(frozen=True)
 class Errand(WithoutImages):
     name: str
 
+    def find(self) -> Done | None:
+        return None
 
-def do_errand(_: Errand) -> Done:
-    Reporter()
+
+def do_errand(_: Errand, _report: Report) -> Done:
     return Done()
 
 
-def wait_for(path: str) -> None:
-    Path(f"{path}.begun").touch()
-    while not Path(path).exists():
-        time.sleep(0.05)
+def begin_and_hold_up(path: str) -> None:
+    Path(path).touch()
+    hold_up()
 
 
-def test_tasks_given_to_a_worker_that_is_held_up_go_to_another_one(
-    tmp_path, scheduler, monkeypatch
-):
+def test_a_worker_that_begins_nothing_is_restarted(tmp_path, scheduler, monkeypatch):
     """A cancelled task goes on, unseen by the scheduler, which gives its worker more."""
     monkeypatch.setattr(policy, "_LONGEST_WAIT", 1.0)
-    over = tmp_path / "over"
+    begun = tmp_path / "begun"
     heard: list[Event] = []
     with Client(scheduler, set_as_default=False) as client:
         held_up, *_ = client.nthreads()
-        errand = client.submit(wait_for, str(over), workers=[held_up], pure=False)
-        wait_until(Path(f"{over}.begun").exists)
+        errand = client.submit(begin_and_hold_up, str(begun), workers=[held_up], pure=False)
+        wait_until(begun.exists)
         errand.cancel(force=True)
-        try:
+        workers = Workers(client, heard.append)
+        with workers.listening():
             for number in range(6):  # the scheduler takes one worker or the other
                 jobs = [Errand(f"errand {number}")]
-                done = list(run_tasks(client, do_errand, jobs, "errands", 1, heard.append))
-                assert done == [(jobs[0], Done())]
-        finally:
-            over.touch()
+                assert workers.map(do_errand, jobs, "errands") == [(jobs[0], Done())]
+        wait_until(lambda: len(client.nthreads()) == 2)
+        assert held_up not in client.nthreads()
     passed_on = [event.reason for event in heard if isinstance(event, TaskRetried)]
     assert any(reason.startswith(f"is not begun by {held_up}") for reason in passed_on)
+
+
+def workers_of(scheduler: str) -> list[str]:
+    """Addresses of the workers of a cluster."""
+    with Client(scheduler, set_as_default=False) as client:
+        return list(client.nthreads())
 
 
 def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):
@@ -281,8 +299,8 @@ def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):
     }
     heard: list[Event] = []
     config = tiny_config(tmp_path, archive, None, cluster=cluster)
-    pd.fit(config, heard.append)
-    pd.score(config, heard.append)
+    padim.fit(config, heard.append)
+    padim.score(config, heard.append)
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)
     workers = {event.worker for event in heard if isinstance(event, TaskStarted)}
@@ -291,16 +309,17 @@ def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):
 
 def test_a_second_run_on_the_same_target_is_refused(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler)
-    fit_id = pd.fit(config).fit_id
-    run_id = pd.score(config).run_id
-    folder = Folder(config.workspace)
+    fit_id = padim.fit(config).fit_id
+    run_id = padim.score(config).run_id
+    workspace = Workspace(Folder(config.workspace))
     run = Path(config.workspace) / "runs" / run_id
     next((run / "scores").iterdir()).unlink()
-    with hold(folder, f"runs/{run_id}"), pytest.raises(HeldError, match=r"process \d+ has been at"):
-        pd.score(config)
-    assert pd.score(config).scored > 0
-    with hold(folder, f"fits/{fit_id}"):
-        assert pd.fit(config).embedded == 0  # there is nothing to do: nobody is disturbed
+    refused = pytest.raises(HeldError, match=r"process \d+ has been at")
+    with hold(workspace, f"runs/{run_id}"), refused:
+        padim.score(config)
+    assert padim.score(config).scored > 0
+    with hold(workspace, f"fits/{fit_id}"):
+        assert padim.fit(config).embedded == 0  # there is nothing to do: nobody is disturbed
 
 
 def test_a_run_that_lost_its_lease_stops(tmp_path, archive, scheduler, monkeypatch):
@@ -316,21 +335,21 @@ def test_a_run_that_lost_its_lease_stops(tmp_path, archive, scheduler, monkeypat
             for held in fits.glob("*/lease-00001.json"):
                 (held.parent / "lease-00002.json").write_bytes(held.read_bytes())
 
-    with pytest.raises(HeldError, match="was taken over by somebody else"):
-        pd.fit(config, take_over)
+    with pytest.raises(HeldError, match="was taken over by another process"):
+        padim.fit(config, take_over)
 
 
 def test_resuming_under_other_settings_is_refused(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler)
-    fit = pd.fit(config)
-    assert pd.fit(config, resume=fit.fit_id).embedded == 0
-    score = pd.score(config, resume=None)
-    assert pd.score(config, resume=score.run_id).scored == 0
+    fit = padim.fit(config)
+    assert padim.fit(config, resume=fit.fit_id).embedded == 0
+    score = padim.score(config, resume=None)
+    assert padim.score(config, resume=score.run_id).scored == 0
     other = tiny_config(tmp_path, archive, scheduler, model={"seed": 5}, fit={"parts": 2})
     with pytest.raises(RequestError, match=r"fit\.parts: 32 -> 2; model\.seed: 1024 -> 5"):
-        pd.fit(other, resume=fit.fit_id)
+        padim.fit(other, resume=fit.fit_id)
     quiet = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
     with pytest.raises(RequestError, match=r"score\.heatmaps: 'grid' -> 'none'"):
-        pd.score(quiet, resume=score.run_id)
-    with pytest.raises(RequestError, match="holds no abc; leave out --resume"):
-        pd.fit(config, resume="abc")
+        padim.score(quiet, resume=score.run_id)
+    with pytest.raises(RequestError, match="has no abc; leave out --resume"):
+        padim.fit(config, resume="abc")

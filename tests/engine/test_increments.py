@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from padim_dist.errors import ConfigError, RequestError
 from tests.conftest import draw, tiny_config
@@ -42,9 +42,9 @@ def nights(tmp_path_factory, scheduler) -> Config:
     for night in range(NIGHTS):
         arrive(root, night)
         arrive(whole, night)
-        found = pd.index(config)
+        found = padim.index(config)
         assert (found.number, found.new, found.changed, found.gone) == (night + 1, 9, 0, 0)
-        assert pd.fit(config).embedded == 6
+        assert padim.fit(config).embedded == 6
     for path in [p for p in root.rglob("*.*") if not p.name.startswith(f"{NIGHTS - 1}-")]:
         path.unlink()
     return config
@@ -56,18 +56,18 @@ def normal_rows(config: Config) -> dict[str, float]:
 
 def test_a_window_equals_a_fit_in_one_go(tmp_path, nights, scheduler):
     """Of pictures that are not there any more: not one of them is read."""
-    fit = pd.fit(nights)
+    fit = padim.fit(nights)
     assert (fit.images, fit.embedded, fit.groups) == (42, 0, {"all": 42})
     whole = Path(nights.archive.url).parent / "whole"
     once = config_of(tmp_path, whole, scheduler)
-    assert pd.fit(once).groups == {"all": 42}
+    assert padim.fit(once).groups == {"all": 42}
     kept, at_once = arrays(nights), arrays(once)
     for name, array in at_once.items():
         np.testing.assert_allclose(kept[name], array, rtol=1e-5, atol=1e-5 * np.abs(array).max())
     # The same pictures by both models: the distances.
     of_window = nights.model_copy(update={"archive": once.archive})
-    by_window = pd.score(of_window, model=fit.model_id, new=True)
-    pd.score(once)
+    by_window = padim.score(of_window, model=fit.model_id, new=True)
+    padim.score(once)
     found = {Path(r["uri"]).name: r["score"] for r in rows_of(nights, by_window.run_id)}
     wanted = normal_rows(once)
     assert found.keys() == wanted.keys()
@@ -77,7 +77,7 @@ def test_a_window_equals_a_fit_in_one_go(tmp_path, nights, scheduler):
 
 def rows_of(config: Config, run_id: str | None) -> list[dict]:
     run = f"{config.workspace}/runs/{run_id}"
-    return pd.open_scores(run).to_arrow_table().to_pylist()
+    return padim.open_scores(run).to_arrow_table().to_pylist()
 
 
 def changed(config: Config, **fit: object) -> Config:
@@ -86,7 +86,7 @@ def changed(config: Config, **fit: object) -> Config:
 
 def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
     """As if they had never been there."""
-    last = pd.history(nights).entries[-1]
+    last = padim.history(nights).entries[-1]
     folder = Path(nights.workspace) / "manifests" / str(last.increment)
     rows = pq.read_table(folder / "part-00000.parquet").to_pylist()
     bad = next(row["shard"] for row in rows if row["split"] == "train")
@@ -99,13 +99,13 @@ def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
         if path.name in taken or path.name.startswith("1-"):
             path.unlink()
     once = config_of(tmp_path / "once", root, scheduler)
-    pd.fit(once)
+    padim.fit(once)
     # The parts of one shard each are there: what is left out is not merged.
-    assert pd.fit(changed(out, parts=32)).embedded == 0
+    assert padim.fit(changed(out, parts=32)).embedded == 0
     compare(arrays(out), arrays(once))
     # One part a night: the shard is subtracted from it. Earlier nights cannot be read any more.
     with_subtraction = changed(out, window=1, without=(f"7/{bad}",))
-    fit = pd.fit(with_subtraction)
+    fit = padim.fit(with_subtraction)
     assert fit.embedded == 6  # the shard's own moments were kept by content
     assert fit.groups == {"all": 6 - len(taken)}
     names = {p.name for p in (root / "a/good").iterdir() if p.name.startswith("6-")}
@@ -113,7 +113,7 @@ def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
         if path.name not in names:
             path.unlink()
     alone = config_of(tmp_path / "alone", root, scheduler)
-    pd.fit(alone)
+    padim.fit(alone)
     compare(arrays(with_subtraction), arrays(alone))
 
 
@@ -128,22 +128,22 @@ def test_a_shard_whose_pictures_are_gone_is_not_subtracted(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, fit={"window": 3, "parts": 1})
-    pd.index(config)
-    pd.fit(config)
-    shards = pd.history(config).entries[0]
+    padim.index(config)
+    padim.fit(config)
+    shards = padim.history(config).entries[0]
     rows = pq.read_table(
         Path(config.workspace) / f"manifests/{shards.increment}/part-00000.parquet"
     ).to_pylist()
     bad = next(row for row in rows if row["split"] == "train")
     Path(bad["uri"]).unlink()
     with pytest.raises(RequestError, match=r"1 of its 2 images are not what they were"):
-        pd.fit(changed(config, without=(f"1/{bad['shard']}",)))
+        padim.fit(changed(config, without=(f"1/{bad['shard']}",)))
 
 
 def test_names_that_stand_for_nothing_are_refused(nights):
     for name in ("99", "2001-01-01", "7/99"):
         with pytest.raises(RequestError, match=f"fit.without names {name}, but the window has"):
-            pd.fit(changed(nights, without=(name,)))
+            padim.fit(changed(nights, without=(name,)))
     with pytest.raises(ConfigError, match="'last week' is neither a day"):
         config_of(Path("x"), Path("y"), None, fit={"window": 2, "without": ["last week"]})
     with pytest.raises(ConfigError, match="'without' needs a 'window'"):
@@ -154,16 +154,16 @@ def test_what_came_changed_and_went_is_recorded(tmp_path):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, None)
-    first = pd.index(config)
+    first = padim.index(config)
     assert (first.number, first.new, first.changed, first.gone) == (1, 9, 0, 0)
-    again = pd.index(config)
+    again = padim.index(config)
     assert (again.number, again.new, again.changed, again.gone) == (1, 0, 0, 0)
     draw(root / "a/line/0-0.png", 999)
     (root / "a/line/0-1.png").unlink()
     draw(root / "a/line/1-0.png", 5)
-    second = pd.index(config)
+    second = padim.index(config)
     assert (second.number, second.new, second.changed, second.gone) == (2, 1, 1, 1)
-    entry = pd.history(config).entries[1]
+    entry = padim.history(config).entries[1]
     table = pq.read_table(Path(config.workspace) / str(entry.changes)).to_pylist()
     found = {(row["change"], Path(row["uri"]).name) for row in table}
     assert found == {("changed", "0-0.png"), ("gone", "0-1.png"), ("new", "1-0.png")}
@@ -176,9 +176,9 @@ def test_what_came_changed_and_went_is_recorded(tmp_path):
     came = pq.read_table(manifest).to_pylist()
     assert sorted(Path(row["uri"]).name for row in came) == ["0-0.png", "1-0.png"]
     (root / "a/line/1-0.png").unlink()
-    third = pd.index(config)
+    third = padim.index(config)
     assert (third.number, third.new, third.gone) == (3, 0, 1)
-    assert pd.history(config).entries[2].increment is None
+    assert padim.history(config).entries[2].increment is None
 
 
 def test_only_what_is_new_is_scored_once(tmp_path, scheduler):
@@ -186,40 +186,40 @@ def test_only_what_is_new_is_scored_once(tmp_path, scheduler):
     arrive(root, 0)
     (root / "a/line/broken.png").write_bytes(b"no picture")
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
-    model = pd.fit(config).model_id
-    assert pd.score(config, new=True).statuses == {"scored": 3, "unreadable": 1}
-    nothing = pd.score(config, new=True)
+    model = padim.fit(config).model_id
+    assert padim.score(config, new=True).statuses == {"scored": 3, "unreadable": 1}
+    nothing = padim.score(config, new=True)
     assert (nothing.run_id, nothing.images, nothing.statuses) == (None, 0, {})
     arrive(root, 1)
     draw(root / "a/line/0-1.png", 777)
-    pd.index(config)
-    tonight = pd.score(config, new=True)
+    padim.index(config)
+    tonight = padim.score(config, new=True)
     names = {Path(row["uri"]).name for row in rows_of(config, tonight.run_id)}
     assert names == {"0-1.png", "1-0.png", "1-1.png", "1-2.png"}
     # The full run of the same images gives the same rows.
-    whole = {row["uri"]: row["score"] for row in rows_of(config, pd.score(config).run_id)}
+    whole = {row["uri"]: row["score"] for row in rows_of(config, padim.score(config).run_id)}
     assert all(whole[row["uri"]] == row["score"] for row in rows_of(config, tonight.run_id))
     # Another model has scored nothing yet.
     arrive(root, 2)
-    pd.index(config)
-    other = pd.fit(config).model_id
+    padim.index(config)
+    other = padim.fit(config).model_id
     assert other != model
-    assert pd.score(config, new=True, model=other).images == 3 * 3 + 1
-    assert pd.score(config, new=True, model=model).images == 3
+    assert padim.score(config, new=True, model=other).images == 3 * 3 + 1
+    assert padim.score(config, new=True, model=model).images == 3
 
 
 def test_an_interrupted_run_of_new_images_is_taken_up_again(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0, new=8)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
-    pd.fit(config)
-    run_id = pd.score(config, new=True).run_id
+    padim.fit(config)
+    run_id = padim.score(config, new=True).run_id
     run = Path(config.workspace) / "runs" / str(run_id)
     head = json.loads((run / "run.json").read_text())
     del head["finished_at"]
     (run / "run.json").write_text(json.dumps(head))
     next((run / "scores").iterdir()).unlink()
-    again = pd.score(config, new=True)
+    again = padim.score(config, new=True)
     assert again.run_id == run_id
     assert (again.scored, again.resumed) == (2, 6)
 
@@ -228,14 +228,14 @@ def test_a_picture_that_was_missing_is_new_when_it_is_back(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
-    pd.fit(config)
+    padim.fit(config)
     away = root / "a/line/0-2.png"
     kept = tmp_path / "kept.png"
     away.rename(kept)
-    assert pd.score(config, new=True).statuses == {"scored": 2, "missing": 1}
+    assert padim.score(config, new=True).statuses == {"scored": 2, "missing": 1}
     kept.rename(away)
-    assert pd.score(config, new=True).statuses == {"scored": 1}
-    assert pd.score(config, new=True).images == 0
+    assert padim.score(config, new=True).statuses == {"scored": 1}
+    assert padim.score(config, new=True).images == 0
 
 
 def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
@@ -244,11 +244,11 @@ def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
     grouped = config.archive.model_copy(update={"group": "^(?P<group>[^/]+)/"})
     config = config.model_copy(update={"archive": grouped})
-    pd.fit(config)
-    pd.score(config, new=True)
+    padim.fit(config)
+    padim.score(config, new=True)
     draw(root / "b/line/0.png", 1)
-    pd.index(config)
-    night = pd.score(config, new=True)
+    padim.index(config)
+    night = padim.score(config, new=True)
     assert night.statuses == {"unreadable": 1}
     (row,) = rows_of(config, night.run_id)
     assert row["error"] == f"model {night.model_id} has no group 'b'; fit one that has it"
@@ -259,45 +259,45 @@ def test_promotions_and_the_way_back(tmp_path, scheduler):
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler)
     with pytest.raises(RequestError, match="no model is promoted"):
-        pd.score(config, model="promoted")
-    first = pd.fit(config).model_id
-    assert pd.promote(config, model=first[:6], note="the first").model_id == first
+        padim.score(config, model="promoted")
+    first = padim.fit(config).model_id
+    assert padim.promote(config, model=first[:6], note="the first").model_id == first
     with pytest.raises(RequestError, match="is promoted already"):
-        pd.promote(config, model=first, note="")
+        padim.promote(config, model=first, note="")
     with pytest.raises(RequestError, match="no promotion to go back to"):
-        pd.rollback(config, note="")
+        padim.rollback(config, note="")
     arrive(root, 1)
-    pd.index(config)
-    second = pd.fit(config).model_id
+    padim.index(config)
+    second = padim.fit(config).model_id
     # A newer candidate is not used until it is promoted.
-    assert pd.score(config, model="promoted").model_id == first
-    pd.promote(config, model=second, note="more light")
-    assert pd.score(config, model="promoted").model_id == second
-    back = pd.rollback(config, note="too many alarms")
+    assert padim.score(config, model="promoted").model_id == first
+    padim.promote(config, model=second, note="more light")
+    assert padim.score(config, model="promoted").model_id == second
+    back = padim.rollback(config, note="too many alarms")
     assert (back.model_id, back.undoes) == (first, 2)
-    assert pd.score(config, model="promoted").model_id == first
-    found = pd.models(config)
+    assert padim.score(config, model="promoted").model_id == first
+    found = padim.models(config)
     assert {m.model_id: m.state for m in found.models} == {first: "promoted", second: "retired"}
     assert [p.note for p in found.promotions] == ["the first", "more light", "too many alarms"]
     with pytest.raises(RequestError, match="no promotion to go back to"):
-        pd.rollback(config, note="")
+        padim.rollback(config, note="")
     with pytest.raises(RequestError, match="has 0 finished models whose id begins with 'zz'"):
-        pd.promote(config, model="zz", note="")
+        padim.promote(config, model="zz", note="")
     # A model of other settings is never used by mistake.
     other = config.model_copy(update={"model": config.model.model_copy(update={"seed": 7})})
     with pytest.raises(RequestError, match=r"not made as the configuration says: model\.seed"):
-        pd.score(other, model="promoted")
+        padim.score(other, model="promoted")
 
 
 def test_an_older_snapshot_can_be_scored(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
-    first = pd.index(config).snapshot
-    pd.fit(config)
+    first = padim.index(config).snapshot
+    padim.fit(config)
     arrive(root, 1)
-    pd.index(config)
-    assert pd.score(config, snapshot=first).images == 3
-    assert pd.score(config).images == 6
+    padim.index(config)
+    assert padim.score(config, snapshot=first).images == 3
+    assert padim.score(config).images == 6
     with pytest.raises(RequestError, match="has no snapshot 'abc'"):
-        pd.score(config, snapshot="abc")
+        padim.score(config, snapshot="abc")

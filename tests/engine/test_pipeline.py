@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import open_client
@@ -31,17 +31,17 @@ def archive(tmp_path_factory) -> Path:
 def audit(tmp_path_factory, archive, scheduler) -> Config:
     """A finished audit: indexed, fitted, scored."""
     config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler)
-    pd.index(config)
-    pd.fit(config)
-    pd.score(config)
+    padim.index(config)
+    padim.fit(config)
+    padim.score(config)
     return config
 
 
 def test_one_worker_and_two_give_the_same_bits(tmp_path, archive, audit):
     with open_client(ClusterConfig(workers=1, memory="4GiB"), 1) as client:
         alone = tiny_config(tmp_path, archive, client.scheduler.address)
-        pd.fit(alone)
-        pd.score(alone)
+        padim.fit(alone)
+        padim.score(alone)
     assert same(arrays(alone), arrays(audit))
     assert scores(alone) == scores(audit)
 
@@ -75,7 +75,7 @@ def test_defects_score_high_where_they_are(audit):
 
 
 def test_heatmaps_belong_to_their_images(audit):
-    heatmaps = pd.open_heatmaps(audit.workspace)
+    heatmaps = padim.open_heatmaps(audit.workspace)
     full = heatmaps.padim.full()
     assert full.shape == (len(heatmaps.row), 64, 64)
     np.testing.assert_allclose(full.max(("y", "x")), heatmaps.score, rtol=2e-3)
@@ -87,11 +87,11 @@ def test_heatmaps_belong_to_their_images(audit):
 def test_a_score_does_not_depend_on_its_neighbours(tmp_path, archive, audit, scheduler):
     """The same model, the images cut into other shards: the same bits."""
     other = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 7})
-    model = pd.open_model(audit.workspace).info.model_id
+    model = padim.open_model(audit.workspace).info.model_id
     (tmp_path / "audit").mkdir()
     for folder in ("models", "weights"):
         (tmp_path / "audit" / folder).symlink_to(Path(audit.workspace) / folder)
-    pd.score(other)
+    padim.score(other)
     keep = ("image_id", "score", "peak_y", "peak_x", "status", "error")
     assert [{k: r[k] for k in keep} for r in scores(other)] == [
         {k: r[k] for k in keep} for r in scores(audit)
@@ -101,8 +101,8 @@ def test_a_score_does_not_depend_on_its_neighbours(tmp_path, archive, audit, sch
 
 def test_a_second_run_does_nothing(audit):
     before = {p: p.stat().st_mtime_ns for p in Path(audit.workspace).rglob("*") if p.is_file()}
-    fit = pd.fit(audit)
-    scored = pd.score(audit)
+    fit = padim.fit(audit)
+    scored = padim.score(audit)
     assert (fit.embedded, fit.resumed) == (0, 20)
     assert (scored.scored, scored.resumed) == (0, scored.images)
     assert scored.statuses == {"scored": 36, "unreadable": 3}
@@ -113,9 +113,9 @@ def test_a_second_run_does_nothing(audit):
 def test_lost_receipts_are_made_again_alike(tmp_path, archive, audit, scheduler):
     """What a killed run leaves behind, half written: the resumed result is the same."""
     config = tiny_config(tmp_path, archive, scheduler)
-    pd.fit(config)
+    padim.fit(config)
     workspace = Path(config.workspace)
-    model = pd.open_model(config.workspace).info.model_id
+    model = padim.open_model(config.workspace).info.model_id
     # As if killed in mid-fit: no model attributes, one band and one part without receipt.
     root = workspace / "models" / f"{model}.zarr" / "zarr.json"
     head = json.loads(root.read_text())
@@ -128,22 +128,22 @@ def test_lost_receipts_are_made_again_alike(tmp_path, archive, audit, scheduler)
     receipt.unlink()
     data = next(p for p in part.rglob("c/*/*") if p.is_file())
     data.write_bytes(data.read_bytes()[:100])
-    again = pd.fit(config)
+    again = padim.fit(config)
     assert 0 < again.embedded < again.resumed
-    pd.score(config)
-    run = workspace / "runs" / pd.score(config).run_id
+    padim.score(config)
+    run = workspace / "runs" / padim.score(config).run_id
     victims = sorted((run / "scores").iterdir())[1:3]
     rows = sum(pq.read_metadata(victim).num_rows for victim in victims)
     for victim in victims:
         victim.unlink()
-    resumed = pd.score(config)
+    resumed = padim.score(config)
     assert (resumed.scored, resumed.scored + resumed.resumed) == (rows, resumed.images)
     assert same(arrays(config), arrays(audit))
     assert scores(config) == scores(audit)
 
 
 def test_evaluate(audit):
-    result = pd.evaluate(audit)
+    result = padim.evaluate(audit)
     assert result.groups.keys() == {"a", "b"}
     for figures in result.groups.values():
         assert (figures.images, figures.anomalous) == (8, 4)
@@ -159,7 +159,7 @@ def test_evaluate(audit):
 
 
 def test_open_model_shows_the_dense_gaussian(audit):
-    model = pd.open_model(audit.workspace)
+    model = padim.open_model(audit.workspace)
     covariance = model.covariance(3, 5, group="a")
     assert covariance.shape == (40, 40)
     np.testing.assert_allclose(covariance, covariance.T)
@@ -174,8 +174,8 @@ def test_open_model_shows_the_dense_gaussian(audit):
 def test_progress_is_told_and_ends_whole(tmp_path, archive, scheduler):
     heard: list[Event] = []
     config = tiny_config(tmp_path, archive, scheduler)
-    pd.fit(config, heard.append)
-    pd.score(config, heard.append)
+    padim.fit(config, heard.append)
+    padim.score(config, heard.append)
     last = {event.stage: event for event in heard if isinstance(event, Progress)}
     stages = {"index", "fit: embed", "fit: factorise", "fit: leave out", "fit: calibrate"}
     stages |= {"score", "score: drift"}
@@ -195,13 +195,13 @@ def test_progress_is_told_and_ends_whole(tmp_path, archive, scheduler):
 def test_new_test_images_do_not_refit_but_are_scored(tmp_path, scheduler):
     root = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, root, scheduler)
-    model = pd.fit(config).model_id
-    first = pd.score(config)
+    model = padim.fit(config).model_id
+    first = padim.score(config)
     draw(root / "a/test/spot/99.png", 999, spoiled=True)
-    assert pd.score(config).scored == 0  # the manifest is what is scored
-    pd.index(config)
-    assert pd.fit(config).embedded == 0
-    second = pd.score(config)
+    assert padim.score(config).scored == 0  # the manifest is what is scored
+    padim.index(config)
+    assert padim.fit(config).embedded == 0
+    second = padim.score(config)
     assert second.model_id == model
     assert second.images == first.images + 1
 
@@ -220,33 +220,33 @@ def test_other_words_for_the_same_images_find_the_run(tmp_path, scheduler):
         )
         for splits in (["train"], ["train", "test"])
     ]
-    pd.fit(configs[0])
-    assert pd.score(configs[0]).run_id == pd.score(configs[1]).run_id
-    assert pd.score(configs[0]).scored == 0
+    padim.fit(configs[0])
+    assert padim.score(configs[0]).run_id == padim.score(configs[1]).run_id
+    assert padim.score(configs[0]).scored == 0
     for config in configs:
         with pytest.raises(RequestError, match="no labelled image of the split 'test'"):
-            pd.evaluate(config)
+            padim.evaluate(config)
 
 
 def test_settings_that_changed_are_named(audit):
     changed = audit.model_copy(update={"model": audit.model.model_copy(update={"seed": 5})})
     with pytest.raises(RequestError, match=r"differs in model\.seed: 1024 -> 5\. Set them back"):
-        pd.score(changed)
+        padim.score(changed)
     quiet = make_config({**audit.model_dump(), "score": {"heatmaps": "none"}})
     with pytest.raises(RequestError, match=r"score\.heatmaps: 'grid' -> 'none'"):
-        pd.evaluate(quiet)
+        padim.evaluate(quiet)
 
 
 def test_no_heatmaps_where_none_are_asked(tmp_path, archive, audit, scheduler):
     config = tiny_config(
         tmp_path, archive, scheduler, score={"heatmaps": "none", "splits": ["test"]}
     )
-    pd.fit(config)
-    result = pd.score(config)
+    padim.fit(config)
+    result = padim.score(config)
     assert result.images == 19
     with pytest.raises(RequestError, match="kept no heatmaps"):
-        pd.open_heatmaps(config.workspace)
-    figures = pd.evaluate(config).groups["b"]
+        padim.open_heatmaps(config.workspace)
+    figures = padim.evaluate(config).groups["b"]
     assert (figures.image_auroc, figures.pixel_auroc, figures.pro) == (1.0, None, None)
 
 
@@ -256,15 +256,15 @@ def test_a_group_without_normal_images_is_left_out(tmp_path, scheduler):
     for path in (root / "b/train/good").iterdir():
         path.unlink()
     config = tiny_config(tmp_path, root, scheduler)
-    fit = pd.fit(config)
+    fit = padim.fit(config)
     assert fit.groups == {"a": 10}
     assert fit.warnings[0].startswith("no normal image in 1 of 2 groups ('b')")
-    assert pd.score(config).statuses == {"scored": 18, "unreadable": 3 + 8}
+    assert padim.score(config).statuses == {"scored": 18, "unreadable": 3 + 8}
     errors = {row["error"] for row in scores(config) if row["group"] == "b"}
     assert errors == {f"model {fit.model_id} has no group 'b'; fit one that has it"}
     only_b = tiny_config(tmp_path, root, scheduler, archive={"group": "(?P<group>b)/"})
-    with pytest.raises(ArchiveError, match=r"no normal image in 1 of 1 groups \('b'\)"):
-        pd.fit(only_b)
+    with pytest.raises(ArchiveError, match=r"no normal image in 1 of 1 group \('b'\)"):
+        padim.fit(only_b)
 
 
 def test_a_group_without_readable_normal_images_is_left_out(tmp_path, scheduler):
@@ -272,30 +272,30 @@ def test_a_group_without_readable_normal_images_is_left_out(tmp_path, scheduler)
     for path in (root / "b/train/good").iterdir():
         path.write_bytes(b"gone bad")
     config = tiny_config(tmp_path, root, scheduler)
-    fit = pd.fit(config)
+    fit = padim.fit(config)
     assert fit.groups == {"a": 10}
-    assert "no normal image could be read of 1 groups ('b')" in " ".join(fit.warnings)
+    assert "no normal image could be read of 1 group ('b')" in " ".join(fit.warnings)
     only_b = tiny_config(tmp_path, root, scheduler, archive={"group": "(?P<group>b)/"})
     with pytest.raises(ArchiveError, match="no readable normal image: all 10 failed, the first"):
-        pd.fit(only_b)
+        padim.fit(only_b)
 
 
 def test_names_without_a_group_become_rows(tmp_path, scheduler):
     root = make_mvtec(tmp_path / "archive")
     config = tiny_config(tmp_path, root, scheduler, archive={"group": "(?P<group>a)/"})
-    pd.fit(config)
-    result = pd.score(config)
+    padim.fit(config)
+    result = padim.score(config)
     assert result.statuses["unreadable"] == 3 + 18
-    lost = pd.open_scores(config.workspace).filter('"group" is null').fetchall()
+    lost = padim.open_scores(config.workspace).filter('"group" is null').fetchall()
     assert len(lost) == 18
 
 
 def test_fewer_images_than_channels_still_fit(tmp_path, scheduler):
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=1)
     config = tiny_config(tmp_path, root, scheduler)
-    result = pd.fit(config)
+    result = padim.fit(config)
     assert "no more images than the embedding has channels (40): 'a' 1" in result.warnings[0]
-    pd.score(config)
+    padim.score(config)
     assert np.isfinite([r["score"] for r in scores(config) if r["status"] == "scored"]).all()
 
 
@@ -315,7 +315,7 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
     try:
         config = tiny_config(tmp_path, archive, scheduler, workspace=str(disk / "audit"))
         with pytest.raises(OSError, match="No space left"):
-            pd.fit(config)  # the weights alone do not fit
+            padim.fit(config)  # the weights alone do not fit
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=60)
     subprocess.run(
@@ -326,10 +326,10 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
             tmp_path, archive, scheduler, workspace=str(disk / "audit"), model={"channels": 200}
         )
         with pytest.raises(ResourceError, match=r"writes up to .* are free"):
-            pd.fit(config)
+            padim.fit(config)
         monkeypatch.setattr("padim_dist.api.settings.plans.free_disk", lambda _: None)
         with pytest.raises(RunError, match=r"no space left in the workspace.*it resumes"):
-            pd.fit(config)
+            padim.fit(config)
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=60)
 
@@ -338,7 +338,7 @@ def test_no_scheduler_is_named(tmp_path, archive, monkeypatch):
     config = tiny_config(tmp_path, archive, "tcp://127.0.0.1:1")
     monkeypatch.setattr("padim_dist.engine.cluster.remote.PATIENCE", 1.0)
     with pytest.raises(RunError, match="no Dask scheduler answers at"):
-        pd.fit(config)
+        padim.fit(config)
 
 
 def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
@@ -349,8 +349,8 @@ def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
         wide = rng.integers(20000, 40000, (70, 70)).astype(np.uint16)
         Image.fromarray(wide).save(path)
     config = tiny_config(tmp_path, tmp_path / "archive", scheduler, archive={"group": None})
-    pd.fit(config)
-    assert pd.score(config).statuses == {"scored": 6}
+    padim.fit(config)
+    assert padim.score(config).statuses == {"scored": 6}
     assert torch.isfinite(torch.tensor([r["score"] for r in scores(config)])).all()
 
 
@@ -362,68 +362,68 @@ def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, 
         torch.save(dict(state), tmp_path / name)
         model = {"weights": str(tmp_path / name)}
         configs.append(tiny_config(tmp_path, archive, scheduler, model=model))
-    first, second = pd.fit(configs[0]), pd.fit(configs[1])
+    first, second = padim.fit(configs[0]), padim.fit(configs[1])
     assert second.model_id == first.model_id
     assert second.embedded == 0
-    assert pd.score(configs[0]).run_id == pd.score(configs[1]).run_id
-    assert pd.evaluate(configs[0]) == pd.evaluate(configs[1])
+    assert padim.score(configs[0]).run_id == padim.score(configs[1]).run_id
+    assert padim.evaluate(configs[0]) == padim.evaluate(configs[1])
 
 
 def test_other_groups_images_do_not_move_a_runs_rows(tmp_path, scheduler):
     """Shard numbers of the manifest move, the run and its rows do not."""
     root = make_mvtec(tmp_path / "archive")
     config = tiny_config(tmp_path, root, scheduler, score={"splits": ["test"]})
-    pd.fit(config)
-    first = pd.score(config)
+    padim.fit(config)
+    first = padim.score(config)
     # Normal images of the first group: its shards take more numbers.
     for i in range(4):
         draw(root / f"a/train/good/more-{i}.jpg", 500 + i)
-    pd.index(config)
-    again = pd.score(config)
+    padim.index(config)
+    again = padim.score(config)
     assert (again.run_id, again.scored) == (first.run_id, 0)
     assert len(scores(config)) == len({row["uri"] for row in scores(config)}) == first.images
-    assert pd.evaluate(config).groups.keys() == {"a", "b"}
+    assert padim.evaluate(config).groups.keys() == {"a", "b"}
 
 
 def test_the_model_and_run_asked_for_last_are_used(tmp_path, scheduler):
     """Also when they were there before: a bad image came and went."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, root, scheduler)
-    good, good_run = pd.fit(config).model_id, pd.score(config).run_id
+    good, good_run = padim.fit(config).model_id, padim.score(config).run_id
     draw(root / "a/train/good/bad.jpg", 77, spoiled=True)
-    pd.index(config)
-    bad, bad_run = pd.fit(config).model_id, pd.score(config).run_id
+    padim.index(config)
+    bad, bad_run = padim.fit(config).model_id, padim.score(config).run_id
     assert (bad != good, bad_run != good_run) == (True, True)
     (root / "a/train/good/bad.jpg").unlink()
-    pd.index(config)
-    assert pd.fit(config).model_id == good
-    again = pd.score(config)
+    padim.index(config)
+    assert padim.fit(config).model_id == good
+    again = padim.score(config)
     assert (again.model_id, again.run_id, again.scored) == (good, good_run, 0)
-    assert pd.evaluate(config).run_id == good_run
-    assert pd.open_model(config.workspace).info.model_id == good
+    assert padim.evaluate(config).run_id == good_run
+    assert padim.open_model(config.workspace).info.model_id == good
 
 
 def test_moments_may_be_removed_when_the_model_is_made(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler)
-    model = pd.fit(config)
+    model = padim.fit(config)
     shutil.rmtree(Path(config.workspace) / "moments")
-    again = pd.fit(config)
+    again = padim.fit(config)
     assert (again.model_id, again.embedded, again.groups) == (model.model_id, 0, model.groups)
 
 
 def test_a_model_that_was_removed_is_made_again(tmp_path, archive, scheduler, audit):
     """No receipt outlives what it speaks of; half-made groups are made anew."""
     config = tiny_config(tmp_path, archive, scheduler)
-    model = Path(config.workspace) / f"models/{pd.fit(config).model_id}.zarr"
+    model = Path(config.workspace) / f"models/{padim.fit(config).model_id}.zarr"
     shutil.rmtree(model)
-    pd.fit(config)
+    padim.fit(config)
     assert same(arrays(config), arrays(audit))
     shutil.rmtree(model)
     (model / "a").mkdir(parents=True)
     for path, kind in ((model, ""), (model / "a", "")):
         content = {"zarr_format": 3, "node_type": "group", "attributes": {}}
         (path / "zarr.json").write_text(json.dumps(content) + kind)
-    pd.fit(config)
+    padim.fit(config)
     assert same(arrays(config), arrays(audit))
 
 
@@ -431,12 +431,12 @@ def test_an_archive_that_is_gone_makes_no_rows(tmp_path, scheduler):
     """An unmounted share is not ten thousand missing images."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, root, scheduler)
-    pd.index(config)
+    padim.index(config)
     root.rename(tmp_path / "elsewhere")
     with pytest.raises(RunError, match=r"the archive .* is not there"):
-        pd.fit(config)
+        padim.fit(config)
     (tmp_path / "elsewhere").rename(root)
-    assert pd.fit(config).groups == {"a": 10}
+    assert padim.fit(config).groups == {"a": 10}
 
 
 @pytest.mark.parametrize("group", ["..", "zarr.json", "Cam[/x] 1%", "線" * 40, "moments"])
@@ -448,7 +448,7 @@ def test_groups_of_any_name(tmp_path, scheduler, group):
     config = tiny_config(
         tmp_path, tmp_path / "t.csv", scheduler, archive={"layout": "table", "group": None}
     )
-    assert pd.fit(config).groups == {group: 3}
-    assert pd.score(config).statuses == {"scored": 3}
-    assert set(pd.open_heatmaps(config.workspace).group.values) == {group}
-    assert set(pd.open_heatmaps(config.workspace).label.values) == {None}
+    assert padim.fit(config).groups == {group: 3}
+    assert padim.score(config).statuses == {"scored": 3}
+    assert set(padim.open_heatmaps(config.workspace).group.values) == {group}
+    assert set(padim.open_heatmaps(config.workspace).label.values) == {None}

@@ -1,47 +1,66 @@
 from __future__ import annotations
 
+from statistics import median
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.engine.policy import Running, is_suspect, overdue, stragglers, window
+from padim_dist.engine.policy import Given, held_up, is_suspect, repeats, window
 
-running = st.builds(Running, st.integers(1, 1000), st.floats(0, 1e5), copies=st.integers(1, 2))
-
-
-@given(st.lists(running, max_size=20), st.lists(st.floats(0, 10), max_size=9), st.integers(-3, 9))
-def test_only_slow_single_tasks_are_doubled_and_only_on_idle_workers(tasks, rates, idle):
-    chosen = stragglers(tasks, rates, idle)
-    assert len(chosen) == len(set(chosen)) <= max(idle, 0)
-    assert not chosen or len(rates) >= 3
-    for place in chosen:
-        assert tasks[place].copies == 1
-        assert tasks[place].seconds >= 10
-        assert (
-            tasks[place].seconds >= 2.99 * sorted(rates)[(len(rates) - 1) // 2] * tasks[place].size
-        )
+many = st.lists(
+    st.builds(
+        Given,
+        place=st.integers(0, 30),
+        size=st.integers(1, 1000),
+        seconds=st.floats(0, 1e5),
+        worker=st.sampled_from(["a", "b", "c", None]),
+        has_begun=st.booleans(),
+    ),
+    max_size=20,
+)
 
 
-@given(st.lists(running, min_size=1, max_size=20), st.integers(1, 20))
-def test_the_slowest_come_first(tasks, idle):
-    all_of_them = stragglers(tasks, [0.01] * 3, len(tasks))
-    assert stragglers(tasks, [0.01] * 3, idle) == all_of_them[:idle]
-    late = [tasks[place].seconds / tasks[place].size for place in all_of_them]
-    assert late == sorted(late, reverse=True)
+@given(many, st.lists(st.floats(0.001, 10), max_size=9), st.integers(0, 30))
+def test_only_late_tasks_without_a_copy_are_repeated_on_idle_workers(tasks, rates, workers):
+    chosen = repeats(tasks, rates, workers)
+    places = [task.place for task in tasks]
+    begun = sum(task.has_begun for task in tasks)
+    assert len({repeat.place for repeat in chosen}) == len(chosen) <= max(workers - begun, 0)
+    for repeat in chosen:
+        assert places.count(repeat.place) == 1
+        task = tasks[places.index(repeat.place)]
+        assert repeat.avoid == task.worker
+        assert repeat.avoid in repeat.reason
+        if task.has_begun:
+            assert len(rates) >= 3
+            assert task.seconds >= max(10, 2.99 * median(rates) * task.size)
+        else:
+            assert task.seconds >= 60
 
 
-def test_usual_tasks_are_left_alone():
-    assert stragglers([Running(100, 25.0)], [0.1, 0.1, 0.1], 4) == []
-    assert stragglers([Running(100, 30.0)], [0.1, 0.1, 0.1], 4) == [0]
-    assert stragglers([Running(1, 9.0)], [0.1, 0.1, 0.1], 4) == []
+@given(st.lists(st.floats(0, 1e5), max_size=20), st.integers(0, 9))
+def test_the_latest_come_first(seconds, idle):
+    slow = [Given(i, 100, s, "a") for i, s in enumerate(seconds)]
+    waiting = [Given(i, 100, s, "a", has_begun=False) for i, s in enumerate(seconds)]
+    for tasks, least, busy in ((slow, 30, len(slow)), (waiting, 60, 0)):
+        found = [seconds[r.place] for r in repeats(tasks, [0.1] * 3, busy + idle)]
+        late = sorted((s for s in seconds if s >= least), reverse=True)
+        assert found == late[:idle]
 
 
-@given(st.lists(st.floats(0, 1e5), max_size=20), st.integers(-3, 9))
-def test_only_what_waits_for_long_goes_to_idle_workers(waits, idle):
-    chosen = overdue(waits, idle)
-    assert len(chosen) == min(max(idle, 0), sum(wait >= 60 for wait in waits))
-    assert all(waits[place] >= 60 for place in chosen)
-    assert [waits[place] for place in chosen] == sorted(waits, reverse=True)[: len(chosen)]
+def test_usual_tasks_are_not_repeated():
+    assert repeats([Given(0, 100, 25.0, "a")], [0.1] * 3, 4) == []
+    assert [r.place for r in repeats([Given(0, 100, 30.0, "a")], [0.1] * 3, 4)] == [0]
+    assert repeats([Given(0, 1, 9.0, "a")], [0.1] * 3, 4) == []
+    assert repeats([Given(0, 100, 30.0, "a")], [0.1] * 2, 4) == []
+    assert repeats([Given(0, 1, 59.0, "a", has_begun=False)], [], 4) == []
+    assert repeats([Given(0, 1, 99.0, None, has_begun=False)], [], 4) == []
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 100)))
+def test_only_workers_that_stay_are_restarted(stays):
+    assert set(held_up(stays)) == {worker for worker, seconds in stays.items() if seconds >= 10}
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import open_client, settle
 from padim_dist.engine.factorise import band_cells, bands
-from padim_dist.engine.fit import deal_parts
+from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ResourceError
 from padim_dist.store.manifests import Shard
 from tests.conftest import make_mvtec, tiny_config
@@ -42,9 +42,9 @@ def test_a_worker_takes_no_more_than_projected(tmp_path):
         spec = plans.plan_embedding(config)
         weights = plans.state_bytes(plans.load_state(config))
         rest = (weights, config.cluster.readers, 80 * 96)
-        pd.fit(config)
+        padim.fit(config)
         fitted = client.submit(peak_memory, pure=False).result(60)
-        pd.score(config)
+        padim.score(config)
         scored = client.submit(peak_memory, pure=False).result(60)
     need = projection.fit_need(spec, *rest, config.fit.sample).total
     assert 0.4 * need < fitted <= need

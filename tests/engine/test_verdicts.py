@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from scipy.stats import false_discovery_control
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config
 from padim_dist.engine.leave_out import choose_images
 from padim_dist.errors import ConfigError, RequestError
-from padim_dist.store.run import REGIONS_SCHEMA
+from padim_dist.store.run_rows import REGIONS_SCHEMA
 from tests.conftest import draw, make_mvtec
 from tests.conftest import tiny_config as tinier_config
 from tests.results import scores
@@ -38,8 +38,8 @@ def archive(tmp_path_factory) -> Path:
 def audit(tmp_path_factory, archive, scheduler) -> Config:
     tmp_path = tmp_path_factory.mktemp("audit")
     config = tiny_config(tmp_path, archive, scheduler, score={"alpha": 0.05})
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     return config
 
 
@@ -59,15 +59,15 @@ def test_a_calibration_score_is_what_a_fit_without_that_image_gives(tmp_path, sc
     """The closed form against the real thing: one image less, another fit, another score."""
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=NORMAL)
     whole = tiny_config(tmp_path / "whole", root, scheduler)
-    pd.fit(whole)
-    calibrated = pd.open_model(whole.workspace).calibration("a").scores
+    padim.fit(whole)
+    calibrated = padim.open_model(whole.workspace).calibration("a").scores
     out = (root / "a/train/good/03.jpg").rename(root / "a/test/good/out.jpg")
     epsilon = 0.01 * (NORMAL - 1) / (NORMAL - 2)
     config = tiny_config(
         tmp_path, root, scheduler, model={"epsilon": epsilon}, score={"splits": ["test"]}
     )
-    assert pd.fit(config).groups == {"a": NORMAL - 1}
-    pd.score(config)
+    assert padim.fit(config).groups == {"a": NORMAL - 1}
+    padim.score(config)
     (score,) = (row["score"] for row in scores(config) if row["uri"] == str(out))
     assert np.abs(calibrated / score - 1).min() < 1e-4
 
@@ -79,7 +79,7 @@ def test_what_samples_said_is_removed_with_the_calibration_done(audit):
 
 
 def test_rows_have_the_p_values_of_their_groups(audit):
-    model = pd.open_model(audit.workspace)
+    model = padim.open_model(audit.workspace)
     rows = scores(audit)
     for row in rows:
         if row["status"] != "scored":
@@ -119,7 +119,7 @@ def test_an_image_is_flagged_if_and_only_if_it_has_a_region(audit):
 
 def test_a_second_score_finds_the_run_as_it_is(audit):
     before = run_of(audit)
-    again = pd.score(audit)
+    again = padim.score(audit)
     assert (again.scored, again.flagged, again.alpha) == (0, before["flagged"], 0.05)
     assert run_of(audit) == before
 
@@ -135,9 +135,9 @@ def test_drift_tells_a_darker_scene_from_the_same(tmp_path, scheduler):
     archive = {"layout": "folder", "train": "/good/"}
     more = {"score": {"splits": ["test"]}, "model": {"channels": 16}}
     config = tiny_config(tmp_path, root, scheduler, archive=archive, **more)
-    pd.fit(config)
-    pd.score(config)
-    drift = pd.open_drift(config.workspace)
+    padim.fit(config)
+    padim.score(config)
+    drift = padim.open_drift(config.workspace)
     assert drift.ratio.shape == (2, 16, 16)
     assert abs(float(drift.z.sel(group="same"))) < 4
     assert float(drift.z.sel(group="darker")) > 20
@@ -149,7 +149,7 @@ def test_budgets_become_alphas(tmp_path, audit, scheduler):
     budget = {"false_alarms_per_run": 4.0, "splits": ("test",)}
     config = audit.model_copy(update={"score": audit.score.model_copy(update=budget)})
     images = sum(row["split"] == "test" for row in scores(audit))
-    assert pd.score(config).alpha == pytest.approx(4 / images)
+    assert padim.score(config).alpha == pytest.approx(4 / images)
     with pytest.raises(ConfigError, match="'per_million' and 'fdr' exclude each other"):
         tiny_config(tmp_path, tmp_path, None, score={"per_million": 5, "fdr": 0.1})
     with pytest.raises(ConfigError, match="'fdr' and 'alpha' exclude each other"):
@@ -158,8 +158,8 @@ def test_budgets_become_alphas(tmp_path, audit, scheduler):
 
 def test_a_run_may_bound_its_false_discoveries(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler, score={"fdr": 0.2, "splits": ["test"]})
-    pd.fit(config)
-    found = pd.score(config)
+    padim.fit(config)
+    found = padim.score(config)
     p = np.array([row["p_value"] for row in scores(config) if row["status"] == "scored"])
     wanted = false_discovery_control(p) <= 0.2
     assert found.flagged == wanted.sum() > 0
@@ -168,15 +168,15 @@ def test_a_run_may_bound_its_false_discoveries(tmp_path, archive, scheduler):
 
 def test_without_a_sample_there_are_scores_and_no_verdicts(tmp_path, archive, audit, scheduler):
     config = tiny_config(tmp_path, archive, scheduler, fit={"sample": 0})
-    pd.fit(config)
-    assert pd.open_model(config.workspace).calibration("a") is None
-    assert pd.score(config).flagged is None
+    padim.fit(config)
+    assert padim.open_model(config.workspace).calibration("a") is None
+    assert padim.score(config).flagged is None
     found = {row["image_id"]: row for row in scores(config)}
     for row in scores(audit):
         assert found[row["image_id"]]["score"] == row["score"]
         assert found[row["image_id"]]["flagged"] is None
     with pytest.raises(RequestError, match=r"has no drift: .*fit\.sample: 0"):
-        pd.open_drift(config.workspace)
+        padim.open_drift(config.workspace)
 
 
 def test_a_window_is_calibrated_when_its_pictures_are_gone(tmp_path, scheduler):
@@ -186,31 +186,31 @@ def test_a_window_is_calibrated_when_its_pictures_are_gone(tmp_path, scheduler):
     for night in range(2):
         for i in range(12):
             draw(root / "a/good" / f"{night}-{i}.jpg", 100 * night + i)
-        pd.index(config)
-        pd.fit(config)
+        padim.index(config)
+        padim.fit(config)
         if night == 0:
             for path in root.rglob("0-*.jpg"):
                 path.unlink()
-    model = pd.open_model(config.workspace)
+    model = padim.open_model(config.workspace)
     assert dict(model.info.counts) == {"all": 24}
     assert len(model.calibration().scores) == 24
     # What is taken out of the window is not calibrated with.
-    entry = pd.history(config).entries[-1]
+    entry = padim.history(config).entries[-1]
     manifest = Path(config.workspace) / f"manifests/{entry.increment}/part-00000.parquet"
     shard = next(r["shard"] for r in pq.read_table(manifest).to_pylist() if r["split"] == "train")
     fit = config.fit.model_copy(update={"without": (f"2/{shard}",), "parts": 1})
     # With one part a night its shard is subtracted.
-    out = pd.fit(config.model_copy(update={"fit": fit.model_copy(update={"window": 1})}))
+    out = padim.fit(config.model_copy(update={"fit": fit.model_copy(update={"window": 1})}))
     assert out.groups == {"all": 8}
-    calibration = pd.open_model(config.workspace).calibration()
+    calibration = padim.open_model(config.workspace).calibration()
     assert len(calibration.scores) == 8
 
 
 def test_shrinkage_takes_the_place_of_epsilon(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler, model={"shrinkage": "oas"})
-    assert pd.fit(config).groups == {"a": NORMAL, "b": NORMAL}
-    assert pd.score(config).flagged is not None
-    quality = pd.open_model(config.workspace).quality("a")
+    assert padim.fit(config).groups == {"a": NORMAL, "b": NORMAL}
+    assert padim.score(config).flagged is not None
+    quality = padim.open_model(config.workspace).quality("a")
     assert (quality.images, quality.depth) == (NORMAL, 40)
     assert quality.regularised.shape == (16, 16)
     assert ((quality.regularised > 0) & (quality.regularised < 1)).all()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
@@ -58,9 +58,9 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
 
     fitted = prefect.run("fit", "jobs", config=path)
     assert fitted["state_type"] == "COMPLETED"
-    (model,) = pd.models(config).models
+    (model,) = padim.models(config).models
     assert model.model_id in fitted["state"]["message"]
-    pd.promote(config, model=model.model_id, note="")
+    padim.promote(config, model=model.model_id, note="")
 
     # A night.
     arrive(config, 1)
@@ -109,7 +109,7 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
 def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
     config = load_config(path)
     arrive(config, 5, images=12)
-    pd.index(config)
+    padim.index(config)
     done = prefect.run("backfill", "jobs", config=path, prefix="a/line/5-", piece_images=4)
     assert done["state"]["message"] == "3 pieces: 12 scored"
     assert prefect.run("backfill", "jobs", config=path)["state"]["message"].startswith("No images")
@@ -124,10 +124,10 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path, tmp_path)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: configuration nowhere.yaml cannot be read")
     config = load_config(path)
-    pd.index(config)
-    if not any(model.state == "promoted" for model in pd.models(config).models):
-        pd.promote(config, model=pd.fit(config).model_id, note="")
-    pd.audit(config)  # also what tests before this one left
+    padim.index(config)
+    if not any(model.state == "promoted" for model in padim.models(config).models):
+        padim.promote(config, model=padim.fit(config).model_id, note="")
+    padim.audit(config)  # also what tests before this one left
     arrive(config, 6, images=3)
     with prefect.serving(path, tmp_path):
         prefect.command("deployment", "run", "nightly-audit/nightly", "--watch")

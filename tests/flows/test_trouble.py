@@ -12,7 +12,7 @@ import fsspec
 import pytest
 import yaml
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.services import flow_process
@@ -77,7 +77,7 @@ def team(tmp_path_factory, scheduler) -> Iterator[Team]:
         for i in range(8):
             draw(root / "a/good" / f"{i}.jpg", i)
         s3.put(f"{root}/a", "line/archive/", recursive=True)
-        pd.promote(config, model=pd.fit(config).model_id, note="")
+        padim.promote(config, model=padim.fit(config).model_id, note="")
         yield Team(str(root / "config.yaml"), config, storage, s3, root)
 
 

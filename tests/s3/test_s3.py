@@ -12,13 +12,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-import padim_dist as pd
+import padim_dist as padim
 from padim_dist.archive.reading.objects import ObjectFetcher, RetryPolicy, _check
 from padim_dist.archive.reading.requests import Request
+from padim_dist.archive.rows import ImageRow
 from padim_dist.config import Config
 from padim_dist.errors import HeldError, ImageError, RunError
 from padim_dist.storage import Body, Folder
 from padim_dist.store.lease import hold
+from padim_dist.store.workspace import Workspace
+from tests.archive.rows import image_row
 from tests.conftest import make_mvtec, tiny_config
 from tests.s3.proxy import FAULTS, FaultProxy
 
@@ -32,8 +35,8 @@ def local(tmp_path_factory, scheduler) -> tuple[Path, Config]:
     folder = tmp_path_factory.mktemp("local")
     archive = make_mvtec(folder / "archive", groups=("b",), normal=6)
     config = tiny_config(folder, archive, scheduler)
-    pd.fit(config)
-    pd.score(config)
+    padim.fit(config)
+    padim.score(config)
     return archive, config
 
 
@@ -64,7 +67,7 @@ def in_bucket(tmp_path: Path, scheduler: str, name: str, url: str, **changes: ob
 
 def rows(config: Config) -> list[dict]:
     """Score rows without what says where they are."""
-    table = pd.open_scores(config.workspace, config.storage_options).to_arrow_table()
+    table = padim.open_scores(config.workspace, config.storage_options).to_arrow_table()
     keep = ("status", "error", "group", "label", "score", "peak_y", "peak_x", "width", "height")
     found = [{name: row[name] for name in keep} for row in table.to_pylist()]
     return sorted(found, key=str)
@@ -75,17 +78,17 @@ def test_s3_gives_what_the_disk_gives(tmp_path, server, local, scheduler):
     archive, on_disk = local
     fs = bucket(server, archive, "sound")
     config = in_bucket(tmp_path, scheduler, "sound", f"http://{server[0]}:{server[1]}")
-    pd.index(config)
-    pd.fit(config)
-    pd.score(config)
+    padim.index(config)
+    padim.fit(config)
+    padim.score(config)
     assert rows(config) == rows(on_disk)
-    again = pd.score(config)
+    again = padim.score(config)
     assert (again.scored, again.resumed) == (0, 17)
-    assert pd.evaluate(config).groups == pd.evaluate(on_disk).groups
-    model = pd.open_model(config.workspace, config.storage_options)
-    reference = pd.open_model(on_disk.workspace)
+    assert padim.evaluate(config).groups == padim.evaluate(on_disk).groups
+    model = padim.open_model(config.workspace, config.storage_options)
+    reference = padim.open_model(on_disk.workspace)
     assert (model.covariance(5, 6) == reference.covariance(5, 6)).all()
-    heatmaps = pd.open_heatmaps(config.workspace, config.storage_options)
+    heatmaps = padim.open_heatmaps(config.workspace, config.storage_options)
     assert heatmaps.padim.full().shape == (14, 64, 64)
     fs.invalidate_cache()
     written = {path: fs.cat_file(path) for path in fs.find("sound/audit")}
@@ -100,8 +103,8 @@ def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):
     bucket(server, archive, "failing")
     with FaultProxy(*server, share=0.05, seed=1) as proxy:
         config = in_bucket(tmp_path, scheduler, "failing", proxy.url)
-        pd.fit(config)
-        pd.score(config)
+        padim.fit(config)
+        padim.score(config)
         assert proxy.faults.total() >= 10
         assert len(proxy.faults) >= 4
         assert rows(config) == rows(on_disk)
@@ -111,10 +114,10 @@ def test_changed_and_missing_objects_are_rows(tmp_path, server, local, scheduler
     archive, _ = local
     fs = bucket(server, archive, "changing")
     config = in_bucket(tmp_path, scheduler, "changing", f"http://{server[0]}:{server[1]}")
-    pd.fit(config)
+    padim.fit(config)
     fs.cp("changing/photos/b/test/spot/00.png", "changing/photos/b/test/good/00.png")
     fs.rm("changing/photos/b/test/good/01.png")
-    assert pd.score(config).statuses == {
+    assert padim.score(config).statuses == {
         "scored": 12,
         "unreadable": 3,
         "changed": 1,
@@ -123,8 +126,10 @@ def test_changed_and_missing_objects_are_rows(tmp_path, server, local, scheduler
 
 
 @pytest.fixture
-def proxied(server, local, monkeypatch) -> Iterator[tuple[FaultProxy, ObjectFetcher, dict]]:
-    """A failing server, an impatient fetcher, and a row with what it should bring."""
+def proxied(
+    server, local, monkeypatch
+) -> Iterator[tuple[FaultProxy, ObjectFetcher, ImageRow, bytes]]:
+    """A failing server, an impatient fetcher, a row, and the bytes that it should bring."""
     archive, _ = local
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     fs = bucket(server, archive, "proxied")
@@ -134,30 +139,30 @@ def proxied(server, local, monkeypatch) -> Iterator[tuple[FaultProxy, ObjectFetc
         fetcher = ObjectFetcher({"s3": {**options(proxy.url)["s3"], **impatient}}, retry=patience)
         path = archive / "b/test/good/00.png"
         info = fs.info("proxied/photos/b/test/good/00.png")
-        row = {"uri": "s3://proxied/photos/b/test/good/00.png", "member": None, "offset": 0}
-        row |= {"length": info["size"], "size": info["size"], "etag": info["ETag"].strip('"')}
-        yield proxy, fetcher, {**row, "body": path.read_bytes()}
+        etag = info["ETag"].strip('"')
+        row = image_row("s3://proxied/photos/b/test/good/00.png", info["size"], etag=etag)
+        yield proxy, fetcher, row, path.read_bytes()
 
 
-def whole(row: dict) -> Request:
-    return Request(row["uri"], (row,))
+def whole(row: ImageRow) -> Request:
+    return Request(row.uri, (row,))
 
 
 @pytest.mark.parametrize("kind", [*FAULTS, "stall", "corrupt"])
 def test_every_fault_is_survived(proxied, kind):
     """One faulty answer, then sound ones: the right bytes."""
-    proxy, fetcher, row = proxied
-    assert fetcher.fetch(whole(row)) == [row["body"]]
+    proxy, fetcher, row, body = proxied
+    assert fetcher.fetch(whole(row)) == [body]
     proxy.kinds, proxy.share = (kind,), 1.0
     fail_once(proxy)
     if kind == "stall":
         fetcher = replace(fetcher, retry=replace(fetcher.retry, timeout=0.3))
-    assert fetcher.fetch(whole(row)) == [row["body"]]
+    assert fetcher.fetch(whole(row)) == [body]
     assert proxy.faults == {kind: 1}
     fail_once(proxy)
-    inside = {**row, "member": "x", "offset": 5, "length": 20}
+    inside = replace(row, member="x", offset=5, length=20)
     if kind != "corrupt":  # a range has no checksum of its own
-        assert fetcher.fetch(Request(row["uri"], (inside,), 5, 25)) == [row["body"][5:25]]
+        assert fetcher.fetch(Request(row.uri, (inside,), 5, 25)) == [body[5:25]]
         assert proxy.faults == {kind: 2}
 
 
@@ -174,7 +179,7 @@ def test_a_body_must_have_the_stores_checksum_or_come_twice():
     wrong, other = replace(right, data=b"bodx"), replace(right, data=b"bxdy")
     bodies: list[str] = []
     for body in (wrong, other, wrong):
-        with pytest.raises(ConnectionError, match="a body came with MD5"):
+        with pytest.raises(ConnectionError, match="the body has MD5"):
             _check(body, bodies)
     _check(wrong, bodies)
     _check(right, [])
@@ -183,16 +188,16 @@ def test_a_body_must_have_the_stores_checksum_or_come_twice():
 
 def test_a_store_whose_etags_are_no_checksums_is_believed(proxied):
     """The same body twice, from a store that sends no checksum of its own beside the etag."""
-    proxy, fetcher, row = proxied
+    proxy, fetcher, row, body = proxied
     fetcher.options["s3"]["config_kwargs"]["response_checksum_validation"] = "when_required"
     proxy.kinds, proxy.share = ("corrupt",), 1.0
-    (body,) = fetcher.fetch(whole(row))
-    assert body[1:] == row["body"][1:]
+    (spoiled,) = fetcher.fetch(whole(row))
+    assert spoiled[1:] == body[1:]
     assert proxy.faults == {"corrupt": 2}
 
 
 def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
-    proxy, fetcher, row = proxied
+    proxy, fetcher, row, _ = proxied
     proxy.share, proxy.kinds = 1.0, ("busy", "reset", "short")
     with pytest.raises(RunError, match=r"the store of s3://proxied/.* failed 4 times in a row"):
         fetcher.fetch(whole(row))
@@ -202,10 +207,10 @@ def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
         hasty.fetch(whole(row))
     proxy.share = 0.0
     with pytest.raises(ImageError, match="missing"):
-        fetcher.fetch(whole({**row, "uri": row["uri"] + "x"}))
-    shrunk = {**row, "member": "x", "offset": 10**6, "length": 5, "etag": None}
+        fetcher.fetch(whole(replace(row, uri=row.uri + "x")))
+    shrunk = replace(row, member="x", offset=10**6, length=5, etag=None)
     with pytest.raises(ImageError, match="changed: the object is shorter"):
-        fetcher.fetch(Request(row["uri"], (shrunk,), 10**6, 10**6 + 5))
+        fetcher.fetch(Request(row.uri, (shrunk,), 10**6, 10**6 + 5))
 
 
 def test_of_many_writers_one_creates_an_object_and_leases_hold(server, local):
@@ -216,9 +221,13 @@ def test_of_many_writers_one_creates_an_object_and_leases_hold(server, local):
         made = list(pool.map(lambda i: folder.create("a.json", b"%d" % i), range(16)))
     assert made.count(True) == 1
     assert folder.read("a.json") == b"%d" % made.index(True)
-    with hold(folder, "run"), pytest.raises(HeldError, match="at work on s3://created/audit/run"):
-        hold(folder, "run").__enter__()
-    with hold(folder, "run"):
+    workspace = Workspace(folder)
+    with (
+        hold(workspace, "run"),
+        pytest.raises(HeldError, match="at work on s3://created/audit/run"),
+    ):
+        hold(workspace, "run").__enter__()
+    with hold(workspace, "run"):
         assert folder.list("run") == ["lease-00002.json"]
 
 

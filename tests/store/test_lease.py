@@ -18,12 +18,13 @@ import pytest
 from padim_dist.errors import HeldError
 from padim_dist.storage import Folder
 from padim_dist.store.lease import Holder, Pace, hold
+from padim_dist.store.workspace import Workspace
 
 QUICK = Pace(beat=0.05, expiry=0.5)
 
 
 def hold_and_wait(url: str, ready) -> None:
-    with hold(Folder(url), "run"):
+    with hold(Workspace(Folder(url)), "run"):
         ready.set()
         signal.pause()
 
@@ -41,14 +42,14 @@ def test_a_killed_process_of_this_machine_loses_its_lease_at_once(tmp_path):
     process = context.Process(target=hold_and_wait, args=(str(tmp_path), ready), daemon=True)
     process.start()
     assert ready.wait(60), "waited 60 s for the lease of a new process"
-    folder = Folder(str(tmp_path))
+    workspace = Workspace(Folder(str(tmp_path)))
     never = Pace(beat=5, expiry=1e6)
     with pytest.raises(HeldError, match=rf"process {process.pid} has been at work on .*/run since"):
-        hold(folder, "run", never).__enter__()
+        hold(workspace, "run", never).__enter__()
     process.kill()
     process.join(60)
-    with hold(folder, "run", never):
-        assert folder.list("run") == ["lease-00002.json"]
+    with hold(workspace, "run", never):
+        assert workspace.folder.list("run") == ["lease-00002.json"]
 
 
 def test_a_dead_process_that_nobody_asks_about_is_gone():
@@ -64,33 +65,33 @@ def test_a_dead_process_that_nobody_asks_about_is_gone():
 
 
 def test_a_lease_of_another_machine_is_taken_over_when_it_stops_beating(tmp_path, elsewhere):
-    folder = Folder(str(tmp_path))
+    workspace = Workspace(Folder(str(tmp_path)))
     dead = replace(Holder.myself(), owner="somebody@else")
-    folder.put_json("run/lease-00007.json", vars(dead))
-    with hold(folder, "run", QUICK) as lease:
-        assert folder.list("run") == ["lease-00008.json"]
+    workspace.folder.put_json("run/lease-00007.json", vars(dead))
+    with hold(workspace, "run", QUICK) as lease:
+        assert workspace.folder.list("run") == ["lease-00008.json"]
         lease.guard(print)("still mine")
     assert json.loads((tmp_path / "run/lease-00008.json").read_text())["released"] is True
 
 
 def test_a_lease_of_another_machine_that_beats_is_respected(tmp_path, elsewhere):
-    folder = Folder(str(tmp_path))
+    workspace = Workspace(Folder(str(tmp_path)))
     with (
-        hold(folder, "run", QUICK),
+        hold(workspace, "run", QUICK),
         pytest.raises(HeldError, match="at work"),
-        hold(folder, "run", QUICK),
+        hold(workspace, "run", QUICK),
     ):
         pass
-    with hold(folder, "run", QUICK):
-        assert folder.list("run") == ["lease-00002.json"]
+    with hold(workspace, "run", QUICK):
+        assert workspace.folder.list("run") == ["lease-00002.json"]
 
 
 def test_of_many_at_once_one_gets_it(tmp_path):
-    folder = Folder(str(tmp_path))
+    workspace = Workspace(Folder(str(tmp_path)))
 
     def try_it(_: int) -> Path | None:
         try:
-            context = hold(folder, "run", QUICK)
+            context = hold(workspace, "run", QUICK)
             context.__enter__()
         except HeldError:
             return None
@@ -100,5 +101,5 @@ def test_of_many_at_once_one_gets_it(tmp_path):
         held = [context for context in pool.map(try_it, range(24)) if context]
     assert len(held) == 1
     held[0].__exit__(None, None, None)
-    with hold(folder, "run", QUICK):
+    with hold(workspace, "run", QUICK):
         pass

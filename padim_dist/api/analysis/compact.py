@@ -1,4 +1,4 @@
-"""Compact: the many small files of finished runs become a few."""
+"""Compact: merge the many small files of finished runs into a few."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from padim_dist.store.workspace import Workspace
 
 @dataclass(frozen=True)
 class CompactResult:
-    """What a compaction did.
+    """Counts of a compaction.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class CompactResult:
     before : int
         Runs that were compact already.
     left : list of str
-        Runs that were left alone, as they are half done or somebody is at work on them.
+        Ids of skipped runs: half done, or in use by another command.
     files, files_removed : int
-        Files written, and files that they stand for.
+        Files written, and old files removed.
     rows : int
         Rows of the score tables written.
     """
@@ -49,26 +49,26 @@ def compact(
     """Merge the score and region files of finished runs into a few each.
 
     Rows and columns stay as they are, in the order of the shards. New files are read back
-    and compared with the old ones before any is removed. Interrupted anywhere it leaves a
-    run that can be read, and the next call finishes.
+    and compared with the old ones before any is removed. After an interruption the run can be
+    read, and the next call finishes.
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     listener : callable, optional
-        Is told what happens.
+        Receives events.
     run : str, optional
-        Id of a run, or its beginning; by default all finished runs.
+        Id of a run, or a unique prefix; by default all finished runs.
 
     Raises
     ------
     RequestError
         If there is no such run, or the one asked for is not finished.
     HeldError
-        If somebody else is at work on the run that was asked for.
+        If another command uses the run that was asked for.
     RunError
-        If the new files do not hold what the old ones do; nothing is removed then.
+        If the new files differ from the old ones; nothing is removed then.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def compact(
         except (RequestError, HeldError) as error:
             if run is not None:
                 raise
-            logger.warning("left alone: %s", error)
+            logger.warning("skipped: %s", error)
             left.append(head.run_id)
             continue
         if made is None:
@@ -105,7 +105,7 @@ def compact(
 
 
 def _compact(workspace: Workspace, head: RunHead) -> tuple[Compacted, int] | None:
-    """Compact a run: its receipt, and the number of files removed; None if nothing was left."""
+    """Compact a run; return its receipt and the files removed, None if it is compact."""
     run = Run(workspace, head.run_id)
     receipt = compaction.find_receipt(run)
     if receipt and not compaction.old_files(run, receipt):
@@ -129,8 +129,8 @@ def _write(run: Run, places: int) -> Compacted:
     """Write the new files and compare them with the old ones."""
     if run.scores.finished() != set(range(places)):
         raise RunError(
-            f"run {run.run_id} is finished, but score tables of its {places} shards are missing in "
-            f"{run.url}; bring them back, or run 'padim-dist score' again"
+            f"run {run.run_id} is finished, but score tables are missing in {run.url}; restore "
+            "them, or run 'padim-dist score' again"
         )
     files: dict[str, list[str]] = {}
     rows: dict[str, int] = {}
@@ -148,7 +148,7 @@ def _compare(table: RunTable, parts: list[str]) -> None:
         return
     connection = open_connection(workspace)
     sources = [files_query(map(workspace.at, files)) for files in (old, parts)]
-    # Rows, different images, and a sum over all values of all rows, whatever their order.
+    # Rows, different images, and a checksum that does not depend on the order of rows.
     names = ", ".join(f'"{name}"' for name in connection.sql(f"FROM {sources[0]}").columns)
     counts = f"count(*), count(DISTINCT image_id), sum(hash({names})::HUGEINT)"
     before, after = (

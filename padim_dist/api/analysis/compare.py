@@ -1,4 +1,4 @@
-"""Compare: what two runs make of the images that both have."""
+"""Compare two runs on the images they share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from padim_dist.store.run import Run
 from padim_dist.store.run_tables import SCORES
 
 SHOWN = 20
-"""Images of each list, and groups, at most."""
+"""Largest number of images or groups in a list."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """An image whose place among the others is another: 1 is the highest score."""
+    """An image with different ranks in two runs; rank 1 is the highest score."""
 
     image: str
     group: str | None
@@ -34,7 +34,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Turned:
-    """An image that one of the runs flags."""
+    """An image that only one of two runs flags."""
 
     image: str
     group: str | None
@@ -45,7 +45,7 @@ class Turned:
 
 @dataclass(frozen=True)
 class Medians:
-    """Median scores of a group's images."""
+    """Median scores of a group in two runs."""
 
     group: str | None
     images: int
@@ -55,23 +55,23 @@ class Medians:
 
 @dataclass(frozen=True)
 class CompareResult:
-    """Two runs.
+    """Comparison of two runs.
 
     Attributes
     ----------
     run_a, run_b : str
         Their ids.
     both, only_a, only_b : int
-        Images scored in both (by uri and member), and in one alone.
+        Images scored in both runs (by uri and member), and in only one.
     spearman : float or None
-        Rank correlation of the scores in both; None where all of a run are equal.
+        Rank correlation of the scores of shared images; None if all scores of a run are equal.
     flagged_a, flagged_b, new, gone : int or None
-        Of the images in both: flagged ones, flagged in the second run alone, and in the
-        first alone; None where a run has no p-values.
+        Shared images that each run flags, that only the second flags, and that only the first
+        flags; None if a run has no p-values.
     notes : list of str
-        What to know about it.
+        Remarks.
     moved : list of Moved
-        What moved most in rank, at most 20.
+        Images with the largest change of rank, at most 20.
     new_anomalies, gone_anomalies : list of Turned
         At most 20 of each, the lowest p-value first.
     medians : list of Medians
@@ -102,10 +102,10 @@ def compare(
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     run_a, run_b : str
-        Ids of the runs, or their beginnings: the earlier one first.
+        Ids of the runs, or unique prefixes; the earlier run first.
 
     Raises
     ------
@@ -137,9 +137,9 @@ def compare(
     judged, flagged_a, flagged_b, new, gone = _one(connection, _FLAGS)
     notes = [note for head in heads for note in progress_note(head)]
     if heads[0].model_id != heads[1].model_id:
-        notes.append("the runs have two models: ranks and p-values compare, scores may not")
+        notes.append("the runs have different models: compare ranks and p-values, not scores")
     if not judged:
-        notes.append("a run has no p-values (no calibration): what is flagged is not compared")
+        notes.append("a run has no p-values (no calibration): flags are not compared")
     return CompareResult(
         run_a=ids[0],
         run_b=ids[1],
@@ -169,7 +169,7 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
 
 
 def _turned(archive: str, connection: duckdb.DuckDBPyConnection, by: str) -> list[Turned]:
-    """Images that one run flags and the other does not."""
+    """Return images that one run flags and the other does not."""
     other = "a" if by == "b" else "b"
     rows = connection.execute(
         f'SELECT uri, member, "group", p_a, p_b, image_id FROM common WHERE flagged_{by} '
@@ -178,7 +178,7 @@ def _turned(archive: str, connection: duckdb.DuckDBPyConnection, by: str) -> lis
     return [Turned(image_name(archive, uri, member), *rest) for uri, member, *rest in rows]
 
 
-# The columns that are compared, once: both files are read one time.
+# The compared columns in memory, so that each file is read once.
 _JOIN = """
 CREATE TEMP TABLE common AS
 SELECT b.uri, b.member, b."group", b.image_id, a.score AS score_a, b.score AS score_b,

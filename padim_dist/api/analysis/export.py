@@ -1,4 +1,4 @@
-"""Export: regions for whoever labels them, in CSV or in the form of COCO."""
+"""Export: regions for labelling, as CSV or COCO."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS = ("csv", "coco")
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written: a file with the regions of a run, and the images that have any."""
+    """The file that was written, and its numbers of regions and of images with regions."""
 
     run_id: str
     images: int
@@ -45,15 +45,15 @@ def export(
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     format : str
-        ``"csv"``: the table of regions, a row each. ``"coco"``: detections as in the COCO
-        data set, one category a group; `file_name` is the path in the archive.
+        ``"csv"``: the table of regions. ``"coco"``: detections as in the COCO data set, with a
+        category for each group; `file_name` is the path in the archive.
     out : str
-        Path of the file: whole or not there.
+        Path of the file, which is written completely or not at all.
     run : str, optional
-        Id of the run, or its beginning; by default the newest.
+        Id of the run, or a unique prefix; by default the newest finished run.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def export(
     assert counts is not None
     notes = progress_note(head)
     if not counts[1]:
-        notes += [f"run {head.run_id} has no regions: nothing is flagged, or not calibrated"]
+        notes += [f"run {head.run_id} has no regions: no image is flagged, or it has no p-values"]
     with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
         if format == "csv":
             _write_csv(connection, file)
@@ -94,7 +94,7 @@ def _write_csv(connection: duckdb.DuckDBPyConnection, file: TextIO) -> None:
 def _write_coco(
     connection: duckdb.DuckDBPyConnection, file: TextIO, head: RunHead, archive: str
 ) -> None:
-    """Write images, annotations and categories one after the other, as they are read."""
+    """Write images, annotations and categories while they are read."""
     connection.execute(_NUMBERED)
     now = datetime.now(UTC)
     info = {
@@ -166,7 +166,7 @@ def _annotation(
     }
 
 
-# Numbers of images and groups, once, so that both lists of the file agree.
+# Numbers of images and groups, made once so that the lists of the file agree.
 _NUMBERED = """
 CREATE TEMP TABLE listed AS
 SELECT row_number() OVER (ORDER BY image_id) AS number, *

@@ -19,14 +19,14 @@ from padim_dist.store.run_rows import RegionRow, ScoreRow
 
 
 def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:
-    """Draw images, their heatmaps, and their masks if there are any.
+    """Draw images with their heatmaps, and masks if there are any.
 
     Parameters
     ----------
     config : Config
         The configuration that scored them.
     rows : sequence of ScoreRow
-        In the order to draw.
+        Rows of the images, in the order to draw.
 
     Returns
     -------
@@ -56,9 +56,9 @@ def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> I
     config : Config
         The configuration that scored it.
     row : ScoreRow
-        With the status ``scored``.
+        Row of the image; its status is ``scored``.
     regions : sequence of RegionRow
-        Those of the image.
+        Regions of the image.
 
     Returns
     -------
@@ -69,20 +69,23 @@ def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> I
     RequestError
         If its run kept no heatmaps.
     ImageError, RunError
-        If it cannot be read any more.
+        If the image cannot be read any more.
     """
     if row.heatmap_row is None:
-        raise RequestError(f"run {row.run_id} kept no heatmaps (score.heatmaps): no picture")
+        raise RequestError(
+            f"run {row.run_id} kept no heatmaps, so there is no picture; set score.heatmaps to "
+            "grid and run 'padim-dist score' again"
+        )
     assert row.score is not None
     run = RunImages(config, row.run_id)
     pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
     (heat,) = run.maps([row.heatmap_row])
     usual = run.usual([str(row.group)])[str(row.group)]
-    # A dull image stays dull: scaled by its own maximum it would glow.
+    # The scale has a lower limit, so that a normal image has no hot colours.
     scale = max(row.score - usual, usual / 2, 1e-6)
     boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
     geometry = run.reader.geometry
-    whole = np.zeros(geometry.resize, np.float32)  # the margin around the crop is not looked at
+    whole = np.zeros(geometry.resize, np.float32)  # zero in the margin around the crop
     top, left = geometry.offset
     whole[top : top + len(heat), left : left + heat.shape[1]] = (heat - usual) / scale
     return side_by_side(pixels.permute(1, 2, 0).numpy(), whole, boxes)

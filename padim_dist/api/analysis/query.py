@@ -1,4 +1,4 @@
-"""Query: SQL over a workspace, for reading alone."""
+"""Query: read-only SQL over a workspace."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from padim_dist.events import Listener, ignore
 
 FORMATS = ("table", "csv", "json", "parquet")
 SHOWN = 100
-"""Rows of a table for people."""
+"""Largest number of rows in a table for the screen."""
 _BATCH = 20_000
 _EXPLAIN = re.compile(r"explain\b\s*(analyze\b)?\s*(\([^)]*\))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """What a query found.
+    """Result of a query.
 
     Attributes
     ----------
     columns : list of str
-        Their names.
+        Names of the columns.
     rows : list of list
-        The first 100, with format ``"table"``; none where they were written elsewhere.
+        The first 100 rows for the format ``"table"``; otherwise empty.
     more : bool
-        Whether there are more.
+        Whether there are more rows.
     written : int or None
         Rows written to a file or to stdout; None for a table.
     file : str or None
-        That they were written to.
+        File that the rows were written to.
     notes : list of str
-        What to know about the result.
+        Remarks on the result.
     """
 
     columns: list[str]
@@ -69,28 +69,27 @@ def query(
     out: str | None = None,
     run: str | None = None,
 ) -> QueryResult:
-    """Ask a workspace in SQL; see `padim_dist.connect` for the views.
+    """Run a read-only SQL query; see `padim_dist.connect` for the views.
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     sql : str
-        One statement that reads.
+        One read-only statement.
     format : str
-        ``"table"``: the first 100 rows; ``"csv"``, ``"json"`` (an array with an object a
-        line) or ``"parquet"``: all rows, a batch at a time.
+        ``"table"``: the first 100 rows; ``"csv"``, ``"json"`` (an array, one object per line) or
+        ``"parquet"``: all rows.
     out : str, optional
-        Path of a file for them, whole or not there; by default stdout.
+        Path of a file, which is written completely or not at all; by default stdout.
     run : str, optional
-        Id of a run, or a unique prefix, also of one that is half done: only its rows. By default
-        those of all finished runs.
+        Id of a run, or a unique prefix, also of one that is half done; by default all finished
+        runs.
 
     Raises
     ------
     RequestError
-        If the statement is wrong, does not read alone, or is not one; or format and file
-        do not go together.
+        If `sql` is not one valid read-only statement, or format and file do not go together.
 
     Examples
     --------
@@ -102,7 +101,7 @@ def query(
     if format == "parquet" and out is None:
         raise RequestError("format 'parquet' needs a file: give --out FILE")
     if format == "table" and out is not None:
-        raise RequestError("a table is for the screen; for a file give --format csv, json, parquet")
+        raise RequestError("a table is for the screen; for a file give --format csv")
     check_reads(sql)
     config = as_config(config)
     notes = progress_note(choose_run(workspace_of(config), run)) if run else []
@@ -126,12 +125,12 @@ def query(
 
 
 def check_reads(sql: str) -> None:
-    """Refuse what is not one statement that reads.
+    """Refuse SQL that is not one read-only statement.
 
     Raises
     ------
     RequestError
-        Says what was found.
+        If it is several statements, none, or one that writes.
     """
     statements = _parse(sql)
     if len(statements) != 1:
@@ -139,13 +138,13 @@ def check_reads(sql: str) -> None:
     (statement,) = statements
     kind = statement.type.name
     if kind == "EXPLAIN":
-        # EXPLAIN ANALYZE does what it explains.
+        # EXPLAIN ANALYZE runs the statement.
         inner = _parse(_EXPLAIN.sub("", statement.query.strip(), count=1))
         kind = inner[0].type.name if len(inner) == 1 else kind
     if kind != "SELECT":
         raise RequestError(
-            f"a query only reads: {kind} is refused, SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, "
-            "EXPLAIN) is not. To write the result to a file give --format and --out"
+            f"a query is read-only: {kind} is refused. Use SELECT, FROM, WITH, DESCRIBE, SUMMARIZE "
+            "or EXPLAIN; to write the result to a file give --format and --out"
         )
 
 
@@ -157,7 +156,7 @@ def _parse(sql: str) -> list[duckdb.Statement]:
 
 
 def _explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
-    """DuckDB's message, and what there is where a name is not known."""
+    """Return DuckDB's message, with all views and columns if a name is unknown."""
     message = f"DuckDB: {error}"
     if not isinstance(error, (duckdb.CatalogException, duckdb.BinderException)):
         return message
@@ -167,13 +166,13 @@ def _explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows of a result, some at a time."""
+    """Yield the rows of a result in batches."""
     while rows := found.fetchmany(_BATCH):
         yield rows
 
 
 def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
-    """Write a result with a head of names; the number of rows."""
+    """Write a result as CSV with a header; return the number of rows."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     written = 0
@@ -209,7 +208,7 @@ _WRITERS = {"csv": write_csv, "json": _to_json}
 
 
 def plain(value: Any) -> Any:
-    """A value of DuckDB as JSON has it: no number is null there, a time is ISO 8601."""
+    """Return a DuckDB value for JSON: NaN and infinity as None, times as ISO 8601."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
@@ -223,7 +222,7 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def draft(out: str) -> Iterator[Path]:
-    """A path beside a file of this machine until its content is whole."""
+    """Yield a temporary path, and rename it to `out` if the block succeeds."""
     target = Path(out).expanduser()
     if not target.parent.is_dir():
         raise RequestError(f"folder {target.parent} for the file {target.name} does not exist")
@@ -237,7 +236,7 @@ def draft(out: str) -> Iterator[Path]:
 
 @contextmanager
 def _opened(out: str | None) -> Iterator[TextIO]:
-    """A file, whole or not there; or stdout, whose reader may leave early."""
+    """Open a file through `draft`, or stdout, whose reader may close it early."""
     if out is not None:
         with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
             yield file

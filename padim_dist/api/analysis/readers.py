@@ -71,7 +71,7 @@ def open_scores(
     Returns
     -------
     duckdb.DuckDBPyRelation
-        Columns as in docs/formats.md; read when they are asked for.
+        Columns as in docs/formats.md, read on demand.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     Returns
     -------
     xarray.Dataset
-        ``distance`` (row, y, x), float16, read when asked for; coordinates image_id, uri, group,
+        ``distance`` (row, y, x), float16, read on demand; coordinates image_id, uri, group,
         label and score along ``row``. ``dataset.padim.full()`` gives full-size anomaly maps.
 
     Raises
@@ -152,7 +152,7 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     dataset = _open_zarr(run, run.heatmaps.path).isel(row=np.asarray(rows["heatmap_row"], np.int64))
     info = find_model(run.workspace, head.model_id)
     if info is None:
-        raise RequestError(f"model {head.model_id} of run {run.url} is gone")
+        raise RequestError(f"model {head.model_id} of run {run.url} is gone; restore it")
     height, width = info.embedding.geometry.crop
     names = ("image_id", "uri", "group", "label", "score")
     columns = {name: ("row", _with_none(rows[name])) for name in names}
@@ -173,8 +173,8 @@ def open_drift(where: ConfigLike, storage_options: Options | None = None) -> xr.
     Returns
     -------
     xarray.Dataset
-        ``ratio`` (group, y, x), float32: squared drift of each patch over what is expected of an
-        unchanged scene; ``drift``, ``expected``, ``noise`` and ``z`` (group): see
+        ``ratio`` (group, y, x), float32: squared drift of each patch, divided by its expected value
+        for an unchanged scene; ``drift``, ``expected``, ``noise`` and ``z`` (group): see
         `padim_dist.core.drift.Drift`. Groups that were not measured are left out.
 
     Raises
@@ -233,7 +233,7 @@ def _find_run(where: ConfigLike, options: Options | None) -> tuple[Run, RunHead]
 
 
 def _open_zarr(run: Run, path: str) -> xr.Dataset:
-    """Open a Zarr group of a run as a dataset, read when asked for."""
+    """Open a Zarr group of a run as a dataset, read on demand."""
     import xarray as xr
 
     folder = run.workspace.folder

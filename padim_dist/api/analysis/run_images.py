@@ -24,13 +24,13 @@ from padim_dist.store.run_rows import ScoreRow
 from padim_dist.store.run_tables import SCORES
 
 _SAMPLE = 16
-"""Heatmaps of a group, the dullest ones, from which its colour scale begins."""
+"""Images of a group, with the lowest scores, that determine the start of its colour scale."""
 
 Maps = npt.NDArray[np.float32]
 
 
 class RunImages:
-    """Images and anomaly maps behind the rows of a run.
+    """Reads the images and anomaly maps of a run.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ class RunImages:
 
     @cached_property
     def reader(self) -> ImageReader:
-        """Reads its images."""
+        """Reader of its images."""
         return reader_of(self._config, self.model.info.embedding.geometry)
 
     @cached_property
     def has_heatmaps(self) -> bool:
-        """Whether they were kept."""
+        """Whether heatmaps were kept."""
         return self.run.heatmaps.exist()
 
     def manifest_rows(self, rows: Iterable[ScoreRow]) -> dict[str, ImageRow]:
@@ -84,7 +84,7 @@ class RunImages:
         return maps
 
     def usual(self, groups: Sequence[str]) -> dict[str, float]:
-        """Return where colours begin: a high distance of each group's dullest images."""
+        """Return where each group's colours start: a high distance in its lowest-scoring images."""
         scores = open_table(SCORES, [(self.run, self.head)])
         dullest = scores.query(
             "scores",

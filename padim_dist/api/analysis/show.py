@@ -1,4 +1,4 @@
-"""Show: one image of a run, what was found in it, and its picture."""
+"""Show: one image of a run, its regions and its picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 @dataclass(frozen=True)
 class ShownRegion:
-    """A part of an image that is not as it should be; see the regions table."""
+    """An anomalous region of an image; see the table of regions."""
 
     region: int
     area: int
@@ -37,9 +37,9 @@ class ShownRegion:
 
 @dataclass(frozen=True)
 class ShowResult:
-    """An image of a run: as in the score table, with its regions.
+    """An image of a run, as in the score table, with its regions.
 
-    `picture` is the file it was drawn to, None without one; `notes` say what to know.
+    `picture` is the file that was drawn, if any; `notes` are remarks.
     """
 
     run_id: str
@@ -68,26 +68,26 @@ def show(
     out: str | None = None,
     screen: Screen | None = None,
 ) -> ShowResult:
-    """Show an image of a run: the original beside its heat, with boxes of regions.
+    """Show an image of a run: the original next to its heatmap, with boxes of regions.
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     image_id : str
-        Of the score table, or its beginning.
+        Id from the score table, or a unique prefix.
     run : str, optional
-        Id of the run, or its beginning; by default the newest.
+        Id of the run, or a unique prefix; by default the newest finished run.
     out : str, optional
         Path of a PNG or JPEG file for the picture.
     screen : callable, optional
-        Is given the picture where there is no `out`.
+        Receives the picture if there is no `out`.
 
     Raises
     ------
     RequestError
-        If there is no such run or image, several images begin like this, or its run kept
-        no heatmaps.
+        If there is no such run or image, several ids have this prefix, or the run kept no
+        heatmaps.
     ImageError
         If the image cannot be read any more.
 
@@ -97,7 +97,7 @@ def show(
     'scored'
     """
     if out is not None and Path(out).suffix.lower() not in _PICTURES:
-        raise RequestError(f"--out {out}: a picture ends in {', '.join(_PICTURES)}")
+        raise RequestError(f"--out {out}: the name of a picture ends in {', '.join(_PICTURES)}")
     config = as_config(config)
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
@@ -151,11 +151,11 @@ def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> Sco
         return found[0]
     if not found:
         raise RequestError(
-            f"run {run_id} has no image whose id begins with {asked!r}; 'padim-dist top' shows "
-            "ids, 'padim-dist query \"SELECT image_id, uri FROM scores\"' all of them"
+            f"run {run_id} has no image whose id begins with {asked!r}; 'padim-dist top' lists "
+            "some ids, 'padim-dist query \"SELECT image_id, uri FROM scores\"' all"
         )
     ids = ", ".join(row.image_id for row in found[:8])
     raise RequestError(
         f"run {run_id} has several images whose id begins with {asked!r} ({ids}"
-        f"{', ...' if len(found) > 8 else ''}); give more of it"
+        f"{', ...' if len(found) > 8 else ''}); give a longer prefix"
     )

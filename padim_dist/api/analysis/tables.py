@@ -20,7 +20,7 @@ MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
 _THREADS = 16
 Row = TypeVar("Row", ScoreRow, RegionRow)
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    # What is there is all that is needed; a query never waits for a download.
+    # A query never waits for the download of an extension.
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
@@ -31,7 +31,7 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config=_SETTINGS)
     connection.execute("SET TimeZone = 'UTC'")
     if not workspace.folder.is_local:
-        # By the file system of this process: no credentials in SQL.
+        # Through the file system of this process: no credentials in SQL.
         connection.register_filesystem(workspace.folder.fs)
     return connection
 
@@ -39,10 +39,10 @@ def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
 def table_query(
     connection: duckdb.DuckDBPyConnection, table: str, runs: Sequence[tuple[Run, RunHead]]
 ) -> str:
-    """SQL of a table, ``"scores"`` or ``"regions"``, over all files that runs have of it.
+    """Return the SQL of a table, ``"scores"`` or ``"regions"``, over all its files in runs.
 
-    Columns that a run's version did not have yet are null. With rule fdr an image is
-    flagged, and a region one, by the run's cutoff: unknown (null, none) until it is finished.
+    Columns that older files lack are null. With rule fdr the run's cutoff determines flags and
+    regions: until the run is finished the flags are null, and there are no regions.
     """
     schema = SCHEMAS[table]
     files = find_files(table, runs)
@@ -71,7 +71,7 @@ def run_table(run: Run, table: str) -> RunTable:
 
 
 def find_files(table: str, runs: Sequence[tuple[Run, RunHead]]) -> list[str]:
-    """URLs of all files that runs have of a table."""
+    """Return the URLs of all files of a table in runs."""
 
     def find(run: Run) -> list[str]:
         return [run.workspace.at(path) for path in run_table(run, table).files()]
@@ -81,12 +81,12 @@ def find_files(table: str, runs: Sequence[tuple[Run, RunHead]]) -> list[str]:
 
 
 def files_query(files: Iterable[str]) -> str:
-    """The table function that reads Parquet files as one table."""
+    """Return the SQL that reads Parquet files as one table."""
     return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true)"
 
 
 def literal(text: str) -> str:
-    """A string in SQL."""
+    """Return a string in SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -119,7 +119,7 @@ def image_name(archive: str, uri: str, member: str | None) -> str:
 
 
 def _flags(heads: Iterable[RunHead]) -> str:
-    """Branches of a CASE for runs whose cut-off depends on all of their images."""
+    """Return the branches of a CASE for runs whose cutoff depends on all images."""
     cases = []
     for head in heads:
         if head.alarms and head.alarms.needs_all:

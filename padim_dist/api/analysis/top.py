@@ -1,4 +1,4 @@
-"""Top: the images of a run that look least like the normal ones."""
+"""Top: the most anomalous images of a run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class TopImage:
     Attributes
     ----------
     image : str
-        Path in the archive, and the name in the tar file where it is in one.
+        Path in the archive, and the name in the tar file if it is in one.
     group, label : str or None
         As in the score table.
     score : float
         Maximum of the anomaly map.
     p_value : float or None
-        None where the model has no calibration.
+        None if the model has no calibration.
     p_extrapolated : bool or None
-        Whether it lies beyond what the normal images kept can tell.
+        Whether the p-value is below the resolution of the calibration sample.
     flagged : bool or None
-        Likewise, or where that is not known before the run is finished.
+        None also if it is not known before the run is finished.
     peak_at : str
         Row and column of the maximum, in pixels of the original image.
     image_id : str
@@ -51,7 +51,7 @@ class TopImage:
 
 @dataclass(frozen=True)
 class TopResult:
-    """Anomalies of a run, the strongest first; `notes` say what to know about them."""
+    """Anomalies of a run, the strongest first; `notes` are remarks."""
 
     run_id: str
     scored: int
@@ -73,22 +73,21 @@ def top(
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     n : int, optional
-        How many.
+        Largest number of images.
     run : str, optional
-        Id of the run, or its beginning; by default the newest.
+        Id of the run, or a unique prefix; by default the newest finished run.
     group : str, optional
-        Of this group alone.
+        Only this group.
     flagged : bool, optional
-        Flagged ones alone.
+        Only flagged images.
 
     Raises
     ------
     RequestError
-        If there is no such run or group, or the run flags nothing as its model has no
-        calibration.
+        If there is no such run or group, or `flagged` is set and the model has no calibration.
 
     Examples
     --------
@@ -96,7 +95,7 @@ def top(
     'bottle/test/broken_large/003.png'
     """
     if n < 1:
-        raise RequestError(f"-n {n}: ask for one image at least")
+        raise RequestError(f"-n is the number of images to list: 1 or more; found {n}")
     config = as_config(config)
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
@@ -117,10 +116,10 @@ def top(
     if scored and not judged:
         if flagged:
             raise RequestError(
-                f"run {head.run_id} flags nothing: model {head.model_id} has no calibration. "
-                "Leave out --flagged, or fit with fit.sample and score again"
+                f"run {head.run_id} flags nothing: model {head.model_id} has no calibration. Leave "
+                "out --flagged, or set fit.sample and run 'padim-dist fit' and 'padim-dist score'"
             )
-        notes += [f"model {head.model_id} has no calibration: the order is by score alone"]
+        notes += [f"model {head.model_id} has no calibration: images are ordered by score"]
     elif scored and not alarms:
         cutoff = head.known_cutoff
         notes += [
@@ -139,8 +138,8 @@ def top(
     beyond = [a.p_value for a in anomalies if a.p_extrapolated and a.p_value is not None]
     if beyond:
         notes += [
-            f"p-values of {max(beyond):.2g} and less are extrapolated: beyond what the normal "
-            "images kept (fit.sample) can tell"
+            f"p-values of {max(beyond):.2g} and less are extrapolated: below the resolution "
+            "of the calibration sample (fit.sample)"
         ]
     return TopResult(
         run_id=head.run_id,
@@ -152,7 +151,7 @@ def top(
 
 
 def _check_group(connection: duckdb.DuckDBPyConnection, run_id: str, group: str) -> None:
-    """Refuse a group of which the run has no image at all."""
+    """Refuse a group that is not in the run."""
     rows = connection.execute(
         'SELECT DISTINCT "group" FROM scores WHERE "group" IS NOT NULL ORDER BY 1'
     ).fetchall()

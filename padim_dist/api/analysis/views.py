@@ -1,4 +1,4 @@
-"""A workspace as a database: its tables as views, read where they lie."""
+"""A workspace as a DuckDB database, with its tables as views."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def connect(
     """Connect DuckDB to a workspace, local or in S3.
 
     Only lists of files and small heads are read before a query; the query reads only the columns
-    and row groups that it needs. The connection shows the workspace as it was when it was made.
+    and row groups that it needs. It shows the workspace at the time of this call.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def connect(
     storage_options : mapping, optional
         fsspec options by protocol, for a URL.
     run : str, optional
-        Id of a run, or a unique prefix: ``scores`` and ``regions`` then have only its rows, also
-        if it is half done. By default they have those of all finished runs.
+        Id of a run, or a unique prefix, also of one that is half done: ``scores`` and ``regions``
+        have only its rows. By default they have the rows of all finished runs.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def add_views(
 def _add_table(
     connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: list[dict[str, Any]]
 ) -> None:
-    """Add what is small as a table in memory; times as times."""
+    """Add rows as a table in memory; columns with a time get its type."""
     source = pa.Table.from_pylist(rows, schema)
     times = [f"{column}::TIMESTAMPTZ AS {column}" for column in schema.names if "_at" in column]
     connection.register("_rows", source)
@@ -159,7 +159,7 @@ def _models(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def _images(workspace: Workspace, config: Config | None) -> str | None:
-    """Files of the newest manifest; None if no archive was indexed."""
+    """Return the SQL of the newest manifest; None if no archive was indexed."""
     if config:
         entry = last_entry(workspace, archive_settings(config))
     else:

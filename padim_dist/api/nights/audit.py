@@ -1,8 +1,7 @@
-"""Audit: a night of an archive, from what came to a summary of it.
+"""Audit: index new images of an archive, score them, and write a summary of the night.
 
-A night is opened once: what it covers and which model scores it are then decided and
-kept. Whoever finds one that is not finished finishes it first, so a night that was
-killed, or met an outage, is done by the next call.
+When a night is opened, its images and its model are stored. Every audit first finishes a night
+that is not finished, e.g. because it was killed.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ _TOP = ("uri", "member", "group", "label", "score", "p_value", "flagged", "peak_
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What an audit did.
+    """Result of an audit.
 
     Attributes
     ----------
     nights : list of NightSummary
-        The nights that were finished: one, or two where an earlier one was left over.
+        Finished nights: one, or two if an earlier one was not finished.
     candidate : str or None
-        Id of the model that was fitted for approval.
+        Id of the model that was fitted for approval; None without `refit`.
     seconds : float
-        Of this call.
+        Duration of this call.
     """
 
     nights: list[NightSummary]
@@ -68,25 +67,25 @@ class AuditResult:
 
 
 def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
-    """Index what came, score it with the promoted model, and sum it up.
+    """Index an archive, score new images with the promoted model, and write a summary.
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     listener : callable, optional
-        Is told what happens.
+        Receives events.
     refit : bool, optional
         Also fit a candidate, on the window if ``fit.window`` is set; `promote` approves it.
 
     Raises
     ------
     RequestError
-        If no model is promoted, or it is not of these settings.
+        If no model is promoted, or its settings are not those of the configuration.
     HeldError
-        If another audit is at work on the night.
+        If another audit holds the lease of the night.
     ArchiveError, RunError
-        See `index` and `score`; another call does the rest.
+        See `index` and `score`; another call resumes.
 
     Examples
     --------
@@ -113,7 +112,7 @@ def _work(config: Config, night: Night, listener: Listener) -> NightSummary:
 
 
 def unfinished_night(config: Config) -> Night | None:
-    """The night that was opened and not finished, if there is one."""
+    """Return the night that was opened but not finished, if there is one."""
     workspace = workspace_of(config)
     night = last_night(workspace, archive_settings(config))
     if night is None or find_summary(workspace, night):
@@ -125,18 +124,18 @@ def unfinished_night(config: Config) -> Night | None:
 def open_night(
     config: Config, listener: Listener = ignore, *, even_if_empty: bool = True
 ) -> Night | None:
-    """Index the archive and open a night for what came since the one before.
+    """Index the archive and open a night for the images that are new since the last one.
 
     Returns
     -------
     Night or None
-        None where nothing came and an empty night is not asked for. If somebody else has
-        opened one at this moment: that one, whose lease they hold.
+        None if there is no new image and `even_if_empty` is false. If another process has just
+        opened a night, that one.
 
     Raises
     ------
     RequestError
-        If no model is promoted, or it is not of these settings: nothing is opened.
+        If no model is promoted, or its settings are not those of the configuration.
     ArchiveError
         See `index`.
     """
@@ -177,20 +176,20 @@ def hold_night(config: Config, night: Night) -> Iterator[Lease]:
 
 
 def score_night(config: Config, night: Night, listener: Listener = ignore) -> list[str]:
-    """Score what came, with the night's model; ids of the runs. See `score` for the errors."""
+    """Score a night's images with its model; return the ids of the runs. Raises as `score`."""
     workspace = workspace_of(config)
     runs = []
     for snapshot in night.snapshots:
         manifest = read_manifest(workspace, snapshot)
         if manifest and not any(s.split in config.score.splits for s in manifest.shards):
-            continue  # e.g. normal images alone, which are not asked for
+            continue  # e.g. only normal images, which are not scored
         result = score(config, listener, model=night.model_id, snapshot=snapshot)
         runs.append(str(result.run_id))
     return runs
 
 
 def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
-    """Sum a night up and publish that: ``summary.md``, ``top.jpg``, ``summary.json`` last."""
+    """Write a night's ``top.jpg``, ``summary.md`` and, last, ``summary.json``."""
     workspace = workspace_of(config)
     folder = workspace.folder
     there = find_summary(workspace, night)

@@ -1,4 +1,4 @@
-"""The history of an archive, for people: what came, changed and went."""
+"""History: the images that were new, changed or gone at each index of an archive."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ class HistoryResult:
 
 
 def history(config: ConfigLike, _listener: Listener = ignore) -> HistoryResult:
-    """List what every index found that differed from the one before."""
+    """List the changes of the archive that each index found.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    """
     config = as_config(config)
     return HistoryResult(read_history(workspace_of(config), archive_settings(config)))

@@ -1,4 +1,4 @@
-"""What a night came to, from its score tables: rows by status, figures by group, the worst rows."""
+"""Figures of a night from its score tables: rows by status, by group, the most anomalous."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from padim_dist.store.run_tables import SCORES
 def night_figures(
     config: Config, runs: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, GroupNight], list[ScoreRow]]:
-    """Rows by status, figures by group, and the most anomalous rows of some runs."""
+    """Return rows by status, figures by group, and the most anomalous rows of runs."""
     if not runs:
         return {}, {}, []
     found = [Run(workspace_of(config), run) for run in runs]
@@ -50,7 +50,7 @@ def night_figures(
 
 
 def combine_drifts(drifts: Sequence[DriftFigures]) -> DriftNight | None:
-    """The drift of a group over the runs of a night: a mean weighted by their images.
+    """Return the drift of a group over the runs of a night: a mean weighted by images.
 
     Examples
     --------

@@ -1,16 +1,15 @@
-"""When a night is odd: a pure function of what it came to and of the nights before it.
+"""When a night is odd: a pure function of its figures and of earlier nights.
 
-A group is compared with its own last nights by the same model, of which it takes three:
+A group is compared with its earlier nights by the same model, at least three:
 
-- *score*: its median is by more than ``audit.rise`` above the median of their medians;
-- *alarms*: it has ``audit.alarms`` times the usual share of flagged images (the median of
-  theirs, or alpha if that is more), and more than chance makes of that share;
-- *drift*: its distance from the model, less what is expected of a sample of its size, is
-  above the median of theirs by ``audit.drift`` standard deviations. Those are of this
-  night's sampling and of their own spread together: images of one night are alike, so
-  that sampling alone would say too little.
+- *score*: its median score exceeds the median of their medians by more than ``audit.rise``;
+- *alarms*: its share of flagged images is more than ``audit.alarms`` times the usual share (the
+  median of theirs, or alpha if that is higher), and chance does not explain it;
+- *drift*: its drift in excess of the expected one is more than ``audit.drift`` standard
+  deviations above the median of theirs. The deviation combines this night's sampling noise with
+  the spread of their drifts: images of one night are alike, so sampling noise is too small.
 
-Without a history only what is missing or cannot be used is odd.
+Without earlier nights only missing and unusable images make a night odd.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from statistics import median
 from scipy.special import bdtrc
 
 from padim_dist.config import AuditConfig
+from padim_dist.pages.words import counted
 from padim_dist.store.nights import GroupNight, NightSummary
 
 _LEAST = 3
-"""Earlier nights that make something usual."""
+"""Earlier nights that a comparison needs."""
 _CHANCE = 1e-3
-"""Alarms are more than chance makes if as many have at most this probability."""
+"""Largest probability of as many alarms by chance in an odd night."""
 _TO_DEVIATION = 1.4826
-"""From the median of absolute deviations to a standard deviation, of a normal distribution."""
+"""Standard deviation of a normal distribution in median absolute deviations."""
 _NAMED = 8
 
 
@@ -40,41 +40,41 @@ def odd_reasons(
     groups: Mapping[str, GroupNight],
     before: Sequence[NightSummary],
 ) -> list[str]:
-    """Why somebody should look at a night.
+    """Return the reasons why a night is odd.
 
     Parameters
     ----------
     policy : AuditConfig
-        Where odd begins.
+        Limits.
     model_id : str
-        The night's model: scores of another one are not compared.
+        The night's model; nights by other models are not compared.
     statuses : mapping of str to int
         Rows by status.
     groups : mapping of str to GroupNight
-        What became of each group.
+        Figures of each group.
     before : sequence of NightSummary
-        The nights before, the newest last.
+        Earlier nights, the newest last.
 
     Returns
     -------
     list of str
-        One sentence a reason; empty for a night like others.
+        One sentence per reason; empty for a usual night.
     """
     images = sum(statuses.values())
     if not images:
-        return ["no image came: look at what delivers them"]
+        return ["no image came: check the delivery of images"]
     reasons = []
     lost = images - statuses.get("scored", 0)
     if lost > policy.unusable * images:
         what = ", ".join(f"{n:,} {status}" for status, n in statuses.items() if status != "scored")
         reasons.append(
-            f"{lost / images:.0%} of {images:,} images cannot be used ({what}), more than "
-            f"audit.unusable = {policy.unusable:.0%}: the column error of the score table says why"
+            f"{lost / images:.0%} of {counted(images, 'image')} cannot be used ({what}), more than "
+            f"audit.unusable = {policy.unusable:.0%}: see the column error of the score table"
         )
     silent = _silent(groups, before)
     if silent:
         reasons.append(
-            f"no image of {_names(silent)}, which had some in each of the last {_LEAST} nights"
+            f"no image of {_names(silent)}, which had images in each of the last {_LEAST} nights"
         )
     for name, group in sorted(groups.items()):
         past = [n.groups[name] for n in before if n.model_id == model_id and name in n.groups]
@@ -93,7 +93,7 @@ def _rise(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) ->
         return None
     return (
         f"the median score is {group.median:.1f}, usual is {usual:.1f}: the scene has changed, or "
-        "much is wrong"
+        "many images are anomalous"
     )
 
 
@@ -122,16 +122,17 @@ def _drift(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) -
         return None
     return (
         f"the scene has moved from the model, by {deviations:.0f} standard deviations more than "
-        "usual: a moved camera, a lens, a lamp. The drift map of the report shows where"
+        "usual: check camera, lens and lamps. The drift map of the report shows where"
     )
 
 
 def _silent(groups: Mapping[str, GroupNight], before: Sequence[NightSummary]) -> list[str]:
-    """Groups that were always there and are not."""
+    """Return groups that had images in each of the last nights and have none now."""
     last = [set(night.groups) for night in before if night.images][-_LEAST:]
     return sorted(set.intersection(*last) - set(groups)) if len(last) == _LEAST else []
 
 
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:_NAMED]))
-    return f"{shown} and {len(names) - _NAMED} more groups" if len(names) > _NAMED else shown
+    more = len(names) - _NAMED
+    return f"{shown} and {counted(more, 'more group')}" if more > 0 else shown

@@ -1,4 +1,4 @@
-"""Models and their approval: candidates until promoted, and back again."""
+"""Promotions: which model nightly audits use."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class ModelEntry:
     Attributes
     ----------
     model_id : str
-        Names it.
+        Id of the model.
     state : str
         ``"promoted"``; ``"candidate"``: never promoted; ``"retired"``: was promoted before.
     created_at : str
         ISO 8601, UTC.
     images, groups : int
-        Normal images it was fitted on, and groups it knows.
+        Normal images of the fit, and groups of the model.
     backbone : str
-        Of its embedding.
+        Backbone of its embedding.
     note : str
-        Of its last promotion.
+        Note of its last promotion.
     """
 
     model_id: str
@@ -61,7 +61,13 @@ class ModelsResult:
 
 
 def models(config: ConfigLike, _listener: Listener = ignore) -> ModelsResult:
-    """List the models of the workspace and what became of them."""
+    """List the finished models of the workspace and all promotions.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    """
     workspace = workspace_of(as_config(config))
     promotions = read_promotions(workspace)
     states = model_states(promotions)
@@ -88,12 +94,12 @@ def promote(
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     model : str
-        Its id, or the beginning of it.
+        Id of the model, or a unique prefix.
     note : str
-        Why; kept in the history.
+        Reason, which is stored with the promotion.
 
     Raises
     ------
@@ -119,7 +125,14 @@ def promote(
 
 
 def rollback(config: ConfigLike, _listener: Listener = ignore, *, note: str = "") -> Promotion:
-    """Take the last promotion back: the model before it counts again.
+    """Undo the last promotion: nightly audits use the model before it.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    note : str
+        Reason, which is stored with the promotion.
 
     Raises
     ------
@@ -133,7 +146,7 @@ def rollback(config: ConfigLike, _listener: Listener = ignore, *, note: str = ""
         if len(standing) < 2:
             raise RequestError(
                 f"there is no promotion to go back to: {len(standing)} in force in "
-                f"{config.workspace}. Promote another model instead"
+                f"{config.workspace}. Use 'padim-dist promote' instead"
             )
         return standing[-2].model_id, standing[-1].number
 
@@ -143,7 +156,7 @@ def rollback(config: ConfigLike, _listener: Listener = ignore, *, note: str = ""
 def _add(
     config: Config, note: str, decide: Callable[[list[Promotion]], tuple[str, int | None]]
 ) -> Promotion:
-    """Add the decision to the history, as it then is."""
+    """Add a promotion; decide again if another one was added meanwhile."""
     workspace = workspace_of(config)
     while True:
         promotions = read_promotions(workspace)

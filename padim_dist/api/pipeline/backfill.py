@@ -1,4 +1,4 @@
-"""Backfill: what the promoted model has not scored, of some days or folders, in bounded pieces."""
+"""Backfill: manifests of images that the promoted model has not scored, by day or folder."""
 
 from __future__ import annotations
 
@@ -33,33 +33,32 @@ def plan_backfill(
     prefix: str = "",
     piece_images: int = 100_000,
 ) -> list[str]:
-    """Cut what is to be scored into manifests of a bounded size.
+    """Write manifests, of limited size, of the images to score.
 
-    Planned again after some pieces are scored, it gives what is left.
+    After some of them are scored, another call gives only the rest.
 
     Parameters
     ----------
     config : Config
         The configuration.
     listener : callable, optional
-        Is told what happens.
+        Receives events.
     since, until : datetime.date, optional
-        Only images that came in entries of the archive's history of these days, both
-        included, UTC.
+        Only images of history entries from these days (UTC, both included).
     prefix : str, optional
-        Only images whose path inside the archive, or whose uri, begins like this.
+        Only images whose path in the archive, or whose uri, has this prefix.
     piece_images : int, optional
-        Images in a piece, about: whole shards.
+        Approximate images in a manifest; it has whole shards.
 
     Returns
     -------
     list of str
-        Snapshots for `score`, with ``model="promoted"``.
+        Ids of the manifests, for `score` with ``model="promoted"``.
 
     Raises
     ------
     RequestError
-        If no model is promoted, or no entry is of these days.
+        If no model is promoted, or the history has no entry from these days.
     """
     model = promoted_model(config)
     workspace, settings = workspace_of(config), archive_settings(config)
@@ -68,7 +67,7 @@ def plan_backfill(
         rows = read_shards(workspace, manifest, config.score.splits)
         came = _came(config, since, until) if since or until else None
         scored = scored_images(workspace, model.model_id)
-        left = not_scored(bench, _beginning(rows, config, prefix), scored, came)
+        left = not_scored(bench, _with_prefix(rows, config, prefix), scored, came)
         pieces = _pieces(cut_rows(left, config), piece_images)
         settings = {**settings, "new": True}
         return [
@@ -77,8 +76,8 @@ def plan_backfill(
         ]
 
 
-def _beginning(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterator[pa.Table]:
-    """Rows whose path inside the archive, or whose uri, begins like this."""
+def _with_prefix(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterator[pa.Table]:
+    """Yield rows whose path in the archive, or whose uri, has a prefix."""
     inside = archive_of(config).at("") + prefix.lstrip("/")
     for table in rows:
         uri = table["uri"]
@@ -86,7 +85,7 @@ def _beginning(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterato
 
 
 def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa.Table]:
-    """Rows of what came on these days."""
+    """Yield the rows of history entries from these days."""
     workspace = workspace_of(config)
     first, last = (since or date.min).isoformat(), (until or date.max).isoformat()
     entries = [
@@ -106,7 +105,7 @@ def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa
 
 
 def _pieces(shards: Iterable[_Cut], images: int) -> Iterator[list[_Cut]]:
-    """Shards, some at a time, numbered anew in each piece."""
+    """Yield pieces of about this many images; each numbers its shards from 0."""
     piece: list[_Cut] = []
     held = 0
     for shard, rows in shards:

@@ -1,4 +1,4 @@
-"""Evaluate: figures of merit of a run, where the archive has labels and masks."""
+"""Evaluate: evaluation metrics of a run, from labels and masks of the archive."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.core.status import GOOD
 from padim_dist.errors import ImageError, RequestError
 from padim_dist.events import Listener, Progress, ignore
+from padim_dist.pages.words import counted
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
 from padim_dist.store.run import Run, RunHead
@@ -31,12 +32,12 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Figures of one group; None where the archive does not tell enough.
+    """Evaluation metrics of a group; None if labels or masks are missing.
 
     Attributes
     ----------
     images, anomalous : int
-        Labelled and scored test images, and how many of them are not good.
+        Labelled and scored test images, and the anomalous ones among them.
     image_auroc, pixel_auroc, pro : float or None
         Area under the ROC curve over images and over pixels, and the paper's PRO score.
     image_best_f1, pixel_best_f1 : BestF1 or None
@@ -44,8 +45,8 @@ class GroupFigures:
     not_scored : int
         Labelled test images without a score.
     without_mask : int
-        Anomalous images whose mask is missing or cannot be read: they count in the
-        image figures alone.
+        Anomalous images whose mask is missing or cannot be read: they count only in the image
+        metrics.
     """
 
     images: int
@@ -61,7 +62,7 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Figures of a run, by group, and their means over groups."""
+    """Evaluation metrics of a run by group, and their means over groups."""
 
     run_id: str
     model_id: str
@@ -70,7 +71,7 @@ class EvaluateResult:
 
 
 class _Tally:
-    """What is added up for a group."""
+    """Scores, labels and pixel counts of a group."""
 
     def __init__(self) -> None:
         self.scores: list[float] = []
@@ -80,7 +81,7 @@ class _Tally:
         self.pixels = PixelCounts()
 
     def curves(self) -> dict[str, list[tuple[float, float]]]:
-        """Curves to draw, as a few points each: false alarms, and what is found."""
+        """Return a few points of each ROC and PRO curve, to draw."""
         images = exact_curve(np.array(self.scores), np.array(self.anomalous, bool))
         pixels = self.pixels.curve()
         return {"roc": images.roc(), "pixel_roc": pixels.roc(), "pro": pixels.pro_curve()}
@@ -131,8 +132,8 @@ def evaluate(
     missing = len(set(range(len(head.shards))) - found.scores.finished())
     if missing:
         raise RequestError(
-            f"run {head.run_id} is not finished: {missing} of {len(head.shards)} shards are "
-            "missing; run 'padim-dist score' again: it resumes"
+            f"run {head.run_id} is not finished: it lacks {counted(missing, 'shard')} of "
+            f"{len(head.shards)}; run 'padim-dist score' again: it resumes"
         )
     info = Model(workspace, head.model_id).info
     spec = info.embedding
@@ -184,7 +185,7 @@ class _Labelled:
 def _shards(
     run: Run, head: RunHead, grid: Grid
 ) -> Iterator[tuple[list[_Labelled], npt.NDArray[np.float32]]]:
-    """Labelled test rows of each shard, and their patch distances (n, h, w)."""
+    """Yield the labelled test rows of each shard, and their patch distances (n, h, w)."""
     has_heatmaps = run.heatmaps.exist()
     columns = ["shard", "image_id", "split", "group", "label", "score", "heatmap_row"]
     for place, table in run.scores.read_shards(columns):
@@ -211,7 +212,7 @@ def _shards(
 
 
 def _regions(row: _Labelled, reader: ImageReader) -> npt.NDArray[np.int32] | None:
-    """Ground-truth regions of an image at the size of the crop; None where not known."""
+    """Return ground-truth regions of an image at the size of the crop; None if unknown."""
     if row.score is None:
         return None
     if row.label == GOOD:

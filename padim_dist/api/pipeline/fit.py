@@ -1,4 +1,4 @@
-"""Fit: from the manifest's normal images to a model."""
+"""Fit: make a model from the manifest's normal images."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from padim_dist.engine.leave_out import LeaveOutJob, leave_out_part
 from padim_dist.engine.workers import Workers, open_workers
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.pages.words import counted
 from padim_dist.store.fits import FitHead, FitPart, put_fit
 from padim_dist.store.gaussians import create_model
 from padim_dist.store.lease import hold
@@ -40,24 +41,24 @@ from padim_dist.store.models import ModelInfo, find_model, finish_model, list_mo
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit did.
+    """Result of a fit.
 
     Attributes
     ----------
     fit_id, model_id : str
         Content addresses of the moments, and of the model made from them.
     images : int
-        Normal images that were asked for: of the manifest, or of the window.
+        Normal images of the manifest, or of the window.
     embedded, resumed : int
-        Images read now, and those found done by an earlier fit.
+        Images embedded by this call, and by earlier ones.
     failures : mapping of str to int
-        Images that could not be used, by status.
+        Unusable images by status.
     groups : mapping of str to int
         Images in the model, by group.
     seconds, images_per_second : float
-        Of this call, start-up of the cluster included.
+        Duration and rate of this call, with the start of the cluster.
     warnings : list of str
-        What to know about the model.
+        Warnings about the model.
     """
 
     fit_id: str
@@ -75,23 +76,22 @@ class FitResult:
 def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None = None) -> FitResult:
     """Fit the Gaussians of every group on its normal images.
 
-    A second call with the same settings and archive resumes: parts that have a
-    receipt are not embedded again, and a finished model is left as it is. While it
-    works it holds the fit's lease.
+    A second call with the same settings and archive resumes: parts with a receipt are not
+    embedded again, and a finished model stays as it is. The call holds the fit's lease.
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     listener : callable, optional
-        Is told what happens.
+        Receives events.
     resume : str, optional
-        Id of a fit that this one must be a continuation of.
+        Id of a fit that this call has to continue.
 
     Raises
     ------
     ConfigError, RequestError, ArchiveError, ResourceError, HeldError, RunError
-        See there; each message says what to do.
+        See `padim_dist.errors`; each message says what to do.
     """
     started = time.monotonic()
     config = as_config(config)
@@ -134,8 +134,8 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
 def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
     """Make a finished model the newest one of these settings, if it is not.
 
-    It may have been asked for in other words (the same weights at another path), or another one
-    may have been fitted since (on images that are gone again).
+    Other settings can give the same model (the same weights at another path), or another model may
+    have been fitted since (on images that are gone again).
     """
     asked = model_settings(config)
     own = [info for info in list_models(plan.workspace) if asked in info.settings]
@@ -147,7 +147,7 @@ def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
 def _run(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
 ) -> dict[str, PartReceipt]:
-    """Embed parts without a receipt, factorise, calibrate, and finish the model; all receipts."""
+    """Embed the missing parts, factorise, calibrate, finish the model; return all receipts."""
     workspace, shape = plan.workspace, plan.embedding.shape
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
@@ -198,7 +198,7 @@ def _run(
 def _factorise_jobs(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int], config: Config
 ) -> list[FactoriseJob]:
-    """Return the bands of all groups of the model."""
+    """Return the jobs for all bands of the model."""
     moments: dict[tuple[str, bool], list[str]] = {}
     for job, merged in plan.merged():
         moments.setdefault((job.part.group, merged), []).append(receipts[job.receipt].moments)
@@ -241,7 +241,7 @@ def _now() -> str:
 
 
 def _counts(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
-    """Images in the model, by group; groups without any are left out."""
+    """Return images in the model by group, without empty groups."""
     counts: Counter[str] = Counter()
     for job, merged in plan.merged():
         fitted = receipts[job.receipt].fitted
@@ -250,7 +250,7 @@ def _counts(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int
 
 
 def _check_taken_out(plan: FitPlan) -> None:
-    """Refuse to subtract other images than were added: what was taken in must be there still."""
+    """Refuse to subtract images that have changed since they were added."""
     jobs = {job.part: job for job in plan.jobs}
     for job, piece in zip(plan.jobs, plan.pieces, strict=True):
         if piece.out_of is None:
@@ -262,9 +262,8 @@ def _check_taken_out(plan: FitPlan) -> None:
             shard = piece.part.shards[0]
             raise RequestError(
                 f"shard {shard.shard} of manifest {piece.manifest} cannot be taken out of the fit: "
-                f"{len(differ)} of its {len(images)} images are not what they were when they were "
-                "fitted (gone or replaced). Leave out the whole day or entry of the history "
-                "instead (fit.without)"
+                f"after the fit {counted(len(differ), 'image')} of {len(images)} changed (gone or "
+                "replaced). Leave out the whole day or entry of the history instead (fit.without)"
             )
 
 
@@ -277,7 +276,7 @@ def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
 def _check_readable(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int]
 ) -> None:
-    """Refuse a model of nothing."""
+    """Refuse a model without images."""
     if counts:
         return
     found = [receipts[job.receipt] for job in plan.jobs]

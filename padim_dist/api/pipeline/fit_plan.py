@@ -1,4 +1,4 @@
-"""The plan of a fit: which moments it merges, and whether all that is possible."""
+"""The plan of a fit: its parts and jobs, checked before work starts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
+from padim_dist.pages.words import counted
 from padim_dist.store.fits import asked_of_fit
 from padim_dist.store.history import Entry, read_history
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
@@ -28,7 +29,7 @@ from padim_dist.store.workspace import Workspace, content_id
 
 @dataclass(frozen=True)
 class FitPlan:
-    """A fit that was found to be possible.
+    """A fit that has passed all checks.
 
     Attributes
     ----------
@@ -37,17 +38,17 @@ class FitPlan:
     embedding : EmbeddingSpec
         How images are embedded.
     pieces : list of Piece
-        What it is made of.
+        Parts to merge or to subtract.
     jobs : list of EmbedJob
-        How to come by the moments of each.
+        Jobs that embed the pieces, in the same order.
     fit_id, model_id : str
         Content addresses.
     sigma : float
-        Of the model.
+        Smoothing of anomaly maps.
     cluster : ClusterConfig
-        With the number of workers settled.
+        The cluster, with a number of workers that fits.
     warnings : list of str
-        What to know about the model.
+        Warnings about the model.
     """
 
     workspace: Workspace
@@ -62,13 +63,13 @@ class FitPlan:
     warnings: list[str]
 
     def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
-        """The jobs, and whether their moments are merged; else they are taken out again."""
+        """Yield each job, and whether its moments are merged; otherwise they are subtracted."""
         for job, piece in zip(self.jobs, self.pieces, strict=True):
             yield job, piece.out_of is None
 
 
 def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
-    """Look at everything that can be wrong before work starts, and deal the work out.
+    """Check all that can be wrong before work starts, and return the plan.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
 
 
 def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
-    """What the fit is made of: parts of the manifest, or of the window's increments."""
+    """Return the parts of the manifest, or of the window's increments."""
     if config.fit.window is None:
         parts = deal_parts(snapshot.shards, config.fit.parts)
         return [Piece(snapshot.snapshot, part) for part in parts]
@@ -138,15 +139,15 @@ def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
             came = read_manifest(workspace, entry.increment)
             if came is None:
                 raise RequestError(
-                    f"{workspace.at(workspace.manifest(entry.increment))} is gone, which entry "
-                    f"{entry.number} of the history needs; put it back, or set a smaller fit.window"
+                    f"manifest {workspace.at(workspace.manifest(entry.increment))} of entry "
+                    f"{entry.number} of the history is gone; restore it, or lower fit.window"
                 )
             increments[entry] = came.shards
     return choose_pieces(increments, config.fit.without, config.fit.parts)
 
 
 def fit_settings(config: Config) -> dict[str, Any]:
-    """Settings that determine a fit's moments, which know nothing of what is made of them."""
+    """Return the settings that determine a fit's moments."""
     settings = asked_settings(config)
     del settings["score"]
     for name in ("epsilon", "shrinkage", "sigma"):
@@ -155,13 +156,13 @@ def fit_settings(config: Config) -> dict[str, Any]:
 
 
 def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:
-    """Refuse a fit of nothing; say which groups will be left without a model."""
+    """Refuse a fit without images; return a warning about groups that get no model."""
     images = images_by_group(snapshot.shards)
     fit, archive = config.fit, config.archive
     if not images:
         raise ArchiveError(
-            f"none of {snapshot.images} images matches archive.group {archive.group!r}; it "
-            "is searched in the path inside the archive"
+            f"none of {counted(snapshot.images, 'image')} matches archive.group "
+            f"{archive.group!r}; it is searched in the path inside the archive"
         )
     fitted = {piece.part.group for piece in pieces}
     without = [group for group in images if group not in fitted]
@@ -171,7 +172,7 @@ def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -
     what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
     where = f" in the last {fit.window} entries of the history" if fit.window else ""
     found = (
-        f"no normal image{where} in {len(without)} of {len(images)} groups ({shown}"
+        f"no normal image{where} in {len(without)} of {counted(len(images), 'group')} ({shown}"
         f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
     )
     if not fitted:

@@ -1,4 +1,4 @@
-"""Index: from an archive to a manifest, and to what came, changed and went since the last one."""
+"""Index: write a manifest of an archive, and an entry of its history."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ from padim_dist.store.manifests import (
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What an archive holds.
+    """Contents of an archive.
 
     Attributes
     ----------
     snapshot : str
         Content address of the manifest.
     images, shards : int
-        Rows, and the shards that they are cut into.
+        Images of the manifest, and its shards.
     groups : mapping
         Images by group and split.
     without_group : int
         Images whose path does not match ``archive.group``.
     ignored : mapping
-        Files that were left alone, by suffix or reason.
+        Files that are not indexed, by suffix or reason.
     number : int
-        Of the newest entry in the archive's history, as `history` shows it.
+        Number of the newest entry of the archive's history; see `history`.
     new, changed, gone : int
-        Images since the entry before; all 0 if nothing has happened.
+        Images since the previous index; all 0 if there is no change.
     """
 
     snapshot: str
@@ -73,6 +73,13 @@ class IndexResult:
 
 def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
     """List the archive and write a manifest of it.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    listener : callable, optional
+        Receives events.
 
     Raises
     ------
@@ -101,7 +108,7 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
 
 @contextmanager
 def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]:
-    """List the archive: a spool with all its rows, and counts of files that are no images."""
+    """List the archive; yield a spool with its rows and its counts of other files."""
     archive = config.archive
 
     def tell(listed: int) -> None:
@@ -124,16 +131,16 @@ def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[Shard, pa.Table
 
 
 def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:
-    """List the archive, cut it into shards, and keep the manifest.
+    """List the archive and write its manifest and an entry of its history.
 
     Returns
     -------
     snapshot : Snapshot
         The manifest.
     entry : Entry
-        The newest of the archive's history.
+        The newest entry of the archive's history.
     is_new : bool
-        Whether it was made now: not if the archive holds just what it held.
+        Whether the entry was made now; not if the archive has not changed.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
     with list_archive(config, listener) as spool:
@@ -147,13 +154,13 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
                 break
             entry = _entry(config, spool, snapshot, last)
             if is_new := add_entry(workspace, settings, entry):
-                break  # else somebody else has indexed it at the same time: look again
+                break  # else another process has added an entry: look again
     listener(Progress("index", snapshot.images, snapshot.images))
     return snapshot, entry, is_new
 
 
 def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
-    """Entry for the history; the manifest of what came is written."""
+    """Return an entry for the history; write the manifest of new and changed images."""
     workspace, settings = workspace_of(config), archive_settings(config)
     number = last.number + 1 if last else 1
     now = datetime.now(UTC).isoformat()

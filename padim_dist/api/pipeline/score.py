@@ -1,4 +1,4 @@
-"""Score: from a model and the manifest's images to a score table and heatmaps."""
+"""Score: make a score table and heatmaps of the manifest's images with a model."""
 
 from __future__ import annotations
 
@@ -33,26 +33,24 @@ from padim_dist.store.weights import kept_weights_bytes
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What a score did.
+    """Result of a score.
 
     Attributes
     ----------
     run_id, model_id : str
-        Content addresses of the run and of the model it used; no run where there was
-        nothing new to score.
+        Content addresses of the run and of its model; no run if there was no new image.
     images : int
         Rows of the score table.
     scored, resumed : int
-        Of those, handled now, and found done by an earlier run.
+        Rows made by this call, and by earlier ones.
     statuses : mapping of str to int
         Rows by status.
     flagged : int or None
-        Rows that are flagged; None where the model has no calibration.
+        Flagged rows; None if the model has no calibration.
     alpha : float or None
-        Share of normal images that is flagged by mistake (under the rule ``fdr``: the highest
-        that may be); None where there was nothing to score.
+        Share of normal images that are flagged (rule ``fdr``: at most); None without a run.
     seconds, images_per_second : float
-        Of this call, start-up of the cluster included.
+        Duration and rate of this call, with the start of the cluster.
     """
 
     run_id: str | None
@@ -79,7 +77,7 @@ def score(
     """Score the images of a manifest.
 
     Every image ends as exactly one row, whatever is wrong with it. A second call resumes: shards
-    that have a score table are not scored again. While it works it holds the run's lease.
+    that have a score table are not scored again. The call holds the run's lease.
 
     Parameters
     ----------
@@ -102,7 +100,7 @@ def score(
     RequestError
         If there is no such model or manifest, or the model has no group of the archive.
     ConfigError, ArchiveError, ResourceError, HeldError, RunError
-        See there; each message says what to do.
+        See `padim_dist.errors`; each message says what to do.
 
     Examples
     --------
@@ -156,8 +154,8 @@ def _score(
     Returns
     -------
     counts : dict of int to ShardCounts
-        Of all shards, by place. Those that were done are read when the others are: a resume
-        begins with one listing, however many there are.
+        Counts of all shards, by place. Counts of earlier calls are read last, so that a resume
+        starts with one listing.
     drift : dict of str to DriftFigures
         Figures by group.
     """

@@ -13,6 +13,7 @@ from padim_dist.core.status import NO_MODEL, SCORED
 from padim_dist.engine.drift import DriftJob
 from padim_dist.engine.score import ScoreJob
 from padim_dist.errors import RequestError
+from padim_dist.pages.words import counted
 from padim_dist.store.manifests import Shard, Snapshot, groups_of
 from padim_dist.store.models import ModelInfo
 from padim_dist.store.run import Run, RunHead
@@ -22,7 +23,7 @@ from padim_dist.store.workspace import content_id
 
 @dataclass(frozen=True)
 class ScorePlan:
-    """A run as it is asked for: its head, not finished, and a job for each shard."""
+    """A run before its start: its head, and a job for each shard."""
 
     run: Run
     head: RunHead
@@ -135,11 +136,11 @@ def check_groups(shards: list[Shard], model: ModelInfo, config: Config, whole: b
         )
     if unknown:
         logger.warning(
-            "model %s lacks %d of %d groups (%s): their images become rows %r; fit a model that "
-            "has them",
+            "model %s lacks %d of %s (%s): their images get the status %r; run 'padim-dist fit' to "
+            "add them",
             model.model_id,
             len(unknown),
-            len(groups),
+            counted(len(groups), "group"),
             shown,
             NO_MODEL,
         )

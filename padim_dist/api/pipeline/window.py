@@ -1,7 +1,7 @@
-"""Windows: which kept moments a fit merges, and which it takes out again.
+"""Windows: which moments a fit merges, and which it subtracts.
 
-The newest entries of an archive's history each brought normal images. Their moments are
-kept by content, so a fit of a window reads no image that a fit has read before.
+A window is the newest entries of an archive's history. The moments of their normal images are
+stored by content, so a fit of a window reads no image that an earlier fit has read.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 
 from padim_dist.engine.parts import Part, deal_parts, make_part
 from padim_dist.errors import RequestError
+from padim_dist.pages.words import counted
 from padim_dist.store.history import Entry
 from padim_dist.store.manifests import Shard
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part that a fit is made of.
+    """A part that a fit merges or subtracts.
 
     Attributes
     ----------
     manifest : str
-        The manifest that has its shards.
+        Id of the manifest with its shards.
     part : Part
         The part.
     out_of : Part or None
-        The part out of which it is taken again: its moments are subtracted; None for one
-        that is merged.
+        The part from which it is subtracted; None for a part that is merged.
     """
 
     manifest: str
@@ -38,10 +38,10 @@ class Piece:
 def choose_pieces(
     increments: Mapping[Entry, Sequence[Shard]], without: Sequence[str], parts: int | str
 ) -> list[Piece]:
-    """Deal the normal images of a window to pieces, and leave out what is named.
+    """Divide the normal images of a window into pieces, without those that are named.
 
-    A shard that is left out is not simply missing from its part, which would then have to
-    be embedded anew: its own moments are subtracted. Only a part of nothing else goes.
+    The moments of a shard that is left out are subtracted from those of its part, which need not
+    be embedded again. A part is dropped only if all its shards are left out.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def choose_pieces(
     Raises
     ------
     RequestError
-        If a name stands for nothing in the window.
+        If the window has nothing with a name.
     """
     unknown = set(without)
     pieces = []
@@ -75,7 +75,7 @@ def choose_pieces(
     if unknown:
         raise RequestError(
             f"fit.without names {', '.join(sorted(unknown))}, but the window has "
-            f"{_describe(increments)}. 'padim-dist history' shows them; a shard must be one of "
+            f"{_describe(increments)}. 'padim-dist history' shows them; a shard must have "
             "normal images"
         )
     return pieces
@@ -85,7 +85,7 @@ def _describe(increments: Mapping[Entry, Sequence[Shard]]) -> str:
     if not increments:
         return "no entry that brought images"
     shown = [
-        f"{entry.number} ({entry.day}, {len(shards)} shards)"
+        f"{entry.number} ({entry.day}, {counted(len(shards), 'shard')})"
         for entry, shards in increments.items()
     ]
     return f"the entries {', '.join(shown)}"

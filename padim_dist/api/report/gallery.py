@@ -1,4 +1,4 @@
-"""The report's gallery: the most anomalous images with their pictures, heat and regions."""
+"""The report's gallery: the most anomalous images with heatmaps and regions."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def make_gallery(
     thresholds: Mapping[str, float],
     listener: Listener,
 ) -> list[GalleryImage]:
-    """Read the images of rows of the score table, and nothing else of the archive.
+    """Return the gallery of score rows; only their images are read from the archive.
 
     Parameters
     ----------
     run : RunImages
         The run.
     rows : sequence of ScoreRow
-        In the order of the gallery.
+        Rows in the order of the gallery.
     thresholds : mapping
-        By group, where known: the hottest colour is never below it, so an image that is not
-        flagged looks milder than one that is.
+        Lowest flagged score by group, where known. The hottest colour is never below it, so an
+        image that is not flagged has milder colours.
     listener : callable
-        Is told how far it is.
+        Receives events.
 
     Returns
     -------
     list of GalleryImage
-        An image that cannot be read any more says so.
+        `gone` is the reason if an image cannot be read any more.
     """
     groups = sorted({str(row.group) for row in rows})
     studio = _Studio(
@@ -120,7 +120,7 @@ class _Studio:
         return geometry.box_to_original((0, 0, *geometry.crop), height, width)
 
     def _picture(self, row: ScoreRow) -> tuple[bytes | None, str | None]:
-        if self.outage:  # one has waited for the store in vain: not every image has to
+        if self.outage:  # one image has waited for the store in vain
             return None, self.outage[0]
         try:
             pixels = self.run.reader.load_original(self.manifest[row.image_id])
@@ -140,14 +140,14 @@ class _Studio:
 
 
 def _read_maps(run: RunImages, rows: Sequence[ScoreRow]) -> list[Maps | None]:
-    """Anomaly maps of rows, (H, W); None where none was kept."""
+    """Return the anomaly maps of rows, (H, W); None if none was kept."""
     wanted = sorted({row.heatmap_row for row in rows if row.heatmap_row is not None})
     maps = dict(zip(wanted, run.maps(wanted), strict=True)) if wanted else {}
     return [None if row.heatmap_row is None else maps[row.heatmap_row] for row in rows]
 
 
 def _read_regions(run: RunImages, images: Iterable[str]) -> dict[str, list[RegionBox]]:
-    """Regions of images, by image_id."""
+    """Return the regions of images by image_id."""
     wanted = ColumnExpression("image_id").isin(*map(ConstantExpression, images))
     found = open_table(REGIONS, [(run.run, run.head)]).filter(wanted)
     columns = 'image_id, region, top, "left", bottom, "right", area, peak, p_value'

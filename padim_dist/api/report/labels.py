@@ -1,4 +1,4 @@
-"""What the report says where the archive has labels."""
+"""Accuracy on labelled images, for the report."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
 def labels_of(
     columns: Mapping[str, npt.NDArray[Any]], metrics: Mapping[str, Any] | None, judged: bool
 ) -> Labels | None:
-    """Figures of images from the score table, those of pixels from ``metrics.json``.
+    """Return image metrics from the score table and pixel metrics from ``metrics.json``.
 
     Parameters
     ----------
     columns : mapping
         group, label, score, flagged of labelled test images; see `Verdicts.labelled`.
     metrics : mapping or None
-        What ``evaluate`` wrote, where it ran.
+        Content of ``metrics.json``, if `evaluate` has written it.
     judged : bool
-        Whether there are flags.
+        Whether images have flags.
 
     Returns
     -------
     Labels or None
-        None where there are no labels.
+        None without labels.
     """
     if not len(columns["label"]):
         return None

@@ -1,4 +1,4 @@
-"""Report: one HTML file about a run, for people."""
+"""Report: one HTML file about a run."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _MAPS = 12
 _FAILURES = 200
 _BINS = 60
 _LONG_TAIL = 20
-"""Times the median: from there on the scores' axis is logarithmic."""
+"""The axis of scores is logarithmic if the highest is more than this times the median."""
 
 
 @dataclass(frozen=True)
 class ReportResult:
-    """Where the report is.
+    """Path and figures of a report.
 
     Attributes
     ----------
@@ -53,11 +53,11 @@ class ReportResult:
     report : str
         Path or URL of the file.
     images, anomalies, without_picture : int
-        Rows of the run, of them in the gallery, and of these without a picture.
+        Rows of the run, images in the gallery, and those of them without a picture.
     bytes : int
         Size of the file.
     seconds : float
-        Of this call.
+        Duration of this call.
     """
 
     run_id: str
@@ -81,7 +81,7 @@ def report(
 
     Parameters
     ----------
-    config : Config
+    config : Config or path
         The configuration.
     listener : callable, optional
         Receives events.
@@ -89,7 +89,7 @@ def report(
         Id of the run, or a unique prefix, also of one that is half done; by default the newest
         finished run.
     top : int, optional
-        Images in the gallery, at most.
+        Largest number of images in the gallery.
     out : str, optional
         Path or URL of the file; by default ``report.html`` in the run.
 
@@ -174,7 +174,7 @@ def _head(images: RunImages, shards_done: int, statuses: dict[str, int]) -> Repo
 
 
 def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) -> list[GroupRow]:
-    """Groups by the share that is flagged, then by drift, then by how the highest stands out."""
+    """Sort groups by flagged share, drift, and the ratio of highest to median score."""
     known = [
         replace(group, drift_z=drift[group.name].z) if group.name in drift else group
         for group in groups
@@ -194,7 +194,7 @@ def _histogram(
     lines: Mapping[str, Threshold],
     groups: Sequence[str],
 ) -> Histogram | None:
-    """Scores of one group with its threshold; p-values of several."""
+    """Return the histogram: scores of one group with its threshold, or p-values of several."""
     of_p_values = alarms is not None and len(groups) > 1
     values, flagged = verdicts.values("p_value" if of_p_values else "score")
     if not len(values):
@@ -225,7 +225,7 @@ def _warnings(
     groups: Sequence[GroupRow],
     faults: list[str],
 ) -> list[str]:
-    """What to keep in mind about the numbers."""
+    """Return warnings about the figures."""
     found = list(faults)
     if head.alarms and head.known_cutoff is None:
         found.append("Flags are known only when the run is finished: their rule needs all images.")

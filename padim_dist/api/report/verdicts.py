@@ -43,7 +43,7 @@ class Verdicts:
         self._scores = open_table(SCORES, [(run, head)])
 
     def statuses(self) -> dict[str, int]:
-        """Rows by status."""
+        """Return rows by status."""
         return dict(self._ask("SELECT status, count(*) FROM scores GROUP BY status"))
 
     def flags(self) -> FlagSummary | None:
@@ -56,7 +56,7 @@ class Verdicts:
         return FlagSummary(self._head.alarms, self._head.known_cutoff or 0.0, flagged, judged)
 
     def groups(self) -> list[GroupRow]:
-        """Figures of each group, in the order of their names."""
+        """Return figures of each group, sorted by name."""
         rows = self._ask(
             'SELECT "group", count(*), count(score), '
             "CASE WHEN count(p_value) > 0 THEN count(*) FILTER (flagged) END, "
@@ -66,7 +66,7 @@ class Verdicts:
         return [GroupRow(*row) for row in rows]
 
     def values(self, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Scores or p-values of all images that have some, and which of them are flagged."""
+        """Return all scores or p-values, and whether each image is flagged."""
         found = self._relation(
             f"SELECT {column}::DOUBLE AS value, coalesce(flagged, false) AS flagged "
             f"FROM scores WHERE {column} IS NOT NULL"
@@ -82,7 +82,7 @@ class Verdicts:
         )
 
     def failures(self, most: int) -> list[Failure]:
-        """The first rows without a score."""
+        """Return the first rows without a score."""
         rows = self._ask(
             "SELECT uri, member, status, error FROM scores WHERE status != 'scored' "
             f"ORDER BY status, uri, member LIMIT {most}"
@@ -90,7 +90,7 @@ class Verdicts:
         return [Failure(*row) for row in rows]
 
     def labelled(self) -> dict[str, npt.NDArray[Any]]:
-        """Columns group, label, score, flagged of labelled test images that have a score."""
+        """Return columns group, label, score, flagged of scored test images with a label."""
         columns: dict[str, npt.NDArray[Any]] = self._relation(
             'SELECT "group", label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged '
             "FROM scores WHERE split = 'test' AND label IS NOT NULL AND score IS NOT NULL"

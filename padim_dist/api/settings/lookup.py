@@ -20,7 +20,7 @@ from padim_dist.store.run import RunHead, list_runs
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"
-"""Stands for the id of the promoted model."""
+"""Name of the promoted model, instead of its id."""
 _SHOWN = 8
 
 

@@ -82,14 +82,14 @@ def archive_settings(config: Config) -> dict[str, Any]:
 
 
 def model_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that a model is found by: what it was fitted on, and how."""
+    """Return the settings that identify a model: its archive and section model."""
     archive = archive_settings(config)
     del archive["shard_images"]
     return {"archive": archive, "model": config.model.model_dump(mode="json")}
 
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
-    """Return the settings that a run is known by; a run of some of the images is another kind."""
+    """Return the settings that identify a run; `partial`: it has only some of the images."""
     settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
     return {**settings, "partial": True} if partial else settings
 

@@ -1,4 +1,4 @@
-"""From a configuration to plans: embedding, weights, reading, and free disk."""
+"""Plans from a configuration: embedding, weights, reading, and free disk."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from padim_dist.storage import Folder
 from padim_dist.store.weights import State, fetch_weights
 
 UNKNOWN_WEIGHTS = ""
-"""Stands for the weights' digest in a plan that was made before they were loaded."""
+"""Digest of weights that are not loaded yet."""
 
 
 def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
-    """How the archive's images are read for an embedding of this geometry."""
+    """Return the reader of the archive's images, for an embedding of this geometry."""
     fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
     return ImageReader(fetcher, geometry, config.archive.max_pixels)
 
 
 def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
-    """How workers read them, and how many at a time."""
+    """Return how workers read images, and how many at a time."""
     reader = reader_of(config, embedding.geometry)
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
@@ -38,7 +38,7 @@ def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
 
 
 def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
-    """Layers and number of channels, with the tested defaults for ``auto``."""
+    """Return layers and number of channels, with the tested defaults for ``auto``."""
     model = config.model
     check_backbone(model.backbone)
     defaults = DEFAULTS.get(model.backbone)
@@ -55,7 +55,7 @@ def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
 
 
 def plan_embedding(config: Config) -> EmbeddingSpec:
-    """The embedding of a configuration, weights not yet known; see `plan_trunk` for errors."""
+    """Return the embedding of a configuration, without weights. Raises as `plan_trunk`."""
     model = config.model
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
@@ -65,7 +65,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
 
 
 def load_state(config: Config) -> State:
-    """The trunk's state dict that the configuration asks for."""
+    """Return the trunk's state dict for a configuration."""
     model = config.model
     layers, _ = layers_and_channels(config)
     if model.weights == "random":
@@ -75,12 +75,12 @@ def load_state(config: Config) -> State:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes of a state dict."""
+    """Return the bytes of a state dict."""
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
 def free_disk(folder: Folder) -> int | None:
-    """Free bytes where a folder lies or will lie; None where that cannot be told."""
+    """Return the free bytes for a folder that may not exist yet; None if unknown."""
     if not folder.is_local:
         return None
     path = Path(folder.url)

@@ -1,1 +1,1 @@
-"""What an archive holds: listing, sorting, cutting into shards. No torch."""
+"""Listing an archive, sorting its rows and cutting them into shards. No torch."""

@@ -1,7 +1,7 @@
 """Cutting sorted rows into shards of equal cost.
 
-Sorting and cutting depend on the listing and the settings alone, never on the
-number of workers: that is what makes results the same bit for bit.
+Sorting and cutting depend only on the listing and the settings, never on the number of workers:
+this makes results the same bit for bit.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import pyarrow as pa
 from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
 
 COST_OF_AN_IMAGE = 1_000_000
-"""Besides its bytes: the trunk takes about as long as decoding 1 MB of JPEG."""
+"""Fixed cost of an image, in bytes: the trunk takes about as long as decoding 1 MB of JPEG."""
 MOST_BYTES = 2**28
-"""That a row costs at most: what is larger is no image, and is not read."""
+"""Upper bound of the bytes in a row's cost; larger objects are not images and are not read."""
 
 BLOCK = 32
-"""Images between which no shard is cut: the default batch. A shard's last batch is filled up."""
+"""Images that stay in one shard: the default batch. The last batch of a shard is padded."""
 
 _RunKey = tuple[str | None, str]
 
 
 class Total(NamedTuple):
-    """Number of rows and their cost added up."""
+    """Number of rows and the sum of their costs."""
 
     images: int
     cost: int
@@ -39,10 +39,7 @@ class Total(NamedTuple):
 
 @dataclass(frozen=True)
 class CutShard:
-    """A shard as it is cut: number, group, split, images, bytes, digest of its rows, and the rows.
-
-    `rows` is a table with `MANIFEST_SCHEMA`.
-    """
+    """A shard, with the digest of its rows and the rows as a table with `MANIFEST_SCHEMA`."""
 
     shard: int
     group: str | None
@@ -54,10 +51,10 @@ class CutShard:
 
 
 def shard_size(images: int) -> int:
-    """Images in a shard of an archive, where nobody says.
+    """Return the images in a shard for ``archive.shard_images: auto``.
 
-    512, which bounds what a lost worker has to do again and how many files there are; fewer
-    in a small archive, so that it makes 64 shards to share, of 64 images at least.
+    512 bounds the work that a lost worker repeats, and the number of files. A small archive is
+    cut into 64 shards for the workers to share, of at least 64 images each.
 
     Examples
     --------
@@ -70,18 +67,18 @@ def shard_size(images: int) -> int:
 def cut(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
 ) -> Iterator[CutShard]:
-    """Cut sorted rows into shards of equal cost; a shard at a time is in memory.
+    """Cut sorted rows into shards of equal cost, with one shard in memory.
 
-    Where a shard has two blocks or more, cuts lie between blocks of `BLOCK` images.
+    If `shard_images` is two blocks or more, shards are cut only between blocks of `BLOCK` images.
 
     Parameters
     ----------
     tables : iterable of pyarrow.Table
         `ROWS_SCHEMA`, sorted by group, split, uri and offset; in parts of any size.
     totals : mapping
-        What the rows of each (group, split) come to.
+        Number and cost of the rows of each (group, split).
     shard_images : int
-        Images in a shard, on average, at most.
+        Largest mean number of images in a shard.
 
     Yields
     ------
@@ -103,7 +100,7 @@ def cut(
 def _shares(
     tables: Iterable[pa.Table], totals: Mapping[_RunKey, Total], shard_images: int
 ) -> Iterator[tuple[tuple[_RunKey, int], pa.Table]]:
-    """Rows by the share of their group's and split's cost in which their block's first one lies."""
+    """Yield rows with their shard in their group and split: that of the first row of the block."""
     run: _RunKey | None = None
     spent = passed = last = 0
     block = BLOCK if shard_images >= 2 * BLOCK else 1
@@ -124,7 +121,7 @@ def _shares(
 
 
 def _runs(table: pa.Table) -> Iterator[tuple[_RunKey, pa.Table]]:
-    """Runs of rows with equal group and split."""
+    """Yield runs of rows with equal group and split."""
     changed = np.zeros(max(len(table) - 1, 0), bool)
     for name in ("group", "split"):
         codes = table[name].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
@@ -135,7 +132,7 @@ def _runs(table: pa.Table) -> Iterator[tuple[_RunKey, pa.Table]]:
 
 
 def _bounds(changed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Start and stop of runs, given where a row differs from the one before it."""
+    """Yield start and stop of runs, given whether each row differs from the one before."""
     starts = [0, *(np.flatnonzero(changed) + 1).tolist(), len(changed) + 1]
     return pairwise(starts)
 
@@ -155,6 +152,6 @@ def _shard(number: int, pieces: list[pa.Table]) -> CutShard:
 
 
 def _digest(rows: pa.Table) -> str:
-    """Content address of a shard's rows, whatever their shard number."""
+    """Return the content address of a shard's rows, without their shard number."""
     values = [rows[name].to_pylist() for name in ROWS_SCHEMA.names]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

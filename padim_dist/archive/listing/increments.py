@@ -1,7 +1,7 @@
-"""What came, changed and went between two listings; what nobody has scored yet.
+"""Differences between two listings, and the images that are not scored yet.
 
-Joins of tables with the columns of `ROWS_SCHEMA`, which may be larger than memory. An
-image is known by its uri and, inside a tar file, its member.
+The tables have the columns of `ROWS_SCHEMA` and may be larger than memory. The uri and, inside
+a tar file, the member identify an image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KNOWN = pa.schema(
     ]
 )
 SCORED_SCHEMA = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", "etag", "group")])
-"""What an image that was scored is known by: another etag or group makes it another one."""
+"""Identity of a scored image: with another etag or group it has to be scored again."""
 
 _SAME_IMAGE = "a.uri = b.uri AND a.member IS NOT DISTINCT FROM b.member"
 _DIFFERENT = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in _KNOWN.names[2:])
@@ -50,17 +50,17 @@ _CAME_THEN = f"{_NOT_SCORED} AND EXISTS (FROM came AS b WHERE {_SAME_BYTES})"
 
 @dataclass(frozen=True)
 class Increment:
-    """What came, changed and went.
+    """Differences between a listing and an earlier one.
 
     Attributes
     ----------
     rows : SortedRows
-        The images that are new or changed, as they are now.
+        The present rows of new and changed images.
     changes : Path
-        Parquet file with a row a difference: change (``new``, ``changed``, ``gone``), uri,
+        Parquet file with a row per difference: change (``new``, ``changed``, ``gone``), uri,
         member, etag, previous_etag, group, split.
     counts : mapping of str to int
-        Differences by kind.
+        Number of differences by kind.
     """
 
     rows: SortedRows
@@ -74,11 +74,11 @@ def compare(bench: Workbench, now: Path, earlier: Iterable[pa.Table]) -> Increme
     Parameters
     ----------
     bench : Workbench
-        Takes the work.
+        Runs the joins.
     now : Path
         Parquet file with `ROWS_SCHEMA`.
     earlier : iterable of pyarrow.Table
-        The earlier listing's rows.
+        Rows of the earlier listing.
     """
     tables = {"now": now, "earlier": bench.keep("earlier", earlier, _KNOWN)}
     changes = bench.select("changes", tables, _CHANGES)
@@ -92,16 +92,17 @@ def not_scored(
     scored: Iterable[pa.Table],
     came: Iterable[pa.Table] | None = None,
 ) -> SortedRows:
-    """Rows of a manifest that are not among those that were scored (`SCORED_SCHEMA`).
+    """Return the rows of a manifest that were not scored.
 
     Parameters
     ----------
     bench : Workbench
-        Takes the work.
+        Runs the joins.
     rows, scored : iterable of pyarrow.Table
-        The manifest's rows; what was scored.
+        Rows of the manifest; scored images (`SCORED_SCHEMA`).
     came : iterable of pyarrow.Table, optional
-        Rows of manifests: only images that are among them, as they are now.
+        Rows of other manifests: only images that are also in one of them, with the same etag and
+        group, are returned.
     """
     tables = {
         "rows": bench.keep("rows", rows, ROWS_SCHEMA),

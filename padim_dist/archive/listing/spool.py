@@ -1,7 +1,6 @@
-"""The spool: rows on their way to a manifest.
+"""The spool: collects the rows of a listing, joins them with their notes and masks, sorts them.
 
-Rows arrive in any order, page by page, and are written to temporary Parquet files; what
-is known of them is joined there, and they come out sorted.
+Batches arrive in any order and are written to temporary Parquet files.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _NOTES = pa.schema(
     [(name, pa.string()) for name in ("key", "group", "split", "label")] + [("rank", pa.int64())]
 )
 
-# Of members of one tar with the same name the last one counts, as for tar itself. A name that
-# several objects have leads to no mask: a wrong mask would be worse than none.
+# Of members of one tar file with the same name the last one counts, as in tar. A mask's path that
+# several objects have gives no mask: a wrong mask would be worse than none.
 _JOINED = """
 WITH
 repeated AS (
@@ -71,14 +70,14 @@ WHERE latest IS NULL OR "offset" = latest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundImage(ImageRow):
-    """An image on its way to a row.
+    """An image of a listing: a row without its mask and notes.
 
     Attributes
     ----------
     key : str or None
         Key of the notes that belong to the image.
     masks : tuple of str
-        Where its mask may be, the best place first; not used if `mask_uri` is set.
+        Paths where its mask may be, the best first; not used if `mask_uri` is set.
     """
 
     member: str | None = None
@@ -94,9 +93,9 @@ class FoundMask:
     Attributes
     ----------
     path : str
-        What `FoundImage.masks` refers to.
+        Path that `FoundImage.masks` refers to.
     uri : str
-        Address that reads it.
+        Address to read it from.
     object : str
         The file that contains it, at `offset`.
     """
@@ -129,16 +128,16 @@ class Batch:
 
 
 class Spool(Workbench):
-    """Takes batches in and gives sorted rows out; its folder is gone after the ``with``.
+    """Collects batches and returns sorted rows; leaving the ``with`` deletes its folder.
 
     Attributes
     ----------
     folder : Path
-        Temporary, for what else must not be held in memory.
+        Holds the temporary files.
     images : int
-        Rows taken in.
+        Number of rows added.
     ignored : Counter
-        What was left alone so far, by suffix or reason.
+        Number of ignored files so far, by suffix or reason.
     """
 
     def __init__(self) -> None:
@@ -162,7 +161,7 @@ class Spool(Workbench):
         super().__exit__(kind, error, trace)
 
     def add(self, batch: Batch) -> None:
-        """Take a batch in."""
+        """Add a batch."""
         numbers = range(self.images, self.images + len(batch.images))
         self.images += len(batch.images)
         self._tables["images"].add(batch.images, row=numbers)
@@ -171,14 +170,14 @@ class Spool(Workbench):
         self.ignored.update(batch.ignored)
 
     def repeated_uris(self) -> tuple[int, str | None]:
-        """How many uris more than one row has, and the first of them."""
+        """Return the number of uris that occur more than once, and the first of them."""
         query = "SELECT uri FROM images GROUP BY uri HAVING count(*) > 1"
         query = f"SELECT count(*), min(uri) FROM ({query})"
         count, first = self.ask(self._files(), lambda database: database.sql(query).fetchall()[0])
         return count, first
 
     def joined(self) -> Path:
-        """All rows, with what is known of them, as a Parquet file; after this no more come."""
+        """Return a Parquet file of all rows with their notes and masks; no batch may follow."""
         if self._joined is None:
             self._joined = self.select("joined", self._files(), _JOINED)
             left = pq.read_metadata(self._joined).num_rows
@@ -188,7 +187,7 @@ class Spool(Workbench):
         return self._joined
 
     def sorted(self) -> SortedRows:
-        """All rows in order."""
+        """Return all rows in order."""
         return self.sort(self.joined())
 
     def _files(self) -> dict[str, Path]:
@@ -206,9 +205,9 @@ class _Table:
         self._waiting: list[pa.Table] = []
 
     def add(self, rows: Sequence[object], **columns: Iterable[int]) -> None:
-        """Add rows, whose attributes are columns, and further columns."""
+        """Add rows, whose attributes become columns, and further columns."""
         if rows:
-            # At once, since Python's objects take ten times the room.
+            # Converted at once: Python objects take ten times the memory.
             schema = self.writer.schema
             data = [
                 columns[name] if name in columns else [getattr(row, name) for row in rows]

@@ -1,7 +1,7 @@
-"""The files below a folder, page by page, several folders at once.
+"""Listing the files below a folder in pages, several folders at once.
 
-A page holds about a thousand files, and as many pages are in memory as there are
-threads: an archive may be of any size. The order of the pages is that of their arrival.
+A page holds about a thousand files, and memory holds about one page per thread, so an archive may
+be of any size. Pages come in order of arrival.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class File:
     Attributes
     ----------
     path : str
-        Inside the archive.
+        Path inside the archive.
     size : int
-        Bytes.
+        Size in bytes.
     tag : str or None
-        Its `object_tag`, the same as reading it gives.
+        Its `object_tag`, equal to the tag when it is read.
     """
 
     path: str
@@ -43,16 +43,16 @@ class File:
 
 @dataclass(frozen=True)
 class Page:
-    """A part of what is directly inside a folder.
+    """A part of the entries of a folder.
 
     Attributes
     ----------
     files : list of File
-        Its files.
+        Files of the folder.
     folders : list of str
-        Paths of its folders inside the archive, each with a slash at its end.
+        Paths of its folders inside the archive, each with a trailing slash.
     ignored : Counter
-        What is neither, or cannot be read by its name: how many, by reason.
+        Number of entries that are neither, or have an unusable name, by reason.
     """
 
     files: list[File] = field(default_factory=list)
@@ -60,16 +60,16 @@ class Page:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, size: object, tag: str | None) -> None:
-        """Take a file in; one whose name cannot be written to a table is counted only."""
+        """Add a file; if its name is not UTF-8, only count it."""
         if is_utf8(path):
-            # Some stores tell no size.
+            # Some stores give no size.
             self.files.append(File(path, int(str(size or 0)), tag))
         else:
             self.ignored["names that are not UTF-8"] += 1
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name, as Python has it, can be written to a table."""
+    """Return whether a name can be encoded as UTF-8, as tables need it."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -78,26 +78,26 @@ def is_utf8(name: str) -> bool:
 
 
 def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
-    """Pages of a folder and of all folders below it, in no particular order.
+    """Yield the pages of a folder and of all folders below it, in no particular order.
 
-    Links to folders are not followed. What is no file, or cannot be addressed by its
-    name, is counted in the pages.
+    Links to folders are not followed. Entries that are not files, or that no URL can address, are
+    counted in the pages.
 
     Raises
     ------
     ArchiveError
-        If the store cannot list a folder: a part of an archive must not be taken for all
-        of it. (A local folder that may not be entered is counted.)
+        If the store cannot list a folder: the listing would not be complete. (A local folder
+        that cannot be opened is counted instead.)
     """
     list_folder = _lister(archive)
 
     def pages(folder: str) -> Iterator[Page]:
         try:
             yield from list_folder(archive, folder)
-        except Exception as error:  # stores and HTTP clients raise what they like
+        except Exception as error:  # stores and HTTP clients raise errors of any class
             raise ArchiveError(
                 f"{archive.at(folder)} cannot be listed ({type(error).__name__}: {error}). "
-                "Run the same command again when it can"
+                "Run the same command again when it can be listed"
             ) from error
 
     return in_threads([pages("")], threads, lambda page: map(pages, page.folders))
@@ -108,16 +108,16 @@ def in_threads(
     threads: int,
     follow: Callable[[Item], Iterable[Iterator[Item]]] = lambda _: (),
 ) -> Iterator[Item]:
-    """Run iterators in threads, each one item at a time.
+    """Run iterators in threads, each one item at a time, and yield the items as they arrive.
 
     Parameters
     ----------
     sources : iterable of iterator
-        What to run; the next one is taken when a thread has nothing else to do.
+        Iterators to run; the next one is taken when a thread is idle.
     threads : int
-        How many iterators are asked at once: as many items are in memory.
+        Number of iterators that run at once, and of items in memory.
     follow : callable, optional
-        From an item to further iterators, which are run before older ones.
+        Maps an item to further iterators, which run before older ones.
     """
     sources = iter(sources)
     waiting: list[Iterator[Item]] = []
@@ -127,7 +127,7 @@ def in_threads(
         try:
             while True:
                 while len(running) < threads:
-                    # The newest first: deep before wide, so that few wait.
+                    # The newest first (depth first), so that few iterators wait.
                     source = waiting.pop() if waiting else next(sources, None)
                     if source is None:
                         break
@@ -157,7 +157,7 @@ def _local(archive: Folder, folder: str) -> Iterator[Page]:
     try:
         entries = os.scandir(archive.at(folder))
     except (PermissionError, FileNotFoundError):
-        yield Page(ignored=Counter({"folders that may not be entered": 1}))
+        yield Page(ignored=Counter({"folders that cannot be opened": 1}))
         return
     with entries:
         while chunk := list(islice(entries, _PAGE)):
@@ -167,7 +167,7 @@ def _local(archive: Folder, folder: str) -> Iterator[Page]:
                 try:
                     info = fs.info(entry)
                 except FileNotFoundError:
-                    page.ignored["files that went while the archive was listed"] += 1
+                    page.ignored["files deleted during the listing"] += 1
                     continue
                 linked = info["islink"]
                 if linked:
@@ -184,7 +184,7 @@ def _local(archive: Folder, folder: str) -> Iterator[Page]:
 
 
 def _target(archive: Folder, path: str) -> dict[str, Any]:
-    """Of what a link points to; one that leads nowhere is a file that reading will find missing."""
+    """Return the info of a link's target; a broken link counts as a file, and reading it fails."""
     try:
         info: dict[str, Any] = archive.fs.info(archive.at(path))
     except OSError:
@@ -193,7 +193,7 @@ def _target(archive: Folder, path: str) -> dict[str, Any]:
 
 
 def _s3(archive: Folder, folder: str) -> Iterator[Page]:
-    """By pages of the store, so that a folder of any size needs little memory."""
+    """Yield the pages of the store, so that a folder of any size needs little memory."""
     fs = archive.fs
     bucket, key, _ = fs.split_path(archive.url)
     root = f"{key}/" if key else ""
@@ -207,11 +207,11 @@ def _s3(archive: Folder, folder: str) -> Iterator[Page]:
             path = info["Key"].removeprefix(root)
             whole = fs.split_path(archive.at(path)) == (bucket, info["Key"], None)
             if info["Key"].endswith("/") and not info["Size"]:
-                page.ignored["markers of folders"] += 1
+                page.ignored["folder markers"] += 1
             elif whole and _can_be_addressed(path):
                 page.add(path, info["Size"], object_tag(info))
             else:
-                page.ignored["names that cannot be addressed"] += 1
+                page.ignored["names that no URL can address"] += 1
         yield page
         if not answer.get("IsTruncated"):
             return
@@ -219,28 +219,28 @@ def _s3(archive: Folder, folder: str) -> Iterator[Page]:
 
 
 def _other(archive: Folder, folder: str) -> Iterator[Page]:
-    """Any other store: a folder is a page."""
+    """Yield one page per folder, for all other stores."""
     fs = archive.fs
     root = fs._strip_protocol(archive.url).rstrip("/") + "/"
     page = Page()
     for info in fs.ls(archive.at(folder).rstrip("/"), detail=True):
         path = info["name"].removeprefix(root)
         if info["name"].rstrip("/") + "/" == root + folder:
-            page.ignored["markers of folders"] += info["type"] != "directory"
+            page.ignored["folder markers"] += info["type"] != "directory"
         elif info["type"] == "directory":
             page.folders.append(path.rstrip("/") + "/")
         elif _can_be_addressed(path):
             page.add(path, info["size"], object_tag(info))
         else:
-            page.ignored["names that cannot be addressed"] += 1
+            page.ignored["names that no URL can address"] += 1
     yield page
 
 
 def _can_be_addressed(path: str) -> bool:
-    """Whether a URL that ends in this path leads to it and to nothing else.
+    """Return whether a URL that ends in this path leads to exactly this path.
 
-    Empty names between slashes are taken out on the way, and fsspec reads ``::`` as a
-    chain of file systems.
+    Empty names between slashes are lost in a URL, and fsspec reads ``::`` as a chain of file
+    systems.
     """
     folder, _, name = path.rpartition("/")
     return bool(name) and "::" not in folder and "" not in path.split("/")

@@ -1,8 +1,8 @@
-"""A temporary folder in which tables of any size are joined and sorted in little memory.
+"""Joining and sorting tables of any size in bounded memory, in a temporary folder.
 
-DuckDB, held to little memory, joins Parquet files. Then runs of rows are sorted, and
-merged as they are read: however large an archive is, the memory of the process stays the
-same. (DuckDB's own sort gives up where a hundred times its memory is to be sorted.)
+DuckDB joins Parquet files under a memory limit. The result is sorted in runs, and the runs are
+merged while they are read, so memory does not grow with the archive. (DuckDB's own sort fails on
+about a hundred times its memory.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.errors import ResourceError
 
 ROWS_A_GROUP = 10_240
-"""Of a Parquet file on its way."""
+"""Rows in a row group of the temporary Parquet files."""
 _ROWS_A_READ = 1024
 _ROWS_A_MERGE = 128
 _ROWS_A_RUN = 51_200
@@ -43,14 +43,14 @@ FROM rows GROUP BY ALL
 
 @dataclass(frozen=True)
 class SortedRows:
-    """Rows by group, split, uri and offset: in binary order, those without a group last.
+    """Rows in binary order of group, split, uri and offset; rows without a group come last.
 
     Attributes
     ----------
     runs : list of Path
         Parquet files, each in order.
     totals : mapping
-        What the rows of each (group, split) come to.
+        Number and cost of the rows of each (group, split).
     """
 
     runs: list[Path]
@@ -62,7 +62,7 @@ class SortedRows:
         return sum(total.images for total in self.totals.values())
 
     def tables(self) -> Iterator[pa.Table]:
-        """All rows in order, a part at a time: `ROWS_SCHEMA`."""
+        """Yield all rows in order, in parts with `ROWS_SCHEMA`."""
         with ExitStack() as stack:
             files = [stack.enter_context(pq.ParquetFile(run)) for run in self.runs]
             if len(files) == 1:
@@ -76,16 +76,16 @@ class SortedRows:
 
 
 class Workbench:
-    """The folder; gone after the ``with``.
+    """A temporary folder for joins and sorts; leaving the ``with`` deletes it.
 
     Attributes
     ----------
     folder : Path
-        For what must not be held in memory.
+        Holds the temporary files.
     """
 
     def __init__(self) -> None:
-        # Arrow's own allocator keeps much of what it is given back.
+        # Arrow's own allocator keeps much of the memory that is freed.
         self._pool = pa.default_memory_pool()
         pa.set_memory_pool(pa.system_memory_pool())
         self._temporary = TemporaryDirectory(prefix="padim-dist-index-")
@@ -104,7 +104,7 @@ class Workbench:
         pa.set_memory_pool(self._pool)
 
     def keep(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Path:
-        """Write tables, one after the other, to a Parquet file; only these columns."""
+        """Write the columns of a schema of all tables to one Parquet file."""
         path = self.folder / f"{name}.parquet"
         with pq.ParquetWriter(path, schema, write_statistics=False) as writer:
             for table in tables:
@@ -114,7 +114,7 @@ class Workbench:
     def ask(
         self, tables: dict[str, Path], work: Callable[[duckdb.DuckDBPyConnection], Answer]
     ) -> Answer:
-        """Let DuckDB work on Parquet files in little memory; in more where that is not enough.
+        """Run `work` in DuckDB on Parquet files, with the lowest memory limit that is enough.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class Workbench:
         )
 
     def select(self, name: str, tables: dict[str, Path], query: str) -> Path:
-        """Write what a query gives to a Parquet file, in no particular order."""
+        """Write the result of a query to a Parquet file, in no particular order."""
         path = self.folder / f"{name}.parquet"
         self.ask(
             tables,
@@ -174,6 +174,6 @@ def _rows(file: pq.ParquetFile) -> Iterator[_Row]:
 
 
 def _place(row: _Row) -> _Row:
-    """What a row is sorted by; Python orders strings as UTF-8 does."""
+    """Return the sort key of a row; Python and UTF-8 order strings alike."""
     group, split, uri, offset = (row[column] for column in _ORDERED)
     return group is None, group or "", split, uri, offset

@@ -1,1 +1,1 @@
-"""From a manifest row to pixels."""
+"""Reading images: from a manifest row to pixels."""

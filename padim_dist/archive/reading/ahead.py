@@ -1,4 +1,4 @@
-"""Reading images ahead of whoever needs them, in order, within a budget of memory."""
+"""Reading images ahead of their consumer, in order, within a memory budget."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.errors import ImageError
 
 BUDGET = 64 * 2**20
-"""Bytes of images that are held ahead and not yet decoded, at most."""
+"""Maximum bytes of images that are read ahead and not decoded yet."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a task reads images.
+    """Reader and threads of a task.
 
     Attributes
     ----------
     reader : ImageReader
         Fetches and decodes.
     requests : int
-        Requests under way at the same time.
+        Number of concurrent requests.
     decoders : int
-        Threads that decode.
+        Number of threads that decode.
     """
 
     reader: ImageReader
@@ -39,20 +39,20 @@ def read_ahead(
 ) -> Iterator[LoadedImage]:
     """Load images in order, ahead of the consumer.
 
-    Many requests are under way while few threads decode. Memory does not grow with the archive:
-    at most `depth` images (or the members of one request) are held, and their bytes, until they
-    are decoded, keep within the budget (or are those of one request).
+    Many requests run while few threads decode. Memory does not grow with the archive: it holds at
+    most `depth` images, and `budget` bytes of images that are not decoded yet; or one request, if
+    that is more.
 
     Parameters
     ----------
     rows : iterable of ImageRow or RefusedRow
-        Of the manifest.
+        Rows of the manifest.
     reading : Reading
-        How they are read.
+        Reader and threads.
     depth : int
-        Images ahead.
+        Maximum number of images read ahead.
     budget : int
-        Bytes ahead that are not decoded yet.
+        Maximum bytes read ahead and not decoded yet.
 
     Yields
     ------
@@ -87,7 +87,7 @@ def read_ahead(
         return item.image.result()
 
     def take(bodies: Future[list[bytes | ImageError]], place: int, row: ImageRow) -> LoadedImage:
-        # Decoders wait for what was asked for first, in its order: they cannot block each other.
+        # Decoders wait for requests in the order of submission, so they cannot block each other.
         data, bodies.result()[place] = bodies.result()[place], b""
         return reader.decode(row, data)
 
@@ -114,13 +114,13 @@ def read_ahead(
 
 @dataclass(frozen=True)
 class _Ahead:
-    """An image under way, and how many bytes it holds until it is decoded."""
+    """A pending image, and the number of bytes that it holds until it is decoded."""
 
     size: int
     image: Future[LoadedImage]
 
     def is_encoded(self) -> bool:
-        """Whether it holds the bytes of the file."""
+        """Return whether it holds the bytes of the file."""
         image = self.image
         return not image.done() or (
             image.exception() is None and image.result().encoded is not None

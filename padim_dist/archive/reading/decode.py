@@ -1,8 +1,8 @@
-"""From the bytes of an image file to pixels.
+"""Decoding image files.
 
-Pillow reads the header of every file, cheaply. JPEG is decoded by torchvision, which is
-twice as fast; all else by Pillow, which releases the GIL as well. torchvision's PNG
-decoder is left alone: damaged files crash the process (see docs/architecture.md).
+Pillow reads every header. torchvision decodes JPEG, twice as fast as Pillow; Pillow decodes all
+other formats, and releases the GIL too. torchvision's PNG decoder is not used: damaged files crash
+the process (see docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from padim_dist.errors import ImageError
 
-# The limit below is checked on every header; Pillow's own warns at another size.
+# `open_image` checks the size of every image; Pillow's own check has another limit.
 Image.MAX_IMAGE_PIXELS = None
-# What it says of damaged tags would fill the logs of workers; the image's row says what matters.
+# Warnings about damaged tags would fill the logs; the image's row has the reason of a failure.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
 _END_OF_JPEG = b"\xff\xd9"
-# From the EXIF orientation to what turns the picture the right way up.
+# EXIF orientations, and the transposes that turn the picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,7 +39,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow raises for damaged files: a tag of another type than it should be goes unchecked.
+# Errors that Pillow raises for damaged files; it does not check the types of tags.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -57,16 +57,16 @@ _DAMAGE = (
 def decode(data: bytes, max_pixels: int) -> Tensor:
     """Decode an image to RGB.
 
-    JPEG, PNG, TIFF, WebP and BMP; palettes are looked up, grey becomes three equal
-    channels, 16 bits become 8 (grey by rounding), alpha is left out, the EXIF orientation
-    is applied, of several frames the first is taken.
+    JPEG, PNG, TIFF, WebP and BMP. Palettes are looked up. Grey becomes three equal channels. 16
+    bits become 8 (grey by rounding). Alpha is dropped. The EXIF orientation is applied. Only the
+    first frame is decoded.
 
     Parameters
     ----------
     data : bytes
         The file.
     max_pixels : int
-        Larger images are refused from their header alone.
+        Maximum pixels; larger images are refused by their header.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
         try:
             return _by_torchvision(data)
         except RuntimeError:
-            pass  # Pillow decides, and has the better message
+            pass  # Pillow tries, and has the better message
     try:
         pixels = np.array(_by_pillow(image))
     except ImageError:
@@ -94,12 +94,12 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
 
 
 def is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether a file is for a GPU's decoder: baseline JPEG in colour, upright and complete.
+    """Return whether a GPU may decode a file: baseline JPEG in colour, upright and complete.
 
     Parameters
     ----------
     image : Image
-        Its header, from `open_image`.
+        Header, from `open_image`.
     data : bytes
         The file.
     """
@@ -150,7 +150,7 @@ def decode_mask(data: bytes, max_pixels: int) -> Tensor:
         image.load()
         image = _turned(image)
         if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
-            image = image.convert("RGBA").convert("RGB")  # palettes looked up, alpha left out
+            image = image.convert("RGBA").convert("RGB")  # looks palettes up, drops alpha
         values = np.asarray(image)
     except _DAMAGE as error:
         raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
@@ -164,24 +164,24 @@ def _by_torchvision(data: bytes) -> Tensor:
 
 
 def _by_pillow(image: Image.Image) -> Image.Image:
-    """RGB picture, turned the right way up."""
+    """Return the RGB picture, turned upright."""
     image.seek(0)
     image.load()
     if image.mode in ("I", "F"):
         raise ImageError(
             "unreadable",
-            f"32-bit pixels (Pillow mode {image.mode}) have no agreed range; store 8 or 16 bits",
+            f"32-bit pixels (Pillow mode {image.mode}) have no standard range; store 8 or 16 bits",
         )
     image = _turned(image)
     if image.mode.startswith("I;16"):
         wide: npt.NDArray[np.uint32] = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns about the direct way from a palette
+        image = image.convert("RGBA")  # Pillow warns if a palette is converted directly
     return image.convert("RGB")
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """The right way up. Pillow's own way writes the EXIF data anew, which damaged tags prevent."""
+    """Return the picture upright. Pillow's own function fails on damaged EXIF tags."""
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)

@@ -1,9 +1,8 @@
-"""JPEG files that have waited for a GPU, many at a time.
+"""Decoding JPEG files on a GPU, many in one call.
 
-A GPU's decoder takes many files in one call. Its grey levels are libjpeg's where no colour is
-subsampled; where it is, libjpeg smooths the colours on their way to full size and nvJPEG does
-not. So whether it decodes is a setting that makes another model, and the resize that follows
-is the processor's, bit for bit.
+nvJPEG and libjpeg give the same grey levels if colours are not subsampled. If they are, libjpeg
+smooths them when it enlarges them and nvJPEG does not. So the decoder is part of a model's
+identity. The resize is the same as on the CPU, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from padim_dist.core.resampling import resize_and_crop
 from padim_dist.errors import RunError
 
 _MOST_PIXELS = 2**24
-"""Of files that are decoded, and resized, at the same time; or of one that has more."""
+"""Maximum pixels that are decoded and resized together; a larger file is decoded by itself."""
 
 
 def decode_together(
@@ -36,24 +35,24 @@ def decode_together(
     Parameters
     ----------
     files : sequence of bytes
-        As `decode.is_plain` has let them pass.
+        Files that `decode.is_plain` accepts.
     sizes : sequence of (int, int)
         Their heights and widths.
     geometry : InputGeometry
         The trunk's input.
     device : torch.device
-        Where; on a processor it is libjpeg that decodes.
+        Where to decode; on the CPU libjpeg decodes.
 
     Returns
     -------
     list of Tensor or None
         For each file uint8 pixels (3, crop height, crop width) on the device, channels last;
-        None for what the decoder refuses.
+        None for a file that the decoder refuses.
 
     Raises
     ------
     RunError
-        If the device's memory does not suffice.
+        If the device runs out of memory.
     """
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, size in enumerate(sizes):
@@ -79,11 +78,11 @@ def decode_together(
 
 
 def _decode(files: Sequence[bytes], device: torch.device) -> list[Tensor | None]:
-    """Pictures (3, H, W); None for what is refused."""
+    """Return pictures (3, H, W); None for a file that is refused."""
     buffers = [torch.from_numpy(np.frombuffer(data, np.uint8).copy()) for data in files]
     if device.type == "cuda":
-        # The decoder has a stream of its own, which does not wait for ours: without this it may
-        # write where what is still to be computed reads.
+        # The decoder's own stream does not wait for ours: without this it may overwrite memory that
+        # pending work still reads.
         torch.cuda.current_stream(device).synchronize()
     try:
         pictures: list[Tensor | None] = decode_jpeg(buffers, mode=ImageReadMode.RGB, device=device)
@@ -91,10 +90,10 @@ def _decode(files: Sequence[bytes], device: torch.device) -> list[Tensor | None]
     except RuntimeError as error:
         if "out of memory" in str(error):
             raise RunError(
-                "no memory is left on a worker's GPU to decode JPEG. Let fewer workers share it, "
+                "a worker's GPU ran out of memory while decoding JPEG. Let fewer workers share it "
                 "or lower model.batch, then run the same command again: it resumes"
             ) from error
-        # It is one of them, but not said which; and what it came with must not matter.
+        # The error does not name the file, and other files of the call must not affect the outcome.
         if len(files) == 1:
             return [None]
         return [picture for data in files for picture in _decode([data], device)]

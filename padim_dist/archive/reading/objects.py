@@ -1,10 +1,9 @@
-"""Fetching an object of an archive, or a range of it: its bytes, a reason why not, or a failed run.
+"""Fetching objects of an archive, or ranges of them.
 
-Three kinds of trouble are kept apart. What concerns one image (missing, changed,
-forbidden) is an `ImageError` and becomes its row. What passes (a busy store, a reset,
-a short body) is tried again with growing, random delays. What stays wrong with the
-store itself ends the run with an error: an outage must never look like ten thousand
-unreadable images.
+There are three kinds of failures. A failure of one image (missing, changed, forbidden) is an
+`ImageError` and becomes its row. A temporary failure (a busy store, a reset, a short body) is
+retried with growing, random delays. A lasting failure of the store ends the run with an error: an
+outage must never look like ten thousand unreadable images.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, Options
 from padim_dist.telemetry.measures import count_read, count_request_retry
 
-# Refusals that speak of the credentials or the clock, not of one object.
+# Error codes that concern the credentials or the clock, not one object.
 _CREDENTIALS = frozenset(
     {
         "ExpiredToken",
@@ -32,7 +31,7 @@ _CREDENTIALS = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-# What a disk or share answers when it is the one in trouble, not the file.
+# Errors of a disk or network share as a whole, not of one file.
 _PASSING = frozenset(
     {
         errno.EMFILE,
@@ -49,18 +48,19 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When to try again.
+    """Retries with growing, random delays.
 
     Attributes
     ----------
     attempts : int
-        In all.
+        Maximum number of attempts.
     first, most : float
-        Seconds: the range of the first delay, and the most that it grows to by doubling.
+        Upper bound of the first delay, which doubles with each failure, and its maximum, in
+        seconds.
     timeout : float
-        Seconds that an attempt may take.
+        Timeout of an attempt in seconds.
     limit : float
-        Seconds for the object, all attempts and delays together.
+        Timeout of all attempts and delays together, in seconds.
     """
 
     attempts: int = 7
@@ -70,14 +70,14 @@ class RetryPolicy:
     limit: float = 300.0
 
     def delay(self, failures: int, draw: float) -> float | None:
-        """Seconds to wait after so many failures; None to give up.
+        """Return the seconds to wait after a failure; None to give up.
 
         Parameters
         ----------
         failures : int
-            So far, at least 1.
+            Number of failures so far, at least 1.
         draw : float
-            Uniform in [0, 1): clients that failed together do not come back together.
+            Random number in [0, 1), so that clients that failed together retry at different times.
 
         Examples
         --------
@@ -91,16 +91,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class ObjectFetcher:
-    """Fetches objects by manifest row.
+    """Fetcher of objects by manifest row.
 
     Parameters
     ----------
     options : mapping
         fsspec options by protocol.
     archive : str
-        URL of the archive: if a local one is gone as a whole, that is no missing image.
+        URL of the archive. If a local archive is gone, the run fails instead of every image.
     retry : RetryPolicy
-        For what passes.
+        Retries of temporary failures.
     """
 
     options: Options
@@ -108,19 +108,18 @@ class ObjectFetcher:
     retry: RetryPolicy = RetryPolicy()
 
     def fetch(self, request: Request) -> list[bytes]:
-        """Bytes of each row of a request: of the very object that was indexed.
+        """Return the bytes of each row of a request, from the same object that was indexed.
 
         Raises
         ------
         ImageError
             With the status ``missing``, ``changed`` or ``unreadable``.
         RunError
-            If the store keeps failing, or takes longer than the policy's limit; or if the
-            memory does not suffice.
+            If the store keeps failing, exceeds the policy's limit, or memory runs out.
         """
         end = time.monotonic() + self.retry.limit
         failures = 0
-        bodies: list[str] = []  # digests of bodies that are not what the store says
+        bodies: list[str] = []  # digests of bodies that differ from the store's checksum
         while True:
             try:
                 return request.cut(self._read(request, self._left(end), bodies))
@@ -128,28 +127,28 @@ class ObjectFetcher:
                 raise
             except MemoryError as error:
                 raise RunError(
-                    f"no memory is left in this worker for the {request.size} bytes of "
+                    f"this worker ran out of memory for the {request.size} bytes of "
                     f"{request.uri}. Lower cluster.workers or model.batch, then run the same "
                     "command again: it resumes"
                 ) from error
-            except Exception as error:  # HTTP clients raise what they like
+            except Exception as error:  # HTTP clients raise errors of any class
                 failures += 1
                 delay = self.retry.delay(failures, random.random())
                 if delay is None or delay >= end - time.monotonic():
                     reason = f"{type(error).__name__}: {error}"
                     raise RunError(
                         f"the store of {request.uri} failed {failures} times in a row ({reason}). "
-                        "Run the same command again when it is well: it resumes"
+                        "Run the same command again when the store works: it resumes"
                     ) from error
                 count_request_retry()
                 time.sleep(delay)
 
     def _left(self, end: float) -> float:
-        """Seconds for the next attempt."""
+        """Return the timeout of the next attempt in seconds."""
         return max(0.001, min(self.retry.timeout, end - time.monotonic()))
 
     def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
-        """One attempt; what is neither an ImageError nor a RunError may pass."""
+        """Attempt a request once; errors other than ImageError and RunError are temporary."""
         url, _, name = request.uri.rpartition("/")
         folder = Folder(url or "/", self.options)
         try:
@@ -157,17 +156,17 @@ class ObjectFetcher:
         except FileNotFoundError:
             if folder.is_local and self.archive and not os.path.exists(self.archive):
                 raise RunError(
-                    f"the archive {self.archive} is not there (any more). Run the same command "
-                    "again when it is: it resumes"
+                    f"the archive {self.archive} does not exist (any more). Run the same command "
+                    "again when it does: it resumes"
                 ) from None
-            raise ImageError("missing", "the object of the manifest is not there") from None
+            raise ImageError("missing", "the object of the manifest does not exist") from None
         except OSError as error:
             if _is_of_the_store(error, folder.url):
                 raise
             raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
         _compare(body.tag, request.rows[0])
         if request.size and len(body.data) != request.size:
-            raise ConnectionError(f"{len(body.data)} bytes came instead of {request.size}")
+            raise ConnectionError(f"the body has {len(body.data)} bytes instead of {request.size}")
         _check(body, bodies)
         count_read(len(body.data))
         return body.data
@@ -176,35 +175,34 @@ class ObjectFetcher:
 def _check(body: Body, bodies: list[str]) -> None:
     """Compare a body with the checksum of the store.
 
-    Some stores' etags look like an MD5 and are none: of two bodies in a row that are the
-    same, the second is believed.
+    Some stores' etags look like an MD5 but are none, so a second equal body in a row is accepted.
     """
     if body.md5 is None:
         return
     digest = hashlib.md5(body.data, usedforsecurity=False).hexdigest()
     if digest not in (body.md5, *bodies[-1:]):
         bodies.append(digest)
-        raise ConnectionError(f"a body came with MD5 {digest} instead of {body.md5}")
+        raise ConnectionError(f"the body has MD5 {digest} instead of {body.md5}")
 
 
 def _is_of_the_store(error: OSError, uri: str) -> bool:
-    """Whether an error is trouble of the store, to be tried again, or of this one object.
+    """Return whether an error concerns the store, and is retried, or only this object.
 
-    A disk that cannot read a file most often has a bad file; a remote store that does
-    not forbid an object is most often busy.
+    A read error of a disk mostly concerns the file. An error of a remote store is mostly
+    temporary, unless it forbids the object.
 
     Raises
     ------
     RunError
-        If the credentials are refused: trying again would not help.
+        If the credentials are refused: a retry would not help.
     ImageError
-        If the range that was asked for is not there (any more).
+        If the requested range does not exist (any more).
     """
     if "://" not in uri:
         return error.errno in _PASSING
     code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
     if code == "InvalidRange":
-        raise ImageError("changed", "the object is shorter than in the manifest; index it again")
+        raise ImageError("changed", "the object is shorter than indexed; index the archive again")
     if code in _CREDENTIALS:
         raise RunError(f"the store of {uri} refuses the credentials: {error}") from error
     return not isinstance(error, PermissionError)
@@ -214,6 +212,6 @@ def _compare(tag: str | None, row: ImageRow) -> None:
     if row.etag is not None and tag is not None and tag != row.etag:
         raise ImageError(
             "changed",
-            f"the object is not the one of the manifest (etag {tag} instead of {row.etag}); "
+            f"the object is not that of the manifest (etag {tag} instead of {row.etag}); "
             "index the archive again",
         )

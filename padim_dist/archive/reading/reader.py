@@ -1,4 +1,4 @@
-"""Reading images: one outcome for each, never an exception."""
+"""Reading images: each image gives one outcome, and a bad image never raises."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _BYTES_OF_METADATA = 16 * 2**20
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """What became of one image.
+    """Outcome of reading one image.
 
     Attributes
     ----------
     row : ImageRow
         Its manifest row.
     pixels : Tensor or None
-        uint8, shape (3, crop height, crop width); None if it could not be used.
+        uint8, shape (3, crop height, crop width); None if it cannot be used or is not decoded yet.
     width, height : int or None
-        Of the original image, in pixels, where known.
+        Size of the original image in pixels, if known.
     status : str
-        ``"scored"`` if it can be scored, otherwise why not.
+        ``"scored"`` if it can be scored, otherwise another status word.
     error : str or None
-        The reason, for people.
+        The reason if it cannot be scored.
     encoded : bytes or None
-        The file, where it waits for `ImageReader.finish`.
+        The file, if `ImageReader.finish` has to decode it.
     """
 
     row: ImageRow
@@ -57,24 +57,24 @@ class LoadedImage:
 
     @property
     def is_usable(self) -> bool:
-        """Whether there are pixels, or will be."""
+        """Whether there are pixels, or a file to decode."""
         return self.pixels is not None or self.encoded is not None
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Reads, decodes and transforms the images of a manifest.
+    """Reader that fetches, decodes and transforms the images of a manifest.
 
     Parameters
     ----------
     fetcher : ObjectFetcher
-        Gets the bytes.
+        Fetches the bytes.
     geometry : InputGeometry
         The trunk's input.
     max_pixels : int
-        Larger images are not decoded.
+        Maximum pixels of an image; larger images are not decoded.
     jpeg_device : str, optional
-        Which device decodes plain JPEG files, many at a time; None: each thread its own.
+        Device that decodes plain JPEG files together; None: each thread decodes its own files.
     """
 
     fetcher: ObjectFetcher
@@ -94,7 +94,7 @@ class ImageReader:
                 yield from plan_requests(row for row in some if isinstance(row, ImageRow))
 
     def fetch(self, request: Request) -> list[bytes | ImageError]:
-        """Bytes of each row of a request, or why there are none.
+        """Return the bytes of each row of a request, or the error that each row gets.
 
         Raises
         ------
@@ -106,20 +106,20 @@ class ImageReader:
                 return [*self.fetcher.fetch(request)]
         except ImageError as error:
             if error.status == UNREADABLE and len(request.rows) > 1:
-                # A bad spot of a disk concerns the members that lie on it alone.
-                alone = plan_requests(request.rows, most=1)
-                return [data for one in alone for data in self.fetch(one)]
+                # A bad disk block concerns only the members on it: read one by one.
+                single = plan_requests(request.rows, most=1)
+                return [data for one in single for data in self.fetch(one)]
             return [error] * len(request.rows)
 
     def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
-        """Decode and transform an image, or see that it can wait for `finish`.
+        """Decode and transform an image, or leave its file to `finish`.
 
-        Whatever is wrong with it is in the outcome.
+        Errors of the image are in the outcome.
 
         Raises
         ------
         RunError
-            If the memory does not suffice.
+            If memory runs out.
         """
         try:
             if isinstance(data, ImageError):
@@ -134,7 +134,7 @@ class ImageReader:
             return LoadedImage(row, status=error.status, error=error.reason)
         except MemoryError as error:
             raise RunError(
-                f"no memory is left in this worker to decode {row.uri}. Lower cluster.workers, "
+                f"this worker ran out of memory while decoding {row.uri}. Lower cluster.workers, "
                 "cluster.readers or archive.max_pixels, then run the same command again: it resumes"
             ) from error
 
@@ -144,12 +144,12 @@ class ImageReader:
         return LoadedImage(row, prepare(pixels, self.geometry), width, height)
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
-        """Decode what waits for it, all together; all pixels are on one device then.
+        """Decode all encoded images together on `jpeg_device`, and move all pixels to it.
 
         Raises
         ------
         RunError
-            If there is no such device, or its memory does not suffice.
+            If there is no such device, or it runs out of memory.
         """
         if self.jpeg_device is None:
             return [*images]
@@ -157,7 +157,7 @@ class ImageReader:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise RunError(
                 "model.jpeg is 'nvjpeg', but a worker has no GPU that PyTorch sees. Give every "
-                "worker one, or set model.jpeg to 'libjpeg', which makes another model"
+                "worker a GPU, or set model.jpeg to 'libjpeg' and fit another model"
             )
         waiting = [image for image in images if image.encoded is not None]
         files = [image.encoded or b"" for image in waiting]
@@ -173,7 +173,7 @@ class ImageReader:
             finished = image
         elif (pixels := next(decoded)) is not None:
             finished = replace(image, pixels=pixels, encoded=None)
-        else:  # libjpeg decides, and has the reason
+        else:  # libjpeg tries, and gives the reason
             try:
                 finished = self._decode(image.row, image.encoded)
             except ImageError as error:
@@ -183,7 +183,7 @@ class ImageReader:
         return replace(finished, pixels=finished.pixels.to(device))
 
     def load(self, row: ImageRow) -> LoadedImage:
-        """Load the image of one row, in the calling thread; raises as `decode` and `finish` do."""
+        """Load the image of one row in this thread; see `decode` and `finish` for the errors."""
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
@@ -192,12 +192,12 @@ class ImageReader:
         return image
 
     def load_original(self, row: ImageRow) -> Tensor:
-        """Load the image of one row as it is: uint8, shape (3, height, width).
+        """Load the image of one row at its original size: uint8, shape (3, height, width).
 
         Raises
         ------
         ImageError, RunError
-            If it cannot be had or decoded.
+            If it cannot be read or decoded.
         """
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
@@ -213,12 +213,12 @@ class ImageReader:
         Parameters
         ----------
         mask_uri : str
-            A file; or a member of a tar file, as ``<uri>#bytes=<start>-<stop>``.
+            A file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``.
 
         Raises
         ------
         ImageError, RunError
-            If it cannot be had or decoded.
+            If it cannot be read or decoded.
         """
         match = _RANGE.search(mask_uri)
         start, stop = map(int, match.groups()) if match else (0, 0)
@@ -229,15 +229,15 @@ class ImageReader:
         return prepare_mask(decode_mask(data, self.max_pixels), self.geometry)
 
     def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
-        """Refuse a row whose image need not be read to know that it cannot be used."""
+        """Refuse a row if its columns show that the image cannot be used."""
         status, reason = UNREADABLE, None
         end = row.offset + row.length
         if row.group is None:
             reason = "its path does not match archive.group, so it has no group"
         elif row.member == TAIL:
             reason = (
-                f"the tar file is damaged from byte {row.offset} of {row.size} on; its contents "
-                "from there are not known"
+                f"the tar file is damaged from byte {row.offset} of {row.size} on; the images "
+                "there cannot be read"
             )
         elif row.member is not None and end > row.size:
             reason = (
@@ -249,7 +249,7 @@ class ImageReader:
         elif row.length > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
             status = TOO_LARGE
             reason = (
-                f"{row.length} bytes are more than any image within archive.max_pixels = "
-                f"{self.max_pixels} needs"
+                f"{row.length} bytes are more than any image of archive.max_pixels = "
+                f"{self.max_pixels} can have"
             )
         return row if reason is None else RefusedRow(row, status, reason)

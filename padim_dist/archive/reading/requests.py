@@ -1,4 +1,4 @@
-"""Which bytes to ask for: an object for an image, or a range for neighbours in a tar file."""
+"""Requests to the store: an object per image, or a range for neighbours in a tar file."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from padim_dist.archive.rows import ImageRow
 _GAP = 64 * 2**10
 _LONGEST = 8 * 2**20
 MOST_MEMBERS = 32
-"""Members that a request joins, at most: all of them may be decoded before the first is taken."""
+"""Maximum members of a request: all of them may be decoded before the first is taken."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request of the store.
+    """One request to the store.
 
     Attributes
     ----------
     uri : str
         The object.
     rows : tuple of ImageRow
-        Manifest rows whose bytes it brings.
+        Manifest rows whose bytes it reads.
     start, stop : int or None
-        Range of bytes, half open; None for the whole object.
+        Half-open range of bytes; None for the whole object.
     """
 
     uri: str
@@ -34,13 +34,13 @@ class Request:
 
     @property
     def size(self) -> int:
-        """Bytes that it brings, as far as the manifest knows."""
+        """Number of bytes to read, according to the manifest."""
         if self.start is None or self.stop is None:
             return self.rows[0].length
         return self.stop - self.start
 
     def cut(self, body: bytes) -> list[bytes]:
-        """Bytes of each row."""
+        """Return the bytes of each row."""
         if self.start is None:
             return [body]
         starts = [row.offset - self.start for row in self.rows]
@@ -52,21 +52,21 @@ class Request:
 def plan_requests(
     rows: Iterable[ImageRow], gap: int = _GAP, longest: int = _LONGEST, most: int = MOST_MEMBERS
 ) -> Iterator[Request]:
-    """Requests for manifest rows, in order.
+    """Yield requests for manifest rows, in order.
 
-    A row without ``member`` is a whole object. Members of one tar file that follow each
-    other are joined to one range.
+    A row without ``member`` is a whole object. Successive members of one tar file are joined to
+    one range.
 
     Parameters
     ----------
     rows : iterable of ImageRow
-        Members lie inside their tar files.
+        Rows, whose members end inside their tar files.
     gap : int
-        Bytes between two members that are read for nothing, at most.
+        Maximum number of unused bytes between two joined members.
     longest : int
-        Bytes of a joined range, at most; a single member may be larger.
+        Maximum number of bytes of a joined range; a single member may be larger.
     most : int
-        Members of a joined range, at most.
+        Maximum number of members of a joined range.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From pixels of any size to the trunk's input, and masks the same way."""
+"""Resizing and cropping images and masks to the trunk's input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from padim_dist.core.geometry import InputGeometry
 
 
 def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
-    """Resize (antialiased, bicubic, in uint8: within a grey level of Pillow) and crop.
+    """Resize (bicubic, antialiased, in uint8; within a grey level of Pillow) and crop.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
     Returns
     -------
     Tensor
-        uint8, shape (3, crop height, crop width), channels last in memory, as the trunk wants it.
+        uint8, shape (3, crop height, crop width), channels last in memory, as the trunk needs it.
     """
     resized = resize_pixels(
         pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
@@ -35,12 +35,12 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
 
 
 def together(pixels: Sequence[Tensor]) -> Tensor:
-    """Images (3, H, W) of `prepare` as a batch (N, 3, H, W), channels last in memory like them."""
+    """Stack images (3, H, W) of `prepare` to a batch (N, 3, H, W), also channels last in memory."""
     return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
 
 
 def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:
-    """Resize a bool mask (H, W) to the nearest pixel and crop it alike."""
+    """Resize a bool mask (H, W) by nearest pixel and crop it like an image."""
     pixels = functional.interpolate(
         mask[None, None].to(torch.uint8), size=geometry.resize, mode="nearest-exact"
     )

@@ -1,1 +1,1 @@
-"""The cluster that does the work: local processes, GPUs, or one that somebody else runs."""
+"""Clusters: local processes, GPUs, a Dask scheduler by address, Kubernetes."""

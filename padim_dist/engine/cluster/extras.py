@@ -1,4 +1,4 @@
-"""Packages of the extras `cuda` and `kubernetes`, or an error that names the extra."""
+"""Packages of the extras `cuda` and `kubernetes`, imported when needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from padim_dist.errors import ConfigError
 
 
 def cuda_cluster() -> Any:
-    """dask-cuda's cluster: one worker for each GPU, which is the only one that worker sees."""
+    """Return the cluster class of dask-cuda: one worker per GPU, which sees only that GPU."""
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
@@ -17,7 +17,7 @@ def cuda_cluster() -> Any:
 
 
 def kube_cluster() -> Any:
-    """dask-kubernetes' cluster, which the Dask operator runs."""
+    """Return the cluster class of dask-kubernetes, whose clusters the Dask operator runs."""
     try:
         from dask_kubernetes.operator import KubeCluster
     except ImportError as error:
@@ -27,6 +27,6 @@ def kube_cluster() -> Any:
 
 def _missing(extra: str, package: str, error: ImportError) -> ConfigError:
     return ConfigError(
-        f"cluster.kind {extra!r} needs {package}, which cannot be imported ({error}); "
-        f"pip install 'padim-dist[{extra}]'"
+        f"cluster.kind {extra!r} needs {package}, which cannot be imported ({error}). "
+        f"Install it: pip install 'padim-dist[{extra}]'"
     )

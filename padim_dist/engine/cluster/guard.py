@@ -1,4 +1,4 @@
-"""A script that starts worker processes needs a ``__main__`` guard: without it, it is refused."""
+"""Check that a script that starts worker processes has a ``__main__`` guard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from padim_dist.errors import ConfigError
 def check_guard() -> None:
     """Refuse to start worker processes from code that they would run again.
 
-    Each worker process imports the script that started it (Python's ``spawn``), so a call at the
-    level of the module would be made once more in every worker.
+    Each worker process imports the script that started it (Python's ``spawn``), and would run the
+    calls of an unguarded script again.
 
     Raises
     ------
     ConfigError
-        If the script calls from outside ``if __name__ == "__main__":``; says what to write.
+        If the call is outside ``if __name__ == "__main__":``.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise _unguarded("this script")
@@ -46,7 +46,7 @@ def check_guard() -> None:
 
 
 def _is_guard(statement: ast.stmt) -> bool:
-    """Whether a statement is an ``if`` that looks at ``__name__``."""
+    """Return whether a statement is an ``if`` that reads ``__name__``."""
     return isinstance(statement, ast.If) and any(
         isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test)
     )
@@ -55,5 +55,5 @@ def _is_guard(statement: ast.stmt) -> bool:
 def _unguarded(where: str) -> ConfigError:
     return ConfigError(
         f"{where} starts worker processes, and each of them would import the script and run it "
-        'again. Put what it does under\n\n    if __name__ == "__main__":\n\nand run it again'
+        'again. Put its calls under\n\n    if __name__ == "__main__":\n\nand run it again'
     )

@@ -1,4 +1,4 @@
-"""The cluster that does the work: processes of this machine, or one that somebody else runs."""
+"""Clusters of local processes or GPUs, and the client of any cluster."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.no-workers-timeout": "5 minutes",
     "distributed.comm.timeouts.connect": f"{PATIENCE:.0f} s",
-    # Looking at the stack of every thread 100 times a second took 2 % of a worker's processor.
+    # The profiler samples stacks 100 times a second: 2 % of a worker's processor.
     "distributed.worker.profile.enabled": False,
-    # So often every process asks its event loop for its lag: 20 ms took 2 % of two processors.
+    # How often a process measures the lag of its event loop: 20 ms cost 2 % of two processors.
     "distributed.admin.tick.interval": "500 ms",
-    # A nanny that starts its worker anew is left alone, also where that takes its time.
+    # A nanny may take this long to restart its worker.
     "distributed.deploy.lost-worker-timeout": "15 minutes",
 }
 _OWN = ("local", "cuda")
@@ -52,17 +52,17 @@ ALLOCATOR = {
 
 
 def is_own(config: ClusterConfig) -> bool:
-    """Whether its workers are processes of this machine, started for one command."""
+    """Return whether the workers are processes of this machine, started for one command."""
     return config.kind in _OWN
 
 
 def check_kind(config: ClusterConfig) -> None:
-    """See that this machine has what the kind of cluster needs.
+    """Check that this machine has what the kind of cluster needs.
 
     Raises
     ------
     ConfigError
-        If there is no GPU, not as many as workers, or an extra is not installed.
+        If there is no GPU, there are fewer GPUs than workers, or an extra is not installed.
     """
     if config.kind == "cuda":
         worker_count(config)
@@ -72,12 +72,12 @@ def check_kind(config: ClusterConfig) -> None:
 
 
 def worker_count(config: ClusterConfig) -> int:
-    """Number of local workers, at most: a setting, or cores divided by threads; one for a GPU.
+    """Return the most local workers: the setting, the number of GPUs, or cores / threads.
 
     Raises
     ------
     ConfigError
-        If kind ``cuda`` has no GPU, or fewer than workers.
+        If kind ``cuda`` finds no GPU, or fewer GPUs than workers.
     """
     if config.kind == "cuda":
         return _gpu_workers(config)
@@ -101,14 +101,14 @@ def _gpu_workers(config: ClusterConfig) -> int:
         return gpus
     if config.workers > gpus:
         raise ConfigError(
-            f"cluster.workers is {config.workers}, but PyTorch sees {gpus} GPUs, and kind 'cuda' "
-            "has one worker for each; lower it, or leave it out"
+            f"cluster.workers is {config.workers}, but PyTorch sees {gpus} GPU{'s' * (gpus > 1)}; "
+            "kind 'cuda' has one worker per GPU. Lower cluster.workers, or leave it out"
         )
     return config.workers
 
 
 def worker_memory(config: ClusterConfig) -> int:
-    """Bytes that each local worker may use."""
+    """Return the bytes that each local worker may use."""
     if config.memory == "auto":
         return int(MEMORY_LIMIT * 0.95 / worker_count(config))
     try:
@@ -120,16 +120,16 @@ def worker_memory(config: ClusterConfig) -> int:
 
 
 def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
-    """Fix the number of local workers for a need of memory.
+    """Return the configuration with a number of local workers that the memory allows.
 
-    Where the number is ``auto``, as many as the machine's memory and cores hold.
+    For ``auto`` it is the largest number that the machine's memory and cores allow.
 
     Raises
     ------
     ConfigError
         As `check_kind`.
     ResourceError
-        If not even one fits, or the number that was set does not.
+        If not even one worker fits, or the number in the settings does not.
     """
     check_kind(config)
     if not is_own(config):
@@ -144,19 +144,19 @@ def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
 
 @contextmanager
 def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
-    """Client of a running cluster with at least one worker.
+    """Open a client of a cluster that has at least one worker.
 
     Parameters
     ----------
     config : ClusterConfig
         Which cluster.
     most_tasks : int
-        No more local workers are started than there are tasks.
+        Number of tasks; no more local workers are started.
 
     Raises
     ------
     ConfigError
-        If what the kind needs is not there: a package, a GPU, a file.
+        If something that the kind needs is missing: a package, a GPU, a file.
     RunError
         If the scheduler does not answer or has no worker.
     """
@@ -173,13 +173,13 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
             _local(config, least) as cluster,
             Client(cluster) as client,
         ):
-            # Also at a fixed size: this is what replaces a worker whose nanny gave up.
+            # Also for a fixed size: it replaces workers whose nanny gave up.
             cluster.adapt(_Replacing, minimum=least, maximum=most, interval="2s", wait_count=15)
             yield client
 
 
 def _local(config: ClusterConfig, workers: int) -> LocalCluster:
-    """A new cluster of this machine; tried again where a worker dies while it starts."""
+    """Start a local cluster; try again if a worker dies at its start."""
     cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
         try:
@@ -192,14 +192,14 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
                 silence_logs=logging.CRITICAL,
                 security=security_of(config.tls),
                 protocol="tls://" if config.tls else "tcp://",
-                # A driver that hung and goes on finds its cluster gone, and ends.
+                # The cluster of a driver that hangs ends; when the driver goes on, it fails.
                 scheduler_kwargs={"idle_timeout": config.idle_timeout},
             )
         except RuntimeError as error:
             cause = error
-            logger.warning("a worker died at its start (%d of %d)", start + 1, _MOST_STARTS)
+            logger.warning("a worker died at its start (attempt %d of %d)", start + 1, _MOST_STARTS)
     raise RunError(
-        f"no worker process could be started ({cause}); look at the memory of the machine, and "
+        f"no worker process could be started ({cause}); check the memory of the machine, and "
         "whether something stops its processes"
     ) from cause
 
@@ -207,12 +207,11 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
 class _Replacing(Adaptive):
     """Scales a local cluster, and replaces workers whose nanny gave up.
 
-    A nanny gives up when its worker dies once more while it is started anew. Dask goes on
-    counting it as one of the workers that were asked for.
+    A nanny gives up if its worker dies again while it restarts. Dask still counts that worker.
     """
 
     async def target(self) -> int:
-        """Number of workers that there should be."""
+        """Return the wanted number of workers."""
         cluster: Any = self.cluster
         given_up = [
             name
@@ -222,13 +221,13 @@ class _Replacing(Adaptive):
         for name in given_up:
             del cluster.workers[name]
         if cluster.worker_spec.keys() - cluster.workers.keys():
-            cluster.scale(len(cluster.worker_spec))  # starts those that are not there
+            cluster.scale(len(cluster.worker_spec))  # starts the missing ones
         wanted: int = await super().target()  # type: ignore[no-untyped-call]
         return wanted
 
 
 def _environment(config: ClusterConfig) -> dict[str, str]:
-    """Environment of a local worker from its first instruction on."""
+    """Return the environment in which a local worker starts."""
     threads = str(config.threads)
     return {
         **dask.config.get("distributed.nanny.pre-spawn-environ"),

@@ -1,4 +1,4 @@
-"""Clusters that somebody else runs: a Dask scheduler by address, a DaskCluster of Kubernetes."""
+"""Clusters that run already: a Dask scheduler by address, a DaskCluster in Kubernetes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from padim_dist.errors import ConfigError, RunError
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer and to have a worker."""
 _NODE_PATIENCE = 900.0
-"""Seconds to wait for the first worker where a node may have to be started for it."""
+"""Seconds to wait for the first worker if a node may have to start for it."""
 
 
 @contextmanager
 def open_address(config: ClusterConfig) -> Iterator[Client]:
-    """Client of the scheduler at an address.
+    """Open a client of the scheduler at an address.
 
     Raises
     ------
@@ -49,10 +49,9 @@ def open_address(config: ClusterConfig) -> Iterator[Client]:
 
 @contextmanager
 def open_kubernetes(config: ClusterConfig) -> Iterator[Client]:
-    """Client of a DaskCluster that the Dask operator runs.
+    """Open a client of a DaskCluster that the Dask operator runs.
 
-    With `adaptive` its autoscaler is told once how many workers there may be while this is at
-    work, and that there need not be any when it ends.
+    With `adaptive` it sets the limits of the cluster's autoscaler, and the minimum to 0 at its end.
 
     Raises
     ------
@@ -80,11 +79,11 @@ def open_kubernetes(config: ClusterConfig) -> Iterator[Client]:
 def _connect(found: KubernetesConfig, what: str) -> Any:
     connect = kube_cluster().from_name
     try:
-        # It connects to what is there and leaves it there.
+        # It connects to an existing cluster, and does not delete it.
         return connect(
             found.name, namespace=found.namespace, quiet=True, resource_timeout=int(PATIENCE)
         )
-    except Exception as error:  # of httpx, kr8s, asyncio or Dask, as the case may be
+    except Exception as error:  # of httpx, kr8s, asyncio or Dask
         raise RunError(
             f"{what} cannot be reached ({type(error).__name__}: {error}); try 'kubectl "
             f"--namespace {found.namespace} get daskcluster {found.name}' with the same "
@@ -102,12 +101,12 @@ def _wait_for_worker(client: Client, patience: float, what: str, advice: str) ->
 
 
 def security_of(tls: TlsConfig | None) -> Security | None:
-    """Dask's settings for TLS, the same for all sides.
+    """Return Dask's TLS settings, the same for scheduler, worker and client.
 
     Raises
     ------
     ConfigError
-        If a file is not there.
+        If a file is missing.
     """
     if tls is None:
         return None
@@ -124,7 +123,7 @@ def security_of(tls: TlsConfig | None) -> Security | None:
 
 
 def open_to_all(config: ClusterConfig) -> bool:
-    """Whether whoever reaches the scheduler may run code on it: no TLS, and not loopback."""
+    """Return whether anybody who reaches the scheduler can run code: no TLS, not loopback."""
     if config.kind == "kubernetes":
         return True
     if config.address is None or config.tls is not None:
@@ -137,7 +136,8 @@ def open_to_all(config: ClusterConfig) -> bool:
 
 
 def describe(client: Client) -> str:
-    """Workers and memory of a cluster, for people."""
+    """Return the number of workers of a cluster and their memory, for messages."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     memory = min((worker["memory_limit"] or 0) for worker in workers)
-    return f"{len(workers)} workers with {format_bytes(memory)} each"
+    plural = "s" * (len(workers) != 1)
+    return f"{len(workers)} worker{plural} with {format_bytes(memory)} each"

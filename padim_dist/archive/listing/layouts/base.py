@@ -1,4 +1,4 @@
-"""What the layouts share: what is listed, and the listing of image files in folders."""
+"""Shared by the layouts: the archive to list, and the listing of image files in folders."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Listing:
     Attributes
     ----------
     archive : Folder
-        ``archive.url``: a folder, or a single file in some layouts.
+        ``archive.url``: a folder; a file in the layout ``table``, either in ``tar``.
     train : str
-        Regular expression: paths in which it is found are normal images.
+        Regular expression; an image whose path contains a match is normal.
     group : str or None
         Regular expression with a group named ``group``, searched in the path inside the archive.
         An image that it does not match has no group: it is never fitted, and its score row says so.
@@ -111,8 +111,8 @@ def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Sp
 
 
 def summary(ignored: Counter[str]) -> str:
-    """Describe the files that are no images."""
-    return ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "nothing at all"
+    """Return the most frequent kinds of ignored files, with their numbers."""
+    return ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "no files"
 
 
 def _sort_out(listing: Listing, page: Page, place_of: Callable[[str], Place | None]) -> Batch:

@@ -1,4 +1,4 @@
-"""A user's own table as the archive: a Parquet or CSV file with a row an image."""
+"""Layout ``table``: a Parquet or CSV file with a row per image."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _CSV = csv.ParseOptions(newlines_in_values=True)
 def list_images(listing: Listing, spool: Spool) -> None:
     """List the images of a table.
 
-    Column ``uri`` is needed; ``group``, ``split``, ``label`` and ``mask_uri`` are used if they are
-    there. URIs without a protocol are relative to the table's folder. Without a column ``split``
-    or ``group``, the regular expressions are searched in the uri as it is written in the table.
+    Column ``uri`` is required; ``group``, ``split``, ``label`` and ``mask_uri`` are optional. URIs
+    without a protocol are relative to the table's folder. Without a column ``split`` or ``group``,
+    the regular expressions are searched in the uri as written in the table.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def list_images(listing: Listing, spool: Spool) -> None:
     Raises
     ------
     ArchiveError
-        If there is no such table, it has no column ``uri``, no row, a wrong value of ``split``, or
-        a uri twice.
+        If there is no such table, or it has no column ``uri``, no rows, a wrong value of
+        ``split``, or a repeated uri.
     """
     table = listing.archive
     home = Folder(table.url.rpartition("/")[0] or "/", table.options)
@@ -65,19 +65,21 @@ def list_images(listing: Listing, spool: Spool) -> None:
             listing.tell(count)
     if not spool.images:
         raise ArchiveError(
-            f"{table.url} needs a column 'uri' and a row at least; it has {count} rows of "
-            f"{', '.join(columns)}. Known columns: {', '.join(COLUMNS)}"
+            f"{table.url} needs a column 'uri' and at least one row (found: columns "
+            f"{', '.join(columns)}; rows: {count}). Valid columns: {', '.join(COLUMNS)}"
         )
     twice, example = spool.repeated_uris()
     if twice:
-        raise ArchiveError(f"{table.url} has {twice} uris more than once, e.g. {example!r}")
+        raise ArchiveError(
+            f"{table.url} repeats uris ({twice}), e.g. {example!r}; keep one row each"
+        )
 
 
 def _check(table: Folder, rows: list[dict[str, Any]], has_split: bool, before: int) -> None:
-    """Refuse rows that have no uri, or a wrong split."""
+    """Refuse rows without a uri, and wrong values of ``split``."""
     for number, row in enumerate(rows, before + 1):
         if row["uri"] is None:
-            raise ArchiveError(f"{table.url} has no uri in row {number}")
+            raise ArchiveError(f"{table.url} has no uri in row {number}; add it or remove the row")
         if has_split and row["split"] not in ("train", "test"):
             raise ArchiveError(
                 f"{table.url} has {row['split'] or 'nothing'!r} in column 'split' of row {number}; "
@@ -104,7 +106,7 @@ def _image(
 
 
 def _columns(table: Folder, home: Folder) -> list[str]:
-    """Names of the table's columns."""
+    """Return the names of the table's columns."""
     with _explained(table), _opened(table, home) as file:
         if table.url.endswith(".csv"):
             with csv.open_csv(file, parse_options=_CSV) as reader:
@@ -113,7 +115,7 @@ def _columns(table: Folder, home: Folder) -> list[str]:
 
 
 def _read(table: Folder, home: Folder, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Known columns of the table, a part at a time; all columns if none is known."""
+    """Yield parts of the table: its valid columns, or all columns if none is valid."""
     known = [column for column in COLUMNS if column in columns] or columns
     with _explained(table), _opened(table, home) as file:
         if table.url.endswith(".csv"):
@@ -144,7 +146,7 @@ def _explained(table: Folder) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ArchiveError(
-            f"archive.url {table.url} is not a Parquet or CSV table: {reason}"
+            f"archive.url {table.url} cannot be read as a Parquet or CSV table: {reason}"
         ) from error
 
 
@@ -153,7 +155,7 @@ def _absolute(uri: str, home: Folder) -> str:
 
 
 def _info(uri: str, home: Folder) -> dict[str, Any] | None:
-    """What the store tells of an object; None if it is not there: a row ``missing``, later."""
+    """Return the store's information on an object; None if it is missing or forbidden."""
     folder, _, name = uri.rpartition("/")
     try:
         parent = Folder(folder or "/", home.options)

@@ -1,7 +1,7 @@
-"""Tar files as the archive: the images inside them, by their place in the file.
+"""Layout ``tar``: images inside tar files, found by their byte ranges.
 
-Headers are read, members are neither extracted nor read (but for small sidecars), and
-their names are never taken for paths of this machine.
+Only headers and small sidecars are read. Nothing is extracted, and the names of members are
+never used as local paths.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from padim_dist.storage import Folder, object_tag
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
 _MEMBERS_A_BATCH = 1000
-# Most images are smaller than a block, so headers cost little more than reading on; larger
-# ones are skipped.
+# Bytes of a read. Most images are smaller, so one read brings several headers; larger images are
+# skipped.
 _BLOCK = 2**18
 
 
@@ -35,10 +35,10 @@ def list_images(listing: Listing, spool: Spool) -> None:
     """List the images inside tar files, several files at once.
 
     The path of a member inside the archive is that of its tar file without ``.tar``, a slash, and
-    its name. Group, label and split of an image come from sidecars with the same key (its name up
-    to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with the label,
-    ``.mask.png``; otherwise from the folders of MVTec AD, if its path has them; otherwise from
-    ``archive.train``. Of a damaged file only the tail is lost, which becomes one row.
+    its name. Group, label, split and mask of an image come from sidecars with the same key (its
+    name up to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with the
+    label, ``.mask.png``. Without sidecars they come from the folders of MVTec AD, if its path has
+    them; otherwise ``archive.train`` gives the split. The damaged tail of a file becomes one row.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def list_images(listing: Listing, spool: Spool) -> None:
         folder, _, name = archive.url.rpartition("/")
         if not name.lower().endswith(".tar"):
             raise ArchiveError(
-                f"archive.url {archive.url} is no .tar file (compressed ones cannot be read by "
-                "range); give one, or a folder of them"
+                f"archive.url {archive.url} is not a .tar file (compressed ones cannot be read by "
+                "range); give a .tar file, or a folder of .tar files"
             )
         info = archive.fs.info(archive.url)
         home = Folder(folder or "/", archive.options)
@@ -79,7 +79,7 @@ def list_images(listing: Listing, spool: Spool) -> None:
 
 
 def _files(archive: Folder, spool: Spool) -> Iterator[File]:
-    """Tar files of a folder; the others are counted."""
+    """Yield the tar files of a folder; count the other files."""
     for page in walk(archive):
         spool.ignored.update(page.ignored)
         for file in page.files:
@@ -94,14 +94,14 @@ def _files(archive: Folder, spool: Spool) -> Iterator[File]:
 
 @dataclass(frozen=True)
 class _Scan:
-    """Finds the images of one tar file."""
+    """Scan of one tar file for images."""
 
     home: Folder
     tar: File
     listing: Listing
 
     def batches(self) -> Iterator[Batch]:
-        """All that is in it, a thousand members at a time."""
+        """Yield the contents of the file, a thousand members at a time."""
         headers: Headers | None = None
         batch = Batch()
         try:
@@ -117,10 +117,10 @@ class _Scan:
                 error, (FileNotFoundError, PermissionError)
             ):
                 raise self._failed(error) from error
-            # A bad disk, or a file that may not be read: its images must not just be missing.
+            # A bad disk, or no permission to read: a row stands for the images that were not found.
             done = headers.offset if headers else 0
             batch.images.append(self._image(TAIL, done, self.tar.size - done, self.tar.size))
-        except Exception as error:  # HTTP clients raise what they like
+        except Exception as error:  # HTTP clients raise errors of any class
             raise self._failed(error) from error
         else:
             self._finish(headers, batch)
@@ -133,7 +133,7 @@ class _Scan:
             rest = headers.size - headers.tail
             batch.images.append(self._image(TAIL, headers.tail, rest, headers.size))
         if headers.goes_on:
-            batch.ignored["tar files that go on after their end"] += 1
+            batch.ignored["tar files with data after their end"] += 1
 
     def _sort_out(self, member: TarInfo, headers: Headers, file: IO[bytes], batch: Batch) -> None:
         if not member.isreg() or member.issparse():
@@ -157,15 +157,15 @@ class _Scan:
                 file.seek(member.offset_data)
                 note = read_note(kind, file.read(member.size))
             if note is None:
-                batch.ignored["sidecars that are too large or cannot be understood"] += 1
+                batch.ignored["sidecars that are too large or invalid"] += 1
             else:
-                # A later member replaces an earlier one; JSON says more than a class.
+                # A later member replaces an earlier one; JSON takes precedence over a class.
                 rank = member.offset_data + (2**62 if kind == "json" else 0)
                 batch.notes.append(Note(self._inside(key), rank, **note))
         else:
             batch.ignored[suffix or "(no suffix)"] += 1
         if cut_short:
-            # An image would be a row itself.
+            # A truncated image has a row of its own, added above.
             rest = headers.size - member.offset
             batch.images.append(self._image(TAIL, member.offset, rest, headers.size))
 
@@ -211,15 +211,15 @@ class _Scan:
         return self.home.at(self.tar.path)
 
     def _inside(self, name: str) -> str:
-        """What a member is called among those of all tar files."""
+        """Return the name of a member, unique among all tar files."""
         return f"{self.tar.path}/{name}"
 
     def _path(self, name: str) -> str:
-        """Path of a member inside the archive, as if its tar file were a folder."""
+        """Return the path of a member in the archive, with its tar file as a folder."""
         return f"{self.tar.path[:-4]}/{name}"
 
     def _failed(self, error: Exception) -> ArchiveError:
         return ArchiveError(
             f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the same "
-            "command again when it can"
+            "command again when it can be read"
         )

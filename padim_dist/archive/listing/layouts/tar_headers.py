@@ -1,4 +1,4 @@
-"""The headers of a tar file, and where they stop making sense."""
+"""Headers of a tar file, and the place where they are damaged."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections.abc import Iterator
 from typing import IO
 
 _BLOCK = tarfile.BLOCKSIZE
-# What Python's tarfile raises for headers that it cannot make sense of.
+# Errors that Python's tarfile raises for damaged headers.
 _DAMAGE = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError)
 _MOST = 2**24
-"""Bytes of a long name or of pax records: a damaged header may ask for any number."""
+"""Maximum bytes of a long name or of pax records; a damaged header may state any number."""
 _LARGEST = 2**62
-"""Of a member, in bytes; more is no size."""
+"""Maximum bytes of a member; a larger size is damage."""
 
 
 class Headers:
-    """Members of a tar file, by its headers alone.
+    """Members of a tar file, from its headers only.
 
-    Python's tarfile takes a bad header for the end of the file. Here, what lies at that
-    place tells an end from a damage.
+    Python's tarfile takes a damaged header for the end of the file. `Headers` reads the bytes at
+    that place to tell damage from an end.
 
     Parameters
     ----------
     file : file object
-        The tar file: opened for reading, and able to seek.
+        The tar file, opened for reading and seekable.
 
     Attributes
     ----------
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
     offset : int
-        Where the next header should be; after the iteration, where it stopped.
+        Byte at which the next header is expected; after the iteration, where it stopped.
     tail : int or None
-        After the iteration: where the damage begins; None for a proper end (two blocks of
-        zeros, or the end of the file).
+        After the iteration: first damaged byte; None for a proper end (two blocks of zeros, or
+        the end of the file).
     goes_on : bool
-        After the iteration: whether other data lie behind a proper end, as in tar files that
-        were put one after the other. They are not read, as tar does not read them.
+        After the iteration: whether data follow a proper end, as in concatenated tar files. They
+        are not read; tar does not read them either.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -66,7 +66,7 @@ class Headers:
             errors="surrogateescape",
         ) as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all of them
                 if tar.offset <= self.offset or not 0 <= member.size <= _LARGEST:
                     return
                 self.offset = tar.offset
@@ -84,7 +84,7 @@ class Headers:
 
 
 class _Bounded:
-    """A file that refuses to read more than a header can need."""
+    """A file that refuses reads larger than a header."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

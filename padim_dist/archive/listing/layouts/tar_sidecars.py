@@ -1,15 +1,15 @@
-"""Sidecars in tar files, as WebDataset has them: what is known of the image of the same key."""
+"""Sidecars in tar files, as in WebDataset: group, split and label of the image with their key."""
 
 from __future__ import annotations
 
 import json
 
 MOST_BYTES = 2**20
-"""Of a sidecar; larger ones are none."""
+"""Maximum size of a sidecar; larger ones are ignored."""
 
 
 def key_of(name: str) -> tuple[str, str]:
-    """Key of a member, and which of the key's files it is.
+    """Return the key and the kind of a member: its name up to and after the first dot.
 
     Examples
     --------
@@ -22,19 +22,19 @@ def key_of(name: str) -> tuple[str, str]:
 
 
 def read_note(kind: str, data: bytes) -> dict[str, str] | None:
-    """What a sidecar says: ``group``, ``split`` and ``label``, as far as it names them.
+    """Return those of ``group``, ``split`` and ``label`` that a sidecar gives.
 
     Parameters
     ----------
     kind : str
         ``"json"``: an object; ``"cls"``: the label.
     data : bytes
-        Of the sidecar.
+        The sidecar.
 
     Returns
     -------
     dict or None
-        None if it cannot be understood.
+        None if it is invalid.
 
     Examples
     --------

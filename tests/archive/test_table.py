@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import padim_dist as pd
-from padim_dist.archive.listing.layouts.table import list_table
+import padim_dist as padim
+from padim_dist.archive.listing.layouts.base import Listing
+from padim_dist.archive.listing.layouts.table import list_images
 from padim_dist.archive.listing.spool import Spool
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
@@ -24,7 +25,7 @@ def photos(tmp_path):
 
 def rows(path, train: str = "/[0-3]", group: str | None = None) -> list[dict]:
     with Spool() as spool:
-        list_table(Folder(str(path)), train, group, spool)
+        list_images(Listing(Folder(str(path)), train, group), spool)
         return sorted_rows(spool)
 
 
@@ -56,7 +57,7 @@ def test_long_tables_and_names_with_newlines(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(lines))
     told = []
     with Spool() as spool:
-        list_table(Folder(f"{tmp_path}/t.csv"), "good", None, spool, told.append)
+        list_images(Listing(Folder(f"{tmp_path}/t.csv"), "good", None, told.append), spool)
         assert [row["uri"] for row in sorted_rows(spool)] == uris
     assert told == sorted(set(told))
     assert told[-1] == 30_000
@@ -73,18 +74,18 @@ def test_csv_goes_all_the_way(photos, scheduler):
         scheduler,
         archive={"layout": "table", "group": None, "train": "/[0-3].jpg"},
     )
-    pd.fit(config)
-    assert pd.score(config).statuses == {"scored": 6, "missing": 1}
-    assert pd.evaluate(config).groups["all"].image_auroc == 1.0
+    padim.fit(config)
+    assert padim.score(config).statuses == {"scored": 6, "missing": 1}
+    assert padim.evaluate(config).groups["all"].image_auroc == 1.0
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name\nx.jpg\n", "needs a column 'uri' and a row at least; it has 1 rows of name"),
-        ("uri\n", "it has 0 rows of uri"),
+        ("name\nx.jpg\n", r"column 'uri' and at least one row \(found: columns name; rows: 1\)"),
+        ("uri\n", "found: columns uri; rows: 0"),
         ("uri,split\nx.jpg,validation\n", "has 'validation' in column 'split'"),
-        ("uri\nx.jpg\nx.jpg\n", "has 1 uris more than once"),
+        ("uri\nx.jpg\nx.jpg\n", r"repeats uris \(1\), e.g. '/.*x.jpg'; keep one row each"),
     ],
 )
 def test_wrong_tables_are_named(tmp_path, content, message):
@@ -96,5 +97,5 @@ def test_wrong_tables_are_named(tmp_path, content, message):
 def test_what_is_no_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no")
     for name in ("t.parquet", "none.csv"):
-        with pytest.raises(ArchiveError, match="is not a Parquet or CSV table"):
+        with pytest.raises(ArchiveError, match="cannot be read as a Parquet or CSV table"):
             rows(tmp_path / name)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.cut import TAIL, image_id
-from padim_dist.archive.listing.layouts.folder import folder
-from padim_dist.archive.listing.layouts.tar import list_tars
+from padim_dist.archive.listing.layouts.base import Listing
+from padim_dist.archive.listing.layouts.tar import list_images
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.spool import Spool
+from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows
@@ -42,10 +42,10 @@ def pack(members: list[tuple[str, bytes]], kind: str = "gnu") -> bytes:
 def listing(
     archive: Path | Folder, train: str = "(^|/)good/", group: str | None = None
 ) -> tuple[list[Row], Mapping[str, int]]:
-    """Rows of an archive of tar files, and what was left alone."""
+    """Rows of an archive of tar files, and counts of ignored files."""
     archive = archive if isinstance(archive, Folder) else Folder(str(archive))
     with Spool() as spool:
-        list_tars(archive, folder(train), group, spool)
+        list_images(Listing(archive, train, group), spool)
         return sorted_rows(spool), dict(spool.ignored)
 
 
@@ -143,7 +143,7 @@ def test_sidecars_that_say_nothing_are_counted(tmp_path, data):
     (tmp_path / "a.tar").write_bytes(pack([("0.json", data), ("0.jpg", b"0")]))
     (row,), ignored = listing(tmp_path)
     assert (row["group"], row["split"], row["label"]) == ("all", "test", None)
-    assert ignored == {"sidecars that are too large or cannot be understood": 1}
+    assert ignored == {"sidecars that are too large or invalid": 1}
 
 
 def test_masks_of_mvtec_in_the_own_tar_then_in_any(tmp_path):
@@ -211,7 +211,7 @@ def test_nothing_to_list_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="does not exist"):
         listing(tmp_path / "no")
     (tmp_path / "a.tar.gz").touch()
-    with pytest.raises(ArchiveError, match=r"is no \.tar file"):
+    with pytest.raises(ArchiveError, match=r"is not a \.tar file"):
         listing(tmp_path / "a.tar.gz")
     with pytest.raises(ArchiveError, match=r"no image in a tar file \(found: 1 compressed"):
         listing(tmp_path)

@@ -1,0 +1,174 @@
+"""The terminal of a command: lines, tables and pictures for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from PIL.Image import Image
+
+_FOLD = ("note", "image", "box")
+PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
+"""For text that is printed as it is."""
+_COMMAND = re.compile(r"'(padim-dist (?!demo\b)[a-z][^']*)'")
+
+
+def pasteable(message: str, config: str | None) -> str:
+    """Add ``-c FILE`` to the commands in a message, so that they can be pasted.
+
+    Parameters
+    ----------
+    message : str
+        Has commands in single quotes.
+    config : str or None
+        File that was given by ``-c``; None leaves the message as it is.
+
+    Examples
+    --------
+    >>> pasteable("no model; run 'padim-dist fit' first", "my audit.yaml")
+    "no model; run 'padim-dist fit -c 'my audit.yaml'' first"
+    """
+    if config is None:
+        return message
+
+    def complete(match: re.Match[str]) -> str:
+        has_config = re.search(r" (-c|--config)\b", match[1])
+        return match[0] if has_config else f"'{match[1]} -c {shlex.quote(config)}'"
+
+    return _COMMAND.sub(complete, message)
+
+
+class Terminal:
+    """The terminal of a command: results on stdout, notes and errors on stderr.
+
+    Parameters
+    ----------
+    config : str or None
+        File that was given by ``-c``: commands in messages name it.
+
+    Attributes
+    ----------
+    out, err : Console
+        Of stdout and stderr.
+    """
+
+    def __init__(self, config: str | None = None) -> None:
+        self.out, self.err = Console(), Console(stderr=True)
+        self._config = config
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether the terminal shows pictures: it is one, and true-colour."""
+        return self.out.is_terminal and self.out.color_system == "truecolor"
+
+    def draw(self, picture: Image) -> None:
+        """Draw a picture, two pixels a character."""
+        from rich_pixels import Pixels
+
+        width = min(self.out.width, picture.width)
+        height = min(round(picture.height * width / picture.width), 2 * max(self.out.height - 4, 8))
+        width = min(width, round(picture.width * height / picture.height))
+        self.out.print(Pixels.from_image(picture.resize((width, height // 2 * 2))))
+
+    def text(self, text: str) -> str:
+        """Return a text whose commands can be pasted."""
+        return pasteable(text, self._config)
+
+    def line(self, name: str, text: str, style: str | None = None) -> None:
+        """Print a name and a text."""
+        self.out.print(f"{name:>18}  {self.text(text)}", style=style, **PLAIN)
+
+    def values(self, result: DataclassInstance, **labels: str) -> None:
+        """Print a line for each field of a result, and its notes.
+
+        Data classes, None and empty lists are left out, and fields whose label is "".
+        """
+        for name, value in vars(result).items():
+            label = labels.get(name, _title(name))
+            if name == "notes":
+                self.notes(value)
+            elif label and value not in (None, []) and not _has_rows(value):
+                self.line(label, _cell(value) if isinstance(value, str) else format_value(value))
+
+    def notes(self, notes: Iterable[str]) -> None:
+        """Print notes about a result."""
+        for note in notes:
+            self.line("note", note, "yellow")
+
+    def table(
+        self, title: str, items: Sequence[DataclassInstance], hidden: Collection[str] = ()
+    ) -> None:
+        """Print data classes of one type, one a row, without columns that are empty or hidden."""
+        if not items:
+            return
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        columns = []
+        for name in (field.name for field in dataclasses.fields(items[0])):
+            values = [getattr(item, name) for item in items]
+            if name in hidden or all(value in (None, "") for value in values):
+                continue
+            header, cells, folds = _title(name), list(map(_cell, values)), name in _FOLD
+            columns.append(cells)
+            table.add_column(
+                header,
+                justify="right" if any(map(is_number, values)) else "left",
+                overflow="fold",
+                no_wrap=not folds,
+                # In a narrow terminal long names are folded; numbers stay whole.
+                min_width=None if folds else max(map(len, (header, *cells))),
+            )
+        for row in zip(*columns, strict=True):
+            table.add_row(*(escape(cell) for cell in row))
+        self.out.print(table)
+
+
+def _has_rows(value: Any) -> bool:
+    """Whether a value is a list or mapping of data classes."""
+    values = list(value.values()) if isinstance(value, Mapping) else value
+    return isinstance(values, list) and bool(values) and dataclasses.is_dataclass(values[0])
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").replace("p value", "p-value")
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    """Format a value of a table: times to the minute, in UTC."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1e-3 else f"{value:.4g}"
+    if isinstance(value, str):
+        return re.sub(r"^([\d-]{10})T(\d\d:\d\d).*\+00:00$", r"\1 \2", value)
+    return "-" if value is None else format_value(value)
+
+
+def format_value(value: Any) -> str:
+    """Format a value of a line; of collections the first eight."""
+    if isinstance(value, Mapping):
+        value = [f"{key} {_inner(inner)}" for key, inner in value.items()] or "none"
+    if isinstance(value, list):
+        shown = ", ".join(map(format_value, value[:8]))
+        return f"{shown}, and {len(value) - 8} more" if len(value) > 8 else shown
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _inner(value: Any) -> str:
+    return f"({format_value(value)})" if isinstance(value, Mapping) else format_value(value)
