@@ -113,7 +113,7 @@ def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]
     found = interleave(rounds, {"score": mine, "ray": theirs})
     said = f"{images:,} images, start-up included"
     return [
-        figure("peers", f"Ray Data, trunk alone, {said}", found["ray"], "images/s"),
+        figure("peers", f"Ray Data, only the trunk, {said}", found["ray"], "images/s"),
         figure("peers", f"score, {said}", found["score"], "images/s"),
         ratio("peers", f"score / Ray Data, {said}", found["score"], found["ray"]),
     ]

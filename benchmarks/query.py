@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from padim_dist.api.analysis.views import connect
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
 from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_rows import SCORES_SCHEMA
+from padim_dist.store.run_tables import SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 RUN, MODEL = "6f1d3a0c5b7e9d42", "9cb67b658613abfa"
@@ -81,7 +82,7 @@ def make_run(folder: str, shards: int, rows: int) -> None:
         finished_at=now,
         statuses={"scored": shards * rows},
     )
-    run.workspace.folder.put_json(f"{run.path}/run.json", head.to_dict())
+    run.workspace.folder.put_json(f"{run.path}/run.json", asdict(head))
 
 
 def table(place: int, rows: int) -> pa.Table:

@@ -113,12 +113,12 @@ def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:
         }
     )
     padim.fit(config)
-    totals = {("all", "test"): Total(images, images * (_BYTES + COST_OF_AN_IMAGE))}
+    total = Total(images, images * (_BYTES + COST_OF_AN_IMAGE))
     drafts = folder / "drafts"
     drafts.mkdir()
     shards = (
         (Shard(c.shard, c.group, c.split, c.images, c.bytes, c.digest), c.rows)
-        for c in cut(rows_of(images), totals, _SHARD)
+        for c in cut(rows_of(images), {("all", "test"): total}, _SHARD)
     )
     settings = archive_settings(config)
     manifest = write_manifest(workspace_of(config), shards, settings, {}, drafts)

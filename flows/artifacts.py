@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from padim_dist.config import Config
 from padim_dist.events import Event, Listener, Progress, tell_all
 from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
-from padim_dist.store.nights import NightSummary
+from padim_dist.store.nights import NightImage, NightSummary
 from padim_dist.telemetry.measures import observe
 
 logger = logging.getLogger("padim_dist")
@@ -80,7 +79,7 @@ def show_night(config: Config, summary: NightSummary) -> None:
     """Show a night: its summary, and a table and a picture of the most anomalous images."""
     create_markdown_artifact(night_markdown(summary), "night-summary", _title(summary))
     if summary.top:
-        rows = [_row(row) for row in summary.top]
+        rows = [_row(image) for image in summary.top]
         create_table_artifact(rows, "top-anomalies", f"Most anomalous images, {_title(summary)}")
     if summary.picture:
         data = Folder(summary.folder, config.storage_options).read("top.jpg")
@@ -113,16 +112,15 @@ def _title(summary: NightSummary) -> str:
     return f"night {summary.number}, {summary.day}: {summary.state}"
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    uri = str(row["uri"])
+def _row(image: NightImage) -> dict[str, Any]:
     # With its folder: file names repeat in the folders of cameras and defects.
-    name = row["member"] or "/".join(uri.split("/")[-2:])
+    name = image.member or "/".join(image.uri.split("/")[-2:])
     return {
-        "score": round(float(row["score"]), 2),
-        "p-value": None if row["p_value"] is None else float(f"{row['p_value']:.2g}"),
-        "flagged": row["flagged"],
-        "group": row["group"],
-        "image": f"[{name}]({uri})" if "://" in uri else uri,
-        "peak (y, x)": f"({row['peak_y']}, {row['peak_x']})",
-        "run": row["run_id"],
+        "score": round(image.score, 2),
+        "p-value": None if image.p_value is None else float(f"{image.p_value:.2g}"),
+        "flagged": image.flagged,
+        "group": image.group,
+        "image": f"[{name}]({image.uri})" if "://" in image.uri else image.uri,
+        "peak (y, x)": f"({image.peak_y}, {image.peak_x})",
+        "run": image.run_id,
     }

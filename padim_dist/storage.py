@@ -127,14 +127,11 @@ class Folder:
             of fsspec, such as those of the large stores.
         """
         fs, target = self.fs, self.at(path)
-        if "s3" in fs.protocol:
-            body: Body = sync(fs.loop, _get_from_s3, fs, target, start, stop, timeout=timeout)
-            return body
         if isinstance(fs, AsyncFileSystem):
-            other: Body = sync(fs.loop, _get, fs, target, start, stop, timeout=timeout)
-            return other
-        data = fs.cat_file(target, start, stop)
-        return Body(bytes(data), object_tag(fs.info(target)))
+            get = _get_from_s3 if "s3" in fs.protocol else _get
+            body: Body = sync(fs.loop, get, fs, target, start, stop, timeout=timeout)
+            return body
+        return Body(bytes(fs.cat_file(target, start, stop)), object_tag(fs.info(target)))
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Return the object in a JSON file."""
@@ -248,8 +245,8 @@ async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: i
     async with response["Body"] as stream:
         data = await stream.read()
     tag = object_tag(response)
-    encrypted = "kms" in response.get("ServerSideEncryption", "")
-    encrypted = encrypted or "SSECustomerAlgorithm" in response
+    encryption = response.get("ServerSideEncryption", "")
+    encrypted = "kms" in encryption or "SSECustomerAlgorithm" in response
     plain = tag is not None and re.fullmatch("[0-9a-f]{32}", tag) is not None
     return Body(data, tag, tag if plain and not part and not encrypted else None)
 

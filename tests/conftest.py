@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real image files, tiny archives, one running cluster."""
+"""Fixtures for all tests: real image files, tiny archives, one running cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 BOTTLE = SHARED / "data" / "mvtec_bottle"
 WEIGHTS = SHARED / "weights" / "resnet18_imagenet1k_v1_trunk.pth"
 
-# Any credentials do for the S3 server of the tests. Workers inherit them.
+# The S3 server of the tests accepts any credentials. Workers inherit them.
 os.environ.update(
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="MARKED-SECRET-0123456789",
@@ -51,7 +51,7 @@ def scheduler() -> Iterator[str]:
 
 
 def draw(path: Path, seed: int, spoiled: bool = False, size: tuple[int, int] = (80, 96)) -> None:
-    """Write a small textured image; a spoiled one has a bright square."""
+    """Write a small textured image; a spoiled one has a bright square as its defect."""
     rng = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[:height, :width]

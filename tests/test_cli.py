@@ -19,7 +19,7 @@ import padim_dist
 from padim_dist.api.analysis.query import QueryResult
 from padim_dist.cli.app import app
 from padim_dist.cli.output import print_query
-from padim_dist.cli.terminal import Terminal, pasteable
+from padim_dist.cli.terminal import Terminal
 from tests.conftest import make_mvtec, tiny_config
 
 COMMANDS = sorted(typer.main.get_group(app).commands)
@@ -284,7 +284,7 @@ def test_version():
     ],
 )
 def test_commands_in_messages_can_be_pasted(message, config, expected):
-    assert pasteable(message, config) == expected
+    assert Terminal(config).text(message) == expected
 
 
 def test_commands_name_the_configuration_that_was_given(setup, tmp_path, monkeypatch):

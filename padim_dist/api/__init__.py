@@ -1,4 +1,1 @@
-"""The public functions.
-
-The command line and the flows call them.
-"""
+"""The public functions, which the command line and the flows call."""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, score_rows
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
 from padim_dist.api.pipeline.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
@@ -22,11 +22,11 @@ from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import ScoreRow
-from padim_dist.store.run_tables import SCORES
+from padim_dist.store.run_tables import SCORES, ScoreRow
 from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10
+_RANDOM = "random, seeded (ImageNet weights cannot be loaded; they give better metrics)"
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,15 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     figures = evaluate(config, listener)
     picture = root / "top10.png"
     run = Run(workspace_of(config), scored.run_id)
-    sheet = draw_top(config, _highest(run))
+    rows = open_table(SCORES, [(run, run.head())]).filter("status = 'scored'")
+    top = rows.order(MOST_ANOMALOUS).limit(_SHOWN)
+    sheet = draw_top(config, read_rows(ScoreRow, top))
     assert sheet is not None  # it keeps heatmaps
     sheet.save(picture)
+    weights = config.model.weights
     page = report(config, listener, run=scored.run_id)
     return DemoResult(
-        weights=_describe(config.model.weights),
+        weights=_RANDOM if weights == "random" else f"ImageNet ({weights})",
         images=scored.images,
         statuses=scored.statuses,
         flagged=scored.flagged,
@@ -90,7 +93,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         archive=str(archive),
         configuration=str(root / "config.yaml"),
         scores=run.workspace.at(run.scores.path),
-        heatmaps=run.heatmaps.url,
+        heatmaps=run.workspace.at(run.heatmaps.path),
         picture=str(picture),
         report=page.report,
     )
@@ -119,15 +122,3 @@ def _configure(root: Path, archive: Path) -> Config:
         config = make_config(tree)
     (root / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     return config
-
-
-def _describe(weights: str) -> str:
-    if weights == "random":
-        return "random, seeded (ImageNet weights cannot be loaded; they give better metrics)"
-    return f"ImageNet ({weights})"
-
-
-def _highest(run: Run) -> list[ScoreRow]:
-    """Return the most anomalous rows."""
-    scores = open_table(SCORES, [(run, run.head())])
-    return score_rows(scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(_SHOWN))

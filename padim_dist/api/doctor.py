@@ -14,23 +14,17 @@ from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
-from padim_dist.engine.cluster.local import (
-    check_kind,
-    is_own,
-    open_client,
-    settle,
-    worker_count,
-    worker_memory,
-)
+from padim_dist.engine.cluster import local
 from padim_dist.engine.cluster.remote import describe, open_to_all
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
-from padim_dist.pages.words import counted
+from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
 _GIB = 2**30
+# The checks, in order.
 _REMEDIES = {
     "archive": "correct section archive",
     "model": "correct section model",
@@ -47,12 +41,10 @@ class Finding:
 
     Attributes
     ----------
-    check : str
-        Name of the check.
     verdict : str
         ``"ok"``; ``"warning"``: works, but look at it; ``"error"``: will fail.
-    found, remedy : str
-        What was found, and what to do; no remedy if nothing is to be done.
+    check, found, remedy : str
+        Name of the check, what was found, and what to do; no remedy if nothing is to be done.
     """
 
     check: str
@@ -63,13 +55,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class DoctorResult:
-    """Result of `doctor`.
-
-    Attributes
-    ----------
-    findings : list of Finding
-        In the order of the checks.
-    """
+    """Findings, in the order of the checks."""
 
     findings: list[Finding]
 
@@ -99,20 +85,15 @@ class _Checks:
         images = sum(shard.images for shard in shards)
         groups = images_by_group(shards)
         others = ", ".join(f"{n:,} {what}" for what, n in ignored.items())
-        yield Finding(
-            "archive",
-            "ok",
-            f"{counted(images, 'image')} in {counted(len(groups), 'group')} and "
-            f"{counted(len(shards), 'shard')}; "
-            + (f"other files: {others}" if others else "no other files"),
-        )
+        found = f"{counted(images, 'image')} in {counted(len(groups), 'group')}"
+        rest = f"other files: {others}" if others else "no other files"
+        yield Finding("archive", "ok", f"{found} and {counted(len(shards), 'shard')}; {rest}")
         empty = [group for group, counts in groups.items() if not counts["train"]]
         if empty:
-            shown = ", ".join(sorted(map(repr, empty))[:8])
             yield Finding(
                 "normal images",
                 "error" if len(empty) == len(groups) else "warning",
-                f"none in {counted(len(empty), 'group')}: {shown}",
+                f"none in {counted(len(empty), 'group')}: {listed(sorted(map(repr, empty)))}",
                 "the model leaves these groups out; check archive.train, archive.layout and "
                 "archive.group",
             )
@@ -132,25 +113,25 @@ class _Checks:
         backbone = self.spec.trunk.backbone
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
         groups = images_by_group(self.listing[0])
-        normal = {group: counts["train"] for group, counts in groups.items()}
-        few = [f"{group!r} {n}" for group, n in normal.items() if 0 < n <= shape.depth]
+        normal = ((group, counts["train"]) for group, counts in groups.items())
+        few = [f"{group!r} {n}" for group, n in normal if 0 < n <= shape.depth]
         if few:
             yield Finding(
                 "number of images",
                 "warning",
                 f"too few normal images for {shape.depth} channels in "
-                f"{counted(len(few), 'group')}: {', '.join(few[:8])}",
+                f"{counted(len(few), 'group')}: {listed(few)}",
                 "works, but distances there depend mainly on model.epsilon; add normal images, or "
                 "lower model.channels",
             )
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20
-        found = f"{self.config.model.weights}: {size:.0f} MiB for the trunk"
-        if self.config.model.weights == "random":
-            yield Finding(
-                "weights", "warning", found, "good for trying out; for real use set trained ones"
-            )
+        weights = self.config.model.weights
+        found = f"{weights}: {size:.0f} MiB for the trunk"
+        if weights == "random":
+            advice = "good for trying out; for real use set trained ones"
+            yield Finding("weights", "warning", found, advice)
         else:
             yield Finding("weights", "ok", found)
 
@@ -170,41 +151,32 @@ class _Checks:
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
         sample = config.fit.sample
         free = plans.free_disk(workspace_of(config).folder)
+        embedded = [part.images for part in parts]
+        fit_disk = projection.fit_disk(self.spec, embedded, groups, sample)
+        score_disk = projection.score_disk(self.spec, images, config.score.heatmaps == "grid")
         for what, need, disk in (
-            (
-                "fit",
-                projection.fit_need(self.spec, *rest, sample),
-                projection.fit_disk(self.spec, [part.images for part in parts], groups, sample),
-            ),
-            (
-                "score",
-                projection.score_need(self.spec, *rest),
-                projection.score_disk(self.spec, images, config.score.heatmaps == "grid"),
-            ),
+            ("fit", projection.fit_need(self.spec, *rest, sample), fit_disk),
+            ("score", projection.score_need(self.spec, *rest), score_disk),
         ):
-            cluster = settle(config.cluster, what, need)
+            cluster = local.settle(config.cluster, what, need)
             projection.check_disk(what, disk, free, config.workspace)
-            own = is_own(cluster)
-            workers = f"each of {counted(worker_count(cluster), 'worker')}" if own else "a worker"
+            workers = "a worker"
+            if local.is_own(cluster):
+                workers = f"each of {counted(local.worker_count(cluster), 'worker')}"
             room = "" if free is None else f" of {free / _GIB:.1f} free"
-            yield Finding(
-                f"memory and disk for {what}",
-                "ok",
-                f"{need} in {workers}; disk at most {disk / _GIB:.2f} GiB{room}",
-            )
+            found = f"{need} in {workers}; disk at most {disk / _GIB:.2f} GiB{room}"
+            yield Finding(f"memory and disk for {what}", "ok", found)
 
     def cluster(self) -> Iterator[Finding]:
         cluster = self.config.cluster
-        check_kind(cluster)
-        if is_own(cluster):
-            allowed = worker_memory(cluster) / _GIB
-            each = "GPU" if cluster.kind == "cuda" else "local"
-            found = (
-                f"{counted(worker_count(cluster), f'{each} worker')} with {allowed:.2f} GiB each"
-            )
+        local.check_kind(cluster)
+        if local.is_own(cluster):
+            allowed = local.worker_memory(cluster) / _GIB
+            each = "GPU worker" if cluster.kind == "cuda" else "local worker"
+            found = f"{counted(local.worker_count(cluster), each)} with {allowed:.2f} GiB each"
             yield Finding("cluster", "ok", found)
         else:
-            with open_client(cluster, 1) as client:
+            with local.open_client(cluster, 1) as client:
                 yield Finding("cluster", "ok", f"{cluster.place}: {describe(client)}")
         if open_to_all(cluster):
             yield Finding(
@@ -236,15 +208,12 @@ def doctor(config: ConfigLike, listener: Listener = ignore) -> DoctorResult:
     config = as_config(config)
     examined = _Checks(config)
     findings = [Finding("configuration", "ok", f"workspace {config.workspace}")]
-    checks = ("archive", "model", "weights", "workspace", "needs", "cluster")
-    for done, name in enumerate(checks):
-        listener(Progress("doctor", len(checks), done))
+    for done, name in enumerate(_REMEDIES):
+        listener(Progress("doctor", len(_REMEDIES), done))
         try:
             findings += getattr(examined, name)()
-        except PadimDistError as error:
-            findings.append(Finding(name, "error", str(error), _REMEDIES[name]))
-        except Exception as error:  # any error of a store or a cluster
-            found = f"{type(error).__name__}: {error}"
-            findings.append(Finding(name, "error", found, _REMEDIES[name]))
-    listener(Progress("doctor", len(checks), len(checks)))
+        except Exception as error:  # also any error of a store or a cluster
+            kind = "" if isinstance(error, PadimDistError) else f"{type(error).__name__}: "
+            findings.append(Finding(name, "error", f"{kind}{error}", _REMEDIES[name]))
+    listener(Progress("doctor", len(_REMEDIES), len(_REMEDIES)))
     return DoctorResult(findings)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
-ROWS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("uri", pa.string()),
-        ("member", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("size", pa.int64()),
-        ("etag", pa.string()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("label", pa.string()),
-        ("mask_uri", pa.string()),
-    ]
-)
-"""A row per image, before shards are cut; `docs/formats.md` describes the columns."""
-MANIFEST_SCHEMA = ROWS_SCHEMA.append(pa.field("shard", pa.int32()))
+_TYPES = {"str": pa.string(), "int": pa.int64(), "tuple[str, ...]": pa.list_(pa.string())}
 TAIL = "(damaged tail)"
 """Member that stands for the rest of a tar file whose headers cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """A manifest row: `ROWS_SCHEMA` as a type.
+    """A manifest row; its attributes are the columns of `ROWS_SCHEMA`.
 
     Attributes
     ----------
@@ -68,6 +52,16 @@ class RefusedRow:
     row: ImageRow
     status: str
     reason: str
+
+
+def schema_of(row: type) -> pa.Schema:
+    """Return the schema whose columns are the fields of a dataclass."""
+    return pa.schema([(f.name, _TYPES[str(f.type).removesuffix(" | None")]) for f in fields(row)])
+
+
+ROWS_SCHEMA = schema_of(ImageRow)
+"""A row per image, before shards are cut; `docs/formats.md` describes the columns."""
+MANIFEST_SCHEMA = ROWS_SCHEMA.append(pa.field("shard", pa.int32()))
 
 
 def to_rows(table: pa.Table) -> list[ImageRow]:

@@ -1,4 +1,4 @@
-"""The command line: commands of the pipeline and of nights.
+"""The command line: commands of the pipeline, of nights and for analysts.
 
 Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
 image has a row; 1 the run failed; 2 the request or the configuration is wrong; 130 interrupted.
@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import padim_dist as padim
-from padim_dist.cli import analysis, options, output
-from padim_dist.cli.command import Session, command, command_without_config
+from padim_dist.cli import options, output
+from padim_dist.cli.command import Session, app, command
 from padim_dist.events import Listener
 
 if TYPE_CHECKING:
+    from padim_dist.api.analysis.compact import CompactResult
+    from padim_dist.api.analysis.compare import CompareResult
+    from padim_dist.api.analysis.export import ExportResult
+    from padim_dist.api.analysis.query import QueryResult
+    from padim_dist.api.analysis.show import ShowResult
+    from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
     from padim_dist.api.nights.audit import AuditResult
@@ -25,13 +31,6 @@ if TYPE_CHECKING:
     from padim_dist.api.pipeline.score import ScoreResult
     from padim_dist.api.report.report import ReportResult
     from padim_dist.store.promotions import Promotion
-
-app = typer.Typer(
-    help="Find and localise anomalies in image archives of any size (PaDiM on Dask).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 
 def _print_version(asked: bool) -> None:
@@ -52,21 +51,18 @@ def _options(
     """Declare the options of the program itself."""
 
 
-@app.command()
 @command(output.fields(ignored="other files", number="history entry"))
 def index(session: Session) -> "IndexResult":
     """List the archive, cut it into shards and write a manifest."""
     return padim.index(session.config, session.listener)
 
 
-@app.command()
 @command(output.fields(warnings=""), metrics=True)
 def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     """Fit a Gaussian for every patch on the normal images of every group."""
     return padim.fit(session.config, session.listener, resume=resume)
 
 
-@app.command()
 @command(output.fields(), metrics=True)
 def score(
     session: Session,
@@ -82,14 +78,12 @@ def score(
     )
 
 
-@app.command()
 @command(output.print_metrics)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
     """Compute the evaluation metrics of a run, from the archive's labels and masks."""
     return padim.evaluate(session.config, session.listener, run=run)
 
 
-@app.command()
 @command(output.fields())
 def report(
     session: Session,
@@ -102,42 +96,36 @@ def report(
     return padim.report(session.config, session.listener, run=run, top=top, out=out)
 
 
-@app.command()
 @command(output.print_audit, metrics=True)
 def audit(session: Session, *, refit: options.Refit = False) -> "AuditResult":
     """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
     return padim.audit(session.config, session.listener, refit=refit)
 
 
-@app.command()
 @command(output.print_history)
 def history(session: Session) -> "HistoryResult":
     """List what was new, changed and gone in the archive at each index."""
     return padim.history(session.config, session.listener)
 
 
-@app.command()
 @command(output.print_models)
 def models(session: Session) -> "ModelsResult":
     """List the models of the workspace, and all promotions."""
     return padim.models(session.config, session.listener)
 
 
-@app.command()
 @command(output.fields(number="promotion"))
 def promote(session: Session, *, model: options.ModelId, note: options.Note = "") -> "Promotion":
     """Promote a model: nightly audits use it from now on."""
     return padim.promote(session.config, session.listener, model=model, note=note)
 
 
-@app.command()
 @command(output.fields(number="promotion"))
 def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
     """Undo the last promotion: nightly audits use the model before it again."""
     return padim.rollback(session.config, session.listener, note=note)
 
 
-@app.command()
 @command(
     output.print_doctor, fails=lambda result: any(f.verdict == "error" for f in result.findings)
 )
@@ -146,14 +134,78 @@ def doctor(session: Session) -> "DoctorResult":
     return padim.doctor(session.config, session.listener)
 
 
-@app.command()
-@command_without_config(output.print_metrics)
+@command(output.print_metrics, config=False)
 def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult":
     """Make a small archive, then index, fit, score and evaluate it; works offline."""
     return padim.demo(folder, listener)
 
 
-app.add_typer(analysis.app)
+@command(output.print_query)
+def query(
+    session: Session,
+    *,
+    sql: options.Sql,
+    run: options.OnlyRun = None,
+    format: options.QueryFormat = "table",
+    out: options.QueryFile = None,
+) -> "QueryResult":
+    """Query the workspace in SQL (DuckDB), read-only."""
+    return padim.query(session.config, session.listener, sql=sql, format=format, out=out, run=run)
+
+
+@command(output.print_top)
+def top(
+    session: Session,
+    *,
+    n: options.Number = 20,
+    run: options.RunId = None,
+    group: options.Group = None,
+    flagged: options.Flagged = False,
+) -> "TopResult":
+    """List the strongest anomalies of a run: lowest p-value first, then highest score."""
+    return padim.top(session.config, session.listener, n=n, run=run, group=group, flagged=flagged)
+
+
+@command(output.print_show)
+def show(
+    session: Session,
+    *,
+    image_id: options.ImageId,
+    run: options.RunId = None,
+    out: options.PictureFile = None,
+) -> "ShowResult":
+    """Show an image next to its heatmap with boxes of regions, and its details."""
+    where = (session.config, session.listener)
+    return padim.show(*where, image_id=image_id, run=run, out=out, screen=session.screen)
+
+
+@command(output.print_compare)
+def compare(
+    session: Session, *, run_a: options.EarlierRun, run_b: options.LaterRun
+) -> "CompareResult":
+    """Compare two runs on the images they share: rank correlation, ranks, flagged images."""
+    return padim.compare(session.config, session.listener, run_a=run_a, run_b=run_b)
+
+
+@command(output.fields(before="compact before", left="skipped", files="files written"))
+def compact(session: Session, *, run: options.OnlyRun = None) -> "CompactResult":
+    """Merge the many small files of finished runs into a few; rows stay the same."""
+    return padim.compact(session.config, session.listener, run=run)
+
+
+@command(output.fields())
+def export(
+    session: Session,
+    *,
+    format: options.ExportFormat,
+    out: options.ExportFile,
+    run: options.RunId = None,
+) -> "ExportResult":
+    """Export the regions of a run for labelling, as CSV or COCO detections.
+
+    FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
+    """
+    return padim.export(session.config, session.listener, format=format, out=out, run=run)
 
 
 def main() -> None:

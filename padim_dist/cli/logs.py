@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.text import Text
 
+from padim_dist.cli.terminal import Terminal
 from padim_dist.events import Event, Listener, Progress
 
-_SECONDS_BETWEEN_PROGRESS = 5.0
 _STYLES = {"debug": "dim", "info": "dim", "warning": "bold yellow", "error": "bold red"}
 
 
@@ -35,7 +35,7 @@ def json_listener(stream: TextIO) -> Listener:
         if isinstance(event, Progress):
             before, at = written.get(event.stage, (None, -1e9))
             ends = event.total > 0 and event.done == event.total
-            recent = time.monotonic() - at < _SECONDS_BETWEEN_PROGRESS
+            recent = time.monotonic() - at < 5.0
             if event == before or (recent and not ends):
                 return
             written[event.stage] = event, time.monotonic()
@@ -45,33 +45,21 @@ def json_listener(stream: TextIO) -> Listener:
     return listen
 
 
-class JsonHandler(logging.Handler):
-    """Writes log records as JSON lines, with ``"event": "log"``."""
+class LogHandler(logging.Handler):
+    """Writes log records as lines that can be copied, or as JSON with ``"event": "log"``."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, terminal: Terminal, as_json: bool) -> None:
         super().__init__()
-        self._stream = stream
+        self._terminal, self._as_json = terminal, as_json
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        level, message = record.levelname.lower(), self.format(record)
-        _write(self._stream, {"event": "log", "level": level, "message": message})
-
-
-class TerminalHandler(logging.Handler):
-    """Writes log records as ``level: message``, in lines that can be copied."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
-        level = record.levelname.lower()
-        line = Text.assemble(
-            (f"{level}:", _STYLES.get(level, "bold red")), " ", self.format(record)
-        )
-        self._console.print(line, soft_wrap=True, highlight=False)
+        level, message = record.levelname.lower(), self._terminal.text(self.format(record))
+        if self._as_json:
+            _write(sys.stderr, {"event": "log", "level": level, "message": message})
+        else:
+            line = Text.assemble((f"{level}:", _STYLES.get(level, "bold red")), " ", message)
+            self._terminal.err.print(line, soft_wrap=True, highlight=False)
 
 
 def _write(stream: TextIO, values: dict[str, Any]) -> None:

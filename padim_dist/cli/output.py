@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult, GroupFigures
-    from padim_dist.store.nights import NightSummary
+    from padim_dist.api.pipeline.evaluate import EvaluateResult
 
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
@@ -45,13 +44,41 @@ def fields(**labels: str) -> Callable[[DataclassInstance, Terminal], None]:
 def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> None:
     """Print a result with evaluation metrics by group."""
     terminal.values(result, mean="")
-    _print_metrics(result.groups, result.mean, terminal)
+    table = Table(title="Evaluation metrics", title_justify="left")
+    table.add_column("group")
+    metrics = ("image AUROC", "pixel AUROC", "PRO", "best F1", "score at best F1")
+    for name in ("images", "defects", *metrics):
+        table.add_column(name, justify="right")
+    for group, figures in result.groups.items():
+        best = figures.image_best_f1
+        shown = ("-", "-") if best is None else (f"{best.f1:.3f}", f"{best.threshold:.2f}")
+        table.add_row(
+            escape(group),
+            f"{figures.images:,}",
+            f"{figures.anomalous:,}",
+            *map(_metric, (figures.image_auroc, figures.pixel_auroc, figures.pro)),
+            *shown,
+        )
+    if len(result.groups) > 1:
+        table.add_section()
+        means = (_metric(result.mean[name]) for name in ("image_auroc", "pixel_auroc", "pro"))
+        table.add_row("mean", "", "", *means, "", "")
+    terminal.out.print(table)
 
 
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
-    """Print the nights that an audit finished."""
+    """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
-        _print_night(night, terminal)
+        terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
+        for reason in night.reasons:
+            terminal.line("odd", reason, "yellow")
+        terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
+        terminal.line("model", night.model_id)
+        for image in night.top[:3]:
+            terminal.line("highest", f"{image.score:.1f}  {image.uri}")
+        terminal.line("summary", f"{night.folder}/summary.md")
+        if night.picture:
+            terminal.line("picture", f"{night.folder}/top.jpg")
     terminal.values(result)
 
 
@@ -127,59 +154,14 @@ def print_show(result: ShowResult, terminal: Terminal) -> None:
 
 def print_compare(result: CompareResult, terminal: Terminal) -> None:
     """Print how two runs differ."""
+    images = {"both": "images in both", "only_a": "only in a", "only_b": "only in b"}
     flags = {"flagged_a": "flagged in a", "flagged_b": "flagged in b", "new": "newly flagged"}
-    terminal.values(
-        result,
-        both="images in both",
-        only_a="only in a",
-        only_b="only in b",
-        spearman="rank correlation",
-        **flags,
-        gone="no longer flagged",
-    )
+    flags |= {"gone": "no longer flagged"}
+    terminal.values(result, **images, **flags, spearman="rank correlation")
     terminal.table("Largest changes of rank", result.moved)
     terminal.table("New anomalies", result.new_anomalies)
     terminal.table("Gone anomalies", result.gone_anomalies)
     terminal.table("Medians", result.medians)
-
-
-def _print_metrics(
-    groups: Mapping[str, GroupFigures], mean: Mapping[str, float | None], terminal: Terminal
-) -> None:
-    table = Table(title="Evaluation metrics", title_justify="left")
-    table.add_column("group")
-    for name in ("images", "defects", "image AUROC", "pixel AUROC", "PRO", "best F1"):
-        table.add_column(name, justify="right")
-    table.add_column("score at best F1", justify="right")
-    for group, figures in groups.items():
-        best = figures.image_best_f1
-        table.add_row(
-            escape(group),
-            f"{figures.images:,}",
-            f"{figures.anomalous:,}",
-            *map(_metric, (figures.image_auroc, figures.pixel_auroc, figures.pro)),
-            "-" if best is None else f"{best.f1:.3f}",
-            "-" if best is None else f"{best.threshold:.2f}",
-        )
-    if len(groups) > 1:
-        table.add_section()
-        means = (_metric(mean[name]) for name in ("image_auroc", "pixel_auroc", "pro"))
-        table.add_row("mean", "", "", *means, "", "")
-    terminal.out.print(table)
-
-
-def _print_night(night: NightSummary, terminal: Terminal) -> None:
-    """Print the state of a night, why it is odd, its images, and where its summary is."""
-    terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
-    for reason in night.reasons:
-        terminal.line("odd", reason, "yellow")
-    terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
-    terminal.line("model", night.model_id)
-    for row in night.top[:3]:
-        terminal.line("highest", f"{row['score']:.1f}  {row['uri']}")
-    terminal.line("summary", f"{night.folder}/summary.md")
-    if night.picture:
-        terminal.line("picture", f"{night.folder}/top.jpg")
 
 
 def _metric(value: float | None) -> str:

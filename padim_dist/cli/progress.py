@@ -6,20 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from padim_dist.events import Event, Listener, TaskRetried
-from padim_dist.events import Progress as Stage
+from padim_dist.events import Event, Listener, Progress, TaskRetried
 
 logger = logging.getLogger("padim_dist")
 
@@ -30,38 +20,36 @@ def progress_bars(console: Console) -> Iterator[Listener]:
 
     Nothing is drawn before the first stage; a stage's bar stops when the next one starts.
     """
-    bars = Progress(
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description:<15}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:>9}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failures]}", style="yellow"),
+    bars = progress.Progress(
+        progress.SpinnerColumn(finished_text="✓"),
+        progress.TextColumn("{task.description:<15}"),
+        progress.BarColumn(bar_width=30),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]:>9}"),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[failures]}", style="yellow"),
         console=console,
     )
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[str, progress.TaskID] = {}
 
     def listen(event: Event) -> None:
         if isinstance(event, TaskRetried):
             logger.warning("%s: %s is retried: %s", event.stage, event.task, event.reason)
-        if isinstance(event, Stage):
-            show(event)
-
-    def show(stage: Stage) -> None:
+        if not isinstance(event, Progress):
+            return
         bars.start()
-        total = stage.total or None
-        if stage.stage not in tasks:
+        total = event.total or None
+        if event.stage not in tasks:
             for task in bars.tasks:
                 bars.stop_task(task.id)
-            tasks[stage.stage] = bars.add_task(stage.stage, total=total, rate="", failures="")
-        task_id = tasks[stage.stage]
+            tasks[event.stage] = bars.add_task(event.stage, total=total, rate="", failures="")
+        task_id = tasks[event.stage]
         elapsed = bars.tasks[task_id].elapsed or 0.0
-        rate = f"{stage.done / elapsed:.1f}/s" if stage.done and elapsed > 0.5 else ""
-        failures = f"{stage.failed} failed" if stage.failed else ""
-        bars.update(task_id, completed=stage.done, total=total, rate=rate, failures=failures)
+        rate = f"{event.done / elapsed:.1f}/s" if event.done and elapsed > 0.5 else ""
+        failures = f"{event.failed} failed" if event.failed else ""
+        bars.update(task_id, completed=event.done, total=total, rate=rate, failures=failures)
 
     try:
         yield listen

@@ -18,48 +18,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FOLD = ("note", "image", "box")
-PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
-"""For text that is printed as it is."""
+PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # text as it is
 _COMMAND = re.compile(r"'(padim-dist (?!demo\b)[a-z][^']*)'")
 
 
-def pasteable(message: str, config: str | None) -> str:
-    """Add ``-c FILE`` to the commands in a message, so that they can be pasted.
-
-    Parameters
-    ----------
-    message : str
-        Has commands in single quotes.
-    config : str or None
-        File that was given by ``-c``; None leaves the message as it is.
-
-    Examples
-    --------
-    >>> pasteable("no model; run 'padim-dist fit' first", "my audit.yaml")
-    "no model; run 'padim-dist fit -c 'my audit.yaml'' first"
-    """
-    if config is None:
-        return message
-
-    def complete(match: re.Match[str]) -> str:
-        has_config = re.search(r" (-c|--config)\b", match[1])
-        return match[0] if has_config else f"'{match[1]} -c {shlex.quote(config)}'"
-
-    return _COMMAND.sub(complete, message)
-
-
 class Terminal:
-    """The terminal of a command: results on stdout, notes and errors on stderr.
+    """The terminal of a command: results on stdout (`out`), notes and errors on stderr (`err`).
 
     Parameters
     ----------
     config : str or None
         File that was given by ``-c``: commands in messages name it.
-
-    Attributes
-    ----------
-    out, err : Console
-        Of stdout and stderr.
     """
 
     def __init__(self, config: str | None = None) -> None:
@@ -81,8 +50,22 @@ class Terminal:
         self.out.print(Pixels.from_image(picture.resize((width, height // 2 * 2))))
 
     def text(self, text: str) -> str:
-        """Return a text whose commands can be pasted."""
-        return pasteable(text, self._config)
+        """Add ``-c FILE`` to the commands in single quotes, so that they can be pasted.
+
+        Examples
+        --------
+        >>> Terminal("my audit.yaml").text("no model; run 'padim-dist fit' first")
+        "no model; run 'padim-dist fit -c 'my audit.yaml'' first"
+        """
+        config = self._config
+        if config is None:
+            return text
+
+        def complete(match: re.Match[str]) -> str:
+            has_config = re.search(r" (-c|--config)\b", match[1])
+            return match[0] if has_config else f"'{match[1]} -c {shlex.quote(config)}'"
+
+        return _COMMAND.sub(complete, text)
 
     def line(self, name: str, text: str, style: str | None = None) -> None:
         """Print a name and a text."""
@@ -159,7 +142,8 @@ def _cell(value: Any) -> str:
 def format_value(value: Any) -> str:
     """Format a value of a line; of collections the first eight."""
     if isinstance(value, Mapping):
-        value = [f"{key} {_inner(inner)}" for key, inner in value.items()] or "none"
+        nested = {k: f"({format_value(v)})" for k, v in value.items() if isinstance(v, Mapping)}
+        value = [f"{k} {nested.get(k) or format_value(v)}" for k, v in value.items()] or "none"
     if isinstance(value, list):
         shown = ", ".join(map(format_value, value[:8]))
         return f"{shown}, and {len(value) - 8} more" if len(value) > 8 else shown
@@ -168,7 +152,3 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _inner(value: Any) -> str:
-    return f"({format_value(value)})" if isinstance(value, Mapping) else format_value(value)

@@ -1,14 +1,22 @@
-"""Sections of the archive, the model, its fit, the scores and the nights."""
+"""Base class of sections; sections of the archive, the model, its fit, scores and nights."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from padim_dist.archive.listing.layouts import LAYOUTS
-from padim_dist.config.base import Section
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 
@@ -19,6 +27,12 @@ Size = Annotated[
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 """All splits."""
+
+
+class Section(BaseModel):
+    """A frozen section; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ArchiveConfig(Section):
@@ -52,18 +66,12 @@ class ArchiveConfig(Section):
 
     @field_validator("group", "train")
     @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"is not a regular expression: {error}") from error
-        return value
-
-    @field_validator("group")
-    @classmethod
-    def _is_named(cls, value: str | None) -> str | None:
-        if value is not None and "group" not in re.compile(value).groupindex:
+    def _compiles(cls, value: str | None, info: ValidationInfo) -> str | None:
+        try:
+            pattern = re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from error
+        if info.field_name == "group" and value is not None and "group" not in pattern.groupindex:
             raise ValueError("needs a group named 'group', e.g. \"^(?P<group>[^/]+)/\"")
         return value
 
@@ -103,11 +111,9 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> ModelConfig:
-        if self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]:
-            raise ValueError(
-                f"crop {self.crop[0]}x{self.crop[1]} is larger than resize "
-                f"{self.resize[0]}x{self.resize[1]}"
-            )
+        (height, width), (y, x) = self.resize, self.crop
+        if y > height or x > width:
+            raise ValueError(f"crop {y}x{x} is larger than resize {height}x{width}")
         return self
 
     @property
@@ -177,14 +183,12 @@ class ScoreConfig(Section):
 
     @model_validator(mode="after")
     def _one_rule(self) -> ScoreConfig:
-        given = [
-            name for name in ("per_million", "false_alarms_per_run", "fdr") if getattr(self, name)
-        ]
+        others = ("per_million", "false_alarms_per_run", "fdr")
+        given = [name for name in others if getattr(self, name)]
         given += ["alpha"] if "alpha" in self.model_fields_set and given else []
         if len(given) > 1:
-            raise ValueError(
-                f"{' and '.join(map(repr, given))} exclude each other; set one of them"
-            )
+            names = " and ".join(map(repr, given))
+            raise ValueError(f"{names} exclude each other; set one of them")
         return self
 
 

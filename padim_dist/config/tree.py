@@ -11,7 +11,6 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from padim_dist.config.base import Section
 from padim_dist.config.cluster import ClusterConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
@@ -19,11 +18,11 @@ from padim_dist.config.sections import (
     FitConfig,
     ModelConfig,
     ScoreConfig,
+    Section,
 )
 from padim_dist.errors import ConfigError
 
-_RENAMED = {"score.a_run": "false_alarms_per_run"}
-"""Keys of earlier versions and their present names."""
+_RENAMED = {"score.a_run": "false_alarms_per_run"}  # keys of earlier versions
 
 
 class Config(Section):

@@ -10,11 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 RuleName = Literal["alpha", "per_million", "false_alarms_per_run", "fdr"]
-_MILLION = 1_000_000
-_HIGHEST = 0.5
-"""Highest share of normal images that a run may flag."""
-_FORMER = {"a_run": "false_alarms_per_run"}
-"""Rules by their names in version 0.1, which run ids still use."""
+_HIGHEST = 0.5  # largest share of normal images that a run may flag
+_FORMER = {"a_run": "false_alarms_per_run"}  # by names in version 0.1, which run ids still use
 _WORDS: dict[RuleName, str] = {
     "alpha": "target: {percent:.3g} % of normal images",
     "per_million": "target: {asked:g} false alarm{s} per million images",
@@ -60,7 +57,7 @@ class Alarms:
     ) -> Alarms:
         """Return the rule of these settings for a run of `images` images."""
         if per_million is not None:
-            return cls("per_million", per_million, per_million / _MILLION)
+            return cls("per_million", per_million, per_million / 1_000_000)
         if false_alarms_per_run is not None:
             share = min(false_alarms_per_run / max(images, 1), _HIGHEST)
             return cls("false_alarms_per_run", false_alarms_per_run, share)
@@ -114,13 +111,9 @@ def is_flagged(p_values: npt.ArrayLike, cutoff: float) -> npt.NDArray[np.bool_]:
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> float:
     """Return the highest p-value to flag so that at most a share `rate` of the flags is false.
 
+    0 where nothing is flagged.
     Benjamini and Hochberg (1995): the expected share, for p-values that are independent or
     positively dependent, as those from one calibration sample are (Bates et al., 2023).
-
-    Returns
-    -------
-    float
-        Flag p-values up to this one; 0 where nothing is flagged.
 
     Examples
     --------

@@ -42,8 +42,9 @@ DEFAULTS = {
 
 def check_backbone(backbone: str) -> None:
     """Raise ConfigError unless this is a torchvision classification model with channels first."""
-    if backbone not in list_models(module=torchvision.models):
-        near = difflib.get_close_matches(backbone, list_models(module=torchvision.models), 3, 0.5)
+    names = list_models(module=torchvision.models)
+    if backbone not in names:
+        near = difflib.get_close_matches(backbone, names, 3, 0.5)
         raise ConfigError(
             f"model.backbone {backbone!r} is not a torchvision classification model; similar: "
             f"{', '.join(near) or 'none'}; tested: {', '.join(DEFAULTS)}"
@@ -103,11 +104,8 @@ def layer_shapes(
     ConfigError
         If the output of a layer is not (N, C, H, W), or the input is too small.
     """
-    meta = (
-        traced.to("meta") if any(p.device.type != "meta" for p in traced.parameters()) else traced
-    )
     try:
-        maps = meta(torch.empty(1, 3, *crop, device="meta"))
+        maps = traced(torch.empty(1, 3, *crop, device="meta"))
     except RuntimeError as error:
         raise ConfigError(f"model.crop {crop[0]}x{crop[1]} cannot be used: {error}") from error
     shapes = []
@@ -144,8 +142,7 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
         If there are fewer than `channels`, or a layer is left without any.
     """
     total = sum(counts)
-    if channels is None:
-        channels = total
+    channels = total if channels is None else channels
     if channels > total:
         raise ConfigError(
             f"model.channels asks for {channels}, but the layers have {total} in all "
@@ -184,15 +181,12 @@ def plan_trunk(
     nested = [starts[i] + c for i in levels for c in range(len(drawn[i]))]
     paper_order = tuple(sorted(range(len(nested)), key=nested.__getitem__))
     try:
-        pyramid = PyramidShape(
-            grids=tuple(shapes[i][1:] for i in levels),
-            channels=tuple(len(drawn[i]) for i in levels),
-            paper_order=paper_order,
-        )
+        grids, counts = tuple(shapes[i][1:] for i in levels), tuple(len(drawn[i]) for i in levels)
+        pyramid = PyramidShape(grids, counts, paper_order)
     except ConfigError as error:
-        grids = ", ".join(f"{name} {h}x{w}" for name, (_, h, w) in zip(layers, shapes, strict=True))
+        found = ", ".join(f"{name} {h}x{w}" for name, (_, h, w) in zip(layers, shapes, strict=True))
         raise ConfigError(
-            f"model.crop {crop[0]}x{crop[1]} gives {backbone} grids that do not nest ({grids}); "
+            f"model.crop {crop[0]}x{crop[1]} gives {backbone} grids that do not nest ({found}); "
             f"sides that do: {', '.join(map(str, _sides_that_nest(traced, layers, crop)))}"
         ) from error
     return TrunkSpec(backbone, tuple(layers), tuple(drawn), levels), pyramid

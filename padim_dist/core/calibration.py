@@ -28,7 +28,7 @@ _MAX_LEVERAGE = 1.0 - 1e-6
 
 
 def left_out(squares: Tensor, count: int, kept: Tensor | float = 1.0) -> Tensor:
-    """Return leave-one-out squared distances: of each fitted image from a model of the others.
+    """Return leave-one-out squared distances (G_0, N) of fitted images from a model of the others.
 
     Leaving out an image changes mean and scatter by one rank-one step. By the formula of
     Sherman and Morrison its distance from the others is a function of its distance from the
@@ -48,11 +48,6 @@ def left_out(squares: Tensor, count: int, kept: Tensor | float = 1.0) -> Tensor:
     kept : Tensor or float, optional
         Weight of the empirical covariance, (G_0, 1). Weight and target of the shrinkage
         are taken as fixed.
-
-    Returns
-    -------
-    Tensor
-        Shape (G_0, N).
 
     Raises
     ------
@@ -96,10 +91,8 @@ class Tail:
 
     Attributes
     ----------
-    start : float
-        The threshold.
-    share : float
-        Probability that a normal score exceeds `start`.
+    start, share : float
+        The threshold, and the probability that a normal score exceeds it.
     shape, scale : float
         Parameters of the distribution of the excesses. The shape is at least 0
         (exponential), so that no score is impossible.
@@ -190,18 +183,14 @@ class Calibration:
         """Return the 90 % bootstrap interval of `threshold`."""
         random = np.random.default_rng(seed)
         n = len(self.scores)
-        found = []
-        for _ in range(draws):
-            drawn = np.sort(self.scores[random.integers(0, n, n)])
-            tail = Tail.fit(drawn) if self.tail else None
-            found.append(_threshold(drawn, tail, alpha))
+        samples = (np.sort(self.scores[random.integers(0, n, n)]) for _ in range(draws))
+        found = [_threshold(some, Tail.fit(some) if self.tail else None, alpha) for some in samples]
         low, high = np.quantile(found, [0.05, 0.95], method="nearest")
         return float(low), float(high)
 
     def pixel_threshold(self, alpha: float) -> float:
         """Return the map value that a share `alpha` of normal pixels exceeds."""
-        at, values = -np.log(PIXEL_ALPHAS), self.pixel_thresholds
-        return float(np.interp(-np.log(alpha), at, values))
+        return float(np.interp(-np.log(alpha), -np.log(PIXEL_ALPHAS), self.pixel_thresholds))
 
 
 def _threshold(scores: Array, tail: Tail | None, alpha: float) -> float:
@@ -210,9 +199,6 @@ def _threshold(scores: Array, tail: Tail | None, alpha: float) -> float:
     most = int(np.floor(alpha * (n + 1) * (1 + 1e-12))) - 1
     if most >= n:
         return -np.inf
-    if most >= 1:
+    if most >= 0:
         return float(np.nextafter(scores[n - most - 1], np.inf))
-    if tail is None:
-        return float(np.nextafter(scores[-1], np.inf)) if most == 0 else np.inf
-    beyond = float(np.nextafter(scores[-1], np.inf))
-    return beyond if most == 0 else max(tail.quantile(alpha), beyond)
+    return max(tail.quantile(alpha), float(np.nextafter(scores[-1], np.inf))) if tail else np.inf

@@ -25,10 +25,8 @@ class Covariance:
 
     Attributes
     ----------
-    kept : Tensor
-        Weight of the empirical covariance, shape (cells,), float64.
-    diagonal : Tensor
-        What is added to the diagonal, shape (cells,), float64.
+    kept, diagonal : Tensor
+        Weight of the empirical covariance and summand of the diagonal, (cells,), float64.
     added : str
         Name of the regularisation, for messages.
     """
@@ -40,8 +38,8 @@ class Covariance:
     @classmethod
     def of(cls, moments: Moments, epsilon: float, shrinkage: Shrinkage = "none") -> Covariance:
         """Return the regularisation of moments, which may cover only a band of cells."""
-        cells = moments.mean[-1].shape[0]
-        ones = torch.ones(cells, dtype=torch.float64, device=moments.mean[-1].device)
+        coarsest = moments.mean[-1]
+        ones = torch.ones(len(coarsest), dtype=torch.float64, device=coarsest.device)
         if shrinkage == "none":
             return cls(ones, ones * epsilon, f"epsilon {epsilon}")
         share, target = _oas(moments)
@@ -50,8 +48,7 @@ class Covariance:
     def block(self, moments: Moments, a: int, b: int) -> Tensor:
         """Return the covariances between levels a <= b: (G_b, r_ab * d_a, d_b), float64."""
         scatter = moments.scatter[a, b]
-        factor = _per_row(self.kept / max(moments.count - 1, 1), scatter)
-        covariance = scatter * factor
+        covariance = scatter * _per_row(self.kept / max(moments.count - 1, 1), scatter)
         if a == b:
             covariance.diagonal(dim1=1, dim2=2).add_(_per_row(self.diagonal, scatter).squeeze(-1))
         return covariance
@@ -91,5 +88,4 @@ def _oas(moments: Moments) -> tuple[Tensor, Tensor]:
 
 def _per_row(values: Tensor, block: Tensor) -> Tensor:
     """Repeat values of cells to (G_b, 1, 1), for products with a block (G_b, ...)."""
-    rows = block.shape[0] // values.shape[0]
-    return values.repeat_interleave(rows)[:, None, None]
+    return values.repeat_interleave(block.shape[0] // values.shape[0])[:, None, None]

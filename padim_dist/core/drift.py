@@ -18,6 +18,8 @@ from torch import Tensor
 
 from padim_dist.core.gaussian import Gaussian, squared_lengths
 
+_POSITIONS_PER_STEP = 512  # whose products are in memory together
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -75,12 +77,7 @@ class Drift:
 
 
 def measure_drift(
-    mean: Sequence[Tensor],
-    images: int,
-    gaussian: Gaussian,
-    count: int,
-    noise: Noise,
-    usual: Tensor,
+    mean: Sequence[Tensor], images: int, gaussian: Gaussian, count: int, noise: Noise, usual: Tensor
 ) -> tuple[Drift, Tensor]:
     """Measure the drift of a group.
 
@@ -106,17 +103,13 @@ def measure_drift(
     """
     squares = squared_lengths(gaussian.whitened([level.unsqueeze(-1) for level in mean]))[:, 0]
     share = 1 / images + 1 / count
-    drift = Drift(
-        images=images,
-        drift=float(squares.mean(dtype=torch.float64)),
-        expected=noise.energy * share,
-        noise=sqrt(2 * noise.overlap) * share,
-    )
+    found, expected = float(squares.mean(dtype=torch.float64)), noise.energy * share
+    drift = Drift(images, found, expected, sqrt(2 * noise.overlap) * share)
     return drift, squares / (usual * share)
 
 
 def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
-    """Return the mean squared inner product of the whitened embeddings of two images.
+    """Return `Noise.overlap`: the mean squared inner product of two whitened images.
 
     Parameters
     ----------
@@ -124,11 +117,6 @@ def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
         z[a] (G_a, d_a, N) of N >= 2 normal images.
     scale : Tensor
         Leave-one-out distance divided by distance, (G_0, N).
-
-    Returns
-    -------
-    float
-        `Noise.overlap`.
     """
     patches, n = scale.shape
     gram = torch.zeros((n, n), dtype=torch.float64, device=scale.device)
@@ -143,7 +131,3 @@ def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
     gram /= patches
     gram.fill_diagonal_(0)
     return float(gram.square().sum() / (n * (n - 1)))
-
-
-_POSITIONS_PER_STEP = 512
-"""Positions whose products are in memory together."""

@@ -27,8 +27,7 @@ class Embedder:
     def __init__(
         self, spec: EmbeddingSpec, state: Mapping[str, Tensor], device: torch.device
     ) -> None:
-        self.spec = spec
-        self.device = device
+        self.spec, self.device = spec, device
         self.trunk = Trunk(spec.trunk, state, spec.precision).to(device)
 
     @torch.inference_mode()

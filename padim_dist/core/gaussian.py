@@ -69,15 +69,8 @@ class Gaussian:
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Return the Mahalanobis distance of every patch (equation 2).
 
-        Parameters
-        ----------
-        levels : sequence of Tensor
-            Level matrices x[a], shape (G_a, d_a, N), float32, in nested order.
-
-        Returns
-        -------
-        Tensor
-            Distances, shape (G_0, N), float32, in nested order.
+        From level matrices x[a] (G_a, d_a, N), float32; the distances are (G_0, N), float32.
+        Both are in nested order.
         """
         return squared_lengths(self.whitened(levels)).sqrt_()
 
@@ -172,10 +165,8 @@ class DenseView:
 
     def mean(self, y: int, x: int) -> npt.NDArray[np.float64]:
         """Return the mean of patch (y, x), shape (d,)."""
-        parts = [
-            np.asarray(self.mean_arrays[a][self.shape.index(a, y, x)])
-            for a in range(self.shape.levels)
-        ]
+        arrays = enumerate(self.mean_arrays)
+        parts = [np.asarray(mean[self.shape.index(a, y, x)]) for a, mean in arrays]
         return np.concatenate(parts)[list(self.shape.paper_order)].astype(np.float64)
 
     def covariance(self, y: int, x: int) -> npt.NDArray[np.float64]:

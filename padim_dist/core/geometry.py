@@ -15,10 +15,8 @@ class InputGeometry:
 
     Attributes
     ----------
-    resize : (int, int)
-        Height and width after the resize.
-    crop : (int, int)
-        Height and width of the centre crop.
+    resize, crop : (int, int)
+        Height and width after the resize, and of the centre crop.
     """
 
     resize: Grid
@@ -38,13 +36,12 @@ class InputGeometry:
         >>> InputGeometry((256, 256), (224, 224)).to_original(112, 0, 512, 1024)
         (256, 65)
         """
-        places = []
-        for place, offset, resized, original in zip(
-            (y, x), self.offset, self.resize, (height, width), strict=True
-        ):
-            centre = (place + offset + 0.5) * original / resized
-            places.append(min(max(ceil(centre) - 1, 0), original - 1))
-        return places[0], places[1]
+        axes = zip((y, x), self.offset, self.resize, (height, width), strict=True)
+        row, column = (
+            min(max(ceil((place + offset + 0.5) * size / resized) - 1, 0), size - 1)
+            for place, offset, resized, size in axes
+        )
+        return row, column
 
     def box_to_original(
         self, box: tuple[int, int, int, int], height: int, width: int
@@ -60,8 +57,7 @@ class InputGeometry:
         """
         edges = []
         for i, edge in enumerate(box):
-            axis = i % 2
-            size = (height, width)[axis]
+            axis, size = i % 2, (height, width)[i % 2]
             place = (edge + self.offset[axis]) * size / self.resize[axis]
             edges.append(floor(place) if i < 2 else min(ceil(place), size))
         top, left, bottom, right = edges

@@ -19,10 +19,7 @@ from padim_dist.core.geometry import Grid
 def upsample_matrix(patches: int, pixels: int) -> Tensor:
     """Return the matrix (pixels, patches) of bicubic up-sampling of one axis, float64."""
     identity = torch.eye(patches, dtype=torch.float64)[None, None]
-    up = functional.interpolate(
-        identity, size=(pixels, patches), mode="bicubic", align_corners=False
-    )
-    return up[0, 0]
+    return functional.interpolate(identity, size=(pixels, patches), mode="bicubic")[0, 0]
 
 
 def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
@@ -38,8 +35,7 @@ def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
     kernel /= kernel.sum()
-    rows = torch.arange(pixels)
-    period = 2 * pixels
+    rows, period = torch.arange(pixels), 2 * pixels
     for offset, weight in zip(offsets.tolist(), kernel.tolist(), strict=True):
         mirrored = (rows + offset) % period
         columns = torch.where(mirrored < pixels, mirrored, period - 1 - mirrored)
@@ -53,10 +49,8 @@ class AnomalyMap:
 
     Attributes
     ----------
-    rows : Tensor
-        A_y, shape (H, h), float32.
-    columns : Tensor
-        A_x, shape (W, w), float32.
+    rows, columns : Tensor
+        A_y, shape (H, h), and A_x, shape (W, w), float32.
     """
 
     rows: Tensor
@@ -80,19 +74,12 @@ class AnomalyMap:
 
 
 def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the image scores and their positions.
-
-    Parameters
-    ----------
-    maps : Tensor
-        Anomaly maps, shape (N, H, W).
+    """Return the image scores of anomaly maps (N, H, W) and their positions.
 
     Returns
     -------
-    scores : Tensor
-        Maximum of each map, shape (N,).
-    peaks : Tensor
-        (y, x) of each maximum in pixels of the map, shape (N, 2), int64.
+    scores, peaks : Tensor
+        Maximum of each map, (N,), and its (y, x) in pixels of the map, (N, 2), int64.
     """
     scores, flat = maps.flatten(1).max(dim=1)
     width = maps.shape[-1]

@@ -55,44 +55,42 @@ class Curve:
 
     def auroc(self) -> float:
         """Return the area under the ROC curve; NaN without both kinds of values."""
-        if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
-            return float("nan")
-        tpr = np.concatenate([[0.0], self.positives / self.positives[-1]])
-        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
-        return float(np.trapezoid(tpr, fpr))
+        fpr, tpr = self._roc()
+        return float(np.trapezoid(tpr, fpr)) if len(fpr) else float("nan")
 
     def pro(self, limit: float = PRO_LIMIT) -> float:
         """Return the per-region overlap averaged over false-positive rates from 0 to `limit`."""
-        if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
-            return float("nan")
-        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
-        overlap = np.concatenate([[0.0], self.overlap])
-        inside = fpr <= limit
-        edge = np.interp(limit, fpr, overlap)
-        return float(
-            np.trapezoid(np.append(overlap[inside], edge), np.append(fpr[inside], limit)) / limit
-        )
+        fpr, overlap = self._pro(limit)
+        return float(np.trapezoid(overlap, fpr) / limit) if len(fpr) else float("nan")
 
     def roc(self, points: int = 200) -> list[tuple[float, float]]:
         """Return at most `points` points (false-positive rate, true-positive rate).
 
         They are spread evenly along the curve, so corners stay. Empty without both kinds of values.
         """
-        if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
-            return []
-        tpr = np.concatenate([[0.0], self.positives / self.positives[-1]])
-        fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
-        return _thinned(fpr, tpr, points)
+        return _thinned(*self._roc(), points)
 
     def pro_curve(self, limit: float = PRO_LIMIT, points: int = 200) -> list[tuple[float, float]]:
         """Return points (false-positive rate, per-region overlap) of the curve behind `pro`."""
+        return _thinned(*self._pro(limit), points)
+
+    def _roc(self) -> tuple[Floats, Floats]:
+        """Return false- and true-positive rates from 0; empty without both kinds of values."""
+        if not len(self.thresholds) or not self.positives[-1] or not self.negatives[-1]:
+            return np.empty(0), np.empty(0)
+        shares = (counts / counts[-1] for counts in (self.negatives, self.positives))
+        fpr, tpr = (np.concatenate([[0.0], share]) for share in shares)
+        return fpr, tpr
+
+    def _pro(self, limit: float) -> tuple[Floats, Floats]:
+        """Return false-positive rates up to `limit` and the overlap; empty without regions."""
         if not len(self.thresholds) or not self.negatives[-1] or not self.overlap[-1]:
-            return []
+            return np.empty(0), np.empty(0)
         fpr = np.concatenate([[0.0], self.negatives / self.negatives[-1]])
         overlap = np.concatenate([[0.0], self.overlap])
         inside = fpr <= limit
         edge = np.interp(limit, fpr, overlap)
-        return _thinned(np.append(fpr[inside], limit), np.append(overlap[inside], edge), points)
+        return np.append(fpr[inside], limit), np.append(overlap[inside], edge)
 
     def best_f1(self) -> BestF1 | None:
         """Return the threshold at best F1; None without anomalous values."""
@@ -127,8 +125,7 @@ def exact_curve(
     values, anomalous = values.ravel(), anomalous.ravel()
     thresholds, index = np.unique(values, return_inverse=True)
     count = len(thresholds)
-    weights = np.zeros(len(values))
-    total = 0
+    weights, total = np.zeros(len(values)), 0
     if regions is not None:
         weights, total = _region_weights(regions.ravel())
     return Curve(
@@ -182,10 +179,8 @@ class PixelCounts:
 
     def merge(self, other: PixelCounts) -> None:
         """Add the images of another shard in place."""
-        self.positives += other.positives
-        self.negatives += other.negatives
-        self.covered += other.covered
-        self.regions += other.regions
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
     def curve(self) -> Curve:
         """Return the curve over non-empty bins; a threshold is the lower edge of its bin."""

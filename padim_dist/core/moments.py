@@ -72,13 +72,7 @@ class Moments:
         )
 
     def update(self, levels: Sequence[Tensor]) -> None:
-        """Add a batch of embeddings in place.
-
-        Parameters
-        ----------
-        levels : sequence of Tensor
-            Level matrices x[a], shape (G_a, d_a, N), float32, in nested order.
-        """
+        """Add a batch in place: level matrices x[a] (G_a, d_a, N), float32, in nested order."""
         n = levels[0].shape[-1]
         if n == 0:
             return

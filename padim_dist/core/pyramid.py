@@ -129,11 +129,9 @@ class PyramidShape:
         # Axis sizes from the coarsest grid to this level: cell, position in the cell, ...
         chain = [self.grids[-1]]
         for b in range(self.levels - 1, level, -1):
-            fine, coarse = self.grids[b - 1], self.grids[b]
-            chain.append((fine[0] // coarse[0], fine[1] // coarse[1]))
-        rows = [size[0] for size in chain]
-        columns = [size[1] for size in chain]
-        steps = len(chain)
+            (h, w), coarse = self.grids[b - 1], self.grids[b]
+            chain.append((h // coarse[0], w // coarse[1]))
+        steps, (rows, columns) = len(chain), zip(*chain, strict=True)
         grid = torch.arange(height * width).reshape(*rows, *columns)
         interleaved = [axis for step in range(steps) for axis in (step, steps + step)]
         return grid.permute(interleaved).reshape(-1).to(device)
@@ -144,12 +142,7 @@ class PyramidShape:
         return self._order(level, device).argsort()
 
     def nest(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
-        """Put feature maps into nested order.
-
-        Parameters
-        ----------
-        feature_maps : sequence of Tensor
-            A map (N, d_a, H_a, W_a) for each level, finest first.
+        """Return maps (N, d_a, H_a, W_a) of each level, finest first, in nested order.
 
         Returns
         -------

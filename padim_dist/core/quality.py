@@ -21,10 +21,8 @@ class Quality:
 
     Attributes
     ----------
-    images : int
-        Number of images n of the fit.
-    depth : int
-        Channels d of the embedding. With n <= d the empirical covariances are singular.
+    images, depth : int
+        Images n of the fit and channels d: with n <= d empirical covariances are singular.
     regularised : array
         Share of each patch's variance added by epsilon or shrinkage, (h, w).
     condition : array
@@ -46,16 +44,13 @@ class Quality:
                 "lower model.channels"
             )
         share = float(np.median(self.regularised))
-        if share > _MAX_REGULARISED:
+        if share > 0.9:
             found.append(
                 f"{share:.0%} of the variance (median of the patches) is added by epsilon or "
                 "shrinkage: distances depend mainly on it. Fit on more images, or lower "
                 "model.epsilon"
             )
         return found
-
-
-_MAX_REGULARISED = 0.9
 
 
 def regularised_share(moments: Moments, covariance: Covariance) -> Tensor:
@@ -72,23 +67,16 @@ def regularised_share(moments: Moments, covariance: Covariance) -> Tensor:
 
 def condition_numbers(moments: Moments, covariance: Covariance) -> Tensor:
     """Return the condition number at the first patch of each cell, (cells,)."""
-    eigenvalues = torch.linalg.eigvalsh(_first_patches(moments, covariance))
-    conditions: Tensor = eigenvalues[:, -1] / eigenvalues[:, 0]
-    return conditions
-
-
-def _first_patches(moments: Moments, covariance: Covariance) -> Tensor:
-    """Return the dense covariances (cells, d, d) of the first patches, levels fine to coarse."""
     channels = [mean.shape[1] for mean in moments.mean]
-    cells = moments.mean[-1].shape[0]
+    cells, depth = moments.mean[-1].shape[0], sum(channels)
     starts = [0, *np.cumsum(channels).tolist()]
-    dense = torch.empty(
-        (cells, starts[-1], starts[-1]), dtype=torch.float64, device=moments.mean[-1].device
-    )
+    dense = moments.mean[-1].new_empty((cells, depth, depth))  # levels fine to coarse
     for a, b in moments.scatter:
         block = covariance.block(moments, a, b)
         # The first position of level b in each cell, and the first of level a in that.
         first = block[:: block.shape[0] // cells, : channels[a]]
         dense[:, starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = first
         dense[:, starts[b] : starts[b + 1], starts[a] : starts[a + 1]] = first.mT
-    return dense
+    eigenvalues = torch.linalg.eigvalsh(dense)
+    conditions: Tensor = eigenvalues[:, -1] / eigenvalues[:, 0]
+    return conditions

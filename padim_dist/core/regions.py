@@ -50,11 +50,6 @@ def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Reg
         values = np.where(inside, anomaly_map[box], -np.inf)
         y, x = np.unravel_index(values.argmax(), values.shape)
         (top, bottom), (left, right) = ((axis.start, axis.stop) for axis in box)
-        region = Region(
-            area=int(inside.sum()),
-            box=(top, left, bottom, right),
-            peak=float(values[y, x]),
-            place=(top + int(y), left + int(x)),
-        )
-        regions.append(region)
+        area, peak, place = int(inside.sum()), float(values[y, x]), (top + int(y), left + int(x))
+        regions.append(Region(area, (top, left, bottom, right), peak, place))
     return sorted(regions, key=lambda region: -region.peak)

@@ -16,7 +16,6 @@ from padim_dist.core.geometry import InputGeometry
 
 _MAX_BITS = 22
 _WEIGHT_BITS = 15
-_EXACT_BELOW = {torch.float32: 2**24, torch.float64: 2**53}
 
 
 def cubic_weights(size: int, resized: int) -> tuple[Tensor, int]:
@@ -96,5 +95,5 @@ def _matrix(
     """Return weight rows [first, stop) in the shortest exact type, and their bits."""
     weights, bits = cubic_weights(size, resized)
     largest = 255 * float(weights.abs().sum(dim=1).max()) + 2**bits
-    dtype = next(dtype for dtype, below in _EXACT_BELOW.items() if largest < below)
+    dtype = torch.float32 if largest < 2**24 else torch.float64
     return weights[first:stop].to(device, dtype), bits

@@ -38,10 +38,10 @@ def fold_normalisation(graph: fx.GraphModule, mean: Tensor, std: Tensor) -> tupl
     """
     pixels = next(node for node in graph.graph.nodes if node.op == "placeholder")
     first = next(iter(pixels.users))
-    conv = graph.get_submodule(str(first.target)) if first.op == "call_module" else None
+    conv = _layer(graph, first, nn.Conv2d)
     if (
         len(pixels.users) > 1
-        or not isinstance(conv, nn.Conv2d)
+        or conv is None
         or conv.groups > 1
         or conv.padding_mode != "zeros"
         or isinstance(conv.padding, str)
@@ -156,27 +156,19 @@ def keep_drawn_of_last(
 def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
     """Return a node with only the channels `keep` of `node`, selected early in its block."""
     if len(node.users) == 1:
-        if node.op == "call_module":
-            module = graph.get_submodule(str(node.target))
-            if isinstance(module, nn.Conv2d) and module.groups == 1:
-                module.weight = nn.Parameter(module.weight[keep])
-                if module.bias is not None:
-                    module.bias = nn.Parameter(module.bias[keep])
-                module.out_channels = len(keep)
-                return node
-            if isinstance(module, _ELEMENTWISE):
-                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
-                return node
-        if node.op == "call_function":
-            if node.target is stochastic_depth:
-                node.args = (_select(graph, node.all_input_nodes[0], keep), *node.args[1:])
-                return node
-            if _is_addition(node):
-                node.args = tuple(
-                    _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg
-                    for arg in node.args
-                )
-                return node
+        module = _layer(graph, node, nn.Module)
+        if isinstance(module, nn.Conv2d) and module.groups == 1:
+            module.weight = nn.Parameter(module.weight[keep])
+            if module.bias is not None:
+                module.bias = nn.Parameter(module.bias[keep])
+            module.out_channels = len(keep)
+            return node
+        elementwise = isinstance(module, _ELEMENTWISE) or node.target is stochastic_depth
+        if elementwise or _is_addition(node):
+            node.args = tuple(
+                _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg for arg in node.args
+            )
+            return node
     with graph.graph.inserting_after(node):
         index = graph.graph.get_attr("_kept")
     with graph.graph.inserting_after(index):

@@ -47,12 +47,10 @@ class EmbeddingSpec:
         Resize and crop.
     weights : str
         Content address of the trunk's state dict.
-    precision : str
-        Precision of the trunk, one of `PRECISIONS`.
+    precision, jpeg : str
+        Precision of the trunk, one of `PRECISIONS`, and JPEG decoder.
     batch : int
         Images in one call of the trunk.
-    jpeg : str
-        JPEG decoder.
     """
 
     trunk: TrunkSpec
@@ -70,15 +68,9 @@ class EmbeddingSpec:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:
         """Return the specification from values of `to_dict`, also read from JSON."""
-        return cls(
-            trunk=TrunkSpec(**_tuples(values["trunk"])),
-            shape=PyramidShape(**_tuples(values["shape"])),
-            geometry=InputGeometry(**_tuples(values["geometry"])),
-            weights=values["weights"],
-            precision=values["precision"],
-            batch=values["batch"],
-            jpeg=values.get("jpeg", "libjpeg"),  # models of format 3 lack it
-        )
+        parts = {"trunk": TrunkSpec, "shape": PyramidShape, "geometry": InputGeometry}
+        made = {name: part(**_tuples(values[name])) for name, part in parts.items()}
+        return cls(**{"jpeg": "libjpeg", **values, **made})  # models of format 3 lack jpeg
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,8 +68,7 @@ def trunk_state(
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         known = get_model(backbone, weights=None).state_dict().keys()
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    missing = [key for key in wanted if key not in state and key not in counters]
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in known]
     misfits = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
@@ -122,8 +121,7 @@ class Trunk(nn.Module):
         self.precision, dtype = precision, PRECISIONS[precision]
         self.graph = graph.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
         self.eval()
-        self.spec = spec
-        self.dtype = dtype
+        self.spec, self.dtype = spec, dtype
         self.register_buffer("border", mean.to(dtype).view(1, 3, 1, 1))
         for layer, drawn in enumerate(spec.drawn):
             self.register_buffer(f"drawn{layer}", torch.tensor(drawn))
@@ -155,11 +153,9 @@ class Trunk(nn.Module):
     def _padded(self, images: Tensor) -> Tensor:
         """Return padded images in the trunk's dtype and memory format, in one pass."""
         (n, channels, height, width), (y, x) = images.shape, self.padding
+        size = (n, channels, height + 2 * y, width + 2 * x)
         padded = torch.empty(
-            (n, channels, height + 2 * y, width + 2 * x),
-            dtype=self.dtype,
-            device=images.device,
-            memory_format=torch.channels_last,
+            size, dtype=self.dtype, device=images.device, memory_format=torch.channels_last
         )
         padded[..., y : y + height, x : x + width] = images
         border = self.get_buffer("border")

@@ -11,29 +11,18 @@ import torch
 
 from padim_dist.core.calibration import Calibration, keep_highest, pixel_thresholds
 from padim_dist.core.drift import Noise, measure_noise
-from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device
-from padim_dist.store.calibrations import KeptCalibration, write_calibration
-from padim_dist.store.left_out import read_left_out
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.calibrations import KeptCalibration, read_left_out, write_calibration
 
 LEAST_IMAGES = 3
 """Images that a group needs to be calibrated: one to leave out, two for a covariance."""
 
 
 @dataclass(frozen=True)
-class CalibrateJob(WithoutImages):
-    """What a worker needs to calibrate a group.
+class CalibrateJob(GroupJob):
+    """What a worker needs to calibrate a group: paths of the leave-one-out results of its parts."""
 
-    Attributes
-    ----------
-    left_out : tuple of str
-        Paths of the leave-one-out results of the group's parts.
-    """
-
-    workspace: Workspace
-    model_id: str
-    group: str
     left_out: tuple[str, ...]
 
     @property
@@ -45,10 +34,6 @@ class CalibrateJob(WithoutImages):
     def receipt(self) -> str:
         """Path of the receipt of the calibration."""
         return self.workspace.calibrated(self.model_id, self.group)
-
-    def find(self) -> Done | None:
-        """Return `Done` if the group is calibrated, else None."""
-        return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 def calibrate_group(job: CalibrateJob, _report: Report) -> Done:

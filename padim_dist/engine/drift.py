@@ -10,22 +10,16 @@ from padim_dist.core.drift import measure_drift
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.task import Done, Report, WithoutImages
 from padim_dist.engine.worker import device, get_calibration, get_gaussian
-from padim_dist.store.drifts import DriftFigures
 from padim_dist.store.run import Run
+from padim_dist.store.run_arrays import DriftFigures
 
 
 @dataclass(frozen=True)
 class DriftJob(WithoutImages):
-    """What a worker needs to measure the drift of a group.
+    """What a worker needs to measure the drift of a group, which has `count` images in the model.
 
-    Attributes
-    ----------
-    place : int
-        Position of the group among the groups of the run.
-    shards : tuple of (int, int)
-        Position of each of its shards in the run, and the number of scored images.
-    count : int
-        Images of the group in the model.
+    `place` is its position among the groups of the run; `shards` has the position of each of its
+    shards in the run, and the number of scored images.
     """
 
     run: Run

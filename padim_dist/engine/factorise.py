@@ -12,11 +12,10 @@ from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import condition_numbers, regularised_share
-from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device
 from padim_dist.store.gaussians import FactorisedBand, write_band
 from padim_dist.store.moments import Band, read_band
-from padim_dist.store.workspace import Workspace
 from padim_dist.telemetry.measures import timed
 
 _BAND_BYTES = 64 * 2**20
@@ -24,18 +23,12 @@ _LEAST_BANDS = 4
 
 
 @dataclass(frozen=True)
-class FactoriseJob(WithoutImages):
+class FactoriseJob(GroupJob):
     """What a worker needs to make a band of a group's Gaussian.
 
-    Attributes
-    ----------
-    parts, taken_out : tuple of str
-        Paths of the moments to merge, and of those to subtract afterwards.
+    `parts` are paths of the moments to merge, `taken_out` of those to subtract afterwards.
     """
 
-    workspace: Workspace
-    model_id: str
-    group: str
     parts: tuple[str, ...]
     taken_out: tuple[str, ...]
     shape: PyramidShape
@@ -53,10 +46,6 @@ class FactoriseJob(WithoutImages):
     def receipt(self) -> str:
         """Path of the receipt of the band."""
         return self.workspace.band(self.model_id, self.group, self.number)
-
-    def find(self) -> Done | None:
-        """Return `Done` if the band is done, else None."""
-        return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 def band_cells(shape: PyramidShape) -> int:
@@ -89,8 +78,8 @@ def factorise_band(job: FactoriseJob, _report: Report) -> Done:
     made = FactorisedBand(job.band, moments, gaussian, quality)
     with timed("write"):
         write_band(job.workspace, job.model_id, job.group, job.shape, made)
-    receipt = {"cells": list(job.band), "count": moments.count}
-    job.workspace.folder.create_json(job.receipt, receipt)
+    values = {"cells": list(job.band), "count": moments.count}
+    job.workspace.folder.create_json(job.receipt, values)
     return Done()
 
 

@@ -22,22 +22,16 @@ from padim_dist.engine.source import ShardSource
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
-from padim_dist.store.moments import write_part
-from padim_dist.store.samples import Sample, write_sample
+from padim_dist.store.moments import Sample, write_part, write_sample
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
 
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """What a worker needs to embed a part.
+    """What a worker needs to embed a part of the manifest `snapshot`.
 
-    Attributes
-    ----------
-    snapshot : str
-        Id of the manifest that has the part's shards.
-    sample : int
-        Largest number of images whose embeddings are kept.
+    `sample` is the largest number of images whose embeddings are kept.
     """
 
     workspace: Workspace
@@ -92,20 +86,14 @@ class PartReceipt:
 
     Attributes
     ----------
-    done : int
-        Images of the part.
-    fitted : int
-        Images in the moments.
-    sampled : int
-        Images whose embeddings are kept.
+    done, fitted, sampled : int
+        Images of the part, images in the moments, and images whose embeddings are kept.
     moments : str
         Path of the moments in the workspace.
-    failures : mapping of str to int
-        Unusable images by status.
+    failures, unusable : mapping of str to int, frozenset of str
+        Unusable images by status, and their ids.
     example : str or None
         Reason of the first unusable image.
-    unusable : frozenset of str
-        Ids of the unusable images.
     """
 
     done: int
@@ -166,10 +154,8 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
     failures: list[dict[str, Any]] = []
-    sample = Sample(min(job.sample, job.size))
-    done = 0
+    sample, done = Sample(min(job.sample, job.size)), 0
     for images, pixels in batches(job.rows(), job.reading, job.embedding.batch, False):
-        unusable = [image for image in images if image.pixels is None]
         if pixels is not None:
             with timed("embed"):
                 levels = embedder(pixels)
@@ -182,13 +168,9 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
-            {
-                "image_id": image.row.image_id,
-                "uri": image.row.uri,
-                "status": image.status,
-                "error": image.error,
-            }
-            for image in unusable
+            {"image_id": i.row.image_id, "uri": i.row.uri, "status": i.status, "error": i.error}
+            for i in images
+            if i.pixels is None
         ]
         report(done, len(failures))
     if not all(bool(mean.isfinite().all()) for mean in moments.mean):
@@ -196,9 +178,9 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             f"{job.name} has embeddings that are not finite: with model.precision "
             f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"
         )
-    shape = job.embedding.shape
     # A unique name: a straggler never overwrites the moments of its copy.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
+    shape = job.embedding.shape
     with timed("write"):
         write_part(job.workspace, path, moments, shape, band_cells(shape))
         write_sample(job.workspace, path, sample)
@@ -209,7 +191,6 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         "moments": path,
         "failures": failures,
     }
-    receipt = PartReceipt.read(values)
     # A part without a readable image gets no receipt, so that it is tried again next time.
     if moments.count and not job.workspace.folder.create_json(job.receipt, values):
         # A copy was faster; or the receipt is ours, and the store's first answer was lost.
@@ -218,4 +199,4 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         if kept.moments != path:
             job.workspace.folder.remove_tree(path)
         return kept
-    return receipt
+    return PartReceipt.read(values)

@@ -18,11 +18,10 @@ from padim_dist.core.calibration import decisive_pixels, keep_highest, left_out
 from padim_dist.core.gaussian import squared_lengths
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.engine.task import Done, Report, WithoutImages
+from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device, get_gaussian
-from padim_dist.store.left_out import LeftOut, write_left_out
-from padim_dist.store.samples import SampleReader
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.calibrations import LeftOut, write_left_out
+from padim_dist.store.moments import SampleReader
 
 _BATCH = 64
 _IN_NOISE = 64
@@ -32,28 +31,21 @@ _PIXEL_STEP = 4
 
 
 @dataclass(frozen=True)
-class LeaveOutJob(WithoutImages):
+class LeaveOutJob(GroupJob):
     """What a worker needs to leave out the sampled images of a part.
 
     Attributes
     ----------
-    part : str
-        Path of the part's moments, which its sample is stored next to.
-    number : int
-        Number of the part within the group.
+    part, number : str, int
+        Path of the part's moments, which its sample is stored next to; its number in the group.
     places : tuple of int
         Positions of the chosen images in the sample.
-    first, total : int
-        Images chosen in the parts before it, and in all parts.
+    first, total, count : int
+        Images chosen in the parts before it and in all parts, and images in the model.
     without : frozenset of str
         Ids of images that were taken out of the model again.
-    count : int
-        Images of the group in the model.
     """
 
-    workspace: Workspace
-    model_id: str
-    group: str
     part: str
     number: int
     places: tuple[int, ...]
@@ -70,7 +62,7 @@ class LeaveOutJob(WithoutImages):
         return f"sample {self.number} of {self.group}"
 
     @property
-    def path(self) -> str:
+    def receipt(self) -> str:
         """Path of the results."""
         part = PurePosixPath(self.part).stem
         return self.workspace.left_out(self.model_id, self.group, part)
@@ -83,8 +75,7 @@ class LeaveOutJob(WithoutImages):
 
     def find(self) -> Done | None:
         """Return `Done` if the results exist or are not needed any more, else None."""
-        there = self.workspace.folder.exists(self.path) or self.is_calibrated
-        return Done() if there else None
+        return Done() if self.is_calibrated else super().find()
 
 
 def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[int, ...]]:
@@ -150,5 +141,5 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
         scales=torch.cat(scales, dim=-1).numpy() if scales else np.empty(0, np.float32),
     )
     if not job.is_calibrated:  # else a copy of the task was faster
-        write_left_out(job.workspace, job.path, part)
+        write_left_out(job.workspace, job.receipt, part)
     return Done()

@@ -15,24 +15,16 @@ _LEAST_PARTS = 4
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive shards of one group, embedded by one task.
-
-    Attributes
-    ----------
-    group : str
-        The group.
-    part : int
-        Number within the group.
-    shards : tuple of Shard
-        Shards of the manifest.
-    images : int
-        Images in the shards.
-    """
+    """Consecutive shards of one group, embedded by one task; `part` is its number in the group."""
 
     group: str
     part: int
     shards: tuple[Shard, ...]
-    images: int
+
+    @property
+    def images(self) -> int:
+        """Images in the shards."""
+        return sum(shard.images for shard in self.shards)
 
     @property
     def digest(self) -> str:
@@ -58,12 +50,7 @@ def part_images(images: int) -> int:
 def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
     """Divide the shards of each group's normal images into parts, in order.
 
-    Parameters
-    ----------
-    shards : sequence of Shard
-        Shards of a manifest.
-    parts : int or "auto"
-        Parts per group; auto: by `part_images`, and at most `MOST_PARTS`.
+    `parts` is their number per group; ``"auto"``: by `part_images`, and at most `MOST_PARTS`.
     """
     by_group: dict[str, list[Shard]] = {}
     for shard in shards:
@@ -73,16 +60,9 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
     usual = part_images(sum(images.values()))
     dealt = []
     for group, own in by_group.items():
-        if isinstance(parts, int):
-            count = min(len(own), parts)
-        else:
-            count = min(len(own), MOST_PARTS, max(1, round(images[group] / usual)))
+        wanted = min(MOST_PARTS, max(1, round(images[group] / usual)))
+        count = min(len(own), parts if isinstance(parts, int) else wanted)
         for part in range(count):
             mine = own[len(own) * part // count : len(own) * (part + 1) // count]
-            dealt.append(make_part(group, part, mine))
+            dealt.append(Part(group, part, tuple(mine)))
     return dealt
-
-
-def make_part(group: str, part: int, shards: Sequence[Shard]) -> Part:
-    """Return the part of these shards."""
-    return Part(group, part, tuple(shards), sum(shard.images for shard in shards))

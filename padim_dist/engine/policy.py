@@ -20,16 +20,12 @@ class Given:
 
     Attributes
     ----------
-    place : int
-        Number of its job; its copies have the same.
-    size : int
-        Images (or bands) in it.
+    place, size : int
+        Number of its job, the same for its copies; images (or bands) in it.
     seconds : float
         Seconds since it began; if it has not begun, since it was submitted.
-    worker : str or None
-        The worker that has it; None if not known.
-    has_begun : bool
-        Whether the worker has begun.
+    worker, has_begun : str or None, bool
+        The worker that has it, None if not known; whether that has begun.
     """
 
     place: int
@@ -104,9 +100,9 @@ def repeats(given: Sequence[Given], rates: Sequence[float], workers: int) -> lis
         if task.has_begun and task.seconds >= _LEAST_SECONDS and lateness(task) >= _TIMES_USUAL
     ]
     waiting = [t for t in single if not t.has_begun and t.seconds >= _LONGEST_WAIT]
-    begun = sum(task.has_begun for task in given)
     slow = sorted(slow, key=lateness, reverse=True)[: max(workers - len(given), 0)]
-    waiting = sorted(waiting, key=lambda t: -t.seconds)[: max(workers - begun - len(slow), 0)]
+    idle = max(workers - sum(task.has_begun for task in given) - len(slow), 0)
+    waiting = sorted(waiting, key=lambda t: -t.seconds)[:idle]
     reasons = (
         (slow, "straggles on {}: done a second time elsewhere"),
         (waiting, "is not begun by {}, which is held up: given to another worker"),
@@ -121,10 +117,7 @@ def repeats(given: Sequence[Given], rates: Sequence[float], workers: int) -> lis
 def held_up(abandoned: Mapping[str, float]) -> list[str]:
     """Return the workers to restart.
 
-    Parameters
-    ----------
-    abandoned : mapping of str to float
-        By worker, seconds since the task that it is still at was cancelled or done elsewhere.
+    `abandoned` has, by worker, the seconds since its task was cancelled or done elsewhere.
 
     Examples
     --------
@@ -137,13 +130,8 @@ def held_up(abandoned: Mapping[str, float]) -> list[str]:
 def is_suspect(starts: int, losses: int) -> bool:
     """Return whether a task that was lost with its workers may be what kills them.
 
-    Parameters
-    ----------
-    starts : int
-        How often it had begun. Dask counts every task that a dead worker had been given, but only
-        a task that had begun at least twice can have killed two.
-    losses : int
-        How often it was lost. The report of a start can be lost with the worker; a task that is
-        lost for the third time is examined in any case.
+    Dask counts every task that a dead worker had been given, but only a task that had begun at
+    least twice can have killed two. The report of a start can be lost with the worker; a task that
+    is lost for the third time is examined in any case.
     """
     return starts >= 2 or losses >= 3

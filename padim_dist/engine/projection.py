@@ -20,12 +20,9 @@ _SHARE_OF_HALF = 0.6
 """Activation memory in 16-bit types, as a share of that in float32."""
 # A worker with torch, torchvision, Dask and Zarr imported, before any model.
 _BASE = 900 * 2**20
-# Bytes of trunk activations alive at once for each input pixel (ResNets at stride 2 and 4).
-_ACTIVATION_BYTES = 320
-# Bytes for each pixel of an image while it is decoded and resized: Pillow with PNG takes 15.
-_DECODING_BYTES = 16
-_FILE_BYTES = 0.5
-"""Bytes per pixel of a JPEG file that waits for the GPU with its batch."""
+# Bytes per pixel: trunk activations alive at once (ResNets at stride 2 and 4); an image that is
+# decoded and resized (Pillow with PNG takes 15); a JPEG file that waits for the GPU.
+_ACTIVATION_BYTES, _DECODING_BYTES, _FILE_BYTES = 320, 16, 0.5
 USABLE_SHARE = 0.8
 """Share of its memory limit above which Dask pauses a worker."""
 
@@ -56,40 +53,32 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, s
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
             # The whole sample, and a copy of a level while it is written.
-            "sample": 2 * 4 * sample * sum(spec.shape.sizes),
+            "sample": 2 * 4 * sample * sum(shape.sizes),
         }
     )
 
 
 def score_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> Need:
     """Return the peak of a worker that scores a shard: the Gaussian and a batch's maps."""
-    crop = prod(spec.geometry.crop)
-    return Need(
-        {
-            **_common(spec, weights, readers, max_pixels),
-            "gaussian": 4 * spec.shape.numbers,
-            "anomaly maps": 2 * 4 * spec.batch * crop,
-        }
-    )
+    maps = 2 * 4 * spec.batch * prod(spec.geometry.crop)
+    common = _common(spec, weights, readers, max_pixels)
+    return Need({**common, "gaussian": 4 * spec.shape.numbers, "anomaly maps": maps})
 
 
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
     crop = prod(spec.geometry.crop)
-    embedding = sum(spec.shape.sizes)
     ahead = 3 * spec.batch + MOST_MEMBERS
     share = 1.0 if PRECISIONS[spec.precision].itemsize == 4 else _SHARE_OF_HALF
     activations = spec.batch * crop * _ACTIVATION_BYTES * share
     waiting = _FILE_BYTES * spec.batch * max_pixels if spec.jpeg == "nvjpeg" else 0
+    decoding = readers * _DECODING_BYTES * max_pixels
     return {
         "libraries": _BASE,
         "trunk": 2 * weights,
         "activations": int(activations),
-        "embeddings": 4 * 4 * spec.batch * embedding,
+        "embeddings": 4 * 4 * spec.batch * sum(spec.shape.sizes),
         # Raw bytes count twice: a new response is held in pieces and joined.
-        "images": 2 * BUDGET
-        + readers * _DECODING_BYTES * max_pixels
-        + ahead * 3 * crop
-        + int(waiting),
+        "images": 2 * BUDGET + decoding + ahead * 3 * crop + int(waiting),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,7 @@ from padim_dist.errors import RunError
 from padim_dist.store.calibrations import KeptCalibration
 from padim_dist.store.manifests import Shard
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import RegionRow, ScoreRow
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.run_tables import RegionRow, ScoreRow, ShardCounts
 from padim_dist.telemetry.measures import count_images, timed
 
 
@@ -39,14 +39,12 @@ class ScoreJob:
     place : int
         Position of the shard in the run, which is in the names of its files. The number in the
         manifest changes when images are added; the position does not.
-    heatmaps : bool
-        Whether heatmaps are kept.
-    has_model : bool
-        Whether the model has the shard's group; if not, its rows get the status ``no_model``.
-    alpha : float
-        Images with at most this p-value are flagged.
-    pixel_alpha : float
-        Share of normal pixels above the threshold of a region.
+    heatmaps, has_model : bool
+        Whether heatmaps are kept, and whether the model has the shard's group; if not, its rows
+        get the status ``no_model``.
+    alpha, pixel_alpha : float
+        Images with at most this p-value are flagged; share of normal pixels above the threshold
+        of a region.
     """
 
     run: Run
@@ -205,23 +203,15 @@ class _Shard:
 
 
 def _size(row: ScoreRow) -> tuple[int, int]:
-    """Return height and width of a scored image."""
     assert row.height is not None
     assert row.width is not None
     return row.height, row.width
 
 
 def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
-    """Return a row of the score table, without score and peak."""
     row = image.row
     return ScoreRow(
-        image_id=row.image_id,
-        uri=row.uri,
-        member=row.member,
-        etag=row.etag,
-        group=row.group,
-        split=row.split,
-        label=row.label,
+        **_values(row, ("image_id", "uri", "member", "etag", "group", "split", "label")),
         status=image.status,
         error=image.error,
         width=image.width,
@@ -234,16 +224,12 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
 
 
 def _region(row: ScoreRow, number: int, region: Region, p_value: float, job: ScoreJob) -> RegionRow:
-    """Return a row of the table of regions."""
     geometry, size = job.embedding.geometry, _size(row)
     top, left, bottom, right = geometry.box_to_original(region.box, *size)
     y, x = geometry.to_original(*region.place, *size)
     return RegionRow(
-        image_id=row.image_id,
-        uri=row.uri,
-        member=row.member,
-        group=row.group,
-        label=row.label,
+        **_values(row, ("image_id", "uri", "member", "group", "label")),
+        **_values(row, ("shard", "run_id", "model_id")),
         region=number,
         area=round(region.area * geometry.pixels_a_pixel(*size)),
         top=top,
@@ -254,7 +240,8 @@ def _region(row: ScoreRow, number: int, region: Region, p_value: float, job: Sco
         peak_y=y,
         peak_x=x,
         p_value=p_value,
-        shard=row.shard,
-        run_id=row.run_id,
-        model_id=row.model_id,
     )
+
+
+def _values(row: ImageRow | ScoreRow, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}

@@ -13,19 +13,7 @@ from padim_dist.store.workspace import Workspace, content_id
 
 @dataclass(frozen=True)
 class ShardSource:
-    """A shard of a manifest, and how its images are read.
-
-    Attributes
-    ----------
-    workspace : Workspace
-        Contains the manifest.
-    snapshot : str
-        Id of the manifest.
-    shard : Shard
-        A shard of the manifest.
-    reading : Reading
-        How its images are read.
-    """
+    """A shard of the manifest `snapshot` in a workspace, and how its images are read."""
 
     workspace: Workspace
     snapshot: str

@@ -93,12 +93,11 @@ class Stage(Generic[J, O]):
                 raise RunError(
                     f"{self.name}: the connection to the Dask scheduler is lost. {_RESUMES}"
                 )
-            workers = list(client.nthreads())
-            if self.workers and not workers:
+            before, self.workers = self.workers, list(client.nthreads())
+            if before and not self.workers:
                 logger.warning("%s: the cluster has no worker; waiting for one", self.name)
-            self.workers = workers
             self.looked = time.monotonic()
-            self.pool.restart_held_up(workers)
+            self.pool.restart_held_up(self.workers)
             if not self.waiting:
                 self._repeat_late()
             self._tell_progress()  # a sign of life for the listener
@@ -123,8 +122,7 @@ class Stage(Generic[J, O]):
             for key, attempt in self.attempts.items()
         ]
         for repeat in repeats(given, self.rates, len(self.workers)):
-            others = [worker for worker in self.workers if worker != repeat.avoid]
-            if not others:
+            if not (others := [worker for worker in self.workers if worker != repeat.avoid]):
                 continue
             self._submit(repeat.place, others)
             self._retried(repeat.place, repeat.reason)
@@ -150,8 +148,7 @@ class Stage(Generic[J, O]):
         if done == ENDED:
             self.pool.ended(key)
             return
-        attempt = self.attempts.get(key)
-        if attempt is None:
+        if (attempt := self.attempts.get(key)) is None:
             return
         attempt.done, attempt.failed = done, failed
         if done == 0:  # the report of a start
@@ -163,7 +160,6 @@ class Stage(Generic[J, O]):
         self._tell_progress()
 
     def _conclude(self, attempt: _Attempt) -> Iterator[tuple[J, O]]:
-        """Take the outcome of an attempt that has ended or failed."""
         job = self.jobs[attempt.place]
         try:
             outcome = self._outcome(attempt, job)
@@ -242,7 +238,6 @@ class Stage(Generic[J, O]):
 
 
 def _explained(error: BaseException, what: str) -> RunError:
-    """Return the error of a task as one that says what to do."""
     if isinstance(error, CancelledError):
         return RunError(
             f"{what}: the Dask scheduler lost it, most likely because it was restarted. {_RESUMES}"

@@ -11,6 +11,7 @@ from distributed import get_worker
 
 from padim_dist.engine.source import ShardSource
 from padim_dist.engine.worker import set_up
+from padim_dist.store.workspace import Workspace
 
 TOPIC = "padim-dist"
 """Topic of the events that workers send to the driver."""
@@ -65,17 +66,28 @@ class Done:
 
 
 class WithoutImages:
-    """A job that reads no image; its size is 1."""
+    """A job that reads no image."""
+
+    size = 1
+    sources: Sequence[ShardSource] = ()
+
+
+@dataclass(frozen=True)
+class GroupJob(WithoutImages):
+    """A job for a group of a model; it is done when its receipt exists."""
+
+    workspace: Workspace
+    model_id: str
+    group: str
 
     @property
-    def size(self) -> int:
-        """One."""
-        return 1
+    def receipt(self) -> str:
+        """Path of the receipt."""
+        raise NotImplementedError
 
-    @property
-    def sources(self) -> Sequence[ShardSource]:
-        """No shard."""
-        return ()
+    def find(self) -> Done | None:
+        """Return `Done` if the receipt exists, else None."""
+        return Done() if self.workspace.folder.exists(self.receipt) else None
 
 
 class _Reporter:
@@ -99,17 +111,9 @@ class _Reporter:
 def perform(task: Callable[[Any, Report], Any], job: Any, threads: int) -> Any:
     """Do a job on a worker, unless it is done already; return its outcome.
 
-    Parameters
-    ----------
-    task : callable
-        Does the job; its effect is the same if it is done twice.
-    job : Job
-        What to do.
-    threads : int
-        Threads of the trunk and of products.
+    The effect of `task` is the same if it is done twice; `threads` is for the trunk and products.
     """
-    found = job.find()
-    if found is not None:
+    if (found := job.find()) is not None:
         return found
     report = _Reporter()
     try:

@@ -74,10 +74,8 @@ def batches(
 
     Parameters
     ----------
-    rows : iterable of ImageRow or RefusedRow
-        Rows of the manifest.
-    reading : Reading
-        How they are loaded.
+    rows, reading : iterable of ImageRow or RefusedRow, Reading
+        Rows of the manifest, and how they are loaded.
     size : int
         Usable images in a batch.
     fill : bool
@@ -93,8 +91,7 @@ def batches(
     """
     images: list[LoadedImage] = []
     usable = 0
-    depth = max(2 * size, reading.requests)
-    for image in read_ahead(rows, reading, depth):
+    for image in read_ahead(rows, reading, max(2 * size, reading.requests)):
         images.append(image)
         usable += image.is_usable
         if usable == size:
@@ -116,12 +113,8 @@ def _batch(
 
 def _hold(kind: str, key: Hashable, load: Callable[[], T]) -> T:
     with _lock:
-        held = _held.get(kind)
-        if held is None or held[0] != key:
-            # Free the old one before the new one is loaded.
-            held = None
-            _held.pop(kind, None)
-            held = (key, load())
-            _held[kind] = held
-        value: T = held[1]
+        if kind not in _held or _held[kind][0] != key:
+            _held.pop(kind, None)  # free the old one before the new one is loaded
+            _held[kind] = (key, load())
+        value: T = _held[kind][1]
         return value

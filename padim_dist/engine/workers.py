@@ -24,17 +24,7 @@ logger = logging.getLogger("padim_dist")
 
 @contextmanager
 def open_workers(config: ClusterConfig, most_tasks: int, listener: Listener) -> Iterator[Workers]:
-    """Open a cluster for the stages of a command; see `open_client` for the errors.
-
-    Parameters
-    ----------
-    config : ClusterConfig
-        Which cluster.
-    most_tasks : int
-        Number of tasks; no more local workers are started.
-    listener : callable
-        Receives events, in this thread.
-    """
+    """Open a cluster for a command, as `open_client`; `listener` is called in this thread."""
     with open_client(config, most_tasks) as client:
         workers = Workers(client, listener, config.threads, config.most_workers)
         with workers.listening():
@@ -49,10 +39,6 @@ class Workers:
 
     Attributes
     ----------
-    client : Client
-        Client of the cluster.
-    listener : callable
-        Receives events.
     threads : int
         Threads of the trunk in each worker.
     most : int or None

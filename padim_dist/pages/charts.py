@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import dates
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from padim_dist.pages.data import DriftPoint, Histogram, LabelledGroup, Points
+from padim_dist.pages.data import DriftPoint, Histogram, Points
 from padim_dist.pages.svg import ALARM, BAND, FAINT, INK, LINE, PLAIN, make_figure, to_svg
 from padim_dist.pages.words import counted
 
@@ -23,11 +23,12 @@ _CURVES = 40
 def draw_histogram(histogram: Histogram) -> str:
     """Draw the scores of a run, flagged ones on top, with the threshold and its interval."""
     figure, axes = make_figure(10.6, 3.1)
-    edges, plain = histogram.edges, histogram.counts - histogram.flagged
+    edges, p_values = histogram.edges, histogram.of_p_values
+    plain = histogram.counts - histogram.flagged
     widths = np.diff(edges)
     axes.bar(edges[:-1], plain, widths, align="edge", color=PLAIN, linewidth=0)
     axes.bar(edges[:-1], histogram.flagged, widths, plain, align="edge", color=ALARM, linewidth=0)
-    if histogram.of_p_values:
+    if p_values:
         # Expected if all images are normal: their p-values are uniform between 0 and 1.
         expected = (10.0 ** -edges[:-1] - 10.0 ** -edges[1:]) * histogram.counts.sum()
         axes.step(edges, [*expected, expected[-1]], where="post", color=INK, linewidth=1)
@@ -51,10 +52,9 @@ def draw_histogram(histogram: Histogram) -> str:
         if np.isfinite([line.low, line.high]).all() and line.high > line.low:
             axes.axvspan(line.low, line.high, color=BAND, linewidth=0, zorder=0)
         axes.axvline(line.value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        p_value = f"p ≤ {10.0**-line.value:.3g}"
-        note = p_value if histogram.of_p_values else f"score ≥ {line.value:.3g}"
+        note = f"p ≤ {10.0**-line.value:.3g}" if p_values else f"score ≥ {line.value:.3g}"
         _note(axes, line.value, f"flagged: {note}")
-    name = "p-value" if histogram.of_p_values else "score"
+    name = "p-value" if p_values else "score"
     axes.set_xlabel(name, color=FAINT, fontsize=9)
     axes.set_ylabel("images", color=FAINT, fontsize=9)
     total, flagged = int(histogram.counts.sum()), int(histogram.flagged.sum())
@@ -69,16 +69,10 @@ def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -
     axes.axhspan(-limit, limit, color=BAND, linewidth=0, zorder=0)
     for name in names[:_CURVES]:
         own = [point for point in points if point.group == name]
-        first = name == worst
-        axes.plot(
-            [datetime.fromisoformat(point.at) for point in own],
-            [point.z for point in own],
-            color=ALARM if first else PLAIN,
-            linewidth=1.6 if first else 1.0,
-            marker="o",
-            markersize=4 if first else 3,
-            zorder=3 if first else 2,
-        )
+        color, width, size, order = (ALARM, 1.6, 4, 3) if name == worst else (PLAIN, 1.0, 3, 2)
+        look = {"color": color, "linewidth": width, "markersize": size, "zorder": order}
+        times = [datetime.fromisoformat(point.at) for point in own]
+        axes.plot(times, [point.z for point in own], marker="o", **look)
     if run_at is not None:
         axes.axvline(datetime.fromisoformat(run_at), color=LINE, linewidth=1, zorder=1)
     if max(abs(point.z) for point in points) > 10 * limit:
@@ -90,27 +84,16 @@ def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -
     axes.xaxis.set_major_formatter(clock.ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set_color(FAINT)
     axes.set_ylabel("drift (standard deviations)", color=FAINT, fontsize=9)
-    return to_svg(
-        figure, "trend", f"Drift of {counted(len(names), 'group')} in the runs of this model"
-    )
+    label = f"Drift of {counted(len(names), 'group')} in the runs of this model"
+    return to_svg(figure, "trend", label)
 
 
-def draw_roc(groups: Sequence[LabelledGroup]) -> str:
-    """Draw the ROC curves of images."""
-    return _curves("roc", [group.roc for group in groups], 1.0, "true-positive rate")
+def draw_curves(name: str, curves: Sequence[Points]) -> str:
+    """Draw curves of groups: ``"roc"``, ``"pixels"`` (ROC of pixels) or ``"pro"``.
 
-
-def draw_pixel_roc(groups: Sequence[LabelledGroup]) -> str:
-    """Draw the ROC curves of pixels."""
-    return _curves("pixels", [group.pixel_roc for group in groups], 1.0, "true-positive rate")
-
-
-def draw_pro(groups: Sequence[LabelledGroup]) -> str:
-    """Draw the per-region overlap, up to the false-positive rate of the PRO score."""
-    return _curves("pro", [group.pro_curve for group in groups], 0.3, "per-region overlap")
-
-
-def _curves(name: str, curves: Sequence[Points], right: float, y: str) -> str:
+    Per-region overlap is drawn up to the false-positive rate of the PRO score.
+    """
+    right, y = (0.3, "per-region overlap") if name == "pro" else (1.0, "true-positive rate")
     figure, axes = make_figure(3.6, 3.2)
     if right == 1.0:
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8)
@@ -126,23 +109,11 @@ def _curves(name: str, curves: Sequence[Points], right: float, y: str) -> str:
 
 def _note(axes: Any, x: float, text: str) -> None:
     """Write text next to a line, on the side with more room."""
-    low, high = axes.get_xlim()
-    if axes.get_xscale() == "log":
-        share = (np.log(x) - np.log(low)) / (np.log(high) - np.log(low))
-    else:
-        share = (x - low) / (high - low)
-    side, gap = ("right", -4) if share > 0.6 else ("left", 4)
-    axes.annotate(
-        text,
-        (x, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(gap, -2),
-        textcoords="offset points",
-        ha=side,
-        va="top",
-        fontsize=9,
-        color=INK,
-    )
+    ends = np.array([*axes.get_xlim(), x])
+    low, high, at = np.log(ends) if axes.get_xscale() == "log" else ends
+    side, gap = ("right", -4) if (at - low) / (high - low) > 0.6 else ("left", 4)
+    look = {"ha": side, "va": "top", "fontsize": 9, "color": INK}
+    axes.annotate(text, (x, 1.0), (gap, -2), ("data", "axes fraction"), "offset points", **look)
 
 
 def _plain(value: float, _: object) -> str:

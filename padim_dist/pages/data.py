@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_dist.core.alarms import Alarms
-from padim_dist.pages.gallery_data import Failure, GalleryImage
+from padim_dist.store.run import RunHead
+from padim_dist.store.run_tables import RegionRow, ScoreRow
 
 Points = Sequence[tuple[float, float]]
 """Points (x, y) of a curve."""
-
-
-@dataclass(frozen=True)
-class ReportHead:
-    """Identity and progress of the run.
-
-    Attributes
-    ----------
-    run_id, model_id, backbone : str
-        The run, its model and the backbone of the model.
-    archive : str
-        Address of the images.
-    images : int
-        Images of the whole run.
-    shards, shards_done : int
-        Shards of the run, and those that have a score table.
-    started_at, finished_at : str or None
-        ISO 8601; the second is None until the run is finished.
-    statuses : mapping of str to int
-        Rows by status.
-    """
-
-    run_id: str
-    model_id: str
-    backbone: str
-    archive: str
-    images: int
-    shards: int
-    shards_done: int
-    started_at: str
-    finished_at: str | None
-    statuses: Mapping[str, int]
-
-    @property
-    def rows(self) -> int:
-        """Rows of the score table."""
-        return sum(self.statuses.values())
-
-    @property
-    def scored(self) -> int:
-        """Rows with a score."""
-        return self.statuses.get("scored", 0)
 
 
 @dataclass(frozen=True)
@@ -68,10 +26,8 @@ class FlagSummary:
         The rule of the run.
     cutoff : float
         Images with a p-value up to this are flagged.
-    flagged : int
-        Images that are flagged.
-    judged : int
-        Images that have a p-value.
+    flagged, judged : int
+        Images that are flagged, and that have a p-value.
     """
 
     rule: Alarms
@@ -140,10 +96,8 @@ class DriftMap:
     ----------
     ratio : array of float
         Squared drift of each patch, divided by its expected value without drift, shape (y, x).
-    z : float
-        Drift of the group, in standard deviations of the value without drift.
-    limit : float
-        A `z` above this is a significant change.
+    z, limit : float
+        Drift of the group in standard deviations; a `z` above the limit is a significant change.
     """
 
     group: str
@@ -167,14 +121,11 @@ class GroupFit:
 
     Attributes
     ----------
-    group : str
-        Name of the group.
     images, depth : int
         Normal images of the fit, and dimensions of the Gaussian.
-    regularised : (float, float)
-        Median and highest over patches of the variance share added by epsilon or shrinkage.
-    condition : (float, float)
-        Median and highest over patches of the covariance's condition number.
+    regularised, condition : (float, float)
+        Median and highest over patches: variance share added by epsilon or shrinkage, and
+        condition number of the covariance.
     """
 
     group: str
@@ -221,36 +172,85 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class GalleryImage:
+    """An image of the gallery.
+
+    Attributes
+    ----------
+    row : ScoreRow
+        Its row of the score table; it has a score.
+    map_box : (int, int, int, int)
+        Top, left, bottom and right of the area of the heatmap, in pixels of the original.
+    regions : sequence of RegionRow
+        Anomalous regions, the most anomalous first.
+    picture, heat : bytes or None
+        WebP: the whole original, and the heatmap over `map_box`.
+    gone : str or None
+        Why there is no picture.
+    """
+
+    row: ScoreRow
+    map_box: tuple[int, int, int, int]
+    regions: Sequence[RegionRow] = ()
+    picture: bytes | None = None
+    heat: bytes | None = None
+    gone: str | None = None
+
+    @property
+    def name(self) -> str:
+        """File name: the last part of the member's name or of the address."""
+        return (self.row.member or self.row.uri).rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """All contents of the report.
 
     Attributes
     ----------
+    head : RunHead
+        The run, with its settings.
+    backbone : str
+        Backbone of its model.
+    shards_done : int
+        Shards that have a score table.
+    statuses : mapping of str to int
+        Rows by status, also of an unfinished run.
     alarms : FlagSummary or None
         None without a calibration.
     groups : sequence of GroupRow
         Rows of the groups table, the worst first; `groups_left` more are not shown.
     anomalies : sequence of GalleryImage
         Images of the gallery, the most anomalous first.
-    failures : sequence of Failure
-        The first files without a score; `head.statuses` has all counts.
-    settings : mapping
-        Settings of the run, as they were given.
+    failures : sequence of ScoreRow
+        The first rows without a score; `statuses` has all counts.
     warnings : sequence of str
         Sentences about the limits of the numbers.
     """
 
-    head: ReportHead
+    head: RunHead
+    backbone: str
+    shards_done: int
+    statuses: Mapping[str, int]
     alarms: FlagSummary | None
     histogram: Histogram | None
     groups: Sequence[GroupRow]
     groups_left: int = 0
     anomalies: Sequence[GalleryImage] = ()
-    failures: Sequence[Failure] = ()
+    failures: Sequence[ScoreRow] = ()
     drift: Sequence[DriftMap] = ()
     drift_groups: int = 0
     trend: Sequence[DriftPoint] = ()
     quality: Sequence[GroupFit] = ()
     labels: Labels | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the score table."""
+        return sum(self.statuses.values())
+
+    @property
+    def scored(self) -> int:
+        """Rows with a score."""
+        return self.statuses.get("scored", 0)

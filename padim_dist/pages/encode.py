@@ -13,18 +13,10 @@ HEAT_BYTES = 6_000
 are less than 50 kB, so 200 images are less than 10 MB."""
 HEAT_SIDE = 128
 """Longest side of a heatmap in pixels; heatmaps are smooth."""
-_STEPS = (
-    (512, 80),
-    (512, 68),
-    (448, 60),
-    (384, 55),
-    (320, 45),
-    (256, 35),
-    (192, 25),
-    (128, 15),
-    (64, 5),
-)
-"""(longest side in pixels, WebP quality). The last gives less than 5 kB for any content."""
+_SIDES = (512, 512, 448, 384, 320, 256, 192, 128, 64)
+_QUALITIES = (80, 68, 60, 55, 45, 35, 25, 15, 5)
+"""Longest side in pixels and WebP quality of each step; the last gives less than 5 kB for any
+content."""
 
 
 def encode(image: Image.Image, most: int, side: int = 512) -> bytes:
@@ -41,7 +33,7 @@ def encode(image: Image.Image, most: int, side: int = 512) -> bytes:
     """
     data = b""
     small = image.copy()
-    for longest, quality in _STEPS:
+    for longest, quality in zip(_SIDES, _QUALITIES, strict=True):
         small.thumbnail((min(side, longest),) * 2, Image.Resampling.BICUBIC, reducing_gap=2.0)
         sink = io.BytesIO()
         small.save(sink, "WEBP", quality=quality, method=2, alpha_quality=60)

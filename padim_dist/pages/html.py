@@ -10,7 +10,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import fields
+from inspect import getmembers, isfunction
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from padim_dist.pages import words
-from padim_dist.pages.charts import (
-    draw_histogram,
-    draw_pixel_roc,
-    draw_pro,
-    draw_roc,
-    draw_trend,
-)
-from padim_dist.pages.data import LabelledGroup, ReportData, ReportHead
+from padim_dist.pages.charts import draw_curves, draw_histogram, draw_trend
+from padim_dist.pages.data import LabelledGroup, ReportData
 from padim_dist.pages.heat import heat_layer
 
 REGIONS_SHOWN = 20
@@ -45,34 +39,17 @@ def render(data: ReportData, version: str) -> str:
     version : str
         Version of this package.
     """
+    loader = PackageLoader("padim_dist.pages", "templates")
     environment = Environment(
-        loader=PackageLoader("padim_dist.pages", "templates"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(
-        count=words.count,
-        counted=words.counted,
-        few=words.few,
-        score=words.score,
-        p=words.probability,
-        metric=words.metric,
-        interval=words.interval,
-        pair=words.pair,
-        percent_pair=words.percent_pair,
-        minute=words.minute,
-        words=words.words,
-        full_name=words.full_name,
-        described=words.described,
-        flagged_share=words.flagged_share,
-        webp=lambda picture: _data_uri("image/webp", picture),
-        png=lambda picture: _data_uri("image/png", picture),
-    )
-    style, script = (_source(environment, f"report.{kind}") for kind in ("css", "js"))
-    values = {field.name: getattr(data, field.name) for field in fields(data)}
+    environment.filters.update(getmembers(words, isfunction), data_uri=_data_uri)
+    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(
-        {**values, **_derived(data)},
+        vars(data) | _derived(data),
         version=version,
         style=Markup(style),
         script=Markup(script),
@@ -83,32 +60,32 @@ def render(data: ReportData, version: str) -> str:
 
 def _derived(data: ReportData) -> dict[str, Any]:
     """Values of the template that follow from the data."""
-    histogram = Markup(draw_histogram(data.histogram)) if data.histogram else None
     trend = None
     if data.trend and data.drift:
         limit = max(item.limit for item in data.drift)
-        trend = draw_trend(data.trend, limit, data.head.finished_at)
-    curves = _curves(data.labels.groups) if data.labels else []
-    failed = _failed(data.head)
+        trend = Markup(draw_trend(data.trend, limit, data.head.finished_at))
+    failed = _failed(data)
     most = max([_LEAST_SCALE, *(float(np.nanmax(item.ratio)) for item in data.drift)])
-    values = {
+    return {
+        "rows": data.rows,
+        "scored": data.scored,
         "verdict": _verdict(data),
         "drift_verdict": _drift_verdict(data),
         "failed": failed,
-        "failures_left": data.head.rows - data.head.scored - len(data.failures),
-        "histogram_chart": histogram,
-        "trend_chart": Markup(trend) if trend else None,
-        "curves": curves,
+        "failures_left": data.rows - data.scored - len(data.failures),
+        "histogram_chart": Markup(draw_histogram(data.histogram)) if data.histogram else None,
+        "trend_chart": trend,
+        "curves": _curves(data.labels.groups) if data.labels else [],
         "drift": [(item, _drift_picture(item.ratio, most)) for item in data.drift],
         "drift_left": data.drift_groups - len(data.drift),
         "drift_scale": most,
         "scale": _drift_picture(np.geomspace(1, most, 128)[None], most),
-        "gallery_groups": sorted({item.group for item in data.anomalies}),
+        "gallery_groups": sorted({str(item.row.group) for item in data.anomalies}),
         "has_heat": any(item.heat for item in data.anomalies),
         "regions_shown": REGIONS_SHOWN,
-        "settings": words.settings_yaml(data.settings),
+        "settings": words.settings_yaml(data.head.asked),
+        "sections": _sections(data, bool(failed), bool(trend)),
     }
-    return {**values, "sections": _sections(data, bool(failed), bool(trend))}
 
 
 def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, str]]:
@@ -128,12 +105,11 @@ def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, st
 
 def _verdict(data: ReportData) -> str:
     """Summary of the run in a few sentences."""
-    head, alarms = data.head, data.alarms
-    parts = []
-    if head.finished_at is None:
+    alarms, parts = data.alarms, []
+    if not data.head.is_finished:
+        images = words.counted(data.head.images, "image")
         parts.append(
-            f"The run is not finished ({head.rows:,} of {words.counted(head.images, 'image')}). "
-            "'padim-dist score' resumes it."
+            f"The run is not finished ({data.rows:,} of {images}). 'padim-dist score' resumes it."
         )
     if alarms is None:
         parts.append(
@@ -145,11 +121,9 @@ def _verdict(data: ReportData) -> str:
         few = words.few(alarms.expected)
         expected = "" if alarms.rule.needs_all else f" (expected false alarms: {few})"
         parts.append(f"{of} {'is' if alarms.flagged == 1 else 'are'} flagged{expected}.")
-    failed = head.rows - head.scored
-    if failed:
-        parts.append(
-            f"{words.counted(failed, 'file')} {'has' if failed == 1 else 'have'} no score."
-        )
+    if failed := data.rows - data.scored:
+        has = "has" if failed == 1 else "have"
+        parts.append(f"{words.counted(failed, 'file')} {has} no score.")
     if any(item.z > item.limit for item in data.drift):
         parts.append("The images differ significantly from those of the fit (drift).")
     return " ".join(parts)
@@ -166,28 +140,28 @@ def _drift_verdict(data: ReportData) -> tuple[str, str]:
     if data.drift_groups == 1:
         return "significant change", most
     shown = "at least " if drifted == len(data.drift) < data.drift_groups else ""
-    return (
-        "significant change",
-        f"{shown}{drifted:,} of {data.drift_groups:,} groups; the largest in {worst.group}",
-    )
+    counts = f"{shown}{drifted:,} of {data.drift_groups:,} groups"
+    return "significant change", f"{counts}; the largest in {worst.group}"
 
 
-def _failed(head: ReportHead) -> list[str]:
+def _failed(data: ReportData) -> list[str]:
     """Counts of rows without a score, by status."""
-    items = sorted(head.statuses.items(), key=lambda item: -item[1])
-    return [f"{n:,} {words.words(status)}" for status, n in items if status != "scored" and n]
+    items = sorted(data.statuses.items(), key=lambda item: -item[1])
+    return [f"{n:,} {name.replace('_', ' ')}" for name, n in items if name != "scored" and n]
 
 
 def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
     several = f", {len(groups):,} groups" if len(groups) > 1 else ""
-    drawn = []
-    if any(len(group.roc) for group in groups):
-        drawn.append((f"ROC of images{several}", Markup(draw_roc(groups))))
-    if any(len(group.pixel_roc) for group in groups):
-        drawn.append((f"ROC of pixels{several}", Markup(draw_pixel_roc(groups))))
-    if any(len(group.pro_curve) for group in groups):
-        drawn.append((f"Per-region overlap (PRO){several}", Markup(draw_pro(groups))))
-    return drawn
+    kinds = [
+        ("ROC of images", "roc", [group.roc for group in groups]),
+        ("ROC of pixels", "pixels", [group.pixel_roc for group in groups]),
+        ("Per-region overlap (PRO)", "pro", [group.pro_curve for group in groups]),
+    ]
+    return [
+        (title + several, Markup(draw_curves(name, curves)))
+        for title, name, curves in kinds
+        if any(map(len, curves))
+    ]
 
 
 def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:
@@ -198,15 +172,10 @@ def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:
     return sink.getvalue()
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
 def _digest(text: str) -> str:
     """Source of an inline block in a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from padim_dist.pages.words import counted
+from padim_dist.pages.words import counted, full_name
 from padim_dist.store.nights import DriftNight, NightSummary
 
 _GROUPS = 30
@@ -41,35 +41,29 @@ def _groups(summary: NightSummary) -> list[str]:
         ]
         for name, group in groups[:_GROUPS]
     ]
-    left = len(groups) - _GROUPS
-    return [
-        *_table("## Groups", _GROUP_COLUMNS, rows),
-        *(
-            [f"Not shown: {counted(left, 'group')}; all are in summary.json.", ""]
-            if left > 0
-            else []
-        ),
-    ]
+    table = _table("## Groups", _GROUP_COLUMNS, rows)
+    if (left := len(groups) - _GROUPS) > 0:
+        table += [f"Not shown: {counted(left, 'group')}; all are in summary.json.", ""]
+    return table
 
 
 def _top(summary: NightSummary) -> list[str]:
     rows = [
         [
-            _number(row["score"]),
-            "-" if row["p_value"] is None else f"{row['p_value']:.1e}",
-            "yes" if row["flagged"] else "-",
-            _code(str(row["group"])),
-            _code(row["uri"] + (f" ({row['member']})" if row["member"] else "")),
-            f"({row['peak_y']}, {row['peak_x']})",
+            _number(image.score),
+            "-" if image.p_value is None else f"{image.p_value:.1e}",
+            "yes" if image.flagged else "-",
+            _code(str(image.group)),
+            _code(full_name(image)),
+            f"({image.peak_y}, {image.peak_x})",
         ]
-        for row in summary.top
+        for image in summary.top
     ]
     columns = ["score", "p-value", "flagged", "group", "image", "peak (y, x)"]
     return _table("## Most anomalous images", columns, rows)
 
 
 def _where(summary: NightSummary) -> list[str]:
-    """List the runs with all results."""
     base = summary.folder.split("/nights/")[0]
     runs = [f"- `{base}/runs/{run}`" for run in summary.runs]
     return ["## Score tables and heatmaps", "", *runs, ""] if runs else []

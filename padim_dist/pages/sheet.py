@@ -57,11 +57,8 @@ def contact_sheet(items: Sequence[SheetItem], columns: int = 2) -> Image.Image:
     columns = min(columns, len(items))
     height = _TILE + _CAPTION
     rows = -(-len(items) // columns)
-    sheet = Image.new(
-        "RGB",
-        (columns * (width + 3 * _GAP) + _GAP, rows * (height + 2 * _GAP) + _GAP),
-        _GROUND,
-    )
+    size = columns * (width + 3 * _GAP) + _GAP, rows * (height + 2 * _GAP) + _GAP
+    sheet = Image.new("RGB", size, _GROUND)
     pen = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
     for i, item in enumerate(items):
@@ -81,11 +78,6 @@ def _mask(item: SheetItem) -> Image.Image:
     if item.mask is not None:
         return Image.fromarray((item.mask * 255).astype(np.uint8)).convert("RGB")
     tile = Image.new("RGB", (_TILE, _TILE), (225, 225, 225))
-    ImageDraw.Draw(tile).text(
-        (_TILE // 2, _TILE // 2),
-        "no mask",
-        fill=_FAINT,
-        font=ImageFont.load_default(14),
-        anchor="mm",
-    )
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(tile).text((_TILE // 2, _TILE // 2), "no mask", _FAINT, font, anchor="mm")
     return tile

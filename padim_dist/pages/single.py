@@ -46,11 +46,9 @@ def side_by_side(
     shares = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
     heated = overlay(np.asarray(original), shares)
     pen = ImageDraw.Draw(heated)
-    for x0, y0, x1, y1 in boxes:
-        corners = [round(x0 * scale), round(y0 * scale), round(x1 * scale), round(y1 * scale)]
-        pen.rectangle(
-            [corners[0] - 1, corners[1] - 1, corners[2], corners[3]], outline=_BOX, width=2
-        )
+    for box in boxes:
+        left, top, right, bottom = (round(side * scale) for side in box)
+        pen.rectangle([left - 1, top - 1, right, bottom], outline=_BOX, width=2)
     picture = Image.new("RGB", (2 * size[0] + _GAP, size[1]), _GROUND)
     picture.paste(original, (0, 0))
     picture.paste(heated, (size[0] + _GAP, 0))

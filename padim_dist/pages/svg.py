@@ -16,14 +16,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-INK, FAINT, LINE, PLAIN, ALARM, BAND = (
-    "#010101",
-    "#020202",
-    "#030303",
-    "#040404",
-    "#050505",
-    "#060606",
-)
+INK, FAINT, LINE, PLAIN, ALARM, BAND = (f"#0{i}0{i}0{i}" for i in range(1, 7))
 """Roles: text, secondary text, axes, normal data, flagged data, an interval."""
 _ROLES = {INK: "ink", FAINT: "faint", LINE: "line", PLAIN: "plain", ALARM: "alarm", BAND: "band"}
 _SVG = "http://www.w3.org/2000/svg"

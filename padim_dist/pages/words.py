@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
-from padim_dist.pages.data import FlagSummary, Threshold
-from padim_dist.pages.gallery_data import Failure, GalleryImage
+from padim_dist.pages.data import FlagSummary, GalleryImage, Threshold
+from padim_dist.store.nights import NightImage
+from padim_dist.store.run_tables import ScoreRow
 
 _NONE = "–"
 
@@ -35,6 +36,19 @@ def counted(value: int, noun: str) -> str:
     ('1 group', '2,000 groups')
     """
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Return names with commas, cut to the first `most`.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed("abc", most=2)
+    ('a, b', 'a, b and 1 more')
+    """
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def few(value: float | None) -> str:
@@ -73,9 +87,7 @@ def probability(value: float | None) -> str:
     >>> probability(0.04321), probability(3.2e-7)
     ('0.043', '3.2e-7')
     """
-    if value is None:
-        return _NONE
-    return f"{value:.2g}".replace("e-0", "e-")
+    return _NONE if value is None else f"{value:.2g}".replace("e-0", "e-")
 
 
 def metric(value: float | None) -> str:
@@ -107,19 +119,15 @@ def minute(value: str) -> str:
     return value[:16].replace("T", " ") + " UTC"
 
 
-def words(status: str) -> str:
-    """Return a status with spaces."""
-    return status.replace("_", " ")
-
-
-def full_name(row: GalleryImage | Failure) -> str:
+def full_name(row: ScoreRow | NightImage) -> str:
     """Return the address of an image, with its name in a tar file."""
     return f"{row.uri} ({row.member})" if row.member else row.uri
 
 
 def described(item: GalleryImage) -> str:
     """Return the alternative text of a picture."""
-    peak = f"peak at y {item.peak[0]}, x {item.peak[1]} of {item.height} by {item.width} pixels"
+    row = item.row
+    peak = f"peak at y {row.peak_y}, x {row.peak_x} of {row.height} by {row.width} pixels"
     found = f", {counted(len(item.regions), 'anomalous region')}" if item.regions else ""
     return f"{item.name} with its heatmap{found}, {peak}"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from padim_dist.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import zarr
     from zarr.codecs import BloscCodec
 
@@ -51,21 +52,29 @@ def open_array(workspace: Workspace, path: str, name: str, mode: Mode) -> zarr.A
     return child_array(open_zarr_group(workspace, path, mode), name)
 
 
+def create_array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, **options: Any
+) -> None:
+    """Create an array that is compressed, with NaN where nothing is written."""
+    options |= {"compressors": compressor(), "fill_value": float("nan")}
+    group.create_array(name, shape=shape, dtype=dtype, **options)
+
+
+def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], rows: int) -> None:
+    """Write an array as a Zarr shard with chunks of some rows (see docs/architecture.md)."""
+    array = group.create_array(
+        name,
+        shape=data.shape,
+        dtype=data.dtype,
+        chunks=(rows, *data.shape[1:]),
+        shards=(-(-len(data) // rows) * rows, *data.shape[1:]),
+        compressors=None,
+        config={"write_empty_chunks": True},  # no search for empty ones
+        fill_value=float("nan"),
+    )
+    array[...] = data
+
+
 def child_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """Return an array of a group."""
-    import zarr
-
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array
-
-
-def child_group(group: zarr.Group, *names: str) -> zarr.Group:
-    """Return a group inside a group."""
-    import zarr
-
-    for name in names:
-        inner = group[name]
-        assert isinstance(inner, zarr.Group)
-        group = inner
-    return group
+    return cast("zarr.Array[Any]", group[name])

@@ -1,8 +1,13 @@
-"""Calibrations: leave-one-out results of a model's normal images, a Zarr group for each group."""
+"""Leave-one-out results: of each part, temporary, and of each group, its calibration.
+
+Those of a part are a NumPy file, its own receipt; all are removed once the model is calibrated.
+A calibration is a Zarr group in the model.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,55 @@ import numpy.typing as npt
 from padim_dist.core.calibration import Calibration
 from padim_dist.core.drift import Noise
 from padim_dist.store.arrays import child_array, compressor, open_zarr_group
-from padim_dist.store.workspace import Workspace, group_slug
+from padim_dist.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Leave-one-out results of a part's sampled images.
+
+    Attributes
+    ----------
+    scores : array
+        Image scores, float64, shape (n,).
+    highest : array
+        Highest values of their anomaly maps, float32, unordered: all that can be a threshold.
+    pixels, decisive : int
+        Values in their anomaly maps, and how many of the highest of all parts can be one.
+    squares : array
+        Sum of squared distances at each patch, float64, shape (G_0,), in nested order.
+    whitened : list of array
+        Whitened embeddings z[a] of a few of them, float32, shape (G_a, d_a, m).
+    scales : array
+        Factors by which their distances grow when they are left out, float32, shape (G_0, m).
+    """
+
+    scores: npt.NDArray[np.float64]
+    highest: npt.NDArray[np.float32]
+    pixels: int
+    decisive: int
+    squares: npt.NDArray[np.float64]
+    whitened: list[npt.NDArray[np.float32]]
+    scales: npt.NDArray[np.float32]
+
+
+def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
+    """Write the results of a part, unless a duplicate of the task has already written the same."""
+    arrays: dict[str, Any] = dict(vars(part))
+    levels = arrays.pop("whitened")
+    sink = io.BytesIO()
+    np.savez(sink, **arrays, **{f"whitened_{a}": level for a, level in enumerate(levels)})
+    workspace.folder.create(path, sink.getvalue())
+
+
+def read_left_out(workspace: Workspace, path: str) -> LeftOut:
+    """Read the results of a part."""
+    with np.load(io.BytesIO(workspace.folder.read(path))) as file:
+        values: dict[str, Any] = dict(file)
+    levels = sum(name.startswith("whitened_") for name in values)
+    whitened = [values.pop(f"whitened_{a}") for a in range(levels)]
+    values |= {name: int(values[name]) for name in ("pixels", "decisive")}
+    return LeftOut(whitened=whitened, **values)
 
 
 @dataclass(frozen=True)
@@ -38,7 +91,7 @@ def write_calibration(
     workspace: Workspace, model_id: str, group: str, kept: KeptCalibration
 ) -> None:
     """Write the calibration of a group into a model."""
-    root = open_zarr_group(workspace, f"{workspace.model(model_id)}/{group_slug(group)}", "r+")
+    root = open_zarr_group(workspace, workspace.model_group(model_id, group), "r+")
     inner = root.create_group("calibration", overwrite=True)
     arrays: dict[str, npt.NDArray[Any]] = {
         "scores": kept.calibration.scores,
@@ -48,22 +101,20 @@ def write_calibration(
     for name, data in arrays.items():
         inner.create_array(name, data=data, chunks=data.shape, compressors=compressor())
     if kept.noise:
-        inner.attrs.update({"energy": kept.noise.energy, "overlap": kept.noise.overlap})
+        inner.attrs.update(asdict(kept.noise))
 
 
 def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
     """Return the calibration of a group of a model; None if it has none."""
     try:
-        path = f"{workspace.model(model_id)}/{group_slug(group)}/calibration"
+        path = f"{workspace.model_group(model_id, group)}/calibration"
         inner = open_zarr_group(workspace, path, "r")
     except FileNotFoundError:
         return None
-
-    def read(name: str) -> Any:
-        return np.asarray(child_array(inner, name)[...])
-
+    arrays = {
+        name: np.asarray(child_array(inner, name)[...])
+        for name in ("scores", "pixel_thresholds", "usual")
+    }
     attrs: dict[str, Any] = dict(inner.attrs)
-    noise = Noise(attrs["energy"], attrs["overlap"]) if "energy" in attrs else None
-    return KeptCalibration(
-        Calibration(read("scores"), read("pixel_thresholds")), read("usual"), noise
-    )
+    usual = arrays.pop("usual")
+    return KeptCalibration(Calibration(**arrays), usual, Noise(**attrs) if attrs else None)

@@ -16,17 +16,10 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import Quality
 from padim_dist.errors import RequestError
-from padim_dist.store.arrays import child_array, child_group, compressor, open_zarr_group
+from padim_dist.store.arrays import Mode, child_array, create_array, open_zarr_group
 from padim_dist.store.calibrations import read_calibration
 from padim_dist.store.models import find_model
-from padim_dist.store.moments import (
-    Band,
-    band_slice,
-    block_name,
-    blocks,
-    mean_name,
-    moments_arrays,
-)
+from padim_dist.store.moments import Band, band_slice, blocks, moments_arrays
 from padim_dist.store.workspace import Workspace, group_slug
 
 
@@ -54,25 +47,18 @@ def create_model(
         if slug in root and root[slug].attrs.get("group") == name:
             continue
         group = root.create_group(slug, overwrite=True)
-        for kind in ("moments", "gaussian"):
+        for kind, dtype in (("moments", "float64"), ("gaussian", "float32")):
             arrays: list[tuple[str, int, tuple[int, ...]]]
-            arrays = [(mean_name(a), a, shape.mean_shape(a)) for a in range(shape.levels)]
+            arrays = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
             for a, b in shape.pairs:
                 block = {"moments": "scatter", "gaussian": "whiten" if a == b else "lower"}[kind]
-                arrays.append((block_name(block, a, b), b, shape.block_shape(a, b)))
+                arrays.append((f"{block}_{a}_{b}", b, shape.block_shape(a, b)))
             if kind == "gaussian":
                 arrays += _other_arrays(shape)
             inner = group.create_group(kind)
             for array, level, size in arrays:
-                rows = band_cells * shape.ratio(level, shape.levels - 1)
-                inner.create_array(
-                    array,
-                    shape=size,
-                    dtype="float64" if kind == "moments" else "float32",
-                    chunks=(min(rows, size[0]), *size[1:]),
-                    compressors=compressor(),
-                    fill_value=float("nan"),
-                )
+                rows = min(band_cells * shape.ratio(level, shape.levels - 1), size[0])
+                create_array(inner, array, size, dtype, chunks=(rows, *size[1:]))
         group.attrs["group"] = name
 
 
@@ -80,48 +66,40 @@ def write_band(
     workspace: Workspace, model_id: str, group: str, shape: PyramidShape, made: FactorisedBand
 ) -> None:
     """Write a band of cells of a group: whole chunks, which no other task writes."""
-    band, moments, gaussian = made.band, made.moments, made.gaussian
-    root = open_zarr_group(workspace, workspace.model(model_id), "r+")
-    inner = child_group(root, group_slug(group), "moments")
-    inner.attrs["count"] = moments.count
-    for name, level, data in moments_arrays(moments):
-        child_array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
-    inner = child_group(root, group_slug(group), "gaussian")
-    others = {**made.quality, "kept": gaussian.kept}
-    whiten = {(a, a): block for a, block in enumerate(gaussian.whiten)}
-    for name, level, data in [
-        *((mean_name(a), a, mean) for a, mean in enumerate(gaussian.mean)),
-        *blocks("whiten", whiten),
-        *blocks("lower", gaussian.lower),
-        *((name, level, others[name]) for name, level, _ in _other_arrays(shape)),
-    ]:
-        child_array(inner, name)[band_slice(shape, level, band)] = data.cpu().numpy()
+    others = {**made.quality, "kept": made.gaussian.kept}
+    whiten = {(a, a): block for a, block in enumerate(made.gaussian.whiten)}
+    arrays = {
+        "moments": moments_arrays(made.moments),
+        "gaussian": [
+            *((f"mean_{a}", a, mean) for a, mean in enumerate(made.gaussian.mean)),
+            *blocks("whiten", whiten),
+            *blocks("lower", made.gaussian.lower),
+            *((name, level, others[name]) for name, level, _ in _other_arrays(shape)),
+        ],
+    }
+    for kind, named in arrays.items():
+        inner = _open(workspace, model_id, group, kind, "r+")
+        if kind == "moments":
+            inner.attrs["count"] = made.moments.count
+        for name, level, data in named:
+            child_array(inner, name)[band_slice(shape, level, made.band)] = data.cpu().numpy()
 
 
 def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
     """Name, level of axis 0 and shape of a Gaussian's arrays other than means and factors."""
     coarsest = shape.levels - 1
-    return [
-        ("kept", coarsest, (shape.cells,)),
-        ("diagonal", coarsest, (shape.cells,)),
-        ("regularised", 0, (shape.positions[0],)),
-        ("condition", coarsest, (shape.cells,)),
-    ]
+    cells = [(name, coarsest, (shape.cells,)) for name in ("kept", "diagonal", "condition")]
+    return [*cells, ("regularised", 0, (shape.positions[0],))]
 
 
 def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: PyramidShape) -> Gaussian:
     """Read the whole Gaussian of a group, on the CPU."""
-    root = open_zarr_group(workspace, workspace.model(model_id), "r")
-    inner = child_group(root, group_slug(group), "gaussian")
-
-    def read(name: str) -> torch.Tensor:
-        return _read(inner, name)
-
+    inner = _open(workspace, model_id, group, "gaussian")
     return Gaussian(
-        mean=[read(mean_name(a)) for a in range(shape.levels)],
-        whiten=[read(block_name("whiten", a, a)) for a in range(shape.levels)],
-        lower={(a, b): read(block_name("lower", a, b)) for a, b in shape.pairs if a < b},
-        kept=read("kept"),
+        mean=[_read(inner, f"mean_{a}") for a in range(shape.levels)],
+        whiten=[_read(inner, f"whiten_{a}_{a}") for a in range(shape.levels)],
+        lower={(a, b): _read(inner, f"lower_{a}_{b}") for a, b in shape.pairs if a < b},
+        kept=_read(inner, "kept"),
     )
 
 
@@ -172,35 +150,31 @@ class Model:
     def quality(self, group: str | None = None) -> Quality:
         """Return how well a group's images determine its Gaussian."""
         group = self._group(group)
-        inner = child_group(self._open(), group_slug(group), "gaussian")
+        inner = _open(self._workspace, self.info.model_id, group, "gaussian")
         shape = self.info.embedding.shape
-        grids = {"regularised": 0, "condition": shape.levels - 1}
-        maps = {
-            name: shape.unnest(
-                torch.from_numpy(np.asarray(child_array(inner, name)[...]))[:, None], level
-            )[0]
-            for name, level in grids.items()
-        }
+
+        def grid(name: str, level: int) -> npt.NDArray[Any]:
+            return shape.unnest(_read(inner, name)[:, None], level)[0].numpy()
+
         return Quality(
             images=self.info.counts[group],
             depth=shape.depth,
-            regularised=maps["regularised"].numpy(),
-            condition=maps["condition"].numpy(),
+            regularised=grid("regularised", 0),
+            condition=grid("condition", shape.levels - 1),
         )
 
     def dense(self, group: str | None = None) -> DenseView:
         """Return the paper's dense Gaussian of a group, by default of the only one."""
         group = self._group(group)
-        root = self._open()
-        inner = child_group(root, group_slug(group), "moments")
-        factors = child_group(root, group_slug(group), "gaussian")
+        moments = _open(self._workspace, self.info.model_id, group, "moments")
+        factors = _open(self._workspace, self.info.model_id, group, "gaussian")
         shape = self.info.embedding.shape
         return DenseView(
             shape=shape,
             count=self.info.counts[group],
-            mean_arrays=[child_array(inner, mean_name(a)) for a in range(shape.levels)],
+            mean_arrays=[child_array(moments, f"mean_{a}") for a in range(shape.levels)],
             scatter_arrays={
-                ab: child_array(inner, block_name("scatter", *ab)) for ab in shape.pairs
+                (a, b): child_array(moments, f"scatter_{a}_{b}") for a, b in shape.pairs
             },
             kept=child_array(factors, "kept"),
             diagonal=child_array(factors, "diagonal"),
@@ -218,8 +192,9 @@ class Model:
         """Return the factorised Gaussian of a group."""
         return read_gaussian(self._workspace, self.info.model_id, group, self.info.embedding.shape)
 
-    def _open(self) -> Any:
-        return open_zarr_group(self._workspace, self._workspace.model(self.info.model_id), "r")
+
+def _open(workspace: Workspace, model_id: str, group: str, kind: str, mode: Mode = "r") -> Any:
+    return open_zarr_group(workspace, f"{workspace.model_group(model_id, group)}/{kind}", mode)
 
 
 def _read(group: Any, name: str) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.workspace import Settings, Workspace
@@ -14,17 +14,13 @@ class Entry:
 
     Attributes
     ----------
-    number : int
-        Number of the entry, from 1; ``fit.without`` takes it.
-    snapshot : str
-        Id of the manifest of all images.
+    number, snapshot : int, str
+        Number, from 1, which ``fit.without`` takes; id of the manifest of all images.
     increment : str or None
         Id of the manifest of images that are new or changed since the previous entry: `snapshot`
         in the first entry; None if there are none.
-    images : int
-        Images in the archive.
-    new, changed, gone : int
-        Images since the previous entry.
+    images, new, changed, gone : int
+        Images in the archive, and those that differ from the previous entry.
     changes : str or None
         Path in the workspace of the table of these images; None in the first entry, where all
         are new.
@@ -50,33 +46,30 @@ class Entry:
 
 def read_history(workspace: Workspace, settings: Settings, after: int = 0) -> list[Entry]:
     """Read the entries of an archive after a number, the oldest first."""
-    return [
-        Entry(**values) for values in read_numbered(workspace, workspace.history(settings), after)
-    ]
+    return read_numbered(workspace, workspace.history(settings), Entry, after)
 
 
 def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     """Return the newest entry of an archive; None if it was never indexed."""
-    values = read_last(workspace, workspace.history(settings))
-    return Entry(**values) if values else None
+    return read_last(workspace, workspace.history(settings), Entry)
 
 
 def newest_entry(workspace: Workspace) -> Entry | None:
     """Return the newest entry of all archives of a workspace; None if none was indexed."""
     paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
-    entries = [Entry(**values) for path in paths if (values := read_last(workspace, path))]
-    return max(entries, key=lambda entry: entry.indexed_at, default=None)
+    entries = (read_last(workspace, path, Entry) for path in paths)
+    return max(filter(None, entries), key=lambda entry: entry.indexed_at, default=None)
 
 
 def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
     """Add an entry; False if another index has already added one of this number."""
-    return add_numbered(workspace, workspace.history(settings), entry.number, asdict(entry))
+    return add_numbered(workspace, workspace.history(settings), entry)
 
 
 def put_changes(
     workspace: Workspace, settings: Settings, before: str, now: str, table: bytes
 ) -> str:
     """Write the table of changes between two snapshots (Parquet); return its path."""
-    path = workspace.changes(settings, before, now)
+    path = f"{workspace.history(settings)}/changes-{before}-{now}.parquet"
     workspace.folder.put(path, table)
     return path

@@ -5,7 +5,6 @@ a put that fails if the file exists. Its holder rewrites it every few seconds wi
 heartbeats. A driver that finds a released or dead lease creates the next number, so only one driver
 gets it. A lease of this machine is dead when its process is gone. A lease of another machine is
 dead when its count does not change for a while: clocks of two machines are never compared.
-
 Leases prevent double work. Results do not depend on them: every driver writes the same.
 """
 
@@ -17,18 +16,16 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import psutil
 
 from padim_dist.errors import HeldError
+from padim_dist.events import Event, Listener
 from padim_dist.store.workspace import Workspace
-
-Heard = TypeVar("Heard")
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,14 @@ class Holder:
 
     Attributes
     ----------
-    owner : str
-        User and machine, for people.
+    owner, since : str
+        User, machine and process, for people; ISO 8601, UTC.
     place, process, process_began
         Machine (and its process namespace), process id, and start time of the process.
-    since : str
-        ISO 8601, UTC.
     token : str
         Random; identifies the holder.
-    beats : int
-        Heartbeats so far.
-    released : bool
-        Whether its work is done.
+    beats, released : int, bool
+        Heartbeats so far; whether its work is done.
     """
 
     owner: str
@@ -71,7 +64,6 @@ class Holder:
     @classmethod
     def myself(cls) -> Holder:
         """Return a holder for this process."""
-        host = socket.gethostname()
         try:
             space = os.readlink("/proc/self/ns/pid")  # containers may share a host name
         except OSError:
@@ -79,7 +71,7 @@ class Holder:
         process = psutil.Process()
         return cls(
             owner=f"{user_and_host()}, process {process.pid}",
-            place=f"{host} {space}",
+            place=f"{socket.gethostname()} {space}",
             process=process.pid,
             process_began=process.create_time(),
             since=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,15 +99,14 @@ class Lease:
     ) -> None:
         self._workspace, self._path, self._number = workspace, path, number
         self._me, self._pace = me, pace
-        self._over = threading.Event()
-        self._lost = threading.Event()
+        self._over, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
-    def guard(self, listener: Callable[[Heard], None]) -> Callable[[Heard], None]:
+    def guard(self, listener: Listener) -> Listener:
         """Wrap a listener so that it raises `HeldError` once the lease is lost."""
 
-        def listen(event: Heard) -> None:
+        def listen(event: Event) -> None:
             if self._lost.is_set():
                 raise HeldError(
                     f"{self._workspace.at(self._path)} was taken over by another process because "
@@ -137,27 +128,16 @@ class Lease:
     def _beat(self) -> None:
         while not self._over.wait(self._pace.beat):
             self._me = replace(self._me, beats=self._me.beats + 1)
-            try:
+            with suppress(Exception):  # of any storage client: the next heartbeat may succeed
                 if _numbers(self._workspace, self._path)[-1:] != [self._number]:
                     self._lost.set()
                     return
                 self._workspace.folder.put_json(_file(self._path, self._number), asdict(self._me))
-            except Exception:  # of any storage client: the next heartbeat may succeed
-                continue
 
 
 @contextmanager
 def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[Lease]:
-    """Hold the lease of a fit, run or night while working on it.
-
-    Parameters
-    ----------
-    workspace : Workspace
-        The workspace.
-    path : str
-        Its folder in the workspace.
-    pace : Pace, optional
-        Pace of the heartbeats.
+    """Hold the lease of a fit, run or night, given its folder, while working on it.
 
     Raises
     ------
@@ -176,8 +156,7 @@ def _acquire(workspace: Workspace, path: str, pace: Pace) -> tuple[int, Holder]:
     me = Holder.myself()
     while True:
         numbers = _numbers(workspace, path)
-        last = numbers[-1] if numbers else 0
-        if last:
+        if last := max(numbers, default=0):
             holder = _read(workspace, path, last)
             if holder is None:
                 continue  # removed in the meantime by the next holder
@@ -228,7 +207,6 @@ def _read(workspace: Workspace, path: str, number: int) -> Holder | None:
 
 
 def _numbers(workspace: Workspace, path: str) -> list[int]:
-    """Return the numbers of the lease files, in order."""
     names = (name for name in workspace.folder.list(path) if name.startswith("lease-"))
     return sorted(int(name[6:-5]) for name in names)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,8 @@ from padim_dist.store.workspace import Settings, Workspace, content_id
 
 SHARDS_A_FILE = 64
 SHARDS_SCHEMA = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("images", pa.int64()),
-        ("bytes", pa.int64()),
-        ("digest", pa.string()),
-    ]
+    {"shard": "int32", "group": "string", "split": "string"}
+    | {"images": "int64", "bytes": "int64", "digest": "string"}
 )
 """Columns of the table of shards: the attributes of `Shard`."""
 
@@ -36,18 +31,12 @@ class Shard:
 
     Attributes
     ----------
-    shard : int
-        Number in the manifest.
+    shard, images, bytes : int
+        Number in the manifest; rows; bytes of its images.
     group : str or None
         The group; None for images that have none.
-    split : str
-        ``"train"`` or ``"test"``.
-    images : int
-        Number of rows.
-    bytes : int
-        Bytes of its images.
-    digest : str
-        Content address of the rows; it does not depend on the shard's number.
+    split, digest : str
+        ``"train"`` or ``"test"``; content address of the rows, whatever the shard's number.
     """
 
     shard: int
@@ -64,16 +53,14 @@ class Snapshot:
 
     Attributes
     ----------
-    snapshot : str
-        Its content address.
+    snapshot, created_at : str
+        Its content address; ISO 8601, UTC.
     settings : mapping
         The archive settings that it was made with.
     shards : list of Shard
         Shards, in order.
     ignored : mapping of str to int
         Counts of ignored files, by suffix or reason.
-    created_at : str
-        ISO 8601, UTC.
     """
 
     snapshot: str
@@ -97,11 +84,6 @@ def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
     return groups
 
 
-def groups_of(shards: Iterable[Shard]) -> list[str]:
-    """Return the groups of shards, in order."""
-    return list(dict.fromkeys(shard.group for shard in shards if shard.group is not None))
-
-
 def write_manifest(
     workspace: Workspace,
     shards: Iterable[tuple[Shard, pa.Table]],
@@ -111,61 +93,41 @@ def write_manifest(
 ) -> Snapshot:
     """Write a manifest, shard by shard; ``manifest.json``, written last, is its receipt.
 
-    Parameters
-    ----------
-    workspace : Workspace
-        The workspace.
-    shards : iterable of (Shard, pyarrow.Table)
-        Each shard and its rows.
-    settings, ignored
-        As in `Snapshot`.
-    drafts : Path
-        Local folder for the files until the id of the snapshot is known, which depends on all
-        of them.
+    Its files are in the local folder `drafts` until the id of the snapshot is known, which depends
+    on all of them.
     """
     entries: list[Shard] = []
     files: list[Path] = []
-    with ExitStack() as stack:
-        writer: pq.ParquetWriter | None = None
-        for shard, rows in shards:
-            if len(entries) % SHARDS_A_FILE == 0:
-                stack.close()
-                files.append(drafts / f"part-{len(files):05d}.parquet")
-                writer = stack.enter_context(
-                    pq.ParquetWriter(files[-1], rows.schema, compression="zstd")
-                )
-            assert writer is not None
-            writer.write_table(rows, row_group_size=len(rows))
-            entries.append(shard)
+    shards = iter(shards)
+    while (first := next(shards, None)) is not None:
+        files.append(drafts / f"part-{len(files):05d}.parquet")
+        with pq.ParquetWriter(files[-1], first[1].schema, compression="zstd") as writer:
+            for shard, rows in chain([first], islice(shards, SHARDS_A_FILE - 1)):
+                writer.write_table(rows, row_group_size=len(rows))
+                entries.append(shard)
     digests = [entry.digest for entry in entries]
     snapshot = content_id({"settings": dict(settings), "shards": digests})
-    for number, file in enumerate(files):
-        workspace.folder.put(workspace.manifest_part(snapshot, number), file.read_bytes())
+    for file in files:
+        workspace.folder.put(f"{workspace.manifest(snapshot)}/{file.name}", file.read_bytes())
         file.unlink()
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
-    workspace.folder.put(workspace.manifest_shards(snapshot), sink.getvalue())
-    created_at = datetime.now(UTC).isoformat()
-    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), created_at)
-    head: dict[str, Any] = {
-        "settings": made.settings,
-        "ignored": made.ignored,
-        "created_at": created_at,
-    }
-    head["images"] = made.images
-    workspace.folder.put_json(workspace.manifest_head(snapshot), head)
+    workspace.folder.put(f"{workspace.manifest(snapshot)}/shards.parquet", sink.getvalue())
+    now = datetime.now(UTC).isoformat()
+    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now)
+    names = ("settings", "ignored", "created_at", "images")
+    head = {name: getattr(made, name) for name in names}
+    workspace.folder.put_json(f"{workspace.manifest(snapshot)}/manifest.json", head)
     return made
 
 
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """Read a finished manifest; None if there is none with this id."""
-    head = workspace.folder.find_json(workspace.manifest_head(snapshot))
+    head = workspace.folder.find_json(f"{workspace.manifest(snapshot)}/manifest.json")
     if head is None:
         return None
-    rows = pq.read_table(
-        pa.BufferReader(workspace.folder.read(workspace.manifest_shards(snapshot)))
-    )
-    entries = [Shard(**row) for row in rows.to_pylist()]
+    data = workspace.folder.read(f"{workspace.manifest(snapshot)}/shards.parquet")
+    entries = [Shard(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
     return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
 
 
@@ -191,9 +153,7 @@ def read_shard(workspace: Workspace, snapshot: str, shard: int) -> pa.Table:
 @contextmanager
 def _opened(workspace: Workspace, snapshot: str, shard: int) -> Iterator[pq.ParquetFile]:
     """Open the file with the rows of a shard."""
-    path = workspace.manifest_part(snapshot, shard // SHARDS_A_FILE)
-    with (
-        workspace.folder.fs.open(workspace.at(path), "rb") as file,
-        pq.ParquetFile(file) as parquet,
-    ):
+    path = f"{workspace.manifest(snapshot)}/part-{shard // SHARDS_A_FILE:05d}.parquet"
+    file = workspace.folder.fs.open(workspace.at(path), "rb")
+    with file, pq.ParquetFile(file) as parquet:
         yield parquet

@@ -1,18 +1,48 @@
-"""Models: the settings and inputs of each. `store/gaussians.py` reads their arrays.
+"""Fits and models: the settings and inputs of each. `store/gaussians.py` reads the arrays.
 
-The attributes of a Zarr group are a JSON file. It is read here without Zarr and torch, so that
-commands that compute nothing start quickly.
+Attributes are read without Zarr and torch, so that commands that compute nothing start quickly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.store.arrays import open_zarr_group
 from padim_dist.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class FitPart:
+    """A part of a fit, with its receipt's path and manifest; merged, or otherwise subtracted."""
+
+    group: str
+    receipt: str
+    manifest: str
+    merged: bool
+
+
+@dataclass(frozen=True)
+class FitHead:
+    """A fit that was started: its settings, parts and start (ISO 8601, UTC)."""
+
+    fit_id: str
+    asked: Mapping[str, Any]
+    parts: Sequence[FitPart]
+    started_at: str
+
+
+def put_fit(workspace: Workspace, head: FitHead) -> None:
+    """Write the head of a fit, unless it exists."""
+    workspace.folder.create_json(f"{workspace.fit(head.fit_id)}/fit.json", asdict(head))
+
+
+def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
+    """Return the settings with which a fit was started; None if there is no such fit."""
+    values = workspace.folder.find_json(f"{workspace.fit(fit_id)}/fit.json")
+    return values["asked"] if values else None
 
 
 @dataclass(frozen=True)
@@ -25,15 +55,13 @@ class ModelInfo:
         Ids of the model, its fit, and the manifest that it was fitted on.
     embedding : EmbeddingSpec
         How images are embedded.
-    epsilon, sigma : float
-        Regularisation, and the standard deviation of the anomaly map's filter in pixels.
-    shrinkage : str
+    epsilon, sigma, shrinkage : float, float, str
+        Regularisation, and the standard deviation of the anomaly map's filter in pixels;
         ``"none"``, or the shrinkage that replaces `epsilon`.
     counts : mapping of str to int
         Fitted normal images, by group.
-    settings : list of mapping
-        Configurations (sections archive and model) that led to it: several if different
-        settings gave the same model.
+    settings : sequence of mapping
+        Sections archive and model of its configuration: several if different ones gave it.
     created_at, asked_at : str
         When it was made, and when it last became the newest model: ISO 8601, UTC.
     versions : mapping of str to str
@@ -56,9 +84,8 @@ class ModelInfo:
 
 def finish_model(workspace: Workspace, info: ModelInfo) -> None:
     """Write the attributes: from now on the model exists."""
-    values = {**vars(info), "embedding": info.embedding.to_dict()}
-    group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
-    group.attrs.update({**values, "complete": True})
+    values = vars(info) | {"embedding": info.embedding.to_dict(), "complete": True}
+    open_zarr_group(workspace, workspace.model(info.model_id), "r+").attrs.update(values)
 
 
 def find_model(workspace: Workspace, model_id: str) -> ModelInfo | None:
@@ -73,5 +100,5 @@ def find_model(workspace: Workspace, model_id: str) -> ModelInfo | None:
 def list_models(workspace: Workspace) -> list[ModelInfo]:
     """Return the finished models of a workspace, the newest (by `asked_at`) last."""
     names = [name for name in workspace.folder.list(workspace.models) if name.endswith(".zarr")]
-    infos = [find_model(workspace, name.removesuffix(".zarr")) for name in names]
-    return sorted((info for info in infos if info), key=lambda info: info.asked_at)
+    infos = (find_model(workspace, name.removesuffix(".zarr")) for name in names)
+    return sorted(filter(None, infos), key=lambda info: info.asked_at)

@@ -1,32 +1,28 @@
-"""Moments in Zarr: parts of a fit, and the merged moments inside a model.
+"""Moments in Zarr: parts of a fit with a sample of each, and the merged moments inside a model.
 
-Axis 0 of every array is cut into *bands* of coarsest cells. One task writes a whole part: for each
-array a Zarr shard with a chunk for each band. A merge reads one band of every part.
+Axis 0 of every array of moments is cut into *bands* of coarsest cells. One task writes a whole
+part: for each array a Zarr shard with a chunk for each band. A merge reads one band of every part.
+
+A sample is the embeddings of a few normal images of a part. A model is calibrated with them: no
+image is read a second time, and a window of nights can be calibrated after its images are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
-from padim_dist.store.arrays import child_array, open_zarr_group
+from padim_dist.store.arrays import child_array, open_zarr_group, write_uncompressed
 from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
-
-
-def mean_name(a: int) -> str:
-    """Return the name of the array with the mean of level a."""
-    return f"mean_{a}"
-
-
-def block_name(kind: str, a: int, b: int) -> str:
-    """Return the name of the array with the block of levels a and b."""
-    return f"{kind}_{a}_{b}"
+_IMAGES_A_CHUNK = 16
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
@@ -43,25 +39,14 @@ def write_part(
     group.attrs["count"] = moments.count
     for name, level, data in moments_arrays(moments):
         rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
-        bands = -(-data.shape[0] // rows)
-        array = group.create_array(
-            name,
-            shape=data.shape,
-            dtype="float64",
-            chunks=(rows, *data.shape[1:]),
-            shards=(rows * bands, *data.shape[1:]),
-            compressors=None,  # see docs/architecture.md
-            config={"write_empty_chunks": True},  # no search for empty ones
-            fill_value=float("nan"),
-        )
-        array[...] = data.cpu().numpy()
+        write_uncompressed(group, name, data.cpu().numpy(), rows)
 
 
 def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) -> Moments:
     """Read a band of cells of a part."""
     group = open_zarr_group(workspace, path, "r")
 
-    def read(name: str, level: int) -> torch.Tensor:
+    def read(name: str, level: int) -> Tensor:
         data: Any = child_array(group, name)[band_slice(shape, level, band)]
         return torch.from_numpy(data)
 
@@ -69,19 +54,94 @@ def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) 
     assert isinstance(count, int)
     return Moments(
         count=count,
-        mean=[read(mean_name(a), a) for a in range(shape.levels)],
-        scatter={ab: read(block_name("scatter", *ab), ab[1]) for ab in shape.pairs},
+        mean=[read(f"mean_{a}", a) for a in range(shape.levels)],
+        scatter={(a, b): read(f"scatter_{a}_{b}", b) for a, b in shape.pairs},
     )
 
 
-def moments_arrays(moments: Moments) -> list[tuple[str, int, torch.Tensor]]:
+def moments_arrays(moments: Moments) -> list[tuple[str, int, Tensor]]:
     """Return name, level of axis 0, and data of each array."""
-    means = [(mean_name(a), a, mean) for a, mean in enumerate(moments.mean)]
+    means = [(f"mean_{a}", a, mean) for a, mean in enumerate(moments.mean)]
     return means + blocks("scatter", moments.scatter)
 
 
-def blocks(
-    kind: str, arrays: Mapping[tuple[int, int], torch.Tensor]
-) -> list[tuple[str, int, torch.Tensor]]:
+def blocks(kind: str, arrays: Mapping[tuple[int, int], Tensor]) -> list[tuple[str, int, Tensor]]:
     """Return name, level of axis 0, and data of each block."""
-    return [(block_name(kind, a, b), b, block) for (a, b), block in arrays.items()]
+    return [(f"{kind}_{a}_{b}", b, block) for (a, b), block in arrays.items()]
+
+
+@dataclass
+class Sample:
+    """Embeddings of some images.
+
+    Attributes
+    ----------
+    most : int
+        Capacity in images.
+    image_ids : list of str
+        Ids of the images.
+    levels : list of Tensor
+        x[a] (most, G_a, d_a), float32, on the CPU: the layout on disk.
+    """
+
+    most: int
+    image_ids: list[str] = field(default_factory=list)
+    levels: list[Tensor] = field(default_factory=list)
+
+    def add(self, image_ids: Sequence[str], levels: Sequence[Tensor], chosen: list[int]) -> None:
+        """Add the chosen images of a batch with level matrices x[a] (G_a, d_a, N)."""
+        if not chosen:
+            return
+        if not self.levels:
+            self.levels = [torch.empty(self.most, *level.shape[:2]) for level in levels]
+        if len(chosen) < levels[0].shape[-1]:
+            places = torch.tensor(chosen, device=levels[0].device)
+            levels = [level.index_select(-1, places) for level in levels]
+        first, stop = len(self.image_ids), len(self.image_ids) + len(chosen)
+        for kept, level in zip(self.levels, levels, strict=True):
+            kept[first:stop] = level.permute(2, 0, 1)
+        self.image_ids += [image_ids[i] for i in chosen]
+
+
+def write_sample(workspace: Workspace, path: str, sample: Sample) -> None:
+    """Write a sample into the Zarr group of a part, a Zarr shard for each level, and empty it."""
+    if not sample.image_ids:
+        return
+    group = open_zarr_group(workspace, path, "r+").create_group("sample", overwrite=True)
+    group.attrs["image_ids"] = sample.image_ids
+    while sample.levels:  # each level is freed once it is written
+        images = sample.levels.pop()[: len(sample.image_ids)]
+        name = f"level_{len(sample.levels)}"
+        write_uncompressed(group, name, images.numpy(), _IMAGES_A_CHUNK)
+
+
+class SampleReader:
+    """The sample of a part, read a few images at a time.
+
+    Attributes
+    ----------
+    image_ids : list of str
+        Ids of its images; none if the part has no sample.
+    """
+
+    def __init__(self, workspace: Workspace, path: str, shape: PyramidShape) -> None:
+        root = open_zarr_group(workspace, path, "r")
+        self._arrays: list[Any] = []
+        self.image_ids: list[str] = []
+        if "sample" in root:
+            group = open_zarr_group(workspace, f"{path}/sample", "r")
+            self.image_ids = [str(name) for name in group.attrs["image_ids"]]  # type: ignore[union-attr]
+            self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
+
+    def read(self, places: Sequence[int]) -> list[Tensor]:
+        """Read level matrices x[a] (G_a, d_a, N) of the images at ascending places."""
+        first, stop = min(places), max(places) + 1
+        wanted = torch.tensor(places) - first
+        levels = []
+        for array in self._arrays:
+            # Reading a slice and selecting is six times faster than reading single rows.
+            images = torch.from_numpy(array[first:stop])
+            if len(wanted) < len(images):
+                images = images.index_select(0, wanted)
+            levels.append(images.permute(1, 2, 0).contiguous())
+        return levels

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
+from padim_dist.store.run_tables import ScoreRow
 from padim_dist.store.workspace import Settings, Workspace
 
 
@@ -15,16 +15,12 @@ class Night:
 
     Attributes
     ----------
-    number : int
-        Number, from 1.
-    path : str
-        Folder of its results in the workspace.
+    number, path : int, str
+        Number, from 1; folder of its results in the workspace.
     first, last : int
         Entries of the archive's history that it covers; the first night covers all images.
-    snapshots : list of str
-        Ids of the manifests to score; none if no image came.
-    model_id : str
-        The model that was promoted at that time.
+    snapshots, model_id : list of str, str
+        Ids of the manifests to score, none if no image came; the model that was promoted then.
     opened_at, opened_by : str
         ISO 8601, UTC; user and machine.
     """
@@ -43,12 +39,8 @@ class Night:
 class DriftNight:
     """The drift of a group in a night.
 
-    Attributes
-    ----------
-    excess : float
-        Squared distance of its mean embedding from the model's, minus the expected value.
-    noise : float
-        Standard deviation of the excess if nothing has changed.
+    `excess` is the squared distance of its mean embedding from the model's, minus the expected
+    value; `noise` is the standard deviation of this excess if nothing has changed.
     """
 
     excess: float
@@ -65,12 +57,9 @@ class GroupNight:
         Rows, and rows with a score.
     median, highest : float or None
         Of the scores; None if there are none.
-    flagged : int or None
-        Flagged rows. This and the following are None if the model has no calibration.
-    alpha : float or None
-        Expected share of flagged images among normal ones.
-    drift : DriftNight or None
-        Drift of the group.
+    flagged, alpha, drift
+        Flagged rows, expected share of flagged images among normal ones, and drift; each is None
+        if the model has no calibration.
     """
 
     images: int
@@ -83,36 +72,47 @@ class GroupNight:
 
 
 @dataclass(frozen=True)
+class NightImage:
+    """One of the most anomalous images of a night: columns of its row of the score table."""
+
+    uri: str
+    member: str | None
+    group: str | None
+    label: str | None
+    score: float
+    p_value: float | None
+    flagged: bool | None
+    peak_y: int
+    peak_x: int
+    image_id: str
+    run_id: str
+
+    @classmethod
+    def of(cls, row: ScoreRow) -> NightImage:
+        """Return the columns of a row of the score table."""
+        return cls(**{field.name: getattr(row, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
 class NightSummary:
     """The summary of a night; ``summary.json``, written last, is its receipt.
 
     Attributes
     ----------
-    number : int
-        Number of the night.
-    state : str
-        ``"done"``, or ``"odd"`` if a person should look at it.
-    reasons : list of str
-        Why it is odd.
-    day : str
-        Date of its opening, UTC.
-    model_id : str
-        The model that scored.
-    images : int
-        Rows of its score tables.
-    statuses : mapping of str to int
-        Rows by status.
+    number, day : int, str
+        Number of the night, and the date of its opening, UTC.
+    state, reasons : str, list of str
+        ``"done"``, or ``"odd"`` if a person should look at it, and why.
+    model_id, runs : str, list of str
+        Ids of the model that scored, and of its runs.
+    images, statuses : int, mapping of str to int
+        Rows of its score tables, and rows by status.
     groups : mapping of str to GroupNight
         Groups by name; images without a group are left out.
-    top : list of mapping
-        The most anomalous rows: uri, member, group, score, p_value, peak_y, peak_x, image_id,
-        run_id.
-    runs : list of str
-        Ids of its runs.
-    folder : str
-        URL of the folder with ``summary.md``, ``summary.json`` and ``top.jpg``.
-    picture : bool
-        Whether there is a ``top.jpg``.
+    top : list of NightImage
+        The most anomalous images, the worst first.
+    folder, picture : str, bool
+        URL of the folder with ``summary.md`` and ``summary.json``; whether ``top.jpg`` is there.
     opened_at, finished_at : str
         ISO 8601, UTC.
     """
@@ -125,7 +125,7 @@ class NightSummary:
     images: int
     statuses: dict[str, int]
     groups: dict[str, GroupNight]
-    top: list[dict[str, Any]]
+    top: list[NightImage]
     runs: list[str]
     folder: str
     picture: bool
@@ -135,49 +135,35 @@ class NightSummary:
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:
     """Return the newest night of an archive; None before the first."""
-    values = read_last(workspace, workspace.nights(settings))
-    return Night(**values) if values else None
+    return read_last(workspace, workspace.nights(settings), Night)
 
 
 def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
     """Open a night; False if another audit has already opened one of this number."""
-    return add_numbered(workspace, workspace.nights(settings), night.number, asdict(night))
+    return add_numbered(workspace, workspace.nights(settings), night)
 
 
 def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
     """Return the summary of a night; None if it is not finished."""
-    return _summary(workspace.folder.find_json(_receipt(night)))
+    values = workspace.folder.find_json(f"{night.path}/summary.json")
+    if values is None:
+        return None
+    for group in values["groups"].values():
+        group["drift"] = DriftNight(**group["drift"]) if group["drift"] else None
+    values["groups"] = {name: GroupNight(**group) for name, group in values["groups"].items()}
+    values["top"] = [NightImage(**image) for image in values["top"]]
+    return NightSummary(**values)
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
     """Write the summary of a night: it is then finished."""
-    workspace.folder.put_json(_receipt(night), asdict(summary))
+    workspace.folder.put_json(f"{night.path}/summary.json", asdict(summary))
 
 
 def summaries_before(
     workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
     """Return the summaries of at most `most` nights before a number, the newest last."""
-    earlier = [
-        Night(**values)
-        for values in read_numbered(workspace, workspace.nights(settings), number - most - 1)
-        if values["number"] < number
-    ]
-    found = (find_summary(workspace, night) for night in earlier)
+    nights = read_numbered(workspace, workspace.nights(settings), Night, number - most - 1)
+    found = (find_summary(workspace, night) for night in nights if night.number < number)
     return [summary for summary in found if summary]
-
-
-def _receipt(night: Night) -> str:
-    return f"{night.path}/summary.json"
-
-
-def _summary(values: dict[str, Any] | None) -> NightSummary | None:
-    if values is None:
-        return None
-    groups = {name: _group(group) for name, group in values["groups"].items()}
-    return NightSummary(**{**values, "groups": groups})
-
-
-def _group(values: dict[str, Any]) -> GroupNight:
-    drift = values["drift"]
-    return GroupNight(**{**values, "drift": DriftNight(**drift) if drift else None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from padim_dist.store.numbered import add_numbered, read_numbered
 from padim_dist.store.workspace import Workspace
@@ -15,16 +15,10 @@ class Promotion:
 
     Attributes
     ----------
-    number : int
-        Number, from 1.
-    model_id : str
-        The model that is promoted from now on.
-    note : str
-        The reason.
-    by : str
-        User and machine.
-    at : str
-        ISO 8601, UTC.
+    number, model_id : int, str
+        Number, from 1; the model that is promoted from now on.
+    note, by, at : str
+        The reason; user and machine; ISO 8601, UTC.
     undoes : int or None
         Number of the promotion that it rolls back; None for a new one.
     """
@@ -39,12 +33,12 @@ class Promotion:
 
 def read_promotions(workspace: Workspace) -> list[Promotion]:
     """Read all promotions and rollbacks, the oldest first."""
-    return [Promotion(**values) for values in read_numbered(workspace, workspace.promotions)]
+    return read_numbered(workspace, workspace.promotions, Promotion)
 
 
 def add_promotion(workspace: Workspace, promotion: Promotion) -> bool:
     """Add a promotion; False if one of this number exists already."""
-    return add_numbered(workspace, workspace.promotions, promotion.number, asdict(promotion))
+    return add_numbered(workspace, workspace.promotions, promotion)
 
 
 def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
@@ -63,8 +57,7 @@ def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:
 
 def current(promotions: Sequence[Promotion]) -> Promotion | None:
     """Return the current promotion; None if there is none."""
-    standing = in_force(promotions)
-    return standing[-1] if standing else None
+    return next(reversed(in_force(promotions)), None)
 
 
 def model_states(promotions: Sequence[Promotion]) -> dict[str, str]:

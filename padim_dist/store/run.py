@@ -1,7 +1,4 @@
-"""Runs: the head ``run.json``, written before the first shard and completed after the last.
-
-Everything else of a run is reached from `Run`: score and region tables, heatmaps, drift.
-"""
+"""Runs: tables, arrays, and ``run.json``, written before the first shard and after the last."""
 
 from __future__ import annotations
 
@@ -14,9 +11,8 @@ from typing import Any
 from padim_dist.core.alarms import Alarms, is_flagged
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import RequestError
-from padim_dist.store.drifts import DriftFigures, RunDrift, read_figures
-from padim_dist.store.heatmaps import Heatmaps
-from padim_dist.store.manifests import Shard, groups_of
+from padim_dist.store.manifests import Shard, images_by_group
+from padim_dist.store.run_arrays import DriftFigures, Heatmaps, RunDrift
 from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts
 from padim_dist.store.workspace import Workspace
 
@@ -29,28 +25,24 @@ class RunHead:
     ----------
     run_id, model_id, snapshot : str
         Ids of the run, its model and its manifest.
-    settings : sequence of mapping
-        Settings that the run is found by: several if different settings gave the same run.
-    asked : mapping
-        All settings that determine results, for people and for ``--resume``.
+    settings, asked : sequence of mapping, mapping
+        Settings that the run is found by, several if different settings gave the same run; and
+        all settings that determine results, for people and for ``--resume``.
     alarms : Alarms or None
         The rule of its flags; None in runs of versions that had none.
     shards : sequence of int
         Numbers in the manifest of the run's shards; the index in this list is a shard's place.
     images : int
         Rows of the run when it is finished.
-    started_at, asked_at : str
-        When it was started, and when it last became the newest run: ISO 8601, UTC.
-    finished_at : str or None
-        When it was finished; the following are empty or None until then.
-    statuses : mapping of str to int
-        Rows by status.
+    started_at, asked_at, finished_at : str
+        When it was started, when it last became the newest run, and when it was finished: ISO
+        8601, UTC. `finished_at` is None, and the following are empty or None, until then.
+    statuses, drift : mapping of str to int, mapping of str to DriftFigures
+        Rows by status; drift by group.
     flagged : int or None
         Flagged rows; None if the model has no calibration.
     cutoff : float or None
         The highest p-value that is flagged, if it depends on all images (rule ``fdr``).
-    drift : mapping of str to DriftFigures
-        Drift by group.
     """
 
     run_id: str
@@ -79,13 +71,9 @@ class RunHead:
                 "settings": [_renamed(settings) for settings in values["settings"]],
                 "asked": _renamed(values.get("asked") or {}),
                 "alarms": Alarms.from_dict(alarms) if alarms else None,
-                "drift": read_figures(values.get("drift") or {}),
+                "drift": {g: DriftFigures(**d) for g, d in (values.get("drift") or {}).items()},
             }
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
     @property
     def is_finished(self) -> bool:
@@ -152,13 +140,9 @@ class Run:
         """File of the report, in the workspace."""
         return f"{self.path}/report.html"
 
-    @property
-    def _head(self) -> str:
-        return f"{self.path}/run.json"
-
     def find_head(self) -> RunHead | None:
         """Return the head of the run; None if it was never started."""
-        values = self.workspace.folder.find_json(self._head)
+        values = self.workspace.folder.find_json(f"{self.path}/run.json")
         return RunHead.from_dict(values) if values else None
 
     def head(self) -> RunHead:
@@ -179,9 +163,10 @@ class Run:
     ) -> None:
         """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
         self._put(head)
+        grid, groups = shape.grids[0], list(images_by_group(shards))
         if heatmaps:
-            self.heatmaps.create([shard.images for shard in shards], shape.grids[0])
-        self.drift.create(len(shards), sum(shape.sizes), groups_of(shards), shape.grids[0])
+            self.heatmaps.create([shard.images for shard in shards], grid)
+        self.drift.create(len(shards), sum(shape.sizes), groups, grid)
 
     def conclude(
         self, counts: Mapping[int, ShardCounts], drift: Mapping[str, DriftFigures]
@@ -219,14 +204,14 @@ class Run:
         return head
 
     def _put(self, head: RunHead) -> None:
-        self.workspace.folder.put_json(self._head, head.to_dict())
+        self.workspace.folder.put_json(f"{self.path}/run.json", asdict(head))
 
 
 def list_runs(workspace: Workspace) -> list[RunHead]:
     """Return the heads of all runs, the newest (by `asked_at`) last."""
     names = workspace.folder.list(workspace.runs)
     heads = (Run(workspace, name).find_head() for name in names)
-    return sorted((head for head in heads if head), key=lambda head: head.asked_at)
+    return sorted(filter(None, heads), key=lambda head: head.asked_at)
 
 
 def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:

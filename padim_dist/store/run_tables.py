@@ -1,4 +1,4 @@
-"""The tables of a run: a file for each shard, or a few files after compaction.
+"""The tables of a run: row types, schemas and files, one for each shard or a few compacted ones.
 
 The score table of a shard is the shard's receipt. Compaction (`store/compaction.py`) writes the
 same rows into a few files and then ``compact.json``, which replaces these receipts.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
@@ -19,25 +20,89 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.core.status import SCORED
-from padim_dist.store.run_rows import REGIONS_SCHEMA, SCORES_SCHEMA, RegionRow, ScoreRow
 from padim_dist.store.workspace import Workspace
 
+Int64 = int
+Float32 = float
+"""Columns of other numbers are int32 and float64."""
+_TYPES = {
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int32(),
+    "Int64": pa.int64(),
+    "float": pa.float64(),
+    "Float32": pa.float32(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(kw_only=True)
+class ScoreRow:
+    """A row of the score table; its attributes are the columns; see docs/formats.md."""
+
+    image_id: str
+    uri: str
+    member: str | None
+    etag: str | None
+    group: str | None
+    split: str
+    label: str | None
+    status: str
+    error: str | None
+    score: Float32 | None = None
+    p_value: float | None = None
+    flagged: bool | None = None
+    p_extrapolated: bool | None = None
+    peak_y: int | None = None
+    peak_x: int | None = None
+    width: int | None
+    height: int | None
+    heatmap_row: Int64 | None = None
+    shard: int
+    run_id: str
+    model_id: str
+    scored_at: datetime
+
+
+@dataclass
+class RegionRow:
+    """A row of the table of regions; its attributes are the columns; see docs/formats.md."""
+
+    image_id: str
+    uri: str
+    member: str | None
+    group: str | None
+    label: str | None
+    region: int
+    area: Int64
+    top: int
+    left: int
+    bottom: int
+    right: int
+    peak: Float32
+    peak_y: int
+    peak_x: int
+    p_value: float | None
+    shard: int
+    run_id: str
+    model_id: str
+
+
+def _schema(row: type, name: str, version: str) -> pa.Schema:
+    columns = [(f.name, _TYPES[str(f.type).removesuffix(" | None")]) for f in fields(row)]
+    return pa.schema(columns, metadata={f"padim_dist.{name}": version})
+
+
 SCORES, REGIONS = "scores", "regions"
+SCORES_SCHEMA = _schema(ScoreRow, SCORES, "2")
+REGIONS_SCHEMA = _schema(RegionRow, REGIONS, "1")
 SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 _THREADS = 8
 
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """Counts of the rows of a shard.
-
-    Attributes
-    ----------
-    statuses : mapping of str to int
-        Rows by status.
-    flagged : int or None
-        Flagged rows; None if no row has a p-value.
-    """
+    """Rows of a shard by status, and its flagged rows: None if no row has a p-value."""
 
     statuses: dict[str, int]
     flagged: int | None
@@ -62,19 +127,7 @@ class ShardCounts:
 
 @dataclass(frozen=True)
 class Compacted:
-    """Receipt of a compaction.
-
-    Attributes
-    ----------
-    places : int
-        Shards of the run: all of them are covered.
-    files : mapping of str to sequence of str
-        Names of the files of each table, in order.
-    rows : mapping of str to int
-        Rows of each table.
-    compacted_at : str
-        ISO 8601, UTC.
-    """
+    """Receipt of a compaction, with the names of the files and the rows of each table."""
 
     places: int
     files: Mapping[str, Sequence[str]]
@@ -84,28 +137,13 @@ class Compacted:
 
 def find_compacted(workspace: Workspace, run: str) -> Compacted | None:
     """Return the receipt of a run's compaction, given the run's folder; None if there is none."""
-    values = workspace.folder.find_json(compact_path(run))
+    values = workspace.folder.find_json(f"{run}/compact.json")
     return Compacted(**values) if values else None
-
-
-def compact_path(run: str) -> str:
-    """Return the path of the receipt of a compaction, given the run's folder."""
-    return f"{run}/compact.json"
 
 
 @dataclass(frozen=True)
 class RunTable:
-    """A table of a run: its score table or its regions; get it from `Run`.
-
-    Attributes
-    ----------
-    workspace : Workspace
-        The workspace.
-    run : str
-        Folder of the run.
-    name : str
-        ``"scores"`` or ``"regions"``.
-    """
+    """A table of a run, given the run's folder: `Run.scores` or `Run.regions`."""
 
     workspace: Workspace
     run: str

@@ -54,19 +54,14 @@ def fetch_weights(backbone: str, weights: str, options: Options) -> State:
     return _load(data, weights)
 
 
-def weights_digest(state: State) -> str:
-    """Return the content address of a state dict: of its names, types, shapes and numbers."""
-    digest = hashlib.sha256()
+def keep_weights(workspace: Workspace, state: State) -> str:
+    """Write a trunk's state dict into the workspace; return its content address."""
+    content = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def keep_weights(workspace: Workspace, state: State) -> str:
-    """Write a trunk's state dict into the workspace; return its digest."""
-    digest = weights_digest(state)
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest = content.hexdigest()[:16]
     path = workspace.weights(digest)
     if not workspace.folder.exists(path):
         buffer = io.BytesIO()

@@ -35,7 +35,6 @@ Settings = Mapping[str, Any]
 """Settings of an archive, as JSON values."""
 FORMAT = 4
 """Version of the workspace's formats; part of every id."""
-
 _LONGEST = 80
 """Most characters of a slug, without its digest."""
 
@@ -55,8 +54,7 @@ def group_slug(group: str) -> str:
     ('cam-4', 'Cam%2F4~5f1cf725')
     """
     slug = quote(group, safe="")
-    # Zarr has a file of this name next to the groups.
-    taken = slug == "zarr.json" or slug[0] == "."
+    taken = slug == "zarr.json" or slug[0] == "."  # Zarr has a file of this name
     if len(slug) <= _LONGEST and slug == slug.lower() and "%" not in slug and not taken:
         return slug
     digest = hashlib.sha256(group.encode()).hexdigest()[:8]
@@ -69,6 +67,8 @@ class Workspace:
 
     folder: Folder
 
+    histories, promotions, models, runs = "snapshots", "promotions", "models", "runs"
+
     def at(self, *parts: str) -> str:
         """Return the URL (or local path) of a path in the workspace."""
         return self.folder.at(*parts)
@@ -77,43 +77,17 @@ class Workspace:
         """Folder of a manifest."""
         return f"manifests/{snapshot}"
 
-    def manifest_head(self, snapshot: str) -> str:
-        """Receipt of a manifest: its settings and counts."""
-        return f"{self.manifest(snapshot)}/manifest.json"
-
-    def manifest_shards(self, snapshot: str) -> str:
-        """Table of the shards of a manifest."""
-        return f"{self.manifest(snapshot)}/shards.parquet"
-
-    def manifest_part(self, snapshot: str, number: int) -> str:
-        """File with the rows of some consecutive shards."""
-        return f"{self.manifest(snapshot)}/part-{number:05d}.parquet"
-
     def history(self, settings: Settings) -> str:
         """Folder of the history of an archive with these settings."""
         return f"{self.histories}/{_archive_id(settings)}"
 
-    @property
-    def histories(self) -> str:
-        """Folder of the histories of all archives."""
-        return "snapshots"
-
-    def changes(self, settings: Settings, before: str, now: str) -> str:
-        """Table of the differences between two manifests."""
-        return f"{self.history(settings)}/changes-{before}-{now}.parquet"
-
     def nights(self, settings: Settings) -> str:
-        """Folder of the nights of an archive with these settings."""
+        """Folder of the nights of an archive."""
         return f"nights/{_archive_id(settings)}"
 
     def night(self, settings: Settings, number: int) -> str:
         """Folder of the results of a night."""
         return f"{self.nights(settings)}/night-{number:05d}"
-
-    @property
-    def promotions(self) -> str:
-        """Folder of the promotions."""
-        return "promotions"
 
     def weights(self, digest: str) -> str:
         """State dict of a trunk."""
@@ -127,29 +101,21 @@ class Workspace:
         """Folder of a fit."""
         return f"fits/{fit_id}"
 
-    def fit_head(self, fit_id: str) -> str:
-        """Settings and parts of a fit."""
-        return f"{self.fit(fit_id)}/fit.json"
-
-    @property
-    def models(self) -> str:
-        """Folder of the models."""
-        return "models"
-
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""
         return f"{self.models}/{model_id}.zarr"
 
+    def model_group(self, model_id: str, group: str) -> str:
+        """Zarr group of a group of a model."""
+        return f"{self.model(model_id)}/{group_slug(group)}"
+
     def band(self, model_id: str, group: str, band: int) -> str:
         """Receipt of a band of cells of a model."""
-        return f"{self._receipts(model_id, group)}/band-{band:05d}.json"
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/band-{band:05d}.json"
 
     def calibrated(self, model_id: str, group: str) -> str:
         """Receipt of the calibration of a group of a model."""
-        return f"{self._receipts(model_id, group)}/calibration.json"
-
-    def _receipts(self, model_id: str, group: str) -> str:
-        return f"{self.model(model_id)}/.receipts/{group_slug(group)}"
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/calibration.json"
 
     def all_left_out(self, model_id: str) -> str:
         """Folder of the leave-one-out results of parts, temporary."""
@@ -162,11 +128,6 @@ class Workspace:
     def set_aside(self, rows: str) -> str:
         """List of a shard's images that kill the worker that reads them."""
         return f"set_aside/{rows}.json"
-
-    @property
-    def runs(self) -> str:
-        """Folder of the runs."""
-        return "runs"
 
     def run(self, run_id: str) -> str:
         """Folder of a run."""

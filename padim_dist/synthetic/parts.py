@@ -52,17 +52,16 @@ def draw_part(
     mask : PIL.Image.Image
         Mode L; 255 in the defect.
     """
-    sheet = _Sheet(
-        Image.new("RGBA", (_LARGE, _LARGE), (0, 0, 0, 0)), Image.new("L", (_LARGE, _LARGE), 0)
-    )
+    size = (_LARGE, _LARGE)
+    sheet = _Sheet(Image.new("RGBA", size, (0, 0, 0, 0)), Image.new("L", size, 0))
     draw = _draw_flange if group == "flange" else _draw_board
     draw(sheet, defect == "missing", rng)
     if defect in _SPOIL:
         _SPOIL[defect](sheet, rng, group)
-    shift = rng.normal(0, 2.0, 2)
+    shift = tuple(rng.normal(0, 2.0, 2).round().astype(int))
     turn = rng.normal(0, 0.5)
     part, mask = (
-        image.rotate(turn, Image.Resampling.BICUBIC, translate=tuple(shift.round().astype(int)))
+        image.rotate(turn, Image.Resampling.BICUBIC, translate=shift)
         for image in (sheet.part, sheet.mask)
     )
     picture = _light(_ground(rng), part, rng)
@@ -83,10 +82,8 @@ def _noise(rng: np.random.Generator, blur: float) -> Image.Image:
     """Return smooth noise with standard deviation 1, mode F."""
     small = Image.fromarray(rng.normal(0, 1, (_LARGE // 4, _LARGE // 4)).astype(np.float32))
     image = np.asarray(small.resize((_LARGE, _LARGE), Image.Resampling.BICUBIC))
-    soft = Image.fromarray(np.clip(image * 40 + 128, 0, 255).astype(np.uint8)).filter(
-        ImageFilter.GaussianBlur(blur)
-    )
-    values = np.asarray(soft, np.float32)
+    grey = Image.fromarray(np.clip(image * 40 + 128, 0, 255).astype(np.uint8))
+    values = np.asarray(grey.filter(ImageFilter.GaussianBlur(blur)), np.float32)
     return Image.fromarray((values - values.mean()) / max(float(values.std()), 1e-6))
 
 
@@ -105,12 +102,8 @@ def _light(ground: Image.Image, part: Image.Image, rng: np.random.Generator) -> 
 
 
 def _ring(radius: float) -> Box:
-    return (
-        round(_CENTRE - radius),
-        round(_CENTRE - radius),
-        round(_CENTRE + radius),
-        round(_CENTRE + radius),
-    )
+    low, high = round(_CENTRE - radius), round(_CENTRE + radius)
+    return low, low, high, high
 
 
 def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
@@ -119,9 +112,7 @@ def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None
     radius = np.hypot(y, x)
     turned = 9 * np.sin(radius / 2.2) + 18 * np.cos(2 * np.arctan2(y, x))
     level = np.clip(158 + turned + 5 * np.asarray(_noise(rng, 1)), 0, 255)
-    metal = Image.fromarray(
-        np.stack([level, level, level * 1.03], -1).clip(0, 255).astype(np.uint8)
-    )
+    metal = np.stack([level, level, level * 1.03], -1).clip(0, 255).astype(np.uint8)
     shape = Image.new("L", (_LARGE, _LARGE), 0)
     pen = ImageDraw.Draw(shape)
     pen.ellipse(_ring(250), fill=255)
@@ -135,7 +126,7 @@ def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None
             ImageDraw.Draw(sheet.mask).ellipse(box, fill=255)
         else:
             pen.ellipse(box, fill=0)
-    sheet.part.paste(metal, (0, 0), shape)
+    sheet.part.paste(Image.fromarray(metal), (0, 0), shape)
     pen = ImageDraw.Draw(sheet.part)
     for r, shade in ((248, 200), (140, 96), (136, 214), (96, 118)):
         pen.ellipse(_ring(r), outline=(shade, shade, shade, 255), width=4)
@@ -157,16 +148,10 @@ def _draw_board(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
     pen.rounded_rectangle((70, 70, 570, 570), 22, fill=(24, 96, 62, 255))
     for lane in range(7):
         at = 96 + lane * 14
-        pen.line(
-            [(at, 90), (at, 300 + 30 * lane), (at + 180, 480 + 10 * lane), (at + 180, 552)],
-            fill=(52, 136, 92, 255),
-            width=4,
-        )
-        pen.line(
-            [(552, at + 40), (420 - 10 * lane, at + 40), (300, at + 200), (300, 552)],
-            fill=(52, 136, 92, 255),
-            width=4,
-        )
+        outer = [(at, 90), (at, 300 + 30 * lane), (at + 180, 480 + 10 * lane), (at + 180, 552)]
+        inner = [(552, at + 40), (420 - 10 * lane, at + 40), (300, at + 200), (300, 552)]
+        for trace in (outer, inner):
+            pen.line(trace, fill=(52, 136, 92, 255), width=4)
     for row in range(9):
         for column in range(2):
             cy, cx = 110 + row * 52, 300 + column * 252

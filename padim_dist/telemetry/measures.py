@@ -10,6 +10,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -32,22 +33,15 @@ _seconds = Counter(
 )
 
 # State of a running run: these end with its process.
-_run_images = Gauge(
-    "padim_dist_run_images",
-    "Images (or bands) of a stage of the run.",
-    ["stage", "state"],
-    multiprocess_mode="livemostrecent",
+_gauge = partial(Gauge, multiprocess_mode="livemostrecent")
+_run_images = _gauge(
+    "padim_dist_run_images", "Images (or bands) of a stage of the run.", ["stage", "state"]
 )
-_tasks = Gauge(
-    "padim_dist_tasks",
-    "Shards, parts or bands that are waiting or running.",
-    ["stage", "state"],
-    multiprocess_mode="livemostrecent",
+_tasks = _gauge(
+    "padim_dist_tasks", "Shards, parts or bands that are waiting or running.", ["stage", "state"]
 )
-_last_event = Gauge(
-    "padim_dist_last_event_timestamp_seconds",
-    "Time of the last event of the run.",
-    multiprocess_mode="livemostrecent",
+_last_event = _gauge(
+    "padim_dist_last_event_timestamp_seconds", "Time of the last event of the run."
 )
 _finished = Counter("padim_dist_tasks_finished", "Finished shards, parts or bands.", ["stage"])
 _retried = Counter("padim_dist_tasks_retried", "Retried shards, parts or bands.", ["stage"])

@@ -1,4 +1,4 @@
-"""query, top, compare, export: against the rows that were put there."""
+"""query, top, compare and export on runs with known rows."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ READS = [
 
 
 @pytest.mark.parametrize("sql", READS)
-def test_whatever_reads_is_let_through(config, rows, sql):
+def test_read_only_statements_are_allowed(config, rows, sql):
     assert padim.query(config, sql=sql).rows
 
 
-def test_formats_and_files_go_together(config, rows, tmp_path):
+def test_wrong_formats_and_files_are_refused(config, rows, tmp_path):
     for more, message in [
         ({"format": "xml"}, "none of table, csv, json, parquet"),
         ({"format": "parquet"}, "--out FILE"),
@@ -124,7 +124,7 @@ def test_formats_and_files_go_together(config, rows, tmp_path):
 
 
 def test_a_failed_query_leaves_no_file(config, rows, tmp_path):
-    """It fails in the midst of its rows."""
+    """The query fails after some rows were read."""
     bad = (
         "SELECT CASE WHEN uri LIKE '%0240%' THEN error('bad') ELSE uri END FROM scores ORDER BY uri"
     )
@@ -175,7 +175,7 @@ def test_runs_by_prefixes_of_their_ids(config):
 
 
 def test_the_default_is_the_newest_finished_run(config):
-    """A run that is half done is newer: it is used only if its id is given, and then noted."""
+    """A newer, half-done run is used only if its id is given; a note says so."""
     old, half = score_rows(A, 40), score_rows(B, 20, seed=1)
     put_run(config, B, half, finished=False, asked_at="2026-01-02T00:00:00+00:00")
     with pytest.raises(RequestError, match=f"no finished run, only {B}, which is half done"):
@@ -271,7 +271,7 @@ def test_regions_in_csv(config, rows, tmp_path):
 
 
 def test_regions_as_coco(config, rows, tmp_path):
-    """Every id is there once and every reference leads somewhere; boxes are those of the table."""
+    """Every id is unique, every reference exists, and boxes equal those of the table."""
     file = tmp_path / "regions.json"
     padim.export(config, format="coco", out=str(file))
     coco = json.loads(file.read_text())
@@ -304,7 +304,7 @@ def test_regions_as_coco(config, rows, tmp_path):
     assert seen.keys() == {image["image_id"] for image in coco["images"]}
 
 
-def test_an_export_without_regions_is_whole(config, tmp_path):
+def test_an_export_without_regions_is_a_valid_empty_file(config, tmp_path):
     put_run(config, A, score_rows(A, 20))
     file = tmp_path / "none.json"
     result = padim.export(config, format="coco", out=str(file))
@@ -317,7 +317,7 @@ def test_an_export_without_regions_is_whole(config, tmp_path):
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
-    """Exit code and streams of a command, in this process."""
+    """Run a command in this process; return its exit code, stdout and stderr."""
     done = CliRunner(env={"COLUMNS": "120"}).invoke(app, [*arguments])
     return done.exit_code, done.stdout, done.stderr
 
@@ -349,8 +349,8 @@ def test_the_commands(config, rows, tmp_path):
     assert "Gone anomalies" in told
 
 
-def test_a_reader_that_leaves_early(config, rows, tmp_path):
-    """As `head` does: a real pipe, no complaint."""
+def test_a_pipe_that_is_closed_early(config, rows, tmp_path):
+    """`head` closes a real pipe: no error and no message."""
     path = str(config_file(config, tmp_path / "c.yaml"))
     sql = "SELECT s.uri FROM scores s, range(400)"
     query = [sys.executable, "-m", "padim_dist", "query", "-c", path, "--format", "csv", sql]

@@ -1,4 +1,4 @@
-"""Nights: what came is scored by the promoted model and summed up, whatever happens."""
+"""Nights: new images are scored by the promoted model and summarized, also after failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import draw, tiny_config
 
 
 def arrive(config: Config, night: int, images: int = 4, group: str = "a") -> None:
-    """The pictures of a night; the first one of them is spoiled."""
+    """Write the images of a night; the first one has a defect."""
     for i in range(images):
         path = Path(config.archive.url) / group / "line" / f"{night}-{i}.png"
         draw(path, 100 * night + i, spoiled=i == 0)
@@ -29,7 +29,7 @@ def arrive(config: Config, night: int, images: int = 4, group: str = "a") -> Non
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, scheduler) -> Config:
-    """Normal pictures and a model of them, a candidate."""
+    """An archive of normal images, with a fitted model that is not promoted."""
     tmp_path = tmp_path_factory.mktemp("audit")
     archive = {"layout": "folder", "train": "/good/", "shard_images": 4}
     config = tiny_config(
@@ -46,7 +46,7 @@ def fitted(tmp_path_factory, scheduler) -> Config:
 def promoted(fitted) -> Iterator[Config]:
     with pytest.raises(RequestError, match=r"no model is promoted .* 'padim-dist promote MODEL'"):
         padim.audit(fitted)
-    assert not Folder(fitted.workspace).list("nights"), "nothing was opened in vain"
+    assert not Folder(fitted.workspace).list("nights"), "no night was opened"
     (entry,) = padim.models(fitted).models
     padim.promote(fitted, model=entry.model_id, note="looked at it")
     return fitted
@@ -58,7 +58,7 @@ def rows_of(config: Config, runs: list[str]) -> list[tuple[str, str]]:
 
 
 def test_nights_follow_one_another(promoted):
-    """In this order: an empty one, one with images, one interrupted, one with broken files."""
+    """In this order: an empty night, one with images, an interrupted one, one of broken files."""
     config = promoted
     (empty,) = padim.audit(config).nights
     assert (empty.number, empty.state, empty.images, empty.runs) == (1, "odd", 0, [])
@@ -68,18 +68,18 @@ def test_nights_follow_one_another(promoted):
     result = padim.audit(config, refit=True)
     (night,) = result.nights
     assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
-    assert night.top[0]["uri"].endswith("/1-0.png"), "the spoiled one"
+    assert night.top[0].uri.endswith("/1-0.png"), "the image with the defect"
     assert night.groups["a"].images == 4
-    assert result.candidate == night.model_id, "the normal images are the same"
+    assert result.candidate == night.model_id, "no new normal image, so the same model"
     folder = Path(night.folder)
     with Image.open(folder / "top.jpg") as picture:
-        assert picture.size[1] > 2 * 224, "two rows of two images"
+        assert picture.size[1] > 2 * 224, "the picture has two rows of two images"
     assert json.loads((folder / "summary.json").read_text())["images"] == 4
     assert (folder / "summary.md").read_text() == night_markdown(night)
 
     arrive(config, 2)
     left = open_night(config)
-    score_night(config, left)  # and then its process died
+    score_night(config, left)  # as if its process died then
     arrive(config, 3, images=3)
     with hold_night(config, left), pytest.raises(HeldError, match=r"at work on .*night-00003"):
         padim.audit(config)
@@ -103,7 +103,7 @@ def test_nights_follow_one_another(promoted):
     assert len(uris) == len(set(uris)) == 11, "every image of these nights has one row"
 
 
-def test_what_is_left_over_is_finished_and_no_empty_night_follows(promoted):
+def test_an_open_night_is_finished_and_no_empty_night_follows(promoted):
     padim.audit(promoted)
     arrive(promoted, 6, images=1)
     left = open_night(promoted)
@@ -112,7 +112,7 @@ def test_what_is_left_over_is_finished_and_no_empty_night_follows(promoted):
 
 
 def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch):
-    """A lease that expires: nobody here can see whether the process is gone."""
+    """Its lease must expire: this machine cannot check a process of another one."""
     monkeypatch.setattr("padim_dist.store.lease.Pace", lambda: Pace(beat=0.05, expiry=0.5))
     padim.audit(promoted)
     arrive(promoted, 7, images=1)
@@ -123,7 +123,7 @@ def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch
     assert (done.number, done.images) == (left.number, 1)
 
 
-def test_a_model_of_another_backbone_is_refused_before_anything_is_opened(promoted):
+def test_a_model_of_another_backbone_is_refused_before_a_night_is_opened(promoted):
     other = promoted.model_copy(
         update={"model": promoted.model.model_copy(update={"backbone": "resnet34"})}
     )

@@ -1,4 +1,4 @@
-"""Compaction: the same rows in fewer files, whatever happens meanwhile."""
+"""Compaction: the same rows in fewer files, also after crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from padim_dist.storage import Folder
 from padim_dist.store import compaction
 from padim_dist.store.lease import hold
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import SCORES_SCHEMA
+from padim_dist.store.run_tables import SCORES_SCHEMA
 from padim_dist.store.workspace import Workspace
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
@@ -24,7 +24,7 @@ RUN = "a" * 16
 
 
 class KilledError(Exception):
-    """Stands for the end of the process."""
+    """Simulates a process that is killed."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def names(config, table: str) -> list[str]:
 
 
 def tables(config) -> tuple[list[tuple], list[tuple]]:
-    """All rows, as readers see them."""
+    """Return all rows of both tables, as readers see them."""
     run = f"{config.workspace}/runs/{RUN}"
     scores = padim.open_scores(run).order("image_id").fetchall()
     regions = padim.open_regions(run).order("image_id, region").fetchall()
@@ -87,7 +87,7 @@ def test_shards_are_read_one_after_the_other(config, monkeypatch):
 @pytest.mark.parametrize(
     "step", ["first part", "regions", "receipt", "removal", "half the removal"]
 )
-def test_a_crash_anywhere_leaves_a_run_that_the_next_call_finishes(config, monkeypatch, step):
+def test_after_a_crash_at_any_step_the_next_call_finishes(config, monkeypatch, step):
     before = tables(config)
     whole = compaction.write_parts, compaction.remove_files
 
@@ -122,7 +122,7 @@ def test_a_crash_anywhere_leaves_a_run_that_the_next_call_finishes(config, monke
     assert names(config, "scores") == names(config, "regions") == ["part-00000.parquet"]
 
 
-def test_nothing_is_removed_where_rows_are_not_what_they_were(config, monkeypatch):
+def test_no_file_is_removed_if_rows_changed(config, monkeypatch):
     before, files = tables(config), names(config, "scores")
     put = Folder.put
 
@@ -148,7 +148,7 @@ def test_nothing_is_removed_where_rows_are_not_what_they_were(config, monkeypatc
     assert tables(config) == before
 
 
-def test_what_is_not_compacted(config):
+def test_unfinished_and_locked_runs_are_not_compacted(config):
     put_run(config, "b" * 16, score_rows("b" * 16, 20), finished=False)
     with pytest.raises(RequestError, match="half done"):
         padim.compact(config, run="b")
@@ -163,7 +163,7 @@ def test_what_is_not_compacted(config):
         padim.compact(config, run="zz")
 
 
-def test_an_older_run_gets_the_columns_of_today(config):
+def test_an_older_run_gets_the_current_columns(config):
     old = score_rows("c" * 16, 25, seed=3)
     put_run(config, "c" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
     assert padim.compact(config, run="c").rows == 25
@@ -172,8 +172,8 @@ def test_an_older_run_gets_the_columns_of_today(config):
     assert found == sorted((row["image_id"], row["score"], None) for row in old)
 
 
-def test_a_compacted_run_goes_on_as_it_did(tiny_audit, tmp_path):
-    """score, evaluate, score --new, readers: a real run, before and after."""
+def test_a_compacted_run_works_as_before(tiny_audit, tmp_path):
+    """score, evaluate, score --new and readers, on a real run before and after."""
     shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
     config = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
     figures = padim.evaluate(config)

@@ -1,4 +1,4 @@
-"""Runs of version 0.1: their heads have other keys and the setting by its former name."""
+"""Runs of version 0.1, whose heads have other keys and the former name of a setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERDICTS = ["p_value", "flagged", "p_extrapolated"]
 
 @pytest.fixture
 def config(tmp_path):
-    """A finished run, and a newer one that is half done, both with 20 false alarms a run."""
+    """A workspace of a finished run and a newer, half-done one; 20 false alarms a run."""
     config = made_config(str(tmp_path / "audit"), score={"false_alarms_per_run": 20})
     score = config.score.model_dump(mode="json")
     score["a_run"] = score.pop("false_alarms_per_run")
@@ -33,7 +33,7 @@ def config(tmp_path):
     return config
 
 
-def test_they_are_listed_by_the_settings_of_today(config):
+def test_they_are_listed_with_the_current_settings(config):
     old, half = list_runs(workspace_of(config))
     assert (old.run_id, old.is_finished, old.flagged) == (OLD, True, 5)
     assert old.statuses == {"scored": 49, "unreadable": 1}
@@ -44,17 +44,17 @@ def test_they_are_listed_by_the_settings_of_today(config):
         assert head.asked["score"] == config.score.model_dump(mode="json")
         assert head.alarms is not None
         assert (head.alarms.rule, head.alarms.asked) == ("false_alarms_per_run", 20)
-        assert head.alarms.identity()["rule"] == "a_run", "the name that is part of the id"
+        assert head.alarms.identity()["rule"] == "a_run", "the former name, which is part of the id"
         assert head.known_cutoff == 0.1
 
 
-def test_asking_again_writes_only_where_that_changes_something(config):
+def test_asking_again_writes_only_if_something_changes(config):
     settings, later = run_settings(config), "2026-01-03T00:00:00+00:00"
     old, half = (Run(workspace_of(config), run_id) for run_id in (OLD, HALF))
     file = Path(config.workspace, "runs", HALF, "run.json")
     before = file.read_bytes()
     assert half.ask_again(settings, later) == half.head()
-    assert file.read_bytes() == before, "it was the newest already"
+    assert file.read_bytes() == before, "it was the newest run already"
     assert old.ask_again(settings, later).asked_at == later
     assert [head.run_id for head in list_runs(workspace_of(config))] == [HALF, OLD]
     assert old.head().settings == [settings]
@@ -74,7 +74,7 @@ def test_they_can_be_queried(config):
     assert padim.query(config, sql=counts, run=HALF).rows == [[HALF, 20]]
 
 
-def test_the_top_is_that_of_the_finished_run(config):
+def test_top_uses_the_finished_run(config):
     found = padim.top(config)
     assert (found.run_id, found.scored, found.flagged, found.notes) == (OLD, 49, 5, [])
     half = padim.top(config, run=HALF)

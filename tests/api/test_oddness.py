@@ -1,4 +1,4 @@
-"""When a night is odd."""
+"""Which nights are odd, and the reasons given."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_night_like_others_is_not_odd():
     assert reasons(14.9, [night(), night(9.0), night(11.0)]) == []
 
 
-def test_no_image_is_odd():
+def test_a_night_without_images_is_odd():
     (reason,) = odd_reasons(POLICY, "m", {}, {}, [night()] * 5)
     assert "no image came" in reason
 
@@ -41,7 +41,7 @@ def test_more_unusable_images_than_the_policy_allows_are_odd():
     assert "1 missing, 10 unreadable" in reason
 
 
-def test_a_rise_counts_against_three_nights_of_the_same_model():
+def test_a_rise_is_measured_against_three_nights_of_the_same_model():
     assert reasons(30.0, [night()] * 2) == []
     assert reasons(30.0, [night(model="other")] * 5) == []
     (reason,) = reasons(15.1, [night(), night(9.0), night(80.0), night(model="other")])
@@ -59,9 +59,9 @@ def odd(tonight: GroupNight, past: list[GroupNight]) -> list[str]:
 
 def test_more_alarms_than_usual_are_odd():
     calm = [judged(1), judged(0), judged(2)]
-    assert odd(judged(3), calm) == [], "three may be chance"
+    assert odd(judged(3), calm) == [], "three may be by chance"
     assert odd(judged(90), calm[:2]) == [], "no history"
-    assert odd(judged(9), [judged(8)] * 3) == [], "usual here"
+    assert odd(judged(9), [judged(8)] * 3) == [], "as many as usual"
     (reason,) = odd(judged(8), calm)
     assert "'a': 8 of 100 images are flagged, usual are 1.0" in reason
 
@@ -71,13 +71,13 @@ def test_drift_is_odd_beyond_its_own_history():
     assert odd(judged(0, 1.2), still) == []
     assert odd(judged(0, 9.9), still[:2]) == [], "no history"
     wild = [judged(0, excess) for excess in (0.1, 0.8, 1.5)]
-    assert odd(judged(0, 1.7), wild) == [], "its spread counts as well"
+    assert odd(judged(0, 1.7), wild) == [], "within the spread of the earlier nights"
     (reason,) = odd(judged(0, 1.7), still)
     assert "'a': the scene has moved from the model, by 5 standard deviations more" in reason
-    assert odd(judged(0, -5.0), still) == [], "nearer is not odd"
+    assert odd(judged(0, -5.0), still) == [], "less drift is not odd"
 
 
-def test_a_group_that_falls_silent_is_odd():
+def test_a_group_without_images_is_odd():
     both = night(groups=("a", "b"))
     assert reasons(10.0, [both, both]) == []
     assert reasons(10.0, [both, night(), both]) == []

@@ -1,4 +1,4 @@
-"""What readers and commands take for a workspace: its URL, a YAML file, a Config."""
+"""Readers and commands accept a workspace as a URL, a YAML file or a Config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_takes_a_url_a_file_and_a_config(tiny_audit, tmp_path, reader):
+def test_a_reader_accepts_a_url_a_file_and_a_config(tiny_audit, tmp_path, reader):
     read, file = READERS[reader], config_file(tiny_audit, tmp_path / "audit.yaml")
     found = read(tiny_audit)
     assert found is not None
@@ -28,13 +28,13 @@ def test_a_reader_takes_a_url_a_file_and_a_config(tiny_audit, tmp_path, reader):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_says_what_it_takes(reader):
+def test_a_reader_names_what_it_accepts(reader):
     message = r"^a workspace is needed: its URL, the path of a YAML file or a Config; found int$"
     with pytest.raises(ConfigError, match=message):
         READERS[reader](5)
 
 
-def test_a_command_takes_a_file_and_a_config(tiny_audit, tmp_path):
+def test_a_command_accepts_a_file_and_a_config(tiny_audit, tmp_path):
     file = config_file(tiny_audit, tmp_path / "audit.yaml")
     found = padim.top(tiny_audit)
     assert found.anomalies

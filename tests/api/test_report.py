@@ -1,4 +1,4 @@
-"""Reports of real runs of a tiny archive."""
+"""Reports on real runs of a tiny archive."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.conftest import draw, make_mvtec, tiny_config
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, scheduler) -> Config:
-    """A workspace with a run, evaluated; one image of another shape than the others."""
+    """A workspace with an evaluated run; one image has another shape than the others."""
     folder = tmp_path_factory.mktemp("report")
     archive = make_mvtec(folder / "archive")
     draw(archive / "a/test/spot/long.png", 5, spoiled=True, size=(60, 240))
-    # Of ten normal images a p-value is at least an eleventh.
+    # With 10 normal images the smallest p-value is 1/11.
     config = tiny_config(folder, archive, scheduler, score={"alpha": 0.1})
     padim.fit(config)
     padim.score(config)
@@ -45,7 +45,7 @@ def gather(config: Config, top: int = 200) -> ReportData:
 
 def test_counts_are_those_of_the_run(audit):
     data = gather(audit)
-    assert data.head.statuses == {"scored": 37, "unreadable": 3}
+    assert data.statuses == {"scored": 37, "unreadable": 3}
     assert {row.status for row in data.failures} == {"unreadable"}
     assert sorted(Path(row.uri).name for row in data.failures) == [
         "cut.jpg", "empty.jpg", "text.png",
@@ -67,9 +67,9 @@ def test_the_gallery_begins_with_the_most_anomalous(audit):
     data = gather(audit, top=9)
     rows = padim.open_scores(audit.workspace).filter("score IS NOT NULL")
     ranks = sorted((p, -score) for p, score in rows.project("p_value, score").fetchall())
-    assert [(item.p_value, -item.score) for item in data.anomalies] == ranks[:9]
-    assert {item.label for item in data.anomalies} == {"spot"}
-    assert all(item.flagged for item in data.anomalies)
+    assert [(item.row.p_value, -item.row.score) for item in data.anomalies] == ranks[:9]
+    assert {item.row.label for item in data.anomalies} == {"spot"}
+    assert all(item.row.flagged for item in data.anomalies)
 
 
 def test_verdicts_are_those_of_the_run(audit):
@@ -102,57 +102,57 @@ def test_regions_are_those_of_the_run(audit):
     tables = Path(audit.workspace, "runs").rglob("regions/*.parquet")
     written = [row for path in tables for row in pq.read_table(path).to_pylist()]
     shown = {
-        (item.uri, r.number, r.top, r.left, r.bottom, r.right, r.area)
+        (item.row.uri, r.region, r.top, r.left, r.bottom, r.right, r.area)
         for item in gather(audit).anomalies
         for r in item.regions
     }
     names = ("uri", "region", "top", "left", "bottom", "right", "area")
     assert shown == {tuple(row[name] for name in names) for row in written}
-    spots = [item for item in gather(audit).anomalies if item.label == "spot"]
-    for item in spots:  # the spot of 16 pixels begins at the middle row, and column 20
-        y, x = item.height // 2 + 8, 28
+    spots = [item for item in gather(audit).anomalies if item.row.label == "spot"]
+    for item in spots:  # the spot has 16 pixels, from the middle row and column 20
+        y, x = item.row.height // 2 + 8, 28
         assert any(r.top <= y < r.bottom and r.left <= x < r.right for r in item.regions)
 
 
-def test_with_a_rate_of_false_discoveries_its_cutoff_counts(audit):
+def test_with_a_false_discovery_rate_its_cutoff_decides(audit):
     score = audit.score.model_copy(update={"alpha": 0.001, "fdr": 0.3})
     config = audit.model_copy(update={"score": score})
     run_id = padim.score(config).run_id
     path = Path(config.workspace, "runs", run_id)
     head = Run(Workspace(Folder(config.workspace)), run_id).head()
     data = _gather(config, head, 200, ignore)
-    shutil.rmtree(path)  # the other tests have one run
+    shutil.rmtree(path)  # the other tests expect one run
     assert data.alarms is not None
     assert (data.alarms.flagged, data.alarms.cutoff) == (head.flagged, head.cutoff)
-    assert sum(item.flagged is True for item in data.anomalies) == head.flagged
+    assert sum(item.row.flagged is True for item in data.anomalies) == head.flagged
 
 
 def test_pictures_show_the_image_and_heat_lies_on_the_spot(audit):
-    """Also where resizing squeezes the picture and the crop takes off a margin."""
+    """Also if resizing changes the aspect ratio and the crop cuts off a margin."""
     seen = set()
     for item in gather(audit).anomalies:
-        if item.label != "spot":
+        if item.row.label != "spot":
             continue
         assert item.picture
         assert item.heat
         shown = np.asarray(Image.open(io.BytesIO(item.picture)).convert("RGB"), float)
-        original = np.asarray(Image.open(item.uri).convert("RGB"), float)
-        assert shown.shape == original.shape == (item.height, item.width, 3)
+        original = np.asarray(Image.open(item.row.uri).convert("RGB"), float)
+        assert shown.shape == original.shape == (item.row.height, item.row.width, 3)
         assert np.abs(shown - original).mean() < 6
         alpha = np.asarray(Image.open(io.BytesIO(item.heat)).getchannel("A"), float)
         rows, columns = np.nonzero(alpha >= alpha.max() - 2)
         top, left, bottom, right = item.map_box
         y = top + (rows.mean() + 0.5) * (bottom - top) / alpha.shape[0]
         x = left + (columns.mean() + 0.5) * (right - left) / alpha.shape[1]
-        # A patch is a fourth of this archive's coarse ones; the spot is 16 pixels wide.
-        middle = (item.height // 2 + 8, 28)
+        # A patch is a quarter of a patch of the coarse level; the spot is 16 pixels wide.
+        middle = (item.row.height // 2 + 8, 28)
         assert abs(y - middle[0]) < 14
-        assert abs(x - middle[1]) < 0.12 * item.width
-        seen.add((item.height, item.width))
+        assert abs(x - middle[1]) < 0.12 * item.row.width
+        seen.add((item.row.height, item.row.width))
     assert seen == {(80, 96), (60, 240)}
 
 
-def test_labels_are_those_of_evaluate(audit):
+def test_metrics_are_those_of_evaluate(audit):
     labels = gather(audit).labels
     assert labels is not None
     assert labels.evaluated
@@ -183,7 +183,7 @@ def test_report_is_put_into_the_run(audit, tmp_path):
     assert elsewhere.read_text().startswith("<!doctype html>")
 
 
-def test_asking_for_what_is_not_there(audit, tmp_path):
+def test_wrong_requests_are_refused(audit, tmp_path):
     with pytest.raises(RequestError, match="has 0 runs whose id begins with 'xyz'"):
         padim.report(audit, run="xyz")
     with pytest.raises(RequestError, match="no finished run; 'padim-dist score'"):
@@ -192,7 +192,7 @@ def test_asking_for_what_is_not_there(audit, tmp_path):
         padim.report(audit, top=0)
 
 
-def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
+def test_missing_images_have_a_grey_tile(tmp_path, scheduler):
     archive = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, archive, scheduler, score={"heatmaps": "none"})
     padim.fit(config)
@@ -201,7 +201,7 @@ def test_images_that_are_gone_have_a_grey_tile(tmp_path, scheduler):
     spots[0].unlink()
     draw(spots[1], 999)  # another image under the same name
     data = gather(config)
-    gone = {Path(item.uri): item.gone for item in data.anomalies if item.gone}
+    gone = {Path(item.row.uri): item.gone for item in data.anomalies if item.gone}
     assert set(gone) == set(spots[:2])
     assert "missing" in gone[spots[0]]
     assert "changed" in gone[spots[1]]
@@ -216,7 +216,7 @@ def test_half_a_run_without_calibration_is_reported_on_request(tmp_path, schedul
     padim.fit(config)
     run_id = padim.score(config).run_id
     run = Path(config.workspace, "runs", run_id)
-    # As a killed command leaves it: no end, and shards without a score table.
+    # As a killed command leaves it: not finished, and shards without a score table.
     head = json.loads((run / "run.json").read_text())
     kept = {name: head[name] for name in head if name not in ("finished_at", "statuses")}
     (run / "run.json").write_text(json.dumps(kept))

@@ -1,4 +1,4 @@
-"""One image of a real run: its row, its regions, its picture."""
+"""One image of a real run: its row, regions and picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from padim_dist.cli.terminal import Terminal
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import REGIONS_SCHEMA
+from padim_dist.store.run_tables import REGIONS_SCHEMA
 from padim_dist.store.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
 def spoiled(tiny_audit) -> dict:
-    """Row of an image with a defect in rows 40 to 56, columns 20 to 36."""
+    """Return the row of an image with a defect in rows 40 to 56, columns 20 to 36."""
     return one(tiny_audit, "label = 'spot'")
 
 
@@ -33,7 +33,7 @@ def one(config, where: str) -> dict:
     return dict(zip(found.columns, row, strict=True))
 
 
-def test_an_image_beside_its_heat(tiny_audit, spoiled, tmp_path):
+def test_an_image_next_to_its_heatmap(tiny_audit, spoiled, tmp_path):
     file = tmp_path / "x.png"
     result = padim.show(tiny_audit, image_id=spoiled["image_id"][:12], out=str(file))
     assert (result.image_id, result.picture) == (spoiled["image_id"], str(file))
@@ -43,7 +43,7 @@ def test_an_image_beside_its_heat(tiny_audit, spoiled, tmp_path):
     assert picture.shape == (80 * scale, 2 * 384 + 8, 3)
     original = np.asarray(Image.open(spoiled["uri"]).convert("RGB").resize((384, 320), 1))
     assert np.abs(picture[:, :384] - original).mean() < 2
-    colour = picture[:, 392:].max(-1) - picture[:, 392:].min(-1)  # grey where nothing is hot
+    colour = picture[:, 392:].max(-1) - picture[:, 392:].min(-1)  # grey where there is no heat
     y, x = np.unravel_index(colour.argmax(), colour.shape)
     assert 32 < y / scale < 64
     assert 12 < x / scale < 44
@@ -59,7 +59,7 @@ def test_boxes_of_regions(tiny_audit, spoiled, tmp_path):
     (region,) = result.regions
     assert region.box == "rows 40-56, columns 20-36"
     drawn = np.asarray(Image.open(file))[:, 392:]
-    assert (drawn[159, 79:144] == (0, 200, 255)).all()  # above row 40, four pixels a pixel
+    assert (drawn[159, 79:144] == (0, 200, 255)).all()  # above row 40, enlarged 4 times
     assert (drawn[159:224, 79] == (0, 200, 255)).all()
 
 
@@ -80,7 +80,7 @@ def test_an_image_that_was_not_scored(tiny_audit, tmp_path):
     assert "no picture" in result.notes[0]
 
 
-def test_what_cannot_be_shown(tiny_audit, tmp_path):
+def test_wrong_ids_and_files_are_refused(tiny_audit, tmp_path):
     with pytest.raises(RequestError, match="no image whose id begins with 'zz'"):
         padim.show(tiny_audit, image_id="zz")
     with pytest.raises(
@@ -91,8 +91,8 @@ def test_what_cannot_be_shown(tiny_audit, tmp_path):
         padim.show(tiny_audit, image_id="a", out=str(tmp_path / "x.txt"))
 
 
-def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, capsys):
-    """Half blocks in colours; the picture's halves side by side."""
+def test_drawn_in_a_true_colour_terminal(tiny_audit, spoiled, capsys):
+    """Coloured half blocks; image and heatmap side by side."""
     console = Console(
         force_terminal=True, color_system="truecolor", width=100, height=40, _environ={}
     )
@@ -106,7 +106,7 @@ def test_drawn_in_a_terminal_of_true_colours(tiny_audit, spoiled, capsys):
     assert any("38;2;250;30;30" in line or "48;2;250;30;30" in line for line in lines)
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal(tiny_audit, spoiled, tmp_path):
+def test_nothing_is_drawn_without_a_terminal(tiny_audit, spoiled, tmp_path):
     from typer.testing import CliRunner
 
     from padim_dist.cli.app import app

@@ -1,4 +1,4 @@
-"""The workspace as a database, against the rows that were put there."""
+"""The workspace as a database, on runs with known rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def config(tmp_path):
 
 
 def test_runs_of_all_versions_are_one_table(config):
-    """An older run has no verdicts: they are null, whichever run is written first."""
+    """An older run has no verdict columns: they are null, in whatever order runs are written."""
     new, old = score_rows("a" * 16, 30), score_rows("b" * 16, 20, seed=1)
     put_run(config, "a" * 16, new, regions=region_rows(new))
     put_run(config, "b" * 16, old, lacking=["p_value", "flagged", "p_extrapolated"])
@@ -41,7 +41,7 @@ def test_runs_of_all_versions_are_one_table(config):
     assert ask(database, "SELECT count(*) FROM runs WHERE finished_at IS NOT NULL") == [(2,)]
 
 
-def test_old_runs_alone_have_every_column(config):
+def test_old_runs_have_every_column(config):
     put_run(config, "b" * 16, score_rows("b" * 16, 20), lacking=["p_value", "flagged"])
     database = padim.connect(config)
     found = dict(ask(database, "SELECT column_name, column_type FROM (DESCRIBE scores)"))
@@ -62,7 +62,7 @@ def test_an_empty_workspace_has_typed_views(config):
 
 
 def test_the_cutoff_of_a_false_discovery_rate_decides(config):
-    """The files hold what is flagged at the level; the run's head what is flagged at last."""
+    """The files flag images at alpha; the cutoff in the run's head flags fewer of them."""
     rows = score_rows("a" * 16, 100)
     regions = region_rows(rows)
     fdr = {"rule": "fdr", "asked": 0.1, "alpha": 0.1}
@@ -80,7 +80,7 @@ def test_the_cutoff_of_a_false_discovery_rate_decides(config):
     assert ask(database, kept.replace("a" * 16, "b" * 16)) == [(10,)]
     run = f"{config.workspace}/runs/{'a' * 16}"
     assert padim.open_scores(run).filter("flagged").aggregate("count(*)").fetchall() == [(5,)]
-    # Nothing found, and not known yet.
+    # First a cutoff that flags no image, then an unfinished run without a cutoff.
     put_run(config, "a" * 16, rows, alarms=fdr, cutoff=None)
     unreadable = 1
     values = (
@@ -93,7 +93,7 @@ def test_the_cutoff_of_a_false_discovery_rate_decides(config):
 
 
 def scanned(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> dict:
-    """DuckDB's own profile of a query."""
+    """Return DuckDB's profile of a query."""
     database.execute("PRAGMA enable_profiling = 'json'")
     database.execute(f"PRAGMA profiling_output = '{path}'")
     database.execute(sql).fetchall()
@@ -106,7 +106,7 @@ FDR = {"alarms": {"rule": "fdr", "asked": 0.1, "alpha": 0.1}, "cutoff": 0.01}
 
 @pytest.mark.parametrize("alarms", [{}, FDR])
 def test_filters_and_columns_are_pushed_down(config, tmp_path, alarms):
-    """Of ten shards one is read; of the columns those that are asked for."""
+    """One of ten shards is read, and only the selected columns."""
     rows = score_rows("a" * 16, 100)
     for row in rows:
         row["score"] = 100.0 * row["shard"] + row["peak_y"] if row["score"] else None
@@ -128,7 +128,7 @@ def test_filters_and_columns_are_pushed_down(config, tmp_path, alarms):
 
 
 def _projections(profile: dict) -> list[str]:
-    """Columns that the scans of a profile read."""
+    """Yield the columns that the scans of a profile read."""
     found: list[str] = []
     steps = list(profile["operator"])
     while steps:
@@ -141,7 +141,7 @@ def _projections(profile: dict) -> list[str]:
 
 
 def test_models_and_images(tmp_path, tiny_audit):
-    """Of a workspace that was really fitted: what models and index say."""
+    """The models and the index of a workspace that was fitted."""
     database = padim.connect(tiny_audit)
     (entry,) = padim.models(tiny_audit).models
     row = ask(database, "SELECT model_id, state, backbone, groups, images, channels FROM models")
@@ -158,7 +158,7 @@ def test_models_and_images(tmp_path, tiny_audit):
     assert ask(database, joined) == ask(database, "SELECT count(*) FROM images") == [(39,)]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # left open by S3's client at its end
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # open connections of the client
 def test_the_same_in_s3(tmp_path):
     rows = score_rows("a" * 16, 30)
     local = made_config(str(tmp_path / "audit"))
@@ -191,5 +191,5 @@ def test_readers_of_regions(config):
     none = padim.open_regions(f"{config.workspace}/runs/{'c' * 16}")
     assert none.fetchall() == []
     assert none.columns == found.columns
-    with pytest.raises(RequestError, match="has no finished run"):
+    with pytest.raises(RequestError, match="neither a run nor a workspace"):
         padim.open_regions(f"{config.workspace}/runs")

@@ -1,4 +1,4 @@
-"""A workspace of runs whose rows are made up: what analysts ask, without scoring an image."""
+"""A workspace of runs with made-up rows, for tests of queries that need no scored image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def config_file(config: Config, path: Path) -> Path:
 
 
 def score_rows(run_id: str, images: int, seed: int = 0, model_id: str = "m" * 16) -> list[Row]:
-    """Rows of a run: groups a and b by turns, p-values by rank, the last image unreadable."""
+    """Return rows of a run: groups a and b in turn, p-values by rank, the last one unreadable."""
     rng = np.random.default_rng(seed)
     scores = rng.gamma(9.0, 2.0, images).astype(np.float32)
     ranks = scores.argsort()[::-1].argsort()
@@ -67,7 +67,7 @@ def score_rows(run_id: str, images: int, seed: int = 0, model_id: str = "m" * 16
 
 
 def region_rows(rows: Sequence[Row]) -> list[Row]:
-    """Regions of flagged images: one, of every other image two."""
+    """Return one or two regions of each flagged image, in turn."""
     kept = ("image_id", "uri", "member", "group", "label", "p_value", "shard", "run_id", "model_id")
     regions = []
     for number, row in enumerate(row for row in rows if row["flagged"]):
@@ -88,7 +88,7 @@ def put_run(
     regions: Sequence[Row] = (),
     **head: Any,
 ) -> None:
-    """Write a run as a score does; `lacking`: columns that its version did not have yet."""
+    """Write a run as score does; `lacking` are columns that its version did not have yet."""
     run = Run(Workspace(Folder(config.workspace, config.storage_options)), run_id)
     for table, some in ((run.scores, rows), (run.regions, regions)):
         for place in sorted({row["shard"] for row in some}):

@@ -1,4 +1,4 @@
-"""Damaged and odd image files, drawn with a seed: what archives of millions of images hold."""
+"""Damaged and unusual image files, as large archives have them, drawn with a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF", "bmp": "B
 
 @dataclass(frozen=True)
 class Specimen:
-    """A file, its kind, and the status that it must have; None where the damage decides."""
+    """A file, its kind, and its expected status; None if that depends on the damage."""
 
     path: Path
     kind: str
@@ -28,7 +28,7 @@ class Specimen:
 
 
 def draw_corpus(folder: Path, count: int = 500, seed: int = 0) -> list[Specimen]:
-    """Draw that many files, of all kinds in turn."""
+    """Draw files of all kinds in turn."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)
     specimens = []
@@ -48,7 +48,7 @@ def draw_corpus(folder: Path, count: int = 500, seed: int = 0) -> list[Specimen]
 
 
 def picture(rng: random.Random, mode: str = "RGB", size: tuple[int, int] = (60, 50)) -> Image.Image:
-    """A textured picture; size is width and height."""
+    """Return a textured picture of a width and height."""
     noise = np.random.default_rng(rng.getrandbits(32))
     pixels = noise.integers(0, 256, (size[1], size[0], 3), np.uint8)
     return Image.fromarray(pixels).convert(mode)
@@ -76,7 +76,7 @@ def _cut(rng: random.Random) -> tuple[str, bytes]:
 
 
 def _flip(first: float, last: float) -> Callable[[random.Random], tuple[str, bytes]]:
-    """Flip bits between two shares of the file."""
+    """Return a maker of files with bits flipped between two relative positions."""
 
     def flip(rng: random.Random) -> tuple[str, bytes]:
         kind, data = _any(rng)
@@ -100,12 +100,12 @@ def _bomb(_: random.Random) -> tuple[str, bytes]:
 
 @cache
 def _many_pixels() -> bytes:
-    """A real one: 900 million pixels in 110 kB."""
+    """Return a valid image of 900 million pixels in 110 kB."""
     return encode(Image.new("1", (30_000, 30_000)), "png")
 
 
 def _lying_header(rng: random.Random) -> tuple[str, bytes]:
-    """Its header says 30,000 x 30,000."""
+    """Return an image whose header says 30,000 x 30,000 pixels."""
     data = bytearray(encode(picture(rng), "png"))
     data[16:24] = struct.pack(">II", 30_000, 30_000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -160,7 +160,7 @@ def _text(rng: random.Random) -> tuple[str, bytes]:
 
 
 def _with_exif(rng: random.Random) -> tuple[str, bytes]:
-    """Turned, huge, or cut off in the middle."""
+    """Return an image with EXIF data, some of them huge or cut off."""
     exif = Image.Exif()
     exif[0x0112] = rng.randrange(1, 9)
     exif[0x010E] = "x" * rng.choice([10, 60_000])
@@ -170,7 +170,7 @@ def _with_exif(rng: random.Random) -> tuple[str, bytes]:
 
 
 def with_odd_tag(data: bytes) -> bytes:
-    """A TIFF file whose place of the pixels is a float."""
+    """Return a TIFF file whose offset of the pixels is a float."""
     (first,) = struct.unpack_from("<I", data, 4)
     (tags,) = struct.unpack_from("<H", data, first)
     places = [first + 2 + 12 * i for i in range(tags)]
@@ -185,7 +185,7 @@ def _odd_tag(rng: random.Random) -> tuple[str, bytes]:
 
 
 def _with_text_bomb(rng: random.Random) -> tuple[str, bytes]:
-    """200 MB of text in 200 kB."""
+    """Return a file with 200 MB of text in 200 kB."""
     chunks = PngImagePlugin.PngInfo()
     kind, head = rng.choice([(b"zTXt", b"note\0\0"), (b"iTXt", b"note\0\1\0\0\0")])
     chunks.add(kind, head + _much_text())

@@ -1,4 +1,4 @@
-"""Rows for tests: made of few values, and taken out of a spool."""
+"""Rows of images for tests, and the rows of a spool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sorted_rows(spool: Spool) -> list[dict[str, Any]]:
 
 
 def image_row(uri: object, length: int = 0, group: str | None = "a", **more: Any) -> ImageRow:
-    """Return the row of a file, or of a member if `more` says so."""
+    """Return the row of a file; `more` are further columns, such as those of a tar member."""
     plain = {"member": None, "offset": 0, "size": length, "etag": None, "split": "test"}
     values = {**plain, "image_id": "", "uri": str(uri), "length": length, "group": group, **more}
     return ImageRow(**values)

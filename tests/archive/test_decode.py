@@ -1,4 +1,4 @@
-"""Every kind of image file, sound and broken, against Pillow."""
+"""Decoding of valid and broken image files, compared with Pillow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from padim_dist.synthetic.archive import _png_of_claimed_size
 from tests.archive.corpus import with_odd_tag
 
 LIMIT = 10**7
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged tags
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
@@ -55,7 +55,7 @@ CASES = [
 def test_formats_and_modes_equal_pillow(kind, mode, options):
     data = encode(picture(mode), kind, **options)
     found = decode(data, LIMIT).permute(1, 2, 0).numpy().astype(int)
-    # Where both use libjpeg, rounding of the colour transform may differ by a grey level.
+    # Both use libjpeg; rounding of the colour transform may differ by a grey level.
     assert np.abs(found - by_pillow(data)).max() <= (1 if kind == "JPEG" else 0)
 
 
@@ -80,7 +80,7 @@ def test_sixteen_bits_become_eight_by_rounding(kind):
     np.testing.assert_array_equal(found[0].numpy(), wanted)
 
 
-def test_a_wrong_suffix_does_not_matter_but_an_unknown_format_does():
+def test_a_wrong_suffix_is_accepted_and_an_unknown_format_refused():
     assert decode(encode(picture(), "PNG"), LIMIT).shape == (3, 47, 61)
     with pytest.raises(ImageError, match="not a JPEG, PNG, TIFF, WebP or BMP"):
         decode(encode(picture("P"), "GIF"), LIMIT)
@@ -116,14 +116,14 @@ def test_broken_files_give_a_reason(name):
     assert caught.value.status == "unreadable"
 
 
-def test_a_tag_of_another_type_is_damage():
-    """Pillow takes the place of the pixels from a tag, and does not ask whether it is a number."""
+def test_a_tag_of_a_wrong_type_is_an_error():
+    """Pillow takes the offset of the pixels from a tag without a check of its type."""
     with pytest.raises(ImageError, match="damaged TIFF") as caught:
         decode(with_odd_tag(encode(picture(), "TIFF")), LIMIT)
     assert caught.value.status == "unreadable"
 
 
-def test_damaged_exif_does_not_keep_a_picture_from_being_turned():
+def test_a_picture_with_damaged_exif_is_still_turned():
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x011A] = 300.0
@@ -144,14 +144,14 @@ def test_sixteen_bits_are_turned(kind):
     np.testing.assert_array_equal(found[0].numpy(), np.rot90(np.round(wide / 257), -1))
 
 
-def test_bombs_are_refused_from_their_header():
+def test_decompression_bombs_are_refused_from_their_header():
     with pytest.raises(ImageError, match="30000x30000 pixels are more than") as caught:
         decode(_png_of_claimed_size(30_000, 30_000), LIMIT)
     assert caught.value.status == "too_large"
 
 
 def test_damaged_bytes_never_crash():
-    """Every outcome of a damaged file is a picture or a reason, in this very process."""
+    """A damaged file gives a picture or a reason, in this process."""
     rng = np.random.default_rng(4)
     outcomes = {"picture": 0, "reason": 0}
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
@@ -179,7 +179,7 @@ def test_palettes_with_transparency():
 
 
 def test_png_checksum_helper_is_a_real_png():
-    """The bomb fails for its size alone: a small one of the same make has a good header."""
+    """The bomb fails only for its size: a small file made in the same way is valid."""
     data = _png_of_claimed_size(8, 1)
     assert Image.open(io.BytesIO(data)).size == (8, 1)
     assert struct.unpack(">I", data[8:12]) == (13,)
@@ -194,14 +194,14 @@ def test_transform_is_within_a_grey_level_of_pillow(size):
     resized = image.resize((256, 256), Image.Resampling.BICUBIC)
     wanted = np.asarray(resized.crop((16, 16, 240, 240))).astype(int)
     difference = np.abs(found.permute(1, 2, 0).numpy().astype(int) - wanted)
-    # Both round between the two passes: one value in 10,000 may come out two levels apart.
+    # Both round between the two passes: one value in 10,000 may differ by two levels.
     assert difference.max() <= 2
     assert (difference > 1).mean() <= 1e-4
 
 
 def test_masks_follow_the_images():
     mask = np.zeros((100, 200), np.uint8)
-    mask[50:, 100:] = 1  # any value but zero
+    mask[50:, 100:] = 1  # any value except zero
     found = decode_mask(encode(Image.fromarray(mask), "PNG"), LIMIT)
     assert found.dtype == torch.bool
     assert decode_mask(encode(Image.fromarray(mask.astype(np.uint16)), "PNG"), LIMIT).equal(found)

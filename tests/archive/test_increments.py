@@ -1,4 +1,4 @@
-"""Differences between two listings, against sets in memory."""
+"""Differences between two listings, compared with sets in memory."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_changes_are_those_of_sets(now, earlier):
 
 
 @given(listings(), listings(), listings())
-def test_what_is_not_scored_is_left(now, scored, more):
-    """Tables of several runs, with the same image more than once."""
+def test_unscored_rows_are_left(now, scored, more):
+    """The score tables of several runs have the same image more than once."""
     with Workbench() as bench:
         some = [table(scored).select(SCORED_SCHEMA.names), table(more), table(scored)]
         found = keys(not_scored(bench, [table(now)], some))

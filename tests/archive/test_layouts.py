@@ -1,4 +1,4 @@
-"""Layouts: what the files of an archive are."""
+"""Layouts: split, group, label and mask from the paths of an archive."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_folder_layout_and_names_without_a_group(tmp_path):
 
 
 def test_links_to_folders_are_not_followed(tmp_path):
-    """Not even in circles; links to files are files."""
+    """Also links that form a cycle; links to files are files."""
     draw(tmp_path / "archive/good/a.jpg", 1)
     (tmp_path / "archive/good/b.jpg").symlink_to("a.jpg")
     (tmp_path / "archive/good/circle").symlink_to("../good")
@@ -86,11 +86,11 @@ def test_links_to_folders_are_not_followed(tmp_path):
     assert len(found) == 2
     assert ignored == {"links to folders, which are not followed": 2}
     for row in found:
-        assert fetch(row)  # has the tag that it was listed with
+        assert fetch(row)  # its tag is that of the listing
 
 
-def test_links_that_lead_nowhere_are_rows(tmp_path):
-    """Reading them says what is wrong."""
+def test_broken_links_are_rows(tmp_path):
+    """Reading them gives the reason."""
     (tmp_path / "good").mkdir()
     (tmp_path / "good/broken.jpg").symlink_to("gone.jpg")
     (tmp_path / "good/loop.jpg").symlink_to("loop.jpg")
@@ -112,7 +112,7 @@ def test_names_that_are_not_utf8_are_counted(tmp_path):
     assert ignored == {"names that are not UTF-8": 1}
 
 
-def test_nothing_to_list_is_named(tmp_path):
+def test_an_archive_without_images_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="does not exist"):
         listing(Folder(str(tmp_path / "no")), "mvtec", None)
     (tmp_path / "a.txt").write_text("x")

@@ -1,4 +1,4 @@
-"""The spool, and the cut into shards."""
+"""The spool, and cutting its rows into shards."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ from tests.archive.rows import sorted_rows
 
 Rows = list[FoundImage]
 KEYS = ("group", "split", "uri", "offset")
+
+
+def test_the_schema_has_the_columns_that_manifests_are_written_with():
+    columns = [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("member", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("size", pa.int64()),
+        ("etag", pa.string()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("mask_uri", pa.string()),
+    ]
+    assert pa.schema(columns) == ROWS_SCHEMA
+    assert pa.schema([*columns, ("shard", pa.int32())]) == MANIFEST_SCHEMA
 
 
 def image(i: int, length: int, group: str | None, split: str) -> FoundImage:
@@ -50,7 +68,7 @@ def images(draw: st.DrawFn) -> Rows:
 
 
 def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[list[CutShard], pa.Table]:
-    """Return the shards of these rows, each with None for its rows, and the rows of all."""
+    """Return the shards (rows set to None), and the rows of all shards in one table."""
     with Spool() as spool:
         for start in range(0, len(rows), a_batch):
             spool.add(Batch(rows[start : start + a_batch]))
@@ -61,14 +79,14 @@ def spooled(rows: Rows, shard_images: int, a_batch: int = 7) -> tuple[list[CutSh
 
 
 def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
-    """Other parts than the spool gives, so that shards lie across them."""
+    """Split the rows into other parts than the spool does, so that shards span parts."""
     return [
         table.slice(start, size) for table in rows.tables() for start in range(0, len(table), size)
     ]
 
 
 def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
-    """The cut by its definition: all rows of a group and split at once."""
+    """Cut by definition: all rows of a group and split at once."""
     columns = [[getattr(row, name) for row in rows] for name in ROWS_SCHEMA.names]
     table = pa.table(columns, schema=ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
     numbers: list[int] = []
@@ -79,7 +97,7 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
         shards = -(-len(cost) // shard_images)
         middle = np.cumsum(cost) - cost / 2
         share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
-        share = share[np.arange(len(cost)) // block * block]  # all of a block go with its first
+        share = share[np.arange(len(cost)) // block * block]  # a block stays together
         _, local = np.unique(share, return_inverse=True)
         first = numbers[-1] + 1 if numbers else 0
         numbers += (first + local).tolist()
@@ -88,9 +106,9 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
 
 @given(images(), st.integers(1, 20), st.randoms())
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
-    """Whatever the order in which they came and the parts in which they lay."""
+    """For any order and any parts of the rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.listing.cut.BLOCK", 4)  # many in a few rows
+        patch.setattr("padim_dist.archive.listing.cut.BLOCK", 4)  # several blocks in a few rows
         shards, table = spooled(rows, shard_images)
         shuffled = random.sample(rows, len(rows))
         assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
@@ -114,7 +132,7 @@ def test_a_block_is_the_default_batch():
 
 @given(images())
 def test_runs_are_merged_in_order(rows):
-    """More rows than are sorted at once."""
+    """With more rows than are sorted at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("padim_dist.archive.listing.workbench._ROWS_A_RUN", 7)
         patch.setattr("padim_dist.archive.listing.workbench._ROWS_A_READ", 3)
@@ -124,7 +142,7 @@ def test_runs_are_merged_in_order(rows):
 
 
 def test_shards_are_of_equal_cost():
-    """One huge file among small ones: the others share the work, not the count."""
+    """One huge file among small ones: shards have equal work, not equal counts."""
     lengths = [100_000] * 99 + [40_000_000]
     rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
     counts = [shard.images for shard in spooled(rows, 25)[0]]
@@ -134,8 +152,8 @@ def test_shards_are_of_equal_cost():
     assert counts[-1] < 15
 
 
-def test_what_is_too_large_to_be_read_costs_little():
-    """Else the tail of one damaged tar would leave all images to one shard."""
+def test_the_cost_of_an_image_has_an_upper_bound():
+    """Otherwise the tail of a damaged tar would put all images into one shard."""
     lengths = [100_000] * 99 + [10**12]
     rows = [image(i, length, "a", "test") for i, length in enumerate(lengths)]
     assert next(shard.images for shard in spooled(rows, 25)[0]) < 95
@@ -152,7 +170,7 @@ def test_odd_names_survive_the_spool():
     )
 
 
-def test_a_join_is_given_more_memory_only_where_it_needs_it(monkeypatch):
+def test_a_join_gets_more_memory_only_if_needed(monkeypatch):
     rows = [replace(image(i, 1, "g", "test"), key=f"{i:064d}") for i in range(50_000)]
     notes = [Note(row.key, rank=1, label=row.key) for row in rows]
     for limits in (("4MB",), ("4MB", "1GB")):
@@ -178,7 +196,7 @@ def test_masks_and_notes_find_their_images():
     ]
     batch = Batch(
         rows,
-        # Of two in one object the later counts; of two in two objects none does.
+        # Of two masks in one object the later one is used; of two in two objects, none.
         [
             mask("one", "a"),
             mask("two", "a", 1),

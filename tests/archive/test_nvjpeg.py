@@ -1,4 +1,4 @@
-"""JPEG files that wait for a device: on a CPU libjpeg decodes them, so nothing may change.
+"""JPEG files that are decoded on the device: on a CPU by libjpeg, with the same results.
 
 nvJPEG itself needs a GPU: `benchmarks/gpu.py` compares the two decoders.
 """
@@ -51,20 +51,20 @@ def test_a_corpus_of_damaged_files_has_the_same_outcomes(tmp_path):
         ("CMYK", {}, False),
     ],
 )
-def test_what_can_wait(mode, options, plain):
+def test_only_plain_jpeg_files_can_wait(mode, options, plain):
     data = encode(picture(random.Random(1)).convert(mode), "jpg", **options)
     assert is_plain(open_image(data, 10**6), data) == plain
     assert not is_plain(open_image(data, 10**6), data[:-2])
 
 
-def test_what_is_turned_cannot_wait():
+def test_turned_images_cannot_wait():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(picture(random.Random(1)), "jpg", exif=exif)
     assert not is_plain(open_image(data, 10**6), data)
 
 
-def test_bytes_that_wait_count_against_the_budget(tmp_path):
+def test_waiting_bytes_count_against_the_budget(tmp_path):
     data = encode(picture(random.Random(1)), "jpg")
     (tmp_path / "a.jpg").write_bytes(data)
     size = len(data)

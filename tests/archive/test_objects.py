@@ -20,14 +20,14 @@ DATA = bytes(range(256)) * 4
 
 
 def members(uri, count: int = 4) -> Request:
-    """One request for pieces of 100 bytes."""
+    """Return one request for members of 100 bytes."""
     rows = tuple(image_row(uri, 100, member=str(i), offset=100 * i) for i in range(count))
     return Request(str(uri), rows, 0, 100 * count)
 
 
 @dataclass(frozen=True)
 class Scripted:
-    """Stands for `Folder.read_body`: answers and errors in turn, the last one for ever."""
+    """Replaces `Folder.read_body`: gives answers and errors in turn, then repeats the last."""
 
     answers: list
 
@@ -39,7 +39,7 @@ class Scripted:
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *answers: object) -> list:
-    """Let the store answer so; what it has not said yet."""
+    """Let the store give these answers; return the scripted reader."""
     script = Scripted(list(answers))
     monkeypatch.setattr(Folder, "read_body", lambda *args, **more: script(*args, **more))
     return script.answers
@@ -61,7 +61,7 @@ def test_a_range_is_that_of_the_object_that_was_indexed(tmp_path, where):
     assert caught.value.status == "changed"
 
 
-def test_a_body_that_is_not_what_the_store_says_is_read_again(monkeypatch):
+def test_a_body_that_differs_from_its_checksum_is_read_again(monkeypatch):
     md5 = hashlib.md5(DATA).hexdigest()
     sound = Body(DATA, None, md5)
     wrong = [Body(bytes([i]) + DATA[1:], None, md5) for i in (1, 2)]
@@ -78,13 +78,13 @@ def test_a_body_that_is_not_what_the_store_says_is_read_again(monkeypatch):
     assert fetcher.fetch(request) == [DATA]
 
 
-def test_no_memory_is_no_fault_of_the_store(monkeypatch):
+def test_lack_of_memory_is_not_retried(monkeypatch):
     answer(monkeypatch, MemoryError())
     with pytest.raises(RunError, match=r"ran out of memory .* 1024 bytes .* cluster\.workers"):
         ObjectFetcher({}).fetch(Request("s3://b/x", (image_row("s3://b/x", len(DATA)),)))
 
 
-def test_a_bad_spot_of_a_disk_harms_the_member_that_lies_on_it(monkeypatch, tmp_path):
+def test_a_bad_disk_block_harms_only_the_member_on_it(monkeypatch, tmp_path):
     bad, good = OSError(errno.EIO, "Input/output error"), Body(DATA, None)
     left = answer(monkeypatch, bad, good, bad, good)  # together, then one by one
     reader = ImageReader(ObjectFetcher({}), InputGeometry((72, 72), (64, 64)), 10**6)
@@ -95,8 +95,8 @@ def test_a_bad_spot_of_a_disk_harms_the_member_that_lies_on_it(monkeypatch, tmp_
     assert left == [good]
 
 
-def test_users_options_come_before_ours():
-    """And they are left as they were."""
+def test_users_options_override_ours():
+    """And they are not changed."""
     mine = {"retries": {"max_attempts": 0}, "max_pool_connections": 3}
     given = {"s3": {"endpoint_url": "http://127.0.0.1:1", "config_kwargs": mine}}
     fs = Folder("s3://bucket/x", given).fs

@@ -41,7 +41,7 @@ def test_every_outcome_is_a_status(tmp_path):
 
 @pytest.fixture
 def packed(tmp_path) -> list[ImageRow]:
-    """Rows of five images in one file, between other bytes."""
+    """Rows of five images in one file, with other bytes between them."""
     content, rows = b"head", []
     for i in range(5):
         draw(tmp_path / f"{i}.png", i)
@@ -52,7 +52,7 @@ def packed(tmp_path) -> list[ImageRow]:
     return [image_row(tmp_path / "all.tar", **{**r, "size": len(content)}) for r in rows]
 
 
-def test_members_are_the_images_they_are(tmp_path, packed):
+def test_members_equal_their_files(tmp_path, packed):
     for i, image in enumerate(read_ahead(packed, READING, 8)):
         alone = READER.load(image_row(tmp_path / f"{i}.png"))
         assert (image.pixels == alone.pixels).all()
@@ -94,7 +94,7 @@ def test_a_mask_inside_a_tar(tmp_path):
 
 @dataclass(frozen=True)
 class GatedFetcher(ObjectFetcher):
-    """Answers when it is told to, and counts what is under way."""
+    """Answers when its gate opens, and records the requests."""
 
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     asked: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ class GatedFetcher(ObjectFetcher):
         self.asked.append(request.uri)
         if len(self.asked) == self.enough:
             self.full.set()
-        assert self.gate.acquire(timeout=30), "nobody opened the gate for 30 s"
+        assert self.gate.acquire(timeout=30), "the gate stayed closed for 30 s"
         return [b"no image"] * len(request.rows)
 
 
@@ -114,7 +114,7 @@ class GatedFetcher(ObjectFetcher):
     [(4, 100, 10**9, 4), (50, 7, 10**9, 7), (50, 100, 3500, 3), (50, 100, 10, 1)],
 )
 def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
-    """By requests, by images, by bytes; one is always under way."""
+    """The bounds are requests, images and bytes; one request is always in flight."""
     fetcher = GatedFetcher({}, enough=ahead)
     reader = replace(READER, fetcher=fetcher)
     rows = [image_row(f"{i:02d}", length=1000) for i in range(60)]
@@ -132,7 +132,7 @@ def test_reading_ahead_is_in_order_and_bounded(requests, depth, budget, ahead):
     assert names == [row.uri for row in rows]
 
 
-def test_what_reading_raises_reaches_the_consumer():
+def test_an_error_while_reading_reaches_the_consumer():
     class Failing(ObjectFetcher):
         def fetch(self, request: Request) -> list[bytes]:
             if request.uri == "3":

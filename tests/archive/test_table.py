@@ -1,4 +1,4 @@
-"""A user's own table as the archive."""
+"""Archives that are a user's table of images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_parquet_with_all_columns(photos):
 
 
 def test_long_tables_and_names_with_newlines(tmp_path):
-    """More rows than are read at once; columns that are not ours may hold anything."""
+    """With more rows than are read at once, and other columns of any type."""
     uris = [f"{tmp_path}/{i:05d}\n.jpg" for i in range(30_000)]
     lines = ["id,uri", *(f'{i if i < 29_000 else "x"},"{uri}"' for i, uri in enumerate(uris))]
     (tmp_path / "t.csv").write_text("\n".join(lines))
@@ -64,7 +64,7 @@ def test_long_tables_and_names_with_newlines(tmp_path):
     assert len(told) > 1
 
 
-def test_csv_goes_all_the_way(photos, scheduler):
+def test_a_csv_file_from_index_to_score(photos, scheduler):
     """Groups and splits by regular expression; an object that is not there becomes a row."""
     lines = ["uri,label", *(f"photos/{i}.jpg,good" for i in range(5)), "photos/5.jpg,spot"]
     (photos / "t.csv").write_text("\n".join([*lines, "photos/9.jpg,"]))
@@ -94,7 +94,7 @@ def test_wrong_tables_are_named(tmp_path, content, message):
         rows(tmp_path / "t.csv")
 
 
-def test_what_is_no_table_is_named(tmp_path):
+def test_a_file_that_is_not_a_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no")
     for name in ("t.parquet", "none.csv"):
         with pytest.raises(ArchiveError, match="cannot be read as a Parquet or CSV table"):

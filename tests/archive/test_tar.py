@@ -1,4 +1,4 @@
-"""Images inside tar files, sound and damaged ones."""
+"""Images inside tar files, valid and damaged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 def pack(members: list[tuple[str, bytes]], kind: str = "gnu") -> bytes:
-    """Bytes of a tar file, as tarfile writes it."""
+    """Return the bytes of a tar file, as tarfile writes it."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=FORMATS[kind]) as tar:
         for name, data in members:
@@ -42,7 +42,7 @@ def pack(members: list[tuple[str, bytes]], kind: str = "gnu") -> bytes:
 def listing(
     archive: Path | Folder, train: str = "(^|/)good/", group: str | None = None
 ) -> tuple[list[Row], Mapping[str, int]]:
-    """Rows of an archive of tar files, and counts of ignored files."""
+    """Return the rows of an archive of tar files, and counts of ignored files."""
     archive = archive if isinstance(archive, Folder) else Folder(str(archive))
     with Spool() as spool:
         list_images(Listing(archive, train, group), spool)
@@ -50,7 +50,7 @@ def listing(
 
 
 def cut_out(row: Row) -> bytes:
-    """Bytes of a row, as far as the file has them."""
+    """Return the bytes of a row; fewer if the file is cut."""
     data = read(row["uri"])
     assert len(data) == row["size"]
     return data[row["offset"] : row["offset"] + row["length"]]
@@ -96,7 +96,7 @@ def test_one_tar_file_is_an_archive(tmp_path):
     assert (row["group"], row["label"], cut_out(row)) == ("bottle", "crack", b"1")
 
 
-def test_sidecars_win_wherever_they_stand(tmp_path):
+def test_sidecars_override_paths_in_any_order(tmp_path):
     def note(**told: object) -> bytes:
         return json.dumps(told).encode()
 
@@ -139,24 +139,24 @@ def test_sidecars_win_wherever_they_stand(tmp_path):
         b'{"label": "' + b"x" * 2**20 + b'"}',
     ],
 )
-def test_sidecars_that_say_nothing_are_counted(tmp_path, data):
+def test_invalid_sidecars_are_counted(tmp_path, data):
     (tmp_path / "a.tar").write_bytes(pack([("0.json", data), ("0.jpg", b"0")]))
     (row,), ignored = listing(tmp_path)
     assert (row["group"], row["split"], row["label"]) == ("all", "test", None)
     assert ignored == {"sidecars that are too large or invalid": 1}
 
 
-def test_masks_of_mvtec_in_the_own_tar_then_in_any(tmp_path):
+def test_masks_of_mvtec_in_the_same_tar_then_in_any(tmp_path):
     mask = "ground_truth/crack/1_mask.png"
     whole = [("train/good/0.png", b""), ("test/crack/1.png", b""), (mask, b"own")]
     (tmp_path / "bottle.tar").write_bytes(pack(whole))
-    # The same product in two files, by their folders; and by the names of the members.
+    # A product in two files: identified by their folder, or by the names of the members.
     (tmp_path / "nut").mkdir()
     (tmp_path / "nut/test.tar").write_bytes(pack([("crack/1.png", b"")]))
     (tmp_path / "nut/ground_truth.tar").write_bytes(pack([("crack/1.png", b"beside")]))
     (tmp_path / "s0.tar").write_bytes(pack([("pill/test/crack/1.png", b"")]))
     (tmp_path / "s1.tar").write_bytes(pack([(f"pill/{mask}", b"elsewhere")]))
-    # Its own mask is missing, and two other files have one of that name: none is better.
+    # Its own mask is missing, and two other files have one of that name: none is used.
     (tmp_path / "screw.tar").write_bytes(pack([("test/crack/1.png", b"")]))
     (tmp_path / "wood.tar").write_bytes(pack([(mask, b"")]))
     rows, _ = listing(tmp_path)
@@ -174,7 +174,7 @@ def test_masks_of_mvtec_in_the_own_tar_then_in_any(tmp_path):
     assert [row["member"] for row in rows if row["split"] == "train"] == ["train/good/0.png"]
 
 
-def test_what_is_no_plain_member_is_counted(tmp_path):
+def test_members_that_are_not_images_are_counted(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
             info = tarfile.TarInfo("x.jpg")
@@ -207,7 +207,7 @@ def test_later_members_of_a_name_replace_earlier_ones(tmp_path):
     assert ignored == {"members of tar files replaced by a later one of the same name": 1}
 
 
-def test_nothing_to_list_is_named(tmp_path):
+def test_an_archive_without_images_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="does not exist"):
         listing(tmp_path / "no")
     (tmp_path / "a.tar.gz").touch()
@@ -217,7 +217,7 @@ def test_nothing_to_list_is_named(tmp_path):
         listing(tmp_path)
 
 
-def test_a_tar_that_may_not_be_read_is_a_row(tmp_path, monkeypatch):
+def test_a_tar_without_permission_is_a_row(tmp_path, monkeypatch):
     (tmp_path / "closed.tar").write_bytes(pack([("0.jpg", b"0")]))
     (tmp_path / "open.tar").write_bytes(pack([("0.jpg", b"0")]))
     opened = fsspec.get_filesystem_class("file").open
@@ -257,14 +257,14 @@ def test_files_without_members(data, tail):
     assert (members, headers.tail, headers.goes_on) == ([], tail, False)
 
 
-def test_data_behind_the_end_are_seen():
+def test_data_after_the_end_are_noticed():
     whole = pack([("a.jpg", b"a")])
     members, headers = scan(whole + whole)
     assert (len(members), headers.tail, headers.goes_on) == (1, None, True)
 
 
-def test_headers_that_ask_for_too_much_are_damage():
-    """A name of terabytes, a size below zero: neither memory nor an endless loop."""
+def test_headers_with_impossible_sizes_are_damage():
+    """A name of terabytes or a negative size uses no memory and causes no endless loop."""
     sound = pack([("a.jpg", b"a" * 600)])[:1536]
     for size, kind in ((2**42, tarfile.GNUTYPE_LONGNAME), (2**42, tarfile.XHDTYPE)):
         info = tarfile.TarInfo("long")
@@ -289,14 +289,14 @@ def tars(draw: st.DrawFn) -> tuple[list[tuple[str, bytes]], str]:
 
 
 def member_starts(data: bytes) -> list[tuple[int, int]]:
-    """Where each member begins, long-name headers included, and where its data end."""
+    """Return the offset of each member, long-name headers included, and the end of its data."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return [(info.offset, info.offset_data + info.size) for info in tar.getmembers()]
 
 
 @given(tars(), st.data())
-def test_a_cut_tar_loses_its_tail_alone(made, data):
-    """Every member whose headers are whole is found; what is left of the others is told."""
+def test_a_cut_tar_loses_only_its_tail(made, data):
+    """Every member with complete headers is found; the rest is reported as the tail."""
     members, kind = made
     whole = pack(members, kind)
     cut = data.draw(st.integers(1, len(whole)))
@@ -307,20 +307,20 @@ def test_a_cut_tar_loses_its_tail_alone(made, data):
     assert all(info.offset_data <= cut for info in found)
     if len(found) < len(members):
         start, _ = starts[len(found)]
-        # Cut inside of its headers, in the data before it, or just between.
+        # The cut is in its headers, in the data before it, or between the two.
         assert headers.tail == (start if start < cut else None)
     else:
         assert headers.tail is None
 
 
 @given(tars(), st.data())
-def test_a_damaged_header_loses_its_tail_alone(made, data):
-    """One wrong byte in any header: what lies before it is untouched, the rest is the tail."""
+def test_a_damaged_header_loses_only_the_tail(made, data):
+    """One wrong byte in any header: members before it are found, the rest is the tail."""
     members, kind = made
     whole = bytearray(pack(members, kind))
     starts = member_starts(bytes(whole))
     victim = data.draw(st.integers(0, len(members) - 1))
-    # In the first header's name: covered by its checksum.
+    # In the name of its first header, which the checksum covers.
     whole[starts[victim][0]] ^= 0x15
     found, headers = scan(bytes(whole))
     assert [info.name for info in found] == [name for name, _ in members[:victim]]
@@ -345,7 +345,7 @@ def test_damaged_tars_are_rows(tmp_path):
         ("bad", "0.jpg", 512, 2000),
         ("bad", TAIL, 2560, 3000),
         ("cut", "0.jpg", 512, 2000),
-        ("cut", "1.jpg", 3072, 2000),  # more than there is: reading it tells
+        ("cut", "1.jpg", 3072, 2000),  # more than the file has: an error when it is read
         ("cut_text", "0.jpg", 512, 2000),
         ("cut_text", "1.jpg", 3072, 2000),
         ("cut_text", TAIL, 5120, 1000),
@@ -362,7 +362,7 @@ def options() -> Iterator[dict[str, dict[str, object]]]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_tars_in_object_storage(options):
-    """Several at once, with members larger than what is read at a time."""
+    """Several files at once, with members larger than one read."""
     fs = fsspec.filesystem("s3", **options["s3"])
     fs.mkdir("tars")
     sizes = [10, 700_000, 3, 300_000]

@@ -1,4 +1,4 @@
-"""The walk: every file once, whatever its name, wherever it lies."""
+"""The walk: every file once, for any name and any folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def options() -> Iterator[dict[str, dict[str, object]]]:
 
 
 def bucket(options: dict[str, dict[str, object]], name: str, keys: list[str]) -> Folder:
-    """Folder of a new bucket with these objects, whose names are taken as they are."""
+    """Return the folder of a new bucket with objects of exactly these names."""
     fs = fsspec.filesystem("s3", **options["s3"])
     fs.mkdir(name)
     for key in keys:
@@ -35,7 +35,7 @@ def bucket(options: dict[str, dict[str, object]], name: str, keys: list[str]) ->
 
 
 def look(archive: Folder, threads: int = 4) -> tuple[dict[str, File], Counter[str]]:
-    """Files by path, none twice, and what was ignored."""
+    """Return files by path, each once, and counts of ignored files."""
     files: dict[str, File] = {}
     ignored: Counter[str] = Counter()
     for page in walk(archive, threads):
@@ -46,7 +46,7 @@ def look(archive: Folder, threads: int = 4) -> tuple[dict[str, File], Counter[st
 
 
 def read(archive: Folder, file: File) -> tuple[bytes, str | None]:
-    """As a worker does, from the URL alone."""
+    """Read a file as a worker does, given only its URL."""
     folder, _, name = archive.at(file.path).rpartition("/")
     body = Folder(folder, archive.options).read_body(name)
     return body.data, body.tag
@@ -80,7 +80,7 @@ def test_many_local_files_in_many_folders(tmp_path):
     assert not ignored
 
 
-def test_a_folder_that_may_not_be_entered_is_counted(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_counted(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     (tmp_path / "open.jpg").touch()
     scandir = os.scandir
@@ -108,7 +108,7 @@ def test_any_other_store(tmp_path):
 
 
 def test_s3_pages_and_prefixes(options):
-    """More objects than a page of the store holds, folders among them on every page."""
+    """With more objects than a page of the store, and folders on every page."""
     names = [f"{i:04d}{'/deep/er' if i % 50 == 0 else ''}.jpg" for i in range(1100)]
     archive = bucket(options, "pages", [f"photos/{name}" for name in names] + ["other/x.jpg"])
     files, ignored = look(archive, threads=16)
@@ -117,7 +117,7 @@ def test_s3_pages_and_prefixes(options):
 
 
 def test_s3_objects_with_odd_names(options):
-    """What can be read is listed, with the tag that reading gives; all else is counted."""
+    """Readable objects are listed with the tag that reading gives; the others are counted."""
     names = [*ODD, "./c.jpg", "a/../b.jpg", "\x01\x7f.jpg"]
     lost = ["/d.jpg", "x//e.jpg", "v?versionId=3.jpg", "q::r/x.jpg"]
     markers = ["", "x/", "empty/"]
@@ -131,13 +131,13 @@ def test_s3_objects_with_odd_names(options):
 
 
 def test_a_store_that_cannot_be_listed_ends_the_listing(options):
-    """It must not pass for an archive that holds less."""
+    """It must not look like an archive with fewer images."""
     with pytest.raises(ArchiveError, match="never-made/photos/ cannot be listed"):
         list(walk(Folder("s3://never-made/photos", options)))
 
 
-def test_threads_ask_several_iterators_and_hold_little():
-    """Two sources run at once; further ones are not even looked at until there is room."""
+def test_threads_read_several_iterators_and_buffer_little():
+    """Two sources run at once; the next one is taken only when one of them has ended."""
     together = threading.Barrier(2, timeout=20)
     taken: list[int] = []
 
@@ -158,7 +158,7 @@ def test_threads_ask_several_iterators_and_hold_little():
     assert sorted(found) == [(number, i) for number in range(4) for i in range(3)]
 
 
-def test_what_a_thread_raises_reaches_the_consumer(tmp_path: Path):
+def test_an_error_in_a_thread_reaches_the_consumer(tmp_path: Path):
     def broken() -> Iterator[int]:
         yield 1
         raise OSError(5, "Input/output error")

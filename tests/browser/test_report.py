@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_report(browser, tmp_path) -> Iterator[Open]:
-    """Opens reports; none may log, request or pop up anything."""
+    """Return a function that opens reports; none may log, request or open a dialog."""
     trouble: list[str] = []
     contexts = []
 
@@ -72,12 +72,12 @@ def open_report(browser, tmp_path) -> Iterator[Open]:
 
 
 def names(page: Any) -> list[str]:
-    """Names of the shown images, in order."""
+    """Return the names of the shown images, in order."""
     return page.locator(".card:not([hidden]) .name").all_text_contents()
 
 
 def focused(page: Any) -> str | None:
-    """Id of the focused element; for an image the label of its button."""
+    """Return the id of the focused element; for an image, the label of its button."""
     return page.evaluate("document.activeElement.id || document.activeElement.ariaLabel")
 
 
@@ -88,14 +88,14 @@ def test_sorting(open_report):
     def expected(key: Callable[[Any], Any]) -> list[str]:
         return [item.name for item in sorted(data.anomalies, key=key)]
 
-    assert names(page) == expected(lambda item: item.p_value)
+    assert names(page) == expected(lambda item: item.row.p_value)
     page.get_by_label("Sort by").select_option("score")
-    assert names(page) == expected(lambda item: -item.score)
+    assert names(page) == expected(lambda item: -item.row.score)
     page.get_by_label("Sort by").select_option("name")
     # Natural order: img10 comes after img9.
-    assert names(page) == expected(lambda item: (item.group, int(item.name[3:-4])))
+    assert names(page) == expected(lambda item: (item.row.group, int(item.name[3:-4])))
     page.get_by_label("Sort by").select_option("group")
-    assert names(page) == expected(lambda item: (item.group, -item.score))
+    assert names(page) == expected(lambda item: (item.row.group, -item.row.score))
 
 
 def test_filtering(open_report):
@@ -126,7 +126,7 @@ def test_filtering_when_none_or_all_are_flagged(open_report, flagged, left):
 
 
 def test_without_calibration_sorting_is_by_score(open_report):
-    blank = {"p_value": None, "extrapolated": None, "flagged": None}
+    blank = {"p_value": None, "p_extrapolated": None, "flagged": None}
     items = [anomaly(i, **blank) for i in range(5)]
     page = open_report(sample(anomalies=items, alarms=None))
     assert names(page) == [f"img{i}.jpg" for i in range(5)]
@@ -191,7 +191,7 @@ def test_next_is_among_those_shown(open_report):
     assert page.locator("#place").inner_text() == "2 of 6"
 
 
-def test_one_slider_fades_all_heat(open_report):
+def test_one_slider_sets_the_opacity_of_all_heatmaps(open_report):
     page = open_report(sample())
 
     def opacities() -> set[str]:
@@ -206,7 +206,7 @@ def test_one_slider_fades_all_heat(open_report):
     assert inside.input_value() == "20"
     name = page.locator("#details h2").inner_text()
     inside.focus()
-    page.keyboard.press("ArrowRight")  # moves the slider, not on to the next image
+    page.keyboard.press("ArrowRight")  # moves the slider, does not open the next image
     assert opacities() == {"0.21"}
     assert page.locator("#details h2").inner_text() == name
 
@@ -219,7 +219,7 @@ def test_outlines_can_be_hidden(open_report):
     assert not boxes.is_visible()
 
 
-def test_outlines_and_heat_lie_where_they_belong(open_report):
+def test_outlines_and_heatmap_are_at_their_positions(open_report):
     """Positions on the screen relative to the picture; the image is 96 by 64 pixels."""
     page = open_report(sample(anomalies=[anomaly(0)]))
     page.locator(".card button").click()
@@ -251,7 +251,7 @@ def test_tables_sort_by_their_headings(open_report):
     assert first.inner_text() == "camera-00199"
 
 
-def test_figures_that_are_not_known_stay_at_the_end(open_report):
+def test_unknown_values_stay_at_the_end(open_report):
     page = open_report(sample())
     heading = page.locator("#groups th", has=page.get_by_role("button", name="Threshold"))
     for _ in range(2):
@@ -260,7 +260,7 @@ def test_figures_that_are_not_known_stay_at_the_end(open_report):
 
 
 def luminance(page: Any, selector: str, what: str) -> float:
-    """Luminance of a computed colour, 0 to 1 (WCAG)."""
+    """Return the luminance of a computed colour, 0 to 1 (WCAG)."""
     text = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{what}")
     values = [float(v) / 255 for v in text[text.index("(") + 1 : -1].split(",")[:3]]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
@@ -268,7 +268,7 @@ def luminance(page: Any, selector: str, what: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_light_and_dark_can_be_read(open_report, scheme):
+def test_light_and_dark_have_enough_contrast(open_report, scheme):
     page = open_report(sample(), scheme=scheme)
     ground = luminance(page, "section#scores", "backgroundColor")
     assert (ground < 0.1) == (scheme == "dark")
@@ -311,7 +311,7 @@ def test_hostile_names_are_shown_as_text(open_report):
     assert len(names(page)) == 2
 
 
-def test_the_policy_stops_what_escaping_would_let_through(browser, tmp_path):
+def test_the_policy_blocks_injected_markup(browser, tmp_path):
     path = tmp_path / "report.html"
     injected = "<script>document.title = 'late'</script><img src='https://example.org/x.png'>"
     path.write_text(render(sample(), "0.0").replace("</footer>", f"{injected}</footer>"))

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: seeded trials that show that no fault changes a result."""
+"""``python -m tests.chaos``: seeded trials which check that faults change no result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MOST_SHOWN = 5
 
 
 def main() -> int:
-    """Make the trials and show the table; 1 if anything differs."""
+    """Run the trials and print the table; return 1 if a result differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--trials", type=int, default=20, help="of each kind")
-    parser.add_argument("--only", choices=KINDS, help="one kind alone")
-    parser.add_argument("--seed", type=int, default=0, help="of the archive and the first trial")
+    parser.add_argument("--trials", type=int, default=20, help="trials of each kind")
+    parser.add_argument("--only", choices=KINDS, help="run only this kind")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the archive and the first trial")
     asked = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     trials: list[Trial] = []

@@ -1,4 +1,4 @@
-"""A command of padim-dist as a process of its own, with the events that it tells."""
+"""A padim-dist command in its own process, with the events that it reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Event = dict[str, Any]
 
 
 class Command:
-    """A command that runs.
+    """A running command.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class Command:
     Attributes
     ----------
     stage : str
-        What it is at, by its own account: its name until it says something else.
+        Stage of its last event; before the first event, its name and ``start``.
     last : deque of str
-        Its last words, for whoever must find out what went wrong.
+        Last lines of its stderr, to find out what went wrong.
     killed : bool
         Whether `kill` ended it.
     """
@@ -53,17 +53,17 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
         )
-        # Its workers hold the other end of the pipe too: its end is not the command's end.
+        # Its workers have the pipe open too, so the end of the pipe is not the command's end.
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._await_end, daemon=True).start()
 
     @property
     def code(self) -> int | None:
-        """Exit code; None as long as it runs, minus the signal's number if one killed it."""
+        """Exit code: None while it runs, minus the signal number if a signal killed it."""
         return self._process.poll()
 
     def next(self, seconds: float) -> Event | None:
-        """The next event; None if there is none in this time, or ever."""
+        """Return the next event; None if none comes in this time or the command has ended."""
         if self.code is not None:
             return None
         try:
@@ -72,14 +72,14 @@ class Command:
             return None
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes."""
+        """Return its worker processes."""
         try:
             return worker_processes(psutil.Process(self._process.pid))
         except psutil.NoSuchProcess:
             return []
 
     def kill(self) -> list[psutil.Process]:
-        """Kill the process with ``kill -9``; the workers that are orphans now."""
+        """Kill the process with ``kill -9``; return its orphaned workers."""
         orphans = self.workers()
         self.killed = self.code is None
         self._process.kill()
@@ -87,7 +87,7 @@ class Command:
         return orphans
 
     def abandon(self) -> None:
-        """End it and its workers, since it does not end by itself."""
+        """Kill it and its workers because it is out of time."""
         for worker in self.workers():
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
@@ -103,7 +103,7 @@ class Command:
                 self.last.append(line.rstrip())
                 try:
                     event = json.loads(line)
-                except json.JSONDecodeError:  # of a library, or cut off by the kill
+                except json.JSONDecodeError:  # a line of a library, or one cut off by the kill
                     continue
                 self.stage = event.get("stage", self.stage)
                 self._inbox.put(event)

@@ -1,4 +1,4 @@
-"""What goes wrong in a trial, and when: drawn by a seed, timed by what the command tells."""
+"""Faults of a trial: drawn with a seed, timed by the events of the command."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _MOMENTS = {
     "score: start": 4.0,
     "score": 0.5,
 }
-"""When drivers are killed, and at most how many seconds after that."""
+"""When drivers are killed: the moment, and the longest delay after it in seconds."""
 _MOST_TASKS = 8
 
 
 class Faults:
-    """None at all, and what the others are made from.
+    """No faults; the base class of the others.
 
     Parameters
     ----------
     seed : int
-        Of when, and to whom, something happens.
+        Seed of the times and the targets of faults.
 
     Attributes
     ----------
     due : float
-        When to strike next, by the monotonic clock.
+        Time of the next fault on the monotonic clock.
     happened : Counter
-        Faults by the stage in which they happened.
+        Counts of faults by stage.
     orphans : list of psutil.Process
         Workers whose driver was killed.
     """
@@ -49,20 +49,20 @@ class Faults:
         self.orphans: list[psutil.Process] = []
 
     def begin(self, command: Command) -> None:
-        """A command was started."""
+        """Handle the start of a command."""
 
     def hear(self, event: Event) -> None:
-        """A command told something."""
+        """Handle an event of a command."""
 
     def strike(self, command: Command) -> None:
-        """The moment has come."""
+        """Cause a fault: the time `due` has come."""
 
 
 class WorkerKills(Faults):
     """``kill -9`` of a random worker: at some starts, when a stage begins, every few seconds.
 
-    The seconds count from when a task begins after the last kill: on a busy machine a start
-    takes longer than that, and whoever kills all that start stops everything.
+    The seconds count from the first task that begins after the last kill. A start takes longer
+    on a busy machine, and if every starting worker were killed, the command would never end.
     """
 
     def begin(self, command: Command) -> None:
@@ -79,7 +79,7 @@ class WorkerKills(Faults):
 
     def strike(self, command: Command) -> None:
         workers = command.workers()
-        if not workers:  # not yet, or all just died
+        if not workers:  # not started yet, or all died
             self.due = time.monotonic() + self.random.uniform(0.1, 0.5)
             return
         self.due = math.inf
@@ -91,8 +91,8 @@ class WorkerKills(Faults):
 class DriverKills(Faults):
     """``kill -9`` of the command itself, three times, each at another moment.
 
-    A moment is the start of a command or a stage of it; there, some tasks are awaited, and
-    then some time. Where no more of a stage is left than that, the next one will do.
+    A moment is the start of a command or one of its stages, then a number of finished tasks,
+    then a delay. If the stage ends before that, the kill happens in the next stage.
     """
 
     def __init__(self, seed: int) -> None:
@@ -121,7 +121,7 @@ class DriverKills(Faults):
         self.happened[stage] += command.killed
 
     def _reach(self, stage: str, planned: str) -> None:
-        """Set the time where the planned moment has come, or is past."""
+        """Set the time of the kill if the planned moment has come or is past."""
         if not self._plan:
             return
         place = self._moments.index(stage)

@@ -1,4 +1,4 @@
-"""Where trials are made: one archive, one reference, and a new workspace for each trial."""
+"""The setup of trials: one archive, one reference, and a new workspace for each trial."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _SHARE = 0.05
 
 @dataclass
 class Trial:
-    """What became of a trial.
+    """The result of a trial.
 
     Attributes
     ----------
     kind : str
         One of `KINDS`.
     seed : int
-        The trial can be made again with.
+        Seed that repeats the trial.
     seconds : float
-        Of both commands, the restarted ones included.
+        Time of both commands, restarts included.
     faults : Counter
-        What went wrong on purpose: kills by stage, or requests by kind of failure.
+        Counts of injected faults: kills by stage, or requests by kind of failure.
     differences : list of str
-        What is not as it should be.
+        Differences from the reference.
     """
 
     kind: str
@@ -63,16 +63,16 @@ class Trial:
 
 
 class Laboratory:
-    """The archive, and what one worker without faults makes of it.
+    """The archive, and the result of one worker without faults as the reference.
 
     Parameters
     ----------
     seed : int
-        Of the archive.
+        Seed of the archive.
     normal : int
-        Normal images in each of its two groups: how long a trial takes.
+        Normal images in each of its two groups; it determines the time of a trial.
     scheduler : str, optional
-        Address of a cluster that makes the reference, instead of a command with one worker.
+        Address of a cluster that computes the reference, instead of a command with one worker.
     """
 
     def __init__(self, seed: int, normal: int = 200, scheduler: str | None = None) -> None:
@@ -103,11 +103,11 @@ class Laboratory:
             config = self._config("reference", workers=1)
             wrong = run_commands(config, self._folder / "reference.yaml", Faults(0))
             if wrong:
-                raise RuntimeError(f"without any fault: {wrong[0]}")
+                raise RuntimeError(f"the reference failed without a fault: {wrong[0]}")
         return Outcome.read(config)
 
     def try_(self, kind: str, seed: int) -> Trial:
-        """Make a trial."""
+        """Run a trial."""
         trial = Trial(kind, seed)
         name = f"{kind.replace(' ', '-')}-{seed}"
         with self._place(name, trial) as (config, faults, readable):
@@ -123,7 +123,7 @@ class Laboratory:
 
     @contextmanager
     def _place(self, name: str, trial: Trial) -> Iterator[tuple[Config, Faults, Config]]:
-        """Where the commands work, what befalls them, and where their results are read."""
+        """Yield the commands' configuration, their faults, and a configuration to read results."""
         if trial.kind in _ON_DISK:
             config = self._config(name)
             yield config, _ON_DISK[trial.kind](trial.seed), config
@@ -158,7 +158,7 @@ class Laboratory:
         )
 
     def _store(self) -> tuple[str, int]:
-        """An S3 server with a copy of the archive."""
+        """Return an S3 server with a copy of the archive."""
         if self._server is None:
             self._server = self._stack.enter_context(moto_server())
             fs = _bucket(self._server)

@@ -1,4 +1,4 @@
-"""What a trial leaves behind, and how it differs from what it should."""
+"""The results of a trial, and their differences from the reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_THE_STORE = ("uri", "etag", "run_id", "model_id")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that a fit and a run have computed.
+    """All results of a fit and a score.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Outcome:
     rows : list of dict
         The score table, sorted, without times.
     heatmaps : array
-        Of all scored images (n, h, w).
+        Heatmaps of all scored images (n, h, w).
     """
 
     model: Arrays
@@ -37,17 +37,17 @@ class Outcome:
 
     @classmethod
     def read(cls, config: Config) -> Outcome:
-        """Read it from a workspace."""
+        """Read the results from a workspace."""
         maps = padim.open_heatmaps(config.workspace, config.storage_options)
         return cls(arrays(config), scores(config), maps["distance"].to_numpy())
 
     def differences(self, reference: Outcome, elsewhere: bool = False) -> list[str]:
-        """What is not bit for bit as in a reference.
+        """List what is not bit for bit as in a reference.
 
         Parameters
         ----------
         reference : Outcome
-            What it should be.
+            The expected results.
         elsewhere : bool
             Whether the archive is a copy in another store.
         """
@@ -71,7 +71,7 @@ class Outcome:
 
 
 def _identical(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Same shape, type and bits."""
+    """Return whether shape, type and bits are the same."""
     if a is None or b is None:
         return False
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

@@ -1,4 +1,4 @@
-"""The table of trials, for people."""
+"""The printed table of trials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.laboratory import Trial
 
 
 def make_table(trials: Sequence[Trial]) -> Table:
-    """A row a kind of fault: trials, what happened, how long it took, and what differed."""
+    """Return a table with a row for each kind of fault: trials, faults, seconds, differences."""
     table = Table("fault", "trials", "what happened", "median s", "longest s", "differences")
     for kind in dict.fromkeys(trial.kind for trial in trials):
         own = [trial for trial in trials if trial.kind == kind]

@@ -1,4 +1,4 @@
-"""One trial of killed drivers, and that a difference would be seen. ``make chaos`` makes more."""
+"""One trial of killed drivers, and tests of the comparison. ``make chaos`` runs more trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def laboratory(scheduler) -> Iterator[Laboratory]:
 
 
 def test_killed_drivers_change_nothing(laboratory):
-    """Killed workers are in tests/engine/test_faults.py, failing requests in tests/s3."""
+    """tests/engine/test_faults.py tests killed workers, tests/s3 failing requests."""
     trial = laboratory.try_(DRIVER_KILLS, seed=1)
     assert trial.differences == []
     assert trial.faults.total() == 3

@@ -19,16 +19,16 @@ _SECONDS_TO_END = 60.0
 
 
 def run_commands(config: Config, path: Path, faults: Faults) -> list[str]:
-    """Run fit and score to their ends; what went wrong that should not.
+    """Run fit and score to their ends; return the unexpected failures.
 
     Parameters
     ----------
     config : Config
-        With a workspace of its own.
+        Configuration with its own workspace.
     path : Path
         Where to write the configuration.
     faults : Faults
-        Are let loose on the commands. A command that they kill is started again.
+        Faults of the commands. A command that they kill is started again.
     """
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     for name in ("fit", "score"):
@@ -46,7 +46,7 @@ def run_commands(config: Config, path: Path, faults: Faults) -> list[str]:
 
 
 def _survivors(orphans: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Workers that do not end by themselves; they are ended here."""
+    """Return the workers that did not end, and kill them."""
     end = time.monotonic() + _SECONDS_TO_END
     alive = [process for process in orphans if _lives(process)]
     while alive and time.monotonic() < end:
@@ -58,7 +58,7 @@ def _survivors(orphans: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

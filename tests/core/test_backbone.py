@@ -1,4 +1,4 @@
-"""The trunk computes the same numbers as torchvision's model, and fewer of them."""
+"""The trunk against torchvision's model, of which it computes only the used channels."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ RESNET = ("layer1", "layer2", "layer3")
 
 @pytest.mark.parametrize("backbone", DEFAULTS)
 def test_trunk_equals_torchvisions_model(backbone):
-    """Against the untouched model in eval mode, at the layers, at the drawn channels."""
+    """Compared with the unchanged model in eval mode, at the layers and drawn channels."""
     layers, channels = DEFAULTS[backbone]
     spec, shape = plan_trunk(backbone, layers, channels, 1024, (64, 96))
     torch.manual_seed(3)
     model = get_model(backbone, weights=None).eval()
-    for module in model.modules():  # neutral norms would hide a wrong fold
+    for module in model.modules():  # with neutral norms a wrong fold would not show
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -54,7 +54,7 @@ def test_trunk_equals_torchvisions_model(backbone):
         torch.testing.assert_close(maps / scale, reference / scale, rtol=1e-4, atol=2e-5)
 
 
-def test_last_block_computes_the_drawn_channels_alone():
+def test_last_block_computes_only_the_drawn_channels():
     spec, _ = plan_trunk("resnet18", RESNET, 100, 1024, (64, 64))
     trunk = Trunk(spec, random_state("resnet18", RESNET, 1))
     last = trunk.graph.get_submodule("layer3.1.conv2")
@@ -139,7 +139,7 @@ def test_draw_is_seeded_and_sorted():
         (("vit_b_16", ("encoder.layers.encoder_layer_0",), None, 1, (224, 224)), "feature map"),
     ],
 )
-def test_what_does_not_go_together_is_named(arguments, message):
+def test_settings_that_conflict_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         plan_trunk(*arguments)
 

@@ -52,7 +52,7 @@ def test_leaving_one_out_is_a_fit_of_the_others(shape, n, kept, seed):
     found = shape.unnest(left_out(squares, n, kept).double()).numpy()
     x = dense_embedding(maps)
     wanted = dense_left_out(x, 0.01 * (n - 1) / (n - 2), kept)
-    # Far from the model 1 - h has few significant digits.
+    # Far from the model, 1 - h has few significant digits.
     np.testing.assert_allclose(found, wanted, rtol=2e-2, atol=1e-2)
     np.testing.assert_allclose(np.median(found / wanted), 1, rtol=1e-3)
     # With the same epsilon the distances lie between these bounds.
@@ -61,7 +61,7 @@ def test_leaving_one_out_is_a_fit_of_the_others(shape, n, kept, seed):
     assert (same <= found * (n - 1) / (n - 2) * 1.02 + 1e-2).all()
 
 
-def test_two_images_leave_nothing():
+def test_two_images_are_too_few():
     with pytest.raises(ValueError, match="needs at least 3 images; found 2"):
         left_out(torch.ones(1, 1), 2)
 
@@ -99,8 +99,8 @@ def test_the_threshold_is_the_lowest_score_that_is_flagged(normal, alpha):
 
 
 @pytest.mark.parametrize("shape", [0.0, 0.2])
-def test_tails_are_estimated_without_bias_to_alarm(shape):
-    """True false-alarm rate at an alpha that is a tenth of what 100 scores resolve."""
+def test_tails_do_not_raise_the_false_alarm_rate(shape):
+    """True false-alarm rate at an alpha a tenth of the resolution of 100 scores."""
     random = np.random.default_rng(5)
     true = genpareto(shape, scale=2.0)
     rates, inside = [], []
@@ -123,7 +123,7 @@ def test_a_tail_never_ends():
     assert same.p_values([3.1])[0] < 1e-6
 
 
-def test_intervals_tell_small_samples_from_large_ones():
+def test_intervals_are_wider_for_small_samples():
     random = np.random.default_rng(0)
     widths = []
     for n in (50, 5000):
@@ -139,11 +139,11 @@ def test_false_discoveries_are_those_of_scipy(p_values, rate):
     cutoff = benjamini_hochberg(p_values, rate)
     wanted = false_discovery_control(p_values) <= rate
     found = np.asarray(p_values) <= cutoff
-    close = np.isclose(false_discovery_control(p_values), rate)  # rounding decides
+    close = np.isclose(false_discovery_control(p_values), rate)  # equal except for rounding
     assert (found == wanted)[~close].all()
 
 
-def test_pixel_thresholds_are_read_between_the_known_shares():
+def test_pixel_thresholds_are_interpolated_between_known_shares():
     thresholds = -np.log(PIXEL_ALPHAS)
     calibration = Calibration(np.ones(3), thresholds)
     assert calibration.pixel_threshold(3e-4) == pytest.approx(-np.log(3e-4), rel=1e-3)
@@ -165,7 +165,7 @@ def test_the_highest_pixels_of_parts_decide_the_thresholds_of_all(parts, seed):
 
 
 def test_false_alarms_are_as_many_as_asked_for():
-    """On synthetic pyramids: new normal images have p <= alpha about as often as alpha says."""
+    """On synthetic pyramids: a share of about alpha of new normal images has p <= alpha."""
     shape = PyramidShape(((8, 8), (4, 4), (2, 2)), (3, 4, 4))
     anomaly_map = AnomalyMap.build((8, 8), (32, 32), 2.0)
     generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,4 @@
-"""Shrinkage and the quality of a fit, against dense oracles."""
+"""Shrinkage and the quality of a fit, compared with dense oracles."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_distances_under_shrinkage_are_the_dense_ones(shape, n, seed):
 
 @pytest.mark.parametrize("n", [20, 200])
 def test_the_share_is_that_of_scikit_learn(n):
-    """Scikit-learn leaves out a term 2 / d, which is small for many channels."""
+    """Scikit-learn omits a term 2 / d, which is small for many channels."""
     shape = PyramidShape(((1, 1),), (80,))
     maps = random_maps(shape, n, torch.Generator().manual_seed(3))
     ours = Covariance.of(fitted(shape, maps, n), 0.01, "oas")

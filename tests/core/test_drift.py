@@ -1,4 +1,4 @@
-"""Drift of unchanged and changed scenes, and its noise."""
+"""Drift of unchanged and changed scenes, and its sampling noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scenes(n: int, generator: torch.Generator, mixes: list) -> list[torch.Tensor
     maps = []
     for (h, w), d, (mix, offset) in zip(SHAPE.grids, SHAPE.channels, mixes, strict=True):
         noise = torch.randn(n, h, w, d, generator=generator) @ mix
-        # Noise that all patches share, like a change of lighting.
+        # Noise that all patches share, such as a change of lighting.
         noise += 0.3 * torch.randn(n, 1, 1, d, generator=generator)
         maps.append((noise + offset).permute(0, 3, 1, 2))
     return maps
@@ -67,7 +67,7 @@ def test_a_shift_is_far_beyond_the_noise(world):
 
 
 def test_the_overlap_is_that_of_dense_vectors():
-    """Against products of the concatenated, repeated vectors."""
+    """Compared with products of the concatenated, repeated vectors."""
     maps = random_maps(SHAPE, 6, torch.Generator().manual_seed(0))
     z = SHAPE.nest(maps)
     scale = torch.rand(SHAPE.positions[0], 6)
@@ -81,7 +81,7 @@ def test_the_overlap_is_that_of_dense_vectors():
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1, 0.5])
-def test_chance_exceeds_its_limit_as_often_as_it_says(decay):
+def test_the_noise_limit_is_exceeded_at_its_stated_rate(decay):
     """Squared lengths of 50,000 normal vectors with decreasing variances."""
     variances = np.exp(-decay * np.arange(64))
     normal = np.random.default_rng(0).normal(size=(50_000, 64))

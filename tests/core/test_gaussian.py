@@ -1,4 +1,4 @@
-"""The pyramid against a dense oracle: the same distances, means and covariances."""
+"""The pyramid has the distances, means and covariances of a dense oracle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fitted(shape: PyramidShape, maps: list[torch.Tensor], batch: int) -> Moments
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """Return the largest difference, relative to the distance or to 1 if that is larger.
 
-    (A distance near 0 consists of the float32 rounding of a mean.)
+    (A distance near 0 is the float32 rounding of a mean.)
     """
     return float((np.abs(found - wanted) / np.maximum(wanted, 1.0)).max())
 
@@ -74,7 +74,7 @@ def test_dense_view_is_the_papers_gaussian(shape, n, seed):
 
 
 @given(pyramids(), st.integers(0, 2**31))
-def test_bands_are_the_whole(shape, seed):
+def test_bands_equal_the_whole(shape, seed):
     """Every array splits along axis 0: factorising a band gives that band's numbers."""
     generator = torch.Generator().manual_seed(seed)
     moments = fitted(shape, random_maps(shape, 8, generator), 8)

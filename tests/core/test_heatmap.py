@@ -1,4 +1,4 @@
-"""The anomaly map against up-sampling and filtering in two steps."""
+"""The anomaly map, compared with up-sampling and filtering in two steps."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_score_is_the_peak_of_the_map():
         assert score == map_.max() == map_[y, x]
 
 
-def test_peak_goes_back_through_crop_and_resize():
-    """A pixel of the original, resized and cropped, comes back to itself."""
+def test_peak_is_mapped_back_through_crop_and_resize():
+    """A pixel of the original is mapped to the crop and back to itself."""
     geometry = InputGeometry((128, 256), (96, 200))
     for y, x in [(40, 70), (300, 333), (100, 512)]:
         height, width = 400, 640
@@ -50,6 +50,6 @@ def test_peak_goes_back_through_crop_and_resize():
 
 def test_no_smoothing_and_mirrored_edges():
     flat = torch.full((1, 6, 6), 3.0)
-    for sigma in (0.0, 9.0):  # the kernel reaches over both edges
+    for sigma in (0.0, 9.0):  # the kernel crosses both edges
         full = AnomalyMap.build((6, 6), (24, 24), sigma).full(flat)
         torch.testing.assert_close(full, torch.full((1, 24, 24), 3.0))

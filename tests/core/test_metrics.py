@@ -1,4 +1,4 @@
-"""Evaluation metrics against scikit-learn and a direct computation of the PRO score."""
+"""Evaluation metrics, compared with scikit-learn and a direct computation of PRO."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_best_f1_is_the_best_there_is():
     assert f1_score(labels, scores >= best.threshold) == pytest.approx(best.f1)
 
 
-def test_one_kind_alone_has_no_figure():
+def test_one_class_has_no_metrics():
     curve = exact_curve(np.array([1.0, 2.0]), np.array([False, False]))
     assert np.isnan(curve.auroc())
     assert np.isnan(curve.pro())
@@ -99,7 +99,7 @@ def test_one_kind_alone_has_no_figure():
 
 
 @pytest.mark.parametrize("count", [50, 20_000])
-def test_curves_of_few_points_are_those_of_all(count):
+def test_thinned_curves_follow_the_full_curve(count):
     rng = np.random.default_rng(count)
     anomalous = rng.random(count) < 0.1
     values = rng.normal(0, 1, count) + 2.5 * anomalous
@@ -108,7 +108,7 @@ def test_curves_of_few_points_are_those_of_all(count):
     few = np.array(curve.roc())
     assert len(few) <= 200
     fpr, tpr, _ = roc_curve(anomalous, values, drop_intermediate=False)
-    # Every point lies on the whole curve, and the area under the few is nearly the same.
+    # Every point lies on the full curve, and the areas are nearly the same.
     assert {*map(tuple, few.tolist())} <= {*zip(fpr.tolist(), tpr.tolist(), strict=True)}
     assert np.trapezoid(few[:, 1], few[:, 0]) == pytest.approx(curve.auroc(), abs=2e-3)
     few = np.array(curve.pro_curve())
@@ -117,7 +117,7 @@ def test_curves_of_few_points_are_those_of_all(count):
     assert np.trapezoid(few[:, 1], few[:, 0]) / 0.3 == pytest.approx(curve.pro(), abs=4e-3)
 
 
-def test_curves_of_one_kind_of_values_are_none():
+def test_curves_of_one_class_are_empty():
     assert exact_curve(np.array([1.0, 2.0]), np.array([True, True])).roc() == []
     assert exact_curve(np.array([1.0, 2.0]), np.array([False, False])).pro_curve() == []
     assert exact_curve(np.array([]), np.array([], bool)).roc() == []

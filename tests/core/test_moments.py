@@ -1,4 +1,4 @@
-"""Moments: batches, merges and subtractions are exact, in any order."""
+"""Moments: batches, merges and subtractions in any order equal one pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def assert_close(a: Moments, b: Moments, tolerance: float = 1e-5) -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 2**31))
-def test_merge_equals_one_pass_whatever_the_cut(sizes, seed):
+def test_merge_equals_one_pass_for_any_cut(sizes, seed):
     generator = torch.Generator().manual_seed(seed)
     maps = random_maps(SHAPE, sum(sizes), generator)
     merged, start = Moments.zeros(SHAPE), 0

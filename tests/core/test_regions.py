@@ -1,4 +1,4 @@
-"""Regions against a flood fill; boxes against the pixels that they cover."""
+"""Regions, compared with a flood fill; boxes, with the pixels that they cover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from padim_dist.core.regions import find_regions
 
 
 def flood(inside: np.ndarray) -> list[set[tuple[int, int]]]:
-    """Parts of a mask whose pixels touch, also at their corners."""
+    """Return the parts of a mask whose pixels touch, also at their corners."""
     left = set(zip(*(axis.tolist() for axis in np.nonzero(inside)), strict=True))
     found = []
     while left:

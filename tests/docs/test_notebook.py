@@ -1,4 +1,4 @@
-"""The notebook, run as an analyst would, in a process and a kernel of its own."""
+"""The notebook, run as an analyst does, in its own process and kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ nbformat.write(notebook, sys.argv[2])
 
 
 def test_the_notebook_runs(tiny_audit, tmp_path):
-    """Cells that fail end the process; what they show is what the workspace holds."""
+    """A failing cell ends the process; the outputs show the contents of the workspace."""
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(ROOT / "docs/analysis.ipynb"), str(tmp_path / "x.ipynb")],
         capture_output=True,

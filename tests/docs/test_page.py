@@ -1,4 +1,4 @@
-"""The page for analysts: its SQL runs, its table names the columns that there are."""
+"""The page for analysts: its SQL runs, and its table lists the existing columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_its_examples_run(config):
     assert len(padim.query(config, sql=statements[0]).rows) == 5
 
 
-def test_its_columns_are_those_that_there_are(config):
+def test_its_table_lists_the_existing_columns(config):
     database = padim.connect(config)
     for view in ("runs", "models"):
         (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{view}`")]

@@ -136,7 +136,7 @@ def test_a_shard_whose_pictures_are_gone_is_not_subtracted(tmp_path, scheduler):
     ).to_pylist()
     bad = next(row for row in rows if row["split"] == "train")
     Path(bad["uri"]).unlink()
-    with pytest.raises(RequestError, match=r"1 of its 2 images are not what they were"):
+    with pytest.raises(RequestError, match=r"1 image of 2 changed"):
         padim.fit(changed(config, without=(f"1/{bad['shard']}",)))
 
 
@@ -249,7 +249,7 @@ def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
     draw(root / "b/line/0.png", 1)
     padim.index(config)
     night = padim.score(config, new=True)
-    assert night.statuses == {"unreadable": 1}
+    assert night.statuses == {"no_model": 1}
     (row,) = rows_of(config, night.run_id)
     assert row["error"] == f"model {night.model_id} has no group 'b'; fit one that has it"
 
@@ -285,7 +285,7 @@ def test_promotions_and_the_way_back(tmp_path, scheduler):
         padim.promote(config, model="zz", note="")
     # A model of other settings is never used by mistake.
     other = config.model_copy(update={"model": config.model.model_copy(update={"seed": 7})})
-    with pytest.raises(RequestError, match=r"not made as the configuration says: model\.seed"):
+    with pytest.raises(RequestError, match=r"not made with the settings of the configuration: model\.seed"):
         padim.score(other, model="promoted")
 
 
@@ -299,5 +299,5 @@ def test_an_older_snapshot_can_be_scored(tmp_path, scheduler):
     padim.index(config)
     assert padim.score(config, snapshot=first).images == 3
     assert padim.score(config).images == 6
-    with pytest.raises(RequestError, match="has no snapshot 'abc'"):
+    with pytest.raises(RequestError, match="has no manifest 'abc'"):
         padim.score(config, snapshot="abc")

@@ -16,7 +16,7 @@ import padim_dist as padim
 from padim_dist.config import Config
 from padim_dist.engine.leave_out import choose_images
 from padim_dist.errors import ConfigError, RequestError
-from padim_dist.store.run_rows import REGIONS_SCHEMA
+from padim_dist.store.run_tables import REGIONS_SCHEMA
 from tests.conftest import draw, make_mvtec
 from tests.conftest import tiny_config as tinier_config
 from tests.results import scores

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import padim_dist as padim
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra/docker/Dockerfile"
 
@@ -53,3 +55,14 @@ def test_only_what_is_copied_is_sent():
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", FILE.read_text(), re.MULTILINE)
     assert "*" in ignore
     assert kept == {source for line in lines for source in line.split()}
+
+
+def test_image_tags_are_of_this_version():
+    files = [FILE, ROOT / "infra/compose.yaml", *(ROOT / "infra/kubernetes").rglob("*.yaml")]
+    tags = [
+        tag
+        for file in files
+        for tag in re.findall(r"\b\d+\.\d+\.\d+(?=-cpu|-cuda)", file.read_text())
+    ]
+    assert len(tags) >= 6
+    assert set(tags) == {padim.__version__}

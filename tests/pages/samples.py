@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,6 +14,7 @@ from padim_dist.pages.data import (
     DriftMap,
     DriftPoint,
     FlagSummary,
+    GalleryImage,
     GroupFit,
     GroupRow,
     Histogram,
@@ -19,31 +22,54 @@ from padim_dist.pages.data import (
     LabelRow,
     Labels,
     ReportData,
-    ReportHead,
     Threshold,
 )
 from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
-from padim_dist.pages.gallery_data import Failure, GalleryImage, RegionBox
 from padim_dist.pages.heat import heat_layer
+from padim_dist.store.run import RunHead
+from padim_dist.store.run_tables import RegionRow, ScoreRow
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 BREAKOUT = "\"'></script><script>alert(2)</script><!-- {{ 7 * 7 }} </template>"
 
 
-def head(**changes: object) -> ReportHead:
-    values: dict[str, object] = {
+def head(**changes: Any) -> RunHead:
+    values: dict[str, Any] = {
         "run_id": "0123456789abcdef",
         "model_id": "fedcba9876543210",
-        "backbone": "resnet18",
-        "archive": "/data/photos",
+        "snapshot": "0" * 16,
+        "settings": [],
+        "asked": {"archive": {"url": "s3://key:secret@host/photos"}, "score": {"alpha": 0.001}},
+        "alarms": None,
         "images": 120,
-        "shards": 4,
-        "shards_done": 4,
+        "shards": range(4),
         "started_at": "2026-11-26T02:00:00+00:00",
+        "asked_at": "2026-11-26T02:00:00+00:00",
         "finished_at": "2026-11-26T02:04:00+00:00",
-        "statuses": {"scored": 115, "unreadable": 3, "too_large": 2},
     }
-    return ReportHead(**{**values, **changes})  # type: ignore[arg-type]
+    return RunHead(**{**values, **changes})
+
+
+def score_row(uri: str, member: str | None = None, **changes: Any) -> ScoreRow:
+    """A row without a score, unless `changes` give one."""
+    values: dict[str, Any] = {
+        "image_id": uri,
+        "uri": uri,
+        "member": member,
+        "etag": None,
+        "group": None,
+        "split": "test",
+        "label": None,
+        "status": "unreadable",
+        "error": None,
+        "width": None,
+        "height": None,
+        "shard": 0,
+        "run_id": "0123456789abcdef",
+        "model_id": "fedcba9876543210",
+        "scored_at": datetime(2026, 11, 26, 2, tzinfo=UTC),
+    }
+    return ScoreRow(**{**values, **changes})
 
 
 def picture(seed: int, width: int = 96, height: int = 64) -> bytes:
@@ -59,33 +85,38 @@ def heat() -> bytes:
     return encode(heat_layer(np.exp(-((x - 0.3) ** 2 + (y - 0.6) ** 2) / 0.01)), HEAT_BYTES)
 
 
-def anomaly(place: int, **changes: object) -> GalleryImage:
+def anomaly(place: int, **changes: Any) -> GalleryImage:
     """The place-th most anomalous image; the first three are flagged."""
     score = 40.0 - place
     flagged = place < 3
-    region = RegionBox(1, 30, 20, 50, 44, 320, score, 1e-4)
-    values: dict[str, object] = {
+    own = {
+        name: changes.pop(name)
+        for name in [f.name for f in fields(GalleryImage)]
+        if name in changes
+    }
+    values: dict[str, Any] = {
         "uri": f"/data/photos/cam-{place % 2}/img{place}.jpg",
-        "member": None,
         "group": f"cam-{place % 2}",
-        "label": None,
+        "status": "scored",
         "score": score,
         # Not in the order of the scores: groups differ.
         "p_value": 1e-4 * (1 + (place * 7) % 12) if flagged else 0.01 * (1 + (place * 7) % 12),
-        "extrapolated": flagged,
+        "p_extrapolated": flagged,
         "flagged": flagged,
         "width": 96,
         "height": 64,
-        "peak": (40, 30),
-        "map_box": (4, 6, 60, 90),
-        "regions": [region] if flagged else [],
-        "picture": picture(place),
-        "heat": heat(),
+        "peak_y": 40,
+        "peak_x": 30,
     }
-    return GalleryImage(**{**values, **changes})  # type: ignore[arg-type]
+    row = score_row(**{**values, **changes})
+    kept = (row.image_id, row.uri, row.member, row.group, row.label)
+    at = (30, 20, 50, 44)
+    region = RegionRow(*kept, 1, 320, *at, score, 40, 30, 1e-4, 0, row.run_id, row.model_id)
+    image = GalleryImage(row, (4, 6, 60, 90), [region] if flagged else [], picture(place), heat())
+    return replace(image, **own)
 
 
-def sample(images: int = 12, **changes: object) -> ReportData:
+def sample(images: int = 12, **changes: Any) -> ReportData:
     """A whole report of two groups, calibrated, with labels, drift and failures."""
     rng = np.random.default_rng(0)
     counts, edges = np.histogram(rng.exponential(0.43, 115), np.linspace(0, 5, 61))
@@ -93,6 +124,9 @@ def sample(images: int = 12, **changes: object) -> ReportData:
     line = Threshold(25.0, 24.0, 27.0)
     data = ReportData(
         head=head(),
+        backbone="resnet18",
+        shards_done=4,
+        statuses={"scored": 115, "unreadable": 3, "too_large": 2},
         alarms=FlagSummary(Alarms("alpha", 0.001, 0.001), 0.001, 3, 115),
         histogram=Histogram(
             edges, counts, np.where(edges[:-1] > 3, counts, 0), True, Threshold(3.0, 3.0, 3.0)
@@ -102,7 +136,7 @@ def sample(images: int = 12, **changes: object) -> ReportData:
             GroupRow("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
         ],
         anomalies=[anomaly(place) for place in range(images)],
-        failures=[Failure("/data/photos/cut.jpg", None, "unreadable", "damaged file: cut short")],
+        failures=[score_row("/data/photos/cut.jpg", error="damaged file: cut short")],
         drift=[DriftMap("cam-1", rng.exponential(2.0, (14, 14)).astype(np.float32), 7.5, 3.4)],
         drift_groups=2,
         trend=[
@@ -116,10 +150,9 @@ def sample(images: int = 12, **changes: object) -> ReportData:
             [LabelRow("good", 28, 1, 2), LabelRow("scratch", 12, 9, 11)],
             True,
         ),
-        settings={"archive": {"url": "s3://key:secret@host/photos"}, "score": {"alpha": 0.001}},
         warnings=["group cam-1: fitted on fewer normal images than the Gaussian has dimensions"],
     )
-    return replace(data, **changes)  # type: ignore[arg-type]
+    return replace(data, **changes)
 
 
 def hostile() -> ReportData:
@@ -128,13 +161,12 @@ def hostile() -> ReportData:
         0, uri=f"/data/{HOSTILE}", member=BREAKOUT, group=BREAKOUT, label=HOSTILE, gone=BREAKOUT
     )
     return sample(
-        head=head(archive=BREAKOUT),
+        head=head(asked={"archive": {"url": BREAKOUT}, HOSTILE: BREAKOUT}),
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
         groups=[GroupRow(HOSTILE, 1, 1), GroupRow(BREAKOUT, 1, 1)],
-        failures=[Failure(HOSTILE, BREAKOUT, "unreadable", HOSTILE)],
+        failures=[score_row(HOSTILE, BREAKOUT, error=HOSTILE)],
         drift=[DriftMap(HOSTILE, np.ones((2, 2), np.float32), 1.0, 3.4)],
         quality=[GroupFit(BREAKOUT, 1, 2, (0.5, 0.5), (1.0, 1.0))],
-        settings={HOSTILE: BREAKOUT},
         warnings=[HOSTILE],
     )
 

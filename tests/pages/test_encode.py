@@ -46,7 +46,7 @@ def test_an_easy_picture_is_not_made_smaller():
 
 def test_two_hundred_of_the_worst_are_less_than_ten_megabytes():
     picture, heat = encode(noise(700, 900), PICTURE_BYTES), encode(noise(224, 224), HEAT_BYTES)
-    regions = anomaly(0).regions * 20
+    regions = 20 * list(anomaly(0).regions)
     items = [
         anomaly(i, picture=picture, heat=heat, regions=regions, uri="/data/" + 200 * "n")
         for i in range(200)

@@ -73,7 +73,7 @@ CASES = {
     "hostile": hostile(),
     "many groups": many_groups(),
     "nothing scored": sample(
-        head=head(statuses={"unreadable": 5}),
+        statuses={"unreadable": 5},
         anomalies=[],
         histogram=None,
         labels=None,
@@ -89,7 +89,8 @@ CASES = {
         trend=[],
         quality=[],
         anomalies=[
-            anomaly(i, p_value=None, extrapolated=None, flagged=None, regions=[]) for i in range(3)
+            anomaly(i, p_value=None, p_extrapolated=None, flagged=None, regions=[])
+            for i in range(3)
         ],
     ),
 }
@@ -178,7 +179,7 @@ def test_without_calibration_it_says_how_to_get_one():
 
 
 def test_half_a_run_says_so():
-    data = sample(head=head(finished_at=None, shards_done=1, statuses={"scored": 30}))
+    data = sample(head=head(finished_at=None), shards_done=1, statuses={"scored": 30})
     text = page(data).text
     assert "The run is not finished (30 of 120 images)" in text
     assert "finished: 1 of 4 shards, 30 of 120 images" in text

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from padim_dist.pages.charts import draw_histogram, draw_roc, draw_trend
-from padim_dist.pages.data import DriftPoint, Histogram, LabelledGroup, Threshold
+from padim_dist.pages.charts import draw_curves, draw_histogram, draw_trend
+from padim_dist.pages.data import DriftPoint, Histogram, Threshold
 
 
 def histogram(**changes: object) -> Histogram:
@@ -53,8 +53,8 @@ def test_the_same_figure_is_the_same_text():
 
 def test_figures_of_one_page_share_no_id():
     points = [DriftPoint(f"2026-11-{d:02d}T00:00:00+00:00", "a", float(d)) for d in range(1, 5)]
-    group = LabelledGroup("a", 4, 2, 1.0, None, None, None, None, roc=[(0.0, 0.0), (1.0, 1.0)])
-    figures = [draw_histogram(histogram()), draw_trend(points, 3.0, None), draw_roc([group])]
+    curve = draw_curves("roc", [[(0.0, 0.0), (1.0, 1.0)]])
+    figures = [draw_histogram(histogram()), draw_trend(points, 3.0, None), curve]
     ids = [[e.attrib["id"] for e in elements(svg) if "id" in e.attrib] for svg in figures]
     assert all(ids)
     assert len({name for names in ids for name in names}) == sum(map(len, ids))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import xarray as xr
@@ -24,8 +22,7 @@ class HeatmapAccessor:
         All selected rows are computed: choose the rows first, e.g. with ``isel``.
         """
         grid = self._dataset["distance"].transpose("row", "y", "x")
-        attrs: dict[str, Any] = dict(self._dataset.attrs)
-        height, width = grid.shape[1:]
+        attrs, (height, width) = self._dataset.attrs, grid.shape[1:]
         size = (attrs["height"], attrs["width"])
         anomaly_map = AnomalyMap.build((height, width), size, attrs["sigma"])
         maps = anomaly_map.full(torch.from_numpy(grid.values.astype(np.float32)))

@@ -13,7 +13,7 @@ from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store import compaction
 from padim_dist.store.lease import hold
 from padim_dist.store.run import Run, RunHead, list_runs
-from padim_dist.store.run_tables import SCORES, Compacted, RunTable
+from padim_dist.store.run_tables import SCORES, Compacted, RunTable, find_compacted
 from padim_dist.store.workspace import Workspace
 
 
@@ -23,16 +23,12 @@ class CompactResult:
 
     Attributes
     ----------
-    runs : int
-        Runs compacted by this call.
-    before : int
-        Runs that were compact already.
+    runs, before : int
+        Runs compacted by this call, and runs that were compact already.
     left : list of str
         Ids of skipped runs: half done, or in use by another command.
-    files, files_removed : int
-        Files written, and old files removed.
-    rows : int
-        Rows of the score tables written.
+    files, files_removed, rows : int
+        Files written, old files removed, and rows of the score tables written.
     """
 
     runs: int
@@ -78,7 +74,7 @@ def compact(
     workspace = workspace_of(as_config(config))
     heads = list_runs(workspace) if run is None else [choose_run(workspace, run)]
     done: list[tuple[Compacted, int]] = []
-    before, left = 0, []
+    left = []
     for number, head in enumerate(heads):
         listener(Progress("compact", len(heads), number))
         try:
@@ -89,14 +85,12 @@ def compact(
             logger.warning("skipped: %s", error)
             left.append(head.run_id)
             continue
-        if made is None:
-            before += 1
-        else:
+        if made:
             done.append(made)
     listener(Progress("compact", len(heads), len(heads)))
     return CompactResult(
         runs=len(done),
-        before=before,
+        before=len(heads) - len(done) - len(left),
         left=left,
         files=sum(len(names) for receipt, _ in done for names in receipt.files.values()),
         files_removed=sum(removed for _, removed in done),
@@ -107,7 +101,7 @@ def compact(
 def _compact(workspace: Workspace, head: RunHead) -> tuple[Compacted, int] | None:
     """Compact a run; return its receipt and the files removed, None if it is compact."""
     run = Run(workspace, head.run_id)
-    receipt = compaction.find_receipt(run)
+    receipt = find_compacted(workspace, run.path)
     if receipt and not compaction.old_files(run, receipt):
         return None
     if not head.is_finished:
@@ -115,13 +109,12 @@ def _compact(workspace: Workspace, head: RunHead) -> tuple[Compacted, int] | Non
             f"run {head.run_id} is half done; run 'padim-dist score' again: it resumes"
         )
     with hold(workspace, run.path) as lease:
-        receipt = compaction.find_receipt(run)
+        receipt = find_compacted(workspace, run.path)
         if receipt is None:
             receipt = _write(run, len(head.shards))
             lease.guard(ignore)(Progress("compact", 0, 0))  # not after the lease was taken over
             compaction.put_receipt(run, receipt)
-        old = compaction.old_files(run, receipt)
-        compaction.remove_files(workspace, old)
+        compaction.remove_files(workspace, old := compaction.old_files(run, receipt))
     return receipt, len(old)
 
 
@@ -135,9 +128,8 @@ def _write(run: Run, places: int) -> Compacted:
     files: dict[str, list[str]] = {}
     rows: dict[str, int] = {}
     for table in (run.scores, run.regions):
-        names, rows[table.name] = compaction.write_parts(table)
-        files[table.name] = names
-        _compare(table, [f"{table.path}/{name}" for name in names])
+        files[table.name], rows[table.name] = compaction.write_parts(table)
+        _compare(table, [f"{table.path}/{name}" for name in files[table.name]])
     return Compacted(places, files, rows, datetime.now(UTC).isoformat(timespec="seconds"))
 
 

@@ -68,8 +68,6 @@ class CompareResult:
     flagged_a, flagged_b, new, gone : int or None
         Shared images that each run flags, that only the second flags, and that only the first
         flags; None if a run has no p-values.
-    notes : list of str
-        Remarks.
     moved : list of Moved
         Images with the largest change of rank, at most 20.
     new_anomalies, gone_anomalies : list of Turned
@@ -128,29 +126,24 @@ def compare(
         query = table_query(connection, SCORES, [(Run(workspace, head.run_id), head)])
         connection.execute(f"CREATE VIEW {name} AS FROM ({query}) WHERE status = 'scored'")
     connection.execute(_JOIN)
-    both, only_a, only_b = _one(connection, _COUNTS)
-    if not both:
+    counts, flags = _one(connection, _COUNTS), _one(connection, _FLAGS)
+    if not counts["both"]:
         raise RequestError(
             f"runs {ids[0]} and {ids[1]} have no scored image in common (by uri and member): "
-            f"{only_a:,} in the first, {only_b:,} in the second"
+            f"{counts['only_a']:,} in the first, {counts['only_b']:,} in the second"
         )
-    judged, flagged_a, flagged_b, new, gone = _one(connection, _FLAGS)
     notes = [note for head in heads for note in progress_note(head)]
     if heads[0].model_id != heads[1].model_id:
         notes.append("the runs have different models: compare ranks and p-values, not scores")
-    if not judged:
+    if not flags.pop("judged"):
+        flags = dict.fromkeys(flags)
         notes.append("a run has no p-values (no calibration): flags are not compared")
     return CompareResult(
         run_a=ids[0],
         run_b=ids[1],
-        both=both,
-        only_a=only_a,
-        only_b=only_b,
-        spearman=_one(connection, "SELECT corr(rank_a, rank_b) FROM ranked")[0],
-        flagged_a=flagged_a if judged else None,
-        flagged_b=flagged_b if judged else None,
-        new=new if judged else None,
-        gone=gone if judged else None,
+        **counts,
+        **_one(connection, "SELECT corr(rank_a, rank_b) AS spearman FROM ranked"),
+        **flags,
         notes=notes,
         moved=[
             Moved(image_name(archive, uri, member), *rest)
@@ -162,10 +155,11 @@ def compare(
     )
 
 
-def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return row
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    """Return the only row of a query, by column."""
+    found = connection.sql(query)
+    (row,) = found.fetchall()
+    return dict(zip(found.columns, row, strict=True))
 
 
 def _turned(archive: str, connection: duckdb.DuckDBPyConnection, by: str) -> list[Turned]:
@@ -193,12 +187,15 @@ SELECT *,
 FROM common
 """
 _COUNTS = """
-SELECT count(*), (SELECT count(*) FROM a) - count(*), (SELECT count(*) FROM b) - count(*)
+SELECT count(*) AS both, (SELECT count(*) FROM a) - count(*) AS only_a,
+       (SELECT count(*) FROM b) - count(*) AS only_b
 FROM common
 """
 _FLAGS = """
-SELECT count(p_a) > 0 AND count(p_b) > 0, count(*) FILTER (flagged_a), count(*) FILTER (flagged_b),
-       count(*) FILTER (flagged_b AND NOT flagged_a), count(*) FILTER (flagged_a AND NOT flagged_b)
+SELECT count(p_a) > 0 AND count(p_b) > 0 AS judged,
+       count(*) FILTER (flagged_a) AS flagged_a, count(*) FILTER (flagged_b) AS flagged_b,
+       count(*) FILTER (flagged_b AND NOT flagged_a) AS new,
+       count(*) FILTER (flagged_a AND NOT flagged_b) AS gone
 FROM common
 """
 _MOVED = f"""

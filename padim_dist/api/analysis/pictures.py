@@ -15,7 +15,7 @@ from padim_dist.config import Config
 from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.pages.single import side_by_side
-from padim_dist.store.run_rows import RegionRow, ScoreRow
+from padim_dist.store.run_tables import RegionRow, ScoreRow
 
 
 def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:

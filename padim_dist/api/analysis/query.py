@@ -38,18 +38,12 @@ class QueryResult:
 
     Attributes
     ----------
-    columns : list of str
-        Names of the columns.
-    rows : list of list
-        The first 100 rows for the format ``"table"``; otherwise empty.
-    more : bool
-        Whether there are more rows.
-    written : int or None
-        Rows written to a file or to stdout; None for a table.
-    file : str or None
-        File that the rows were written to.
-    notes : list of str
-        Remarks on the result.
+    rows, more : list of list, bool
+        The first 100 rows for the format ``"table"``, otherwise empty; whether there are more.
+    written, file : int or None, str or None
+        Rows written to a file or to stdout, None for a table; the file.
+    columns, notes : list of str
+        Names of the columns, and remarks on the result.
     """
 
     columns: list[str]
@@ -116,7 +110,7 @@ def query(
         if format == "table":
             rows = [[plain(item) for item in row] for row in found.fetchmany(SHOWN + 1)]
             return QueryResult(columns, rows[:SHOWN], more=len(rows) > SHOWN, notes=notes)
-        written = 0
+        written = 0  # if the reader of stdout closes it early
         with _opened(out) as file:
             written = _WRITERS[format](found, columns, file)
         return QueryResult(columns, [], written=written, file=out, notes=notes)
@@ -135,11 +129,10 @@ def check_reads(sql: str) -> None:
     statements = _parse(sql)
     if len(statements) != 1:
         raise RequestError(f"one statement at a time: found {len(statements)}")
-    (statement,) = statements
-    kind = statement.type.name
+    kind = statements[0].type.name
     if kind == "EXPLAIN":
         # EXPLAIN ANALYZE runs the statement.
-        inner = _parse(_EXPLAIN.sub("", statement.query.strip(), count=1))
+        inner = _parse(_EXPLAIN.sub("", statements[0].query.strip(), count=1))
         kind = inner[0].type.name if len(inner) == 1 else kind
     if kind != "SELECT":
         raise RequestError(
@@ -182,7 +175,8 @@ def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: Te
     return written
 
 
-def _to_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+def write_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
+    """Write a result as a JSON array, an object per line; return the number of rows."""
     written = 0
     for rows in batches(found):
         for row in rows:
@@ -204,7 +198,7 @@ def _to_parquet(found: duckdb.DuckDBPyRelation, out: str) -> tuple[list[str], in
     return reader.schema.names, written
 
 
-_WRITERS = {"csv": write_csv, "json": _to_json}
+_WRITERS = {"csv": write_csv, "json": write_json}
 
 
 def plain(value: Any) -> Any:

@@ -207,15 +207,9 @@ def _open_table(
     table: str, where: ConfigLike | list[str] | tuple[str, ...], options: Options | None
 ) -> duckdb.DuckDBPyRelation:
     asked = list(where) if isinstance(where, (list, tuple)) else [where]
-    runs = [_find_run(one, options) for one in asked]
-    if not runs:
+    if not asked:
         raise RequestError("no run was asked for: give the URL of one")
-    for run, _ in runs:
-        if not run.scores.files():
-            raise RequestError(
-                f"run {run.url} has no finished shard yet; run 'padim-dist score' again: it resumes"
-            )
-    return open_table(table, runs)
+    return open_table(table, [_find_run(one, options) for one in asked])
 
 
 def _find_run(where: ConfigLike, options: Options | None) -> tuple[Run, RunHead]:
@@ -228,6 +222,10 @@ def _find_run(where: ConfigLike, options: Options | None) -> tuple[Run, RunHead]
         if head is not None:
             return run, head
     workspace = Workspace(folder)
+    if not folder.exists(workspace.runs):
+        raise RequestError(
+            f"{folder.url} is neither a run nor a workspace with one; 'padim-dist score' makes one"
+        )
     head = choose_run(workspace, None)
     return Run(workspace, head.run_id), head
 
@@ -237,11 +235,9 @@ def _open_zarr(run: Run, path: str) -> xr.Dataset:
     import xarray as xr
 
     folder = run.workspace.folder
+    options = None if folder.is_local else folder.protocol_options
     dataset: xr.Dataset = xr.open_zarr(
-        folder.at(path),
-        chunks=None,
-        consolidated=False,
-        storage_options=None if folder.is_local else folder.protocol_options,
+        folder.at(path), chunks=None, consolidated=False, storage_options=options
     )
     return dataset
 

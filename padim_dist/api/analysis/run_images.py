@@ -20,8 +20,7 @@ from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import ScoreRow
-from padim_dist.store.run_tables import SCORES
+from padim_dist.store.run_tables import SCORES, ScoreRow
 
 _SAMPLE = 16
 """Images of a group, with the lowest scores, that determine the start of its colour scale."""
@@ -34,19 +33,13 @@ class RunImages:
 
     Parameters
     ----------
-    config : Config
-        Where the workspace and the archive are.
-    run_id : str
-        The run.
+    config, run_id : Config, str
+        Where the workspace and the archive are, and the run.
 
     Attributes
     ----------
-    run : Run
-        The run.
-    head : RunHead
-        Its head.
-    model : Model
-        The model that scored it.
+    run, head, model : Run, RunHead, Model
+        The run, its head, and the model that scored it.
     """
 
     def __init__(self, config: Config, run_id: str) -> None:
@@ -72,9 +65,8 @@ class RunImages:
             wanted[row.shard].add(row.image_id)
         found = {}
         for place, ids in wanted.items():
-            number = self.head.shards[place]
-            shard = to_rows(read_shard(self.run.workspace, self.head.snapshot, number))
-            found.update({row.image_id: row for row in shard if row.image_id in ids})
+            table = read_shard(self.run.workspace, self.head.snapshot, self.head.shards[place])
+            found.update({row.image_id: row for row in to_rows(table) if row.image_id in ids})
         return found
 
     def maps(self, rows: Sequence[int]) -> Maps:
@@ -85,15 +77,11 @@ class RunImages:
 
     def usual(self, groups: Sequence[str]) -> dict[str, float]:
         """Return where each group's colours start: a high distance in its lowest-scoring images."""
-        scores = open_table(SCORES, [(self.run, self.head)])
-        dullest = scores.query(
-            "scores",
-            'SELECT "group", heatmap_row FROM scores WHERE heatmap_row IS NOT NULL '
-            f'QUALIFY row_number() OVER (PARTITION BY "group" ORDER BY score) <= {_SAMPLE}',
-        )
-        assert dullest is not None  # it is a SELECT
+        scores = open_table(SCORES, [(self.run, self.head)]).filter("heatmap_row IS NOT NULL")
+        rank = 'row_number() OVER (PARTITION BY "group" ORDER BY score) AS rank'
+        dullest = scores.project(f'"group", heatmap_row, {rank}').filter(f"rank <= {_SAMPLE}")
         rows: dict[str, list[int]] = defaultdict(list)
-        for group, row in dullest.fetchall():
+        for group, row, _ in dullest.fetchall():
             rows[group].append(row)
         return {
             group: float(np.quantile(self.maps(sorted(rows[group])), 0.99))

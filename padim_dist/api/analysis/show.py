@@ -11,16 +11,17 @@ from PIL import Image
 
 from padim_dist.api.analysis.pictures import draw_image
 from padim_dist.api.analysis.query import draft
-from padim_dist.api.analysis.tables import image_name, region_rows, score_rows
+from padim_dist.api.analysis.tables import image_name, read_rows
 from padim_dist.api.analysis.views import run_views
-from padim_dist.api.settings.lookup import choose_run, progress_note
-from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.settings.lookup import progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run_rows import ScoreRow
+from padim_dist.store.run_tables import RegionRow, ScoreRow
 
 Screen = Callable[[Image.Image], None]
+_COPIED = ("run_id", "image_id", "group", "label", "status", "error", "score", "p_value", "flagged")
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -99,12 +100,10 @@ def show(
     if out is not None and Path(out).suffix.lower() not in _PICTURES:
         raise RequestError(f"--out {out}: the name of a picture ends in {', '.join(_PICTURES)}")
     config = as_config(config)
-    workspace = workspace_of(config)
-    head = choose_run(workspace, run)
-    connection = run_views(workspace, head)
+    head, connection = run_views(config, run)
     row = _find(connection, head.run_id, image_id)
     query = "FROM regions WHERE image_id = ? ORDER BY region"
-    regions = region_rows(connection.sql(query, params=[row.image_id]))
+    regions = read_rows(RegionRow, connection.sql(query, params=[row.image_id]))
     notes, picture = progress_note(head), None
     if row.status != SCORED:
         notes.append("the image was not scored, so there is no picture")
@@ -116,37 +115,24 @@ def show(
     elif screen is not None:
         screen(draw_image(config, row, regions))
     return ShowResult(
-        run_id=row.run_id,
-        image_id=row.image_id,
+        **{name: getattr(row, name) for name in _COPIED},
         image=image_name(archive_of(config).url, row.uri, row.member),
-        group=row.group,
-        label=row.label,
-        status=row.status,
-        error=row.error,
-        score=row.score,
-        p_value=row.p_value,
-        flagged=row.flagged,
         peak=None if row.peak_y is None else f"{row.peak_y}, {row.peak_x}",
         size=None if row.height is None else f"{row.height} x {row.width}",
         picture=picture,
         notes=notes,
-        regions=[
-            ShownRegion(
-                region=found.region,
-                area=found.area,
-                box=f"rows {found.top}-{found.bottom}, columns {found.left}-{found.right}",
-                peak=found.peak,
-                p_value=found.p_value,
-            )
-            for found in regions
-        ],
+        regions=[ShownRegion(r.region, r.area, _box(r), r.peak, r.p_value) for r in regions],
     )
+
+
+def _box(region: RegionRow) -> str:
+    return f"rows {region.top}-{region.bottom}, columns {region.left}-{region.right}"
 
 
 def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> ScoreRow:
     """Return the score row of the only image whose id has a prefix."""
     query = "FROM scores WHERE starts_with(image_id, ?) ORDER BY image_id LIMIT 9"
-    found = score_rows(connection.sql(query, params=[asked]))
+    found = read_rows(ScoreRow, connection.sql(query, params=[asked]))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -154,8 +140,8 @@ def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> Sco
             f"run {run_id} has no image whose id begins with {asked!r}; 'padim-dist top' lists "
             "some ids, 'padim-dist query \"SELECT image_id, uri FROM scores\"' all"
         )
-    ids = ", ".join(row.image_id for row in found[:8])
+    ids = ", ".join(row.image_id for row in found[:8]) + (", ..." if len(found) > 8 else "")
     raise RequestError(
-        f"run {run_id} has several images whose id begins with {asked!r} ({ids}"
-        f"{', ...' if len(found) > 8 else ''}); give a longer prefix"
+        f"run {run_id} has several images whose id begins with {asked!r} ({ids}); give a longer "
+        "prefix"
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from itertools import chain
 from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from padim_dist.errors import RequestError
 from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_rows import RegionRow, ScoreRow
-from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RunTable
+from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RegionRow, RunTable, ScoreRow
 from padim_dist.store.workspace import Workspace
 
 MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
@@ -45,9 +46,13 @@ def table_query(
     regions: until the run is finished the flags are null, and there are no regions.
     """
     schema = SCHEMAS[table]
-    files = find_files(table, runs)
+    tables = [run.scores if table == SCORES else run.regions for run, _ in runs]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        paths = chain.from_iterable(pool.map(RunTable.files, tables))
+    files = [runs[0][0].workspace.at(path) for path in paths]
     if not files:
-        return f"SELECT * FROM ({_empty(schema)})"
+        nulls = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in schema)
+        return f"SELECT * FROM (SELECT {nulls} WHERE false)"
     source = files_query(files)
     there = connection.sql(f"SELECT * FROM {source}").columns
     columns = [
@@ -65,21 +70,6 @@ def table_query(
     return query
 
 
-def run_table(run: Run, table: str) -> RunTable:
-    """Return the table of a run, ``"scores"`` or ``"regions"``."""
-    return run.scores if table == SCORES else run.regions
-
-
-def find_files(table: str, runs: Sequence[tuple[Run, RunHead]]) -> list[str]:
-    """Return the URLs of all files of a table in runs."""
-
-    def find(run: Run) -> list[str]:
-        return [run.workspace.at(path) for path in run_table(run, table).files()]
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [file for files in pool.map(find, (run for run, _ in runs)) for file in files]
-
-
 def files_query(files: Iterable[str]) -> str:
     """Return the SQL that reads Parquet files as one table."""
     return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true)"
@@ -91,22 +81,24 @@ def literal(text: str) -> str:
 
 
 def open_table(table: str, runs: Sequence[tuple[Run, RunHead]]) -> duckdb.DuckDBPyRelation:
-    """Open a table of runs of one workspace as a DuckDB relation."""
+    """Open a table of runs of one workspace as a DuckDB relation.
+
+    Raises
+    ------
+    RequestError
+        If no shard of a run is finished.
+    """
+    for run, _ in runs:
+        if not run.scores.files():
+            raise RequestError(
+                f"run {run.url} has no finished shard yet; run 'padim-dist score' again: it resumes"
+            )
     connection = open_connection(runs[0][0].workspace)
     return connection.sql(table_query(connection, table, runs))
 
 
-def score_rows(found: duckdb.DuckDBPyRelation) -> list[ScoreRow]:
-    """Read the rows of a relation with the columns of the score table."""
-    return _rows(ScoreRow, found)
-
-
-def region_rows(found: duckdb.DuckDBPyRelation) -> list[RegionRow]:
-    """Read the rows of a relation with the columns of the table of regions."""
-    return _rows(RegionRow, found)
-
-
-def _rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:
+def read_rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:
+    """Read the rows of a relation with the columns of the score table, or of the regions."""
     names = [field.name for field in fields(kind)]
     columns = found.project(", ".join(map(quoted, names)))
     return [kind(**dict(zip(names, row, strict=True))) for row in columns.fetchall()]
@@ -127,11 +119,6 @@ def _flags(heads: Iterable[RunHead]) -> str:
             flagged = "NULL" if cutoff is None else f"p_value <= {cutoff!r}::DOUBLE"
             cases.append(f"WHEN {literal(head.run_id)} THEN {flagged}")
     return " ".join(cases)
-
-
-def _empty(schema: pa.Schema) -> str:
-    columns = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in schema)
-    return f"SELECT {columns} WHERE false"
 
 
 def _null(field: pa.Field) -> str:

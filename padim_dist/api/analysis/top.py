@@ -8,10 +8,11 @@ import duckdb
 
 from padim_dist.api.analysis.tables import MOST_ANOMALOUS, image_name
 from padim_dist.api.analysis.views import run_views
-from padim_dist.api.settings.lookup import choose_run, progress_note
-from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.settings.lookup import progress_note
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.pages.words import listed
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,15 @@ class TopImage:
     ----------
     image : str
         Path in the archive, and the name in the tar file if it is in one.
-    group, label : str or None
-        As in the score table.
-    score : float
-        Maximum of the anomaly map.
-    p_value : float or None
-        None if the model has no calibration.
-    p_extrapolated : bool or None
-        Whether the p-value is below the resolution of the calibration sample.
+    score, peak_at : float, str
+        Maximum of the anomaly map; its row and column, in pixels of the original image.
+    p_value, p_extrapolated : float or None, bool or None
+        None if the model has no calibration; whether the p-value is below the resolution of the
+        calibration sample.
     flagged : bool or None
         None also if it is not known before the run is finished.
-    peak_at : str
-        Row and column of the maximum, in pixels of the original image.
-    image_id : str
-        For ``padim-dist show``.
+    group, label, image_id : str or None
+        As in the score table.
     """
 
     image: str
@@ -97,19 +93,15 @@ def top(
     if n < 1:
         raise RequestError(f"-n is the number of images to list: 1 or more; found {n}")
     config = as_config(config)
-    workspace = workspace_of(config)
-    head = choose_run(workspace, run)
-    connection = run_views(workspace, head)
+    head, connection = run_views(config, run)
     where, values = "status = 'scored'", []
     if group is not None:
         where, values = f'{where} AND "group" = ?', [group]
-    row = connection.execute(
+    ((scored, judged, alarms, lowest),) = connection.execute(
         "SELECT count(*), count(p_value), count(*) FILTER (flagged), min(p_value) "
         f"FROM scores WHERE {where}",
         values,
-    ).fetchone()
-    assert row is not None
-    scored, judged, alarms, lowest = row
+    ).fetchall()
     if group is not None and not scored:
         _check_group(connection, head.run_id, group)
     notes = progress_note(head)
@@ -141,23 +133,14 @@ def top(
             f"p-values of {max(beyond):.2g} and less are extrapolated: below the resolution "
             "of the calibration sample (fit.sample)"
         ]
-    return TopResult(
-        run_id=head.run_id,
-        scored=scored,
-        flagged=alarms if judged else None,
-        notes=notes,
-        anomalies=anomalies,
-    )
+    return TopResult(head.run_id, scored, alarms if judged else None, notes, anomalies)
 
 
 def _check_group(connection: duckdb.DuckDBPyConnection, run_id: str, group: str) -> None:
     """Refuse a group that is not in the run."""
-    rows = connection.execute(
-        'SELECT DISTINCT "group" FROM scores WHERE "group" IS NOT NULL ORDER BY 1'
-    ).fetchall()
-    there = [name for (name,) in rows]
+    groups = 'SELECT DISTINCT "group" FROM scores WHERE "group" IS NOT NULL ORDER BY 1'
+    there = [name for (name,) in connection.execute(groups).fetchall()]
     if group not in there:
-        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
         raise RequestError(
-            f"run {run_id} has no group {group!r}; it has {', '.join(there[:20]) or 'none'}{more}"
+            f"run {run_id} has no group {group!r}; it has {listed(there, 20) or 'none'}"
         )

@@ -9,47 +9,31 @@ import duckdb
 import pyarrow as pa
 
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
-from padim_dist.api.settings.lookup import choose_run
-from padim_dist.api.settings.places import ConfigLike, archive_settings, locate
+from padim_dist.api.settings.lookup import choose_run, models_and_states
+from padim_dist.api.settings.places import ConfigLike, archive_settings, locate, workspace_of
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
-from padim_dist.store.models import list_models
-from padim_dist.store.promotions import model_states, read_promotions
 from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
 
 VIEWS = ("scores", "regions", "runs", "models", "images")
-_TIME = pa.timestamp("us", tz="UTC")
 RUNS_SCHEMA = pa.schema(
     [
-        ("run_id", pa.string()),
-        ("model_id", pa.string()),
-        ("snapshot", pa.string()),
-        ("started_at", pa.string()),
-        ("asked_at", pa.string()),
-        ("finished_at", pa.string()),
-        ("images", pa.int64()),
-        *((status, pa.int64()) for status in STATUSES),
-        ("flagged", pa.int64()),
+        *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
+        *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at")),
+        *((name, pa.int64()) for name in ("images", *STATUSES, "flagged")),
         ("rule", pa.string()),
-        ("alpha", pa.float64()),
-        ("cutoff", pa.float64()),
-        ("drift_z", pa.float64()),
+        *((name, pa.float64()) for name in ("alpha", "cutoff", "drift_z")),
     ]
 )
 MODELS_SCHEMA = pa.schema(
     [
-        ("model_id", pa.string()),
-        ("state", pa.string()),
-        ("created_at", pa.string()),
-        ("backbone", pa.string()),
-        ("channels", pa.int64()),
-        ("groups", pa.int64()),
-        ("images", pa.int64()),
+        *((name, pa.string()) for name in ("model_id", "state", "created_at", "backbone")),
+        *((name, pa.int64()) for name in ("channels", "groups", "images")),
         ("epsilon", pa.float64()),
     ]
 )
@@ -121,19 +105,18 @@ def _add_table(
     connection.unregister("_rows")
 
 
-def run_views(workspace: Workspace, head: RunHead) -> duckdb.DuckDBPyConnection:
-    """Open a database with the views ``scores`` and ``regions`` of one run."""
-    connection = open_connection(workspace)
+def run_views(config: Config, run: str | None) -> tuple[RunHead, duckdb.DuckDBPyConnection]:
+    """Choose a run; open a database with its views ``scores`` and ``regions``."""
+    workspace = workspace_of(config)
+    head, connection = choose_run(workspace, run), open_connection(workspace)
     add_views(connection, workspace, [head])
-    return connection
+    return head, connection
 
 
 def _run(head: RunHead) -> dict[str, Any]:
-    known = ("run_id", "model_id", "snapshot", "started_at", "asked_at", "finished_at", "images")
-    statuses = {name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished}
     return {
-        **{name: getattr(head, name) for name in (*known, "flagged", "cutoff")},
-        **statuses,
+        **{name: value for name, value in vars(head).items() if name in RUNS_SCHEMA.names},
+        **{name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished},
         "rule": head.alarms.rule if head.alarms else None,
         "alpha": head.alarms.alpha if head.alarms else None,
         "drift_z": max((drift.z for drift in head.drift.values()), default=None),
@@ -141,12 +124,10 @@ def _run(head: RunHead) -> dict[str, Any]:
 
 
 def _models(workspace: Workspace) -> list[dict[str, Any]]:
-    infos = sorted(list_models(workspace), key=lambda info: info.created_at)
-    states = model_states(read_promotions(workspace))
     return [
         {
             "model_id": info.model_id,
-            "state": states.get(info.model_id, "candidate"),
+            "state": state,
             "created_at": info.created_at,
             "backbone": info.embedding.trunk.backbone,
             "channels": info.embedding.shape.depth,
@@ -154,16 +135,14 @@ def _models(workspace: Workspace) -> list[dict[str, Any]]:
             "images": sum(info.counts.values()),
             "epsilon": info.epsilon,
         }
-        for info in infos
+        for info, state in models_and_states(workspace)
     ]
 
 
 def _images(workspace: Workspace, config: Config | None) -> str | None:
     """Return the SQL of the newest manifest; None if no archive was indexed."""
-    if config:
-        entry = last_entry(workspace, archive_settings(config))
-    else:
-        entry = newest_entry(workspace)
+    settings = archive_settings(config) if config else None
+    entry = last_entry(workspace, settings) if settings else newest_entry(workspace)
     if entry is None:
         return None
     path = workspace.manifest(entry.snapshot)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,6 +34,7 @@ from padim_dist.store.lease import Lease, hold, user_and_host
 from padim_dist.store.manifests import read_manifest
 from padim_dist.store.nights import (
     Night,
+    NightImage,
     NightSummary,
     add_night,
     find_summary,
@@ -42,9 +42,6 @@ from padim_dist.store.nights import (
     put_summary,
     summaries_before,
 )
-
-_TOP = ("uri", "member", "group", "label", "score", "p_value", "flagged", "peak_y", "peak_x",
-        "image_id", "run_id")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,8 @@ class AuditResult:
     ----------
     nights : list of NightSummary
         Finished nights: one, or two if an earlier one was not finished.
-    candidate : str or None
-        Id of the model that was fitted for approval; None without `refit`.
-    seconds : float
-        Duration of this call.
+    candidate, seconds : str or None, float
+        Id of the model that was fitted for approval, None without `refit`; duration of this call.
     """
 
     nights: list[NightSummary]
@@ -95,11 +90,9 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
     started = time.monotonic()
     config = as_config(config)
     done = []
-    left = unfinished_night(config)
-    if left:
+    if left := unfinished_night(config):
         done.append(_work(config, left, listener))
-    night = open_night(config, listener, even_if_empty=not done)
-    if night:
+    if night := open_night(config, listener, even_if_empty=not done):
         done.append(_work(config, night, listener))
     candidate = fit(config, listener).model_id if refit else None
     return AuditResult(done, candidate, round(time.monotonic() - started, 2))
@@ -146,20 +139,17 @@ def open_night(
         last = last_night(workspace, settings)
         if last and not find_summary(workspace, last):
             return last
-        if last is None:
-            snapshots = [entry.snapshot]
-        else:
-            came = [found.increment for found in read_history(workspace, settings, last.last)]
-            snapshots = [increment for increment in came if increment]
-            if not snapshots and not even_if_empty:
-                return None
+        came = read_history(workspace, settings, last.last) if last else []
+        new = [found.increment for found in came if found.increment]
+        if last and not new and not even_if_empty:
+            return None
         number = last.number + 1 if last else 1
         night = Night(
             number=number,
             path=workspace.night(settings, number),
             first=last.last + 1 if last else 1,
             last=entry.number,
-            snapshots=snapshots,
+            snapshots=new if last else [entry.snapshot],
             model_id=model.model_id,
             opened_at=datetime.now(UTC).isoformat(timespec="seconds"),
             opened_by=user_and_host(),
@@ -168,11 +158,9 @@ def open_night(
             return night
 
 
-@contextmanager
-def hold_night(config: Config, night: Night) -> Iterator[Lease]:
+def hold_night(config: Config, night: Night) -> AbstractContextManager[Lease]:
     """Hold a night's lease; see `hold` for the error."""
-    with hold(workspace_of(config), night.path) as lease:
-        yield lease
+    return hold(workspace_of(config), night.path)
 
 
 def score_night(config: Config, night: Night, listener: Listener = ignore) -> list[str]:
@@ -190,18 +178,14 @@ def score_night(config: Config, night: Night, listener: Listener = ignore) -> li
 
 def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
     """Write a night's ``top.jpg``, ``summary.md`` and, last, ``summary.json``."""
-    workspace = workspace_of(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     folder = workspace.folder
-    there = find_summary(workspace, night)
-    if there:
+    if there := find_summary(workspace, night):
         return there
     statuses, groups, top = night_figures(config, runs)
-    before = summaries_before(
-        workspace, archive_settings(config), night.number, config.audit.compare
-    )
+    before = summaries_before(workspace, settings, night.number, config.audit.compare)
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before)
-    picture = draw_top(config, top)
-    if picture:
+    if picture := draw_top(config, top):
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)
         folder.put(f"{night.path}/top.jpg", sink.getvalue())
@@ -214,7 +198,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         images=sum(statuses.values()),
         statuses=statuses,
         groups=groups,
-        top=[{name: getattr(row, name) for name in _TOP} for row in top],
+        top=[NightImage.of(row) for row in top],
         runs=runs,
         folder=folder.at(night.path),
         picture=picture is not None,

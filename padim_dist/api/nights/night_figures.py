@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, score_rows
+from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
-from padim_dist.store.drifts import DriftFigures
 from padim_dist.store.nights import DriftNight, GroupNight
 from padim_dist.store.run import Run
-from padim_dist.store.run_rows import ScoreRow
-from padim_dist.store.run_tables import SCORES
+from padim_dist.store.run_arrays import DriftFigures
+from padim_dist.store.run_tables import SCORES, ScoreRow
 
 
 def night_figures(
@@ -31,6 +30,7 @@ def night_figures(
         '"group"',
     )
     alpha = max((head.alarms.alpha for head in heads if head.alarms), default=None)
+    by_group = figures.order('"group"').fetchall()
     groups = {
         name: GroupNight(
             images=images,
@@ -41,12 +41,10 @@ def night_figures(
             alpha=alpha if judged else None,
             drift=combine_drifts([head.drift[name] for head in heads if name in head.drift]),
         )
-        for name, images, scored, middle, highest, judged, flagged in figures.order(
-            '"group"'
-        ).fetchall()
+        for name, images, scored, middle, highest, judged, flagged in by_group
     }
     worst = scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(config.audit.top)
-    return statuses, groups, score_rows(worst)
+    return statuses, groups, read_rows(ScoreRow, worst)
 
 
 def combine_drifts(drifts: Sequence[DriftFigures]) -> DriftNight | None:

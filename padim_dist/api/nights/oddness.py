@@ -21,7 +21,7 @@ from statistics import median
 from scipy.special import bdtrc
 
 from padim_dist.config import AuditConfig
-from padim_dist.pages.words import counted
+from padim_dist.pages.words import counted, listed
 from padim_dist.store.nights import GroupNight, NightSummary
 
 _LEAST = 3
@@ -30,7 +30,6 @@ _CHANCE = 1e-3
 """Largest probability of as many alarms by chance in an odd night."""
 _TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution in median absolute deviations."""
-_NAMED = 8
 
 
 def odd_reasons(
@@ -71,15 +70,14 @@ def odd_reasons(
             f"{lost / images:.0%} of {counted(images, 'image')} cannot be used ({what}), more than "
             f"audit.unusable = {policy.unusable:.0%}: see the column error of the score table"
         )
-    silent = _silent(groups, before)
-    if silent:
+    if silent := _silent(groups, before):
         reasons.append(
-            f"no image of {_names(silent)}, which had images in each of the last {_LEAST} nights"
+            f"no image of {listed(map(repr, silent))}, which had images in each of the last "
+            f"{_LEAST} nights"
         )
     for name, group in sorted(groups.items()):
         past = [n.groups[name] for n in before if n.model_id == model_id and name in n.groups]
-        found = [_rise(policy, group, past), _alarms(policy, group, past)]
-        found.append(_drift(policy, group, past))
+        found = [check(policy, group, past) for check in (_rise, _alarms, _drift)]
         reasons += [f"{name!r}: {reason}" for reason in found if reason]
     return reasons
 
@@ -130,9 +128,3 @@ def _silent(groups: Mapping[str, GroupNight], before: Sequence[NightSummary]) ->
     """Return groups that had images in each of the last nights and have none now."""
     last = [set(night.groups) for night in before if night.images][-_LEAST:]
     return sorted(set.intersection(*last) - set(groups)) if len(last) == _LEAST else []
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_NAMED]))
-    more = len(names) - _NAMED
-    return f"{shown} and {counted(more, 'more group')}" if more > 0 else shown

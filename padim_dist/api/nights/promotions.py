@@ -6,19 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from padim_dist.api.settings.lookup import model_of_id
+from padim_dist.api.settings.lookup import model_of_id, models_and_states
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import user_and_host
-from padim_dist.store.models import list_models
 from padim_dist.store.promotions import (
     Promotion,
     add_promotion,
     current,
     in_force,
-    model_states,
     read_promotions,
 )
 
@@ -29,18 +27,14 @@ class ModelEntry:
 
     Attributes
     ----------
-    model_id : str
-        Id of the model.
     state : str
         ``"promoted"``; ``"candidate"``: never promoted; ``"retired"``: was promoted before.
     created_at : str
         ISO 8601, UTC.
     images, groups : int
         Normal images of the fit, and groups of the model.
-    backbone : str
-        Backbone of its embedding.
-    note : str
-        Note of its last promotion.
+    model_id, backbone, note : str
+        Id, backbone of its embedding, and note of its last promotion.
     """
 
     model_id: str
@@ -70,19 +64,18 @@ def models(config: ConfigLike, _listener: Listener = ignore) -> ModelsResult:
     """
     workspace = workspace_of(as_config(config))
     promotions = read_promotions(workspace)
-    states = model_states(promotions)
     notes = {promotion.model_id: promotion.note for promotion in promotions}
     entries = [
         ModelEntry(
             model_id=info.model_id,
-            state=states.get(info.model_id, "candidate"),
+            state=state,
             created_at=info.created_at,
             images=sum(info.counts.values()),
             groups=len(info.counts),
             backbone=info.embedding.trunk.backbone,
             note=notes.get(info.model_id, ""),
         )
-        for info in sorted(list_models(workspace), key=lambda info: info.created_at)
+        for info, state in models_and_states(workspace)
     ]
     return ModelsResult(entries, promotions)
 

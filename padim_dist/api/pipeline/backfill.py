@@ -70,10 +70,8 @@ def plan_backfill(
         left = not_scored(bench, _with_prefix(rows, config, prefix), scored, came)
         pieces = _pieces(cut_rows(left, config), piece_images)
         settings = {**settings, "new": True}
-        return [
-            write_manifest(workspace, piece, settings, {}, bench.folder).snapshot
-            for piece in pieces
-        ]
+        made = (write_manifest(workspace, piece, settings, {}, bench.folder) for piece in pieces)
+        return [manifest.snapshot for manifest in made]
 
 
 def _with_prefix(rows: Iterable[pa.Table], config: Config, prefix: str) -> Iterator[pa.Table]:
@@ -88,19 +86,15 @@ def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa
     """Yield the rows of history entries from these days."""
     workspace = workspace_of(config)
     first, last = (since or date.min).isoformat(), (until or date.max).isoformat()
-    entries = [
-        entry
-        for entry in read_history(workspace, archive_settings(config))
-        if first <= entry.day <= last
-    ]
+    history = read_history(workspace, archive_settings(config))
+    entries = [entry for entry in history if first <= entry.day <= last]
     if not entries:
         raise RequestError(
             f"the history of {config.archive.url} has no entry from {first} to {last}; "
             "'padim-dist history' lists them"
         )
     for entry in entries:
-        manifest = read_manifest(workspace, entry.increment) if entry.increment else None
-        if manifest:
+        if entry.increment and (manifest := read_manifest(workspace, entry.increment)):
             yield from read_shards(workspace, manifest, SPLITS)
 
 

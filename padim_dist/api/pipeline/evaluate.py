@@ -36,14 +36,12 @@ class GroupFigures:
 
     Attributes
     ----------
-    images, anomalous : int
-        Labelled and scored test images, and the anomalous ones among them.
+    images, anomalous, not_scored : int
+        Labelled and scored test images, the anomalous ones among them, and those without a score.
     image_auroc, pixel_auroc, pro : float or None
         Area under the ROC curve over images and over pixels, and the paper's PRO score.
     image_best_f1, pixel_best_f1 : BestF1 or None
         Thresholds with the highest F1 score.
-    not_scored : int
-        Labelled test images without a score.
     without_mask : int
         Anomalous images whose mask is missing or cannot be read: they count only in the image
         metrics.
@@ -80,16 +78,12 @@ class _Tally:
         self.without_mask = 0
         self.pixels = PixelCounts()
 
-    def curves(self) -> dict[str, list[tuple[float, float]]]:
-        """Return a few points of each ROC and PRO curve, to draw."""
+    def figures(self) -> tuple[GroupFigures, dict[str, list[tuple[float, float]]]]:
+        """Return the metrics, and a few points of each ROC and PRO curve, to draw."""
         images = exact_curve(np.array(self.scores), np.array(self.anomalous, bool))
         pixels = self.pixels.curve()
-        return {"roc": images.roc(), "pixel_roc": pixels.roc(), "pro": pixels.pro_curve()}
-
-    def figures(self) -> GroupFigures:
-        images = exact_curve(np.array(self.scores), np.array(self.anomalous, bool))
-        pixels = self.pixels.curve()
-        return GroupFigures(
+        curves = {"roc": images.roc(), "pixel_roc": pixels.roc(), "pro": pixels.pro_curve()}
+        figures = GroupFigures(
             images=len(self.scores),
             anomalous=sum(self.anomalous),
             not_scored=self.not_scored,
@@ -100,6 +94,7 @@ class _Tally:
             image_best_f1=images.best_f1(),
             pixel_best_f1=pixels.best_f1(),
         )
+        return figures, curves
 
 
 def evaluate(
@@ -129,8 +124,7 @@ def evaluate(
     workspace = workspace_of(config)
     head = choose_run(workspace, run)
     found = Run(workspace, head.run_id)
-    missing = len(set(range(len(head.shards))) - found.scores.finished())
-    if missing:
+    if missing := len(set(range(len(head.shards))) - found.scores.finished()):
         raise RequestError(
             f"run {head.run_id} is not finished: it lacks {counted(missing, 'shard')} of "
             f"{len(head.shards)}; run 'padim-dist score' again: it resumes"
@@ -146,7 +140,6 @@ def evaluate(
             maps = anomaly_map.full(torch.from_numpy(distances)).numpy()
             regions = pool.map(lambda row: _regions(row, reader), rows)
             for row, full, region in zip(rows, maps, regions, strict=True):
-                assert row.group is not None
                 tally = tallies.setdefault(row.group, _Tally())
                 if row.score is None:
                     tally.not_scored += 1
@@ -163,10 +156,13 @@ def evaluate(
     if not tallies:
         raise RequestError(
             f"run {head.run_id} has no labelled image of the split 'test'; 'padim-dist evaluate' "
-            "needs an archive with labels, such as the layout 'mvtec'"
+            "needs an archive with labels, such as the layout 'mvtec', and a run of it (--run)"
         )
-    result = _result(head, {group: tally.figures() for group, tally in sorted(tallies.items())})
-    curves = {group: tally.curves() for group, tally in sorted(tallies.items())}
+    measured = {group: tally.figures() for group, tally in sorted(tallies.items())}
+    groups = {group: figures for group, (figures, _) in measured.items()}
+    curves = {group: curves for group, (_, curves) in measured.items()}
+    mean = {name: _mean(groups, name) for name in ("image_auroc", "pixel_auroc", "pro")}
+    result = EvaluateResult(head.run_id, head.model_id, groups, mean)
     workspace.folder.put_json(found.metrics_path, {**asdict(result), "curves": curves})
     return result
 
@@ -175,7 +171,7 @@ def evaluate(
 class _Labelled:
     """A labelled test row."""
 
-    group: str | None
+    group: str
     label: str
     score: float | None
     heatmap_row: int | None
@@ -190,14 +186,12 @@ def _shards(
     columns = ["shard", "image_id", "split", "group", "label", "score", "heatmap_row"]
     for place, table in run.scores.read_shards(columns):
         manifest = read_shard(run.workspace, head.snapshot, head.shards[place])
-        names = manifest["image_id"].to_pylist()
-        masks = dict(zip(names, manifest["mask_uri"].to_pylist(), strict=True))
+        pairs = (manifest[name].to_pylist() for name in ("image_id", "mask_uri"))
+        masks = dict(zip(*pairs, strict=True))
         rows = [
-            _Labelled(group, label, score, at, masks[name])
-            for _, name, split, group, label, score, at in zip(
-                *(table[column].to_pylist() for column in columns), strict=True
-            )
-            if split == "test" and label is not None and group is not None
+            _Labelled(row["group"], row["label"], row["score"], row["heatmap_row"], masks[name])
+            for name, row in zip(table["image_id"].to_pylist(), table.to_pylist(), strict=True)
+            if row["split"] == "test" and row["label"] is not None and row["group"] is not None
         ]
         if not rows:
             continue
@@ -205,7 +199,7 @@ def _shards(
         kept = [(i, row.heatmap_row) for i, row in enumerate(rows) if row.heatmap_row is not None]
         if has_heatmaps and kept:
             first = min(at for _, at in kept)
-            block = run.heatmaps.read_range(first, max(at for _, at in kept) + 1)
+            block = run.heatmaps.read(slice(first, max(at for _, at in kept) + 1))
             for i, at in kept:
                 distances[i] = block[at - first]
         yield rows, distances
@@ -224,18 +218,14 @@ def _regions(row: _Labelled, reader: ImageReader) -> npt.NDArray[np.int32] | Non
     except ImageError as error:
         logger.warning("mask %s is left out: %s", row.mask_uri, error)
         return None
-    regions, _ = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)
-    numbered: npt.NDArray[np.int32] = regions.astype(np.int32)
-    return numbered
+    regions: npt.NDArray[np.int32] = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)[0]
+    return regions.astype(np.int32)
 
 
-def _result(head: RunHead, groups: dict[str, GroupFigures]) -> EvaluateResult:
-    mean = {}
-    for name in ("image_auroc", "pixel_auroc", "pro"):
-        values = [getattr(figures, name) for figures in groups.values()]
-        known = [value for value in values if value is not None]
-        mean[name] = float(np.mean(known)) if known else None
-    return EvaluateResult(head.run_id, head.model_id, groups, mean)
+def _mean(groups: dict[str, GroupFigures], name: str) -> float | None:
+    values = (getattr(figures, name) for figures in groups.values())
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _known(value: float) -> float | None:

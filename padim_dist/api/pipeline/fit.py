@@ -14,11 +14,7 @@ import torch
 import torchvision
 import zarr
 
-from padim_dist.api.pipeline.fit_plan import (
-    FitPlan,
-    fit_settings,
-    plan_fit,
-)
+from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
 from padim_dist.api.pipeline.leave_outs import leave_outs
 from padim_dist.api.pipeline.warnings import fit_warnings
 from padim_dist.api.settings import plans
@@ -33,10 +29,17 @@ from padim_dist.engine.workers import Workers, open_workers
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
-from padim_dist.store.fits import FitHead, FitPart, put_fit
 from padim_dist.store.gaussians import create_model
 from padim_dist.store.lease import hold
-from padim_dist.store.models import ModelInfo, find_model, finish_model, list_models
+from padim_dist.store.models import (
+    FitHead,
+    FitPart,
+    ModelInfo,
+    find_model,
+    finish_model,
+    list_models,
+    put_fit,
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,8 @@ class FitResult:
         Normal images of the manifest, or of the window.
     embedded, resumed : int
         Images embedded by this call, and by earlier ones.
-    failures : mapping of str to int
-        Unusable images by status.
-    groups : mapping of str to int
-        Images in the model, by group.
+    failures, groups : mapping of str to int
+        Unusable images by status, and images in the model by group.
     seconds, images_per_second : float
         Duration and rate of this call, with the start of the cluster.
     warnings : list of str
@@ -106,9 +107,7 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
             receipts = _run(plan, receipts, config, lease.guard(listener))
         counts = _counts(plan, receipts)
     else:
-        receipts = find_receipts(jobs)
-        embedded = 0
-        counts = dict(model.counts)
+        receipts, embedded, counts = find_receipts(jobs), 0, dict(model.counts)
         _ask_again(plan, model, config)
     failures: Counter[str] = Counter()
     for receipt in receipts.values():
@@ -132,10 +131,9 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
 
 
 def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
-    """Make a finished model the newest one of these settings, if it is not.
+    """Make a finished model the newest one of these settings.
 
-    Other settings can give the same model (the same weights at another path), or another model may
-    have been fitted since (on images that are gone again).
+    It may have been made with others (weights at another path), or before another model.
     """
     asked = model_settings(config)
     own = [info for info in list_models(plan.workspace) if asked in info.settings]
@@ -150,16 +148,13 @@ def _run(
     """Embed the missing parts, factorise, calibrate, finish the model; return all receipts."""
     workspace, shape = plan.workspace, plan.embedding.shape
     missing = [job for job in plan.jobs if job.receipt not in receipts]
-    groups = list(dict.fromkeys(job.part.group for job in plan.jobs))
+    groups = len({job.part.group for job in plan.jobs})
     images = [job.size for job in missing]
-    disk = projection.fit_disk(plan.embedding, images, len(groups), config.fit.sample)
-    free = plans.free_disk(workspace.folder)
-    projection.check_disk("fit", disk, free, config.workspace)
-    parts = [
-        FitPart(job.part.group, job.receipt, job.snapshot, merged) for job, merged in plan.merged()
-    ]
+    disk = projection.fit_disk(plan.embedding, images, groups, config.fit.sample)
+    projection.check_disk("fit", disk, plans.free_disk(workspace.folder), config.workspace)
+    parts = [FitPart(job.part.group, job.receipt, job.snapshot, m) for job, m in plan.merged()]
     put_fit(workspace, FitHead(plan.fit_id, fit_settings(config), parts, _now()))
-    most_tasks = max(len(plan.jobs), len(groups) * len(bands(shape)))
+    most_tasks = max(len(plan.jobs), groups * len(bands(shape)))
     with open_workers(plan.cluster, most_tasks, listener) as workers:
         embedded = workers.map(embed_part, missing, "fit: embed")
         done = {**receipts, **{job.receipt: receipt for job, receipt in embedded}}
@@ -171,6 +166,7 @@ def _run(
         if config.fit.sample:
             _calibrate(workers, leave_outs(plan, done, counts))
     workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
+    now = _now()
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,
@@ -181,14 +177,11 @@ def _run(
         sigma=config.model.sigma,
         counts=counts,
         settings=[model_settings(config)],
-        created_at=(now := _now()),
+        created_at=now,
         asked_at=now,
         versions={
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "numpy": numpy.__version__,
-            "zarr": zarr.__version__,
+            **{one.__name__: one.__version__ for one in (torch, torchvision, numpy, zarr)},
         },
     )
     finish_model(workspace, info)
@@ -226,7 +219,7 @@ def _calibrate(workers: Workers, parts: list[LeaveOutJob]) -> None:
     for part in parts:
         by_group.setdefault(part.group, []).append(part)
     jobs = [
-        CalibrateJob(own[0].workspace, own[0].model_id, group, tuple(part.path for part in own))
+        CalibrateJob(own[0].workspace, own[0].model_id, group, tuple(part.receipt for part in own))
         for group, own in by_group.items()
     ]
     jobs = [job for job in jobs if job.find() is None]
@@ -257,8 +250,7 @@ def _check_taken_out(plan: FitPlan) -> None:
             continue
         images = {row.image_id for source in job.sources for row in source.read()}
         before = _unusable(jobs[piece.out_of], images)
-        differ = before ^ _unusable(job, images)
-        if differ:
+        if differ := before ^ _unusable(job, images):
             shard = piece.part.shards[0]
             raise RequestError(
                 f"shard {shard.shard} of manifest {piece.manifest} cannot be taken out of the fit: "

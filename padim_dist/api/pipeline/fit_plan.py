@@ -19,12 +19,15 @@ from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
-from padim_dist.pages.words import counted
-from padim_dist.store.fits import asked_of_fit
+from padim_dist.pages.words import counted, listed
 from padim_dist.store.history import Entry, read_history
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
+from padim_dist.store.models import asked_of_fit
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
+
+_AFTERWARDS = ("epsilon", "shrinkage", "sigma")
+"""Settings of section model that do not change the moments."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,12 @@ class FitPlan:
     ----------
     snapshot : Snapshot
         The manifest of the whole archive.
-    embedding : EmbeddingSpec
-        How images are embedded.
-    pieces : list of Piece
-        Parts to merge or to subtract.
-    jobs : list of EmbedJob
-        Jobs that embed the pieces, in the same order.
+    pieces, jobs : list of Piece, list of EmbedJob
+        Parts to merge or to subtract, and the jobs that embed them, in the same order.
     fit_id, model_id : str
         Content addresses.
-    sigma : float
-        Smoothing of anomaly maps.
     cluster : ClusterConfig
         The cluster, with a number of workers that fits.
-    warnings : list of str
-        Warnings about the model.
     """
 
     workspace: Workspace
@@ -81,13 +76,8 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     pieces = _pieces(config, snapshot)
     warnings = _check_groups(snapshot, pieces, config)
     state = plans.load_state(config)
-    need = projection.fit_need(
-        spec,
-        plans.state_bytes(state),
-        config.cluster.readers,
-        config.archive.max_pixels,
-        config.fit.sample,
-    )
+    limits = (config.cluster.readers, config.archive.max_pixels, config.fit.sample)
+    need = projection.fit_need(spec, plans.state_bytes(state), *limits)
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
@@ -107,12 +97,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     fit_id = content_id({"parts": taken})
     started = asked_of_fit(workspace, resume) if resume else None
     check_resumed(workspace, resume, fit_id, started, fit_settings(config))
-    model = {
-        "fit": fit_id,
-        "epsilon": config.model.epsilon,
-        "shrinkage": config.model.shrinkage,
-        "sigma": config.model.sigma,
-    }
+    model = {name: getattr(config.model, name) for name in _AFTERWARDS}
     return FitPlan(
         workspace=workspace,
         snapshot=snapshot,
@@ -120,7 +105,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         pieces=pieces,
         jobs=jobs,
         fit_id=fit_id,
-        model_id=content_id(model),
+        model_id=content_id({"fit": fit_id, **model}),
         sigma=config.model.sigma,
         cluster=cluster,
         warnings=warnings,
@@ -136,8 +121,7 @@ def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
     increments: dict[Entry, list[Shard]] = {}
     for entry in read_history(workspace, archive_settings(config))[-config.fit.window :]:
         if entry.increment is not None:
-            came = read_manifest(workspace, entry.increment)
-            if came is None:
+            if (came := read_manifest(workspace, entry.increment)) is None:
                 raise RequestError(
                     f"manifest {workspace.at(workspace.manifest(entry.increment))} of entry "
                     f"{entry.number} of the history is gone; restore it, or lower fit.window"
@@ -150,7 +134,7 @@ def fit_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine a fit's moments."""
     settings = asked_settings(config)
     del settings["score"]
-    for name in ("epsilon", "shrinkage", "sigma"):
+    for name in _AFTERWARDS:
         del settings["model"][name]
     return settings
 
@@ -168,12 +152,11 @@ def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -
     without = [group for group in images if group not in fitted]
     if not without:
         return []
-    shown = ", ".join(repr(group) for group in without[:8])
     what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
     where = f" in the last {fit.window} entries of the history" if fit.window else ""
     found = (
-        f"no normal image{where} in {len(without)} of {counted(len(images), 'group')} ({shown}"
-        f"{', ...' if len(without) > 8 else ''}): a group needs images that match {what}"
+        f"no normal image{where} in {len(without)} of {counted(len(images), 'group')} "
+        f"({listed(map(repr, without))}): a group needs images that match {what}"
     )
     if not fitted:
         raise ArchiveError(found)

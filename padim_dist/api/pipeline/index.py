@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,8 @@ from padim_dist.store.manifests import (
     write_manifest,
 )
 
+_CHANGES = ("new", "changed", "gone")
+
 
 @dataclass(frozen=True)
 class IndexResult:
@@ -45,14 +47,10 @@ class IndexResult:
     ----------
     snapshot : str
         Content address of the manifest.
-    images, shards : int
-        Images of the manifest, and its shards.
-    groups : mapping
-        Images by group and split.
-    without_group : int
-        Images whose path does not match ``archive.group``.
-    ignored : mapping
-        Files that are not indexed, by suffix or reason.
+    images, shards, without_group : int
+        Images of the manifest, its shards, and images whose path does not match ``archive.group``.
+    groups, ignored : mapping
+        Images by group and split; files that are not indexed, by suffix or reason.
     number : int
         Number of the newest entry of the archive's history; see `history`.
     new, changed, gone : int
@@ -88,21 +86,16 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
     """
     config = as_config(config)
     snapshot, entry, is_new = make_manifest(config, listener)
-    groups = {
-        group: {"train": counts["train"], "test": counts["test"]}
-        for group, counts in images_by_group(snapshot.shards).items()
-    }
+    groups = images_by_group(snapshot.shards).items()
     return IndexResult(
         snapshot=snapshot.snapshot,
         images=snapshot.images,
         shards=len(snapshot.shards),
-        groups=groups,
+        groups={group: {split: counts[split] for split in SPLITS} for group, counts in groups},
         without_group=sum(shard.images for shard in snapshot.shards if shard.group is None),
         ignored=dict(snapshot.ignored),
         number=entry.number,
-        new=entry.new if is_new else 0,
-        changed=entry.changed if is_new else 0,
-        gone=entry.gone if is_new else 0,
+        **{name: getattr(entry, name) if is_new else 0 for name in _CHANGES},
     )
 
 
@@ -115,9 +108,9 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         listener(Progress("index", 0, listed))
 
     tell(0)
-    list_images = find_layout(archive.layout)
+    listing = Listing(archive_of(config), archive.train, archive.group, tell)
     with Spool() as spool:
-        list_images(Listing(archive_of(config), archive.train, archive.group, tell), spool)
+        find_layout(archive.layout)(listing, spool)
         yield spool
 
 
@@ -131,16 +124,10 @@ def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[Shard, pa.Table
 
 
 def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot, Entry, bool]:
-    """List the archive and write its manifest and an entry of its history.
+    """Write a manifest of the archive and an entry of its history.
 
-    Returns
-    -------
-    snapshot : Snapshot
-        The manifest.
-    entry : Entry
-        The newest entry of the archive's history.
-    is_new : bool
-        Whether the entry was made now; not if the archive has not changed.
+    It returns the manifest, the newest entry, and whether the entry was made now: not if the
+    archive has not changed.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
     with list_archive(config, listener) as spool:
@@ -162,36 +149,26 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
 def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
     """Return an entry for the history; write the manifest of new and changed images."""
     workspace, settings = workspace_of(config), archive_settings(config)
-    number = last.number + 1 if last else 1
-    now = datetime.now(UTC).isoformat()
+    now, whole = datetime.now(UTC).isoformat(), snapshot.snapshot
+    increment: str | None = whole
+    counts: Mapping[str, int] = {"new": snapshot.images}
+    changes = None
     earlier = read_manifest(workspace, last.snapshot) if last else None
-    if last is None or earlier is None:  # the first, or the manifest before was removed
-        return Entry(
-            number=number,
-            snapshot=snapshot.snapshot,
-            increment=snapshot.snapshot,
-            images=snapshot.images,
-            new=snapshot.images,
-            changed=0,
-            gone=0,
-            changes=None,
-            indexed_at=now,
-        )
-    found = compare(spool, spool.joined(), read_shards(workspace, earlier, SPLITS))
-    increment = None
-    if found.rows.images:
-        shards = cut_rows(found.rows, config)
-        increment = write_manifest(workspace, shards, settings, {}, spool.folder).snapshot
-    table = found.changes.read_bytes()
+    if last and earlier:  # neither the first, nor was the manifest before removed
+        found = compare(spool, spool.joined(), read_shards(workspace, earlier, SPLITS))
+        increment, counts = None, found.counts
+        if found.rows.images:
+            shards = cut_rows(found.rows, config)
+            increment = write_manifest(workspace, shards, settings, {}, spool.folder).snapshot
+        table = found.changes.read_bytes()
+        changes = put_changes(workspace, settings, last.snapshot, whole, table)
     return Entry(
-        number=number,
-        snapshot=snapshot.snapshot,
+        number=last.number + 1 if last else 1,
+        snapshot=whole,
         increment=increment,
         images=snapshot.images,
-        new=found.counts.get("new", 0),
-        changed=found.counts.get("changed", 0),
-        gone=found.counts.get("gone", 0),
-        changes=put_changes(workspace, settings, last.snapshot, snapshot.snapshot, table),
+        **{name: counts.get(name, 0) for name in _CHANGES},
+        changes=changes,
         indexed_at=now,
     )
 
@@ -206,8 +183,7 @@ def current_manifest(
     RequestError
         If there is no manifest with this id.
     """
-    snapshot = find_manifest(config, asked)
-    if snapshot is None:
+    if (snapshot := find_manifest(config, asked)) is None:
         logger.info("no manifest of %s yet: indexing it", config.archive.url)
         snapshot, _, _ = make_manifest(config, listener)
     return snapshot

@@ -32,8 +32,8 @@ def leave_outs(
         chosen = choose_images([part.sampled for part in own], [part.fitted for part in own])
         firsts = accumulate(map(len, chosen), initial=0)
         total, left = sum(map(len, chosen)), frozenset(without.get(group, ()))
-        for number, (part, places, first) in enumerate(zip(own, chosen, firsts, strict=False)):
-            leave_out = LeaveOutJob(
+        jobs += [
+            LeaveOutJob(
                 workspace=plan.workspace,
                 model_id=plan.model_id,
                 group=group,
@@ -47,5 +47,6 @@ def leave_outs(
                 sigma=plan.sigma,
                 count=count,
             )
-            jobs.append(leave_out)
+            for number, (part, places, first) in enumerate(zip(own, chosen, firsts, strict=False))
+        ]
     return jobs

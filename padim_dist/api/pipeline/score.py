@@ -7,26 +7,20 @@ from dataclasses import dataclass
 
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.new_images import select_new
-from padim_dist.api.pipeline.score_plan import (
-    ScorePlan,
-    check_groups,
-    drift_jobs,
-    plan_score,
-    wanted_shards,
-)
+from padim_dist.api.pipeline.score_plan import ScorePlan, check_groups, drift_jobs, plan_score
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed, choose_model
 from padim_dist.api.settings.places import ConfigLike, as_config
-from padim_dist.config import ClusterConfig, Config
+from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
 from padim_dist.engine.drift import measure_group
 from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore
-from padim_dist.store.drifts import DriftFigures
 from padim_dist.store.lease import hold
 from padim_dist.store.run import Run
+from padim_dist.store.run_arrays import DriftFigures
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.weights import kept_weights_bytes
 
@@ -39,10 +33,8 @@ class ScoreResult:
     ----------
     run_id, model_id : str
         Content addresses of the run and of its model; no run if there was no new image.
-    images : int
-        Rows of the score table.
-    scored, resumed : int
-        Rows made by this call, and by earlier ones.
+    images, scored, resumed : int
+        Rows of the score table, those made by this call, and by earlier ones.
     statuses : mapping of str to int
         Rows by status.
     flagged : int or None
@@ -111,7 +103,7 @@ def score(
     config = as_config(config)
     info = choose_model(config, model)
     manifest = current_manifest(config, listener, snapshot)
-    check_groups(wanted_shards(manifest, config), info, config, whole=snapshot is None)
+    check_groups(manifest, info, config, whole=snapshot is None)
     if new:
         manifest = select_new(config, info, manifest)
     plan = plan_score(config, info, manifest, partial=new or snapshot is not None)
@@ -149,39 +141,20 @@ def score(
 def _score(
     config: Config, plan: ScorePlan, done: set[int], listener: Listener
 ) -> tuple[dict[int, ShardCounts], dict[str, DriftFigures]]:
-    """Score the shards that have no score table, and measure the drift.
-
-    Returns
-    -------
-    counts : dict of int to ShardCounts
-        Counts of all shards, by place. Counts of earlier calls are read last, so that a resume
-        starts with one listing.
-    drift : dict of str to DriftFigures
-        Figures by group.
-    """
+    """Score the missing shards; return the counts of all shards by place, and drift by group."""
     work = [job for job in plan.jobs if job.place not in done]
-    cluster = _settle(config, plan, sum(job.size for job in work))
+    workspace, embedding = plan.run.workspace, plan.model.embedding
+    weights = kept_weights_bytes(workspace, embedding.weights)
+    rest = (config.cluster.readers, config.archive.max_pixels)
+    cluster = settle(config.cluster, "score", projection.score_need(embedding, weights, *rest))
     heatmaps = config.score.heatmaps == "grid"
-    plan.run.start(plan.head, plan.shards, plan.model.embedding.shape, heatmaps)
+    disk = projection.score_disk(embedding, sum(job.size for job in work), heatmaps)
+    projection.check_disk("score", disk, plans.free_disk(workspace.folder), config.workspace)
+    plan.run.start(plan.head, plan.shards, embedding.shape, heatmaps)
     with open_workers(cluster, len(work) or 1, listener) as workers:
         scored = workers.map(score_shard, work, "score")
         counts = {job.place: receipt for job, receipt in scored}
-        counts.update(plan.run.scores.count(done))
+        counts.update(plan.run.scores.count(done))  # last: a resume starts with one listing
         measured = workers.map(measure_group, drift_jobs(plan, counts), "score: drift")
     figures = {job.group: receipt.figures for job, receipt in measured}
     return counts, {group: drift for group, drift in sorted(figures.items()) if drift}
-
-
-def _settle(config: Config, plan: ScorePlan, images: int) -> ClusterConfig:
-    """Check the needs of memory and disk; return the cluster with its number of workers."""
-    embedding, workspace = plan.model.embedding, plan.run.workspace
-    need = projection.score_need(
-        embedding,
-        kept_weights_bytes(workspace, embedding.weights),
-        config.cluster.readers,
-        config.archive.max_pixels,
-    )
-    cluster = settle(config.cluster, "score", need)
-    disk = projection.score_disk(embedding, images, config.score.heatmaps == "grid")
-    projection.check_disk("score", disk, plans.free_disk(workspace.folder), config.workspace)
-    return cluster

@@ -13,8 +13,8 @@ from padim_dist.core.status import NO_MODEL, SCORED
 from padim_dist.engine.drift import DriftJob
 from padim_dist.engine.score import ScoreJob
 from padim_dist.errors import RequestError
-from padim_dist.pages.words import counted
-from padim_dist.store.manifests import Shard, Snapshot, groups_of
+from padim_dist.pages.words import counted, listed
+from padim_dist.store.manifests import Shard, Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import ShardCounts
@@ -42,10 +42,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     images = sum(shard.images for shard in shards)
     alarms = Alarms.plan(
         images,
-        alpha=score.alpha,
-        per_million=score.per_million,
-        false_alarms_per_run=score.false_alarms_per_run,
-        fdr=score.fdr,
+        **score.model_dump(include={"alpha", "per_million", "false_alarms_per_run", "fdr"}),
     )
     run_id = content_id(
         {
@@ -103,7 +100,7 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
         scored = counts[job.place].statuses.get(SCORED, 0)
         if job.shard.group is not None and scored:
             shards.setdefault(job.shard.group, []).append((job.place, scored))
-    places = {group: place for place, group in enumerate(groups_of(plan.shards))}
+    places = {group: place for place, group in enumerate(images_by_group(plan.shards))}
     return [
         DriftJob(
             run=plan.run,
@@ -118,8 +115,9 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
     ]
 
 
-def check_groups(shards: list[Shard], model: ModelInfo, config: Config, whole: bool) -> None:
+def check_groups(manifest: Snapshot, model: ModelInfo, config: Config, whole: bool) -> None:
     """Refuse an archive if the model has none of its groups; warn if it lacks some."""
+    shards = wanted_shards(manifest, config)
     if not shards:
         raise RequestError(
             f"the manifest has no image of the splits {', '.join(config.score.splits)} "
@@ -127,20 +125,14 @@ def check_groups(shards: list[Shard], model: ModelInfo, config: Config, whole: b
         )
     groups = {shard.group for shard in shards if shard.group is not None}
     unknown = sorted(groups - set(model.counts))
-    shown = ", ".join(map(repr, unknown[:8]))
+    shown = listed(map(repr, unknown))
     if whole and unknown and len(unknown) == len(groups):
         raise RequestError(
             f"model {model.model_id} has no group of the archive ({shown}), only "
-            f"{', '.join(map(repr, list(model.counts)[:8]))}; run 'padim-dist fit' on the archive "
-            "as it is now"
+            f"{listed(map(repr, model.counts))}; run 'padim-dist fit' on the archive as it is now"
         )
     if unknown:
         logger.warning(
-            "model %s lacks %d of %s (%s): their images get the status %r; run 'padim-dist fit' to "
-            "add them",
-            model.model_id,
-            len(unknown),
-            counted(len(groups), "group"),
-            shown,
-            NO_MODEL,
+            f"model {model.model_id} lacks {len(unknown)} of {counted(len(groups), 'group')} "
+            f"({shown}): their images get the status {NO_MODEL!r}; run 'padim-dist fit' to add them"
         )

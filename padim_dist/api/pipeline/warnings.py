@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.core.calibration import LEAST_FOR_TAIL
-from padim_dist.pages.words import counted
-
-_NAMED = 8
+from padim_dist.pages.words import counted, listed
 
 
 def fit_warnings(
@@ -18,24 +16,21 @@ def fit_warnings(
     found = []
     groups = counted(len(counts), "group")
     depth = plan.embedding.shape.depth
-    few = {group: n for group, n in counts.items() if n <= depth}
-    if few:
+    if few := {group: n for group, n in counts.items() if n <= depth}:
         found.append(
             f"too few normal images for {depth} channels in {len(few)} of {groups}: {_shown(few)}. "
             "Distances there depend mainly on the regularisation of their covariances"
         )
-    short = {group: n for group, n in counts.items() if n < LEAST_FOR_TAIL}
-    if short:
+    if short := {group: n for group, n in counts.items() if n < LEAST_FOR_TAIL}:
         found.append(
             f"fewer than {LEAST_FOR_TAIL} normal images in {len(short)} of {groups}: "
             f"{_shown(short)}. Their lowest p-value is 1 / (images + 1), and a lower score.alpha "
             "flags nothing"
         )
-    lost = sorted({job.part.group for job in plan.jobs} - set(counts))
-    if lost:
+    if lost := sorted({job.part.group for job in plan.jobs} - set(counts)):
         found.append(
             f"no normal image could be read of {counted(len(lost), 'group')} "
-            f"({', '.join(map(repr, lost[:_NAMED]))}): they are left out of the model"
+            f"({listed(map(repr, lost))}): they are left out of the model"
         )
     if failures:
         kinds = ", ".join(f"{n} {status}" for status, n in sorted(failures.items()))
@@ -47,4 +42,4 @@ def fit_warnings(
 
 
 def _shown(groups: Mapping[str, int]) -> str:
-    return ", ".join(f"{group!r} {n}" for group, n in list(groups.items())[:_NAMED])
+    return listed(f"{group!r} {n}" for group, n in groups.items())

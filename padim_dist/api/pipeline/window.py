@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from padim_dist.engine.parts import Part, deal_parts, make_part
+from padim_dist.engine.parts import Part, deal_parts
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted
 from padim_dist.store.history import Entry
@@ -18,17 +18,7 @@ from padim_dist.store.manifests import Shard
 
 @dataclass(frozen=True)
 class Piece:
-    """A part that a fit merges or subtracts.
-
-    Attributes
-    ----------
-    manifest : str
-        Id of the manifest with its shards.
-    part : Part
-        The part.
-    out_of : Part or None
-        The part from which it is subtracted; None for a part that is merged.
-    """
+    """A part of a manifest that a fit merges, or subtracts from the part `out_of`."""
 
     manifest: str
     part: Part
@@ -70,7 +60,7 @@ def choose_pieces(
             assert entry.increment is not None
             pieces.append(Piece(entry.increment, part))
             for shard in bad:
-                own = make_part(part.group, part.part, [shard])
+                own = Part(part.group, part.part, (shard,))
                 pieces.append(Piece(entry.increment, own, out_of=part))
     if unknown:
         raise RequestError(
@@ -84,8 +74,5 @@ def choose_pieces(
 def _describe(increments: Mapping[Entry, Sequence[Shard]]) -> str:
     if not increments:
         return "no entry that brought images"
-    shown = [
-        f"{entry.number} ({entry.day}, {counted(len(shards), 'shard')})"
-        for entry, shards in increments.items()
-    ]
-    return f"the entries {', '.join(shown)}"
+    counts = [(entry, counted(len(shards), "shard")) for entry, shards in increments.items()]
+    return f"the entries {', '.join(f'{e.number} ({e.day}, {shards})' for e, shards in counts)}"

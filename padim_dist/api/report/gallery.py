@@ -12,16 +12,15 @@ from duckdb import ColumnExpression, ConstantExpression
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import Maps, RunImages
-from padim_dist.api.analysis.tables import open_table
+from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.api.settings.places import logger
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
+from padim_dist.pages.data import GalleryImage
 from padim_dist.pages.encode import HEAT_BYTES, HEAT_SIDE, PICTURE_BYTES, encode
-from padim_dist.pages.gallery_data import GalleryImage, RegionBox
 from padim_dist.pages.heat import heat_layer
-from padim_dist.store.run_rows import ScoreRow
-from padim_dist.store.run_tables import REGIONS
+from padim_dist.store.run_tables import REGIONS, RegionRow, ScoreRow
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""
@@ -29,10 +28,7 @@ _MAPS_AT_ONCE = 32
 
 
 def make_gallery(
-    run: RunImages,
-    rows: Sequence[ScoreRow],
-    thresholds: Mapping[str, float],
-    listener: Listener,
+    run: RunImages, rows: Sequence[ScoreRow], thresholds: Mapping[str, float], listener: Listener
 ) -> list[GalleryImage]:
     """Return the gallery of score rows; only their images are read from the archive.
 
@@ -62,23 +58,17 @@ def make_gallery(
         thresholds=thresholds,
     )
     items: list[GalleryImage] = []
+    gone = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(rows), _MAPS_AT_ONCE):
             some = rows[first : first + _MAPS_AT_ONCE]
             for item in pool.map(studio.make, some, _read_maps(run, some)):
                 items.append(item)
-                listener(
-                    Progress("report", len(rows), len(items), sum(bool(i.gone) for i in items))
-                )
-    gone = [item for item in items if item.gone]
+                gone = [item for item in items if item.gone]
+                listener(Progress("report", len(rows), len(items), len(gone)))
     if gone:
-        logger.warning(
-            "%d of %d images cannot be read any more, and have a grey tile (%s: %s)",
-            len(gone),
-            len(items),
-            gone[0].uri,
-            gone[0].gone,
-        )
+        text = "%d of %d images cannot be read any more, and have a grey tile (%s: %s)"
+        logger.warning(text, len(gone), len(items), gone[0].row.uri, gone[0].gone)
     return items
 
 
@@ -88,36 +78,22 @@ class _Studio:
 
     run: RunImages
     manifest: Mapping[str, ImageRow]
-    regions: Mapping[str, list[RegionBox]]
+    regions: Mapping[str, list[RegionRow]]
     usual: Mapping[str, float]
     thresholds: Mapping[str, float]
     outage: list[str] = field(default_factory=list)
 
     def make(self, row: ScoreRow, heat: Maps | None) -> GalleryImage:
         picture, gone = self._picture(row)
-        height, width = row.height or 0, row.width or 0
-        return GalleryImage(
-            uri=row.uri,
-            member=row.member,
-            group=str(row.group),
-            label=row.label,
-            score=row.score or 0.0,
-            p_value=row.p_value,
-            extrapolated=row.p_extrapolated,
-            flagged=row.flagged,
-            width=width,
-            height=height,
-            peak=(row.peak_y or 0, row.peak_x or 0),
-            map_box=self._map_box(height, width),
-            regions=self.regions.get(row.image_id, []),
-            picture=picture,
-            heat=None if heat is None else self._heat(row, heat),
-            gone=gone,
-        )
-
-    def _map_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         geometry = self.run.reader.geometry
-        return geometry.box_to_original((0, 0, *geometry.crop), height, width)
+        return GalleryImage(
+            row,
+            geometry.box_to_original((0, 0, *geometry.crop), row.height or 0, row.width or 0),
+            self.regions.get(row.image_id, []),
+            picture,
+            None if heat is None else self._heat(row, heat),
+            gone,
+        )
 
     def _picture(self, row: ScoreRow) -> tuple[bytes | None, str | None]:
         if self.outage:  # one image has waited for the store in vain
@@ -146,12 +122,11 @@ def _read_maps(run: RunImages, rows: Sequence[ScoreRow]) -> list[Maps | None]:
     return [None if row.heatmap_row is None else maps[row.heatmap_row] for row in rows]
 
 
-def _read_regions(run: RunImages, images: Iterable[str]) -> dict[str, list[RegionBox]]:
+def _read_regions(run: RunImages, images: Iterable[str]) -> dict[str, list[RegionRow]]:
     """Return the regions of images by image_id."""
     wanted = ColumnExpression("image_id").isin(*map(ConstantExpression, images))
     found = open_table(REGIONS, [(run.run, run.head)]).filter(wanted)
-    columns = 'image_id, region, top, "left", bottom, "right", area, peak, p_value'
-    regions: dict[str, list[RegionBox]] = defaultdict(list)
-    for image_id, *values in found.project(columns).order("region").fetchall():
-        regions[image_id].append(RegionBox(*values))
+    regions = defaultdict(list)
+    for row in read_rows(RegionRow, found.order("region")):
+        regions[row.image_id].append(row)
     return regions

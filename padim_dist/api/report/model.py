@@ -24,10 +24,7 @@ def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[st
     found = {}
     for group in groups:
         calibration = model.calibration(group)
-        if calibration is None:
-            continue
-        value = calibration.threshold(cutoff)
-        if math.isfinite(value):
+        if calibration and math.isfinite(value := calibration.threshold(cutoff)):
             found[group] = Threshold(value, *calibration.interval(cutoff))
     return found
 
@@ -38,16 +35,9 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], lis
     faults: dict[str, str] = {}
     for group in groups:
         quality = model.quality(group)
-        added, condition = quality.regularised, quality.condition
-        found.append(
-            GroupFit(
-                group=group,
-                images=quality.images,
-                depth=quality.depth,
-                regularised=(float(np.median(added)), float(added.max())),
-                condition=(float(np.median(condition)), float(condition.max())),
-            )
-        )
+        maps = quality.regularised, quality.condition
+        added, condition = ((float(np.median(map_)), float(map_.max())) for map_ in maps)
+        found.append(GroupFit(group, quality.images, quality.depth, added, condition))
         if warnings := quality.warnings():
             faults[group] = "; ".join(warnings)
     if len(faults) <= 1:

@@ -19,18 +19,11 @@ from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.pages.data import (
-    FlagSummary,
-    GroupRow,
-    Histogram,
-    ReportData,
-    ReportHead,
-    Threshold,
-)
+from padim_dist.pages.data import FlagSummary, GroupRow, Histogram, ReportData, Threshold
 from padim_dist.pages.html import render
 from padim_dist.storage import Folder
-from padim_dist.store.drifts import DriftFigures
 from padim_dist.store.run import Run, RunHead
+from padim_dist.store.run_arrays import DriftFigures
 
 _GROUPS = 200
 """Groups in the tables, the worst ones."""
@@ -117,7 +110,7 @@ def report(
     return ReportResult(
         run_id=head.run_id,
         report=target,
-        images=data.head.rows,
+        images=data.rows,
         anomalies=len(data.anomalies),
         without_picture=sum(item.picture is None for item in data.anomalies),
         bytes=len(page),
@@ -134,58 +127,40 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     groups, rows = every[:_GROUPS], verdicts.top(top)
     names = [group.name for group in groups if group.name in model.info.counts]
     lines = thresholds_of(model, names, flags.cutoff) if flags else {}
+    floors = {name: line.value for name, line in lines.items()}
     quality, faults = quality_of(model, names)
     metrics = run.workspace.folder.find_json(run.metrics_path)
     drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
     return ReportData(
-        head=_head(images, len(run.scores.finished()), verdicts.statuses()),
+        head=head,
+        backbone=model.info.embedding.trunk.backbone,
+        shards_done=len(run.scores.finished()),
+        statuses=verdicts.statuses(),
         alarms=flags,
         histogram=_histogram(verdicts, flags, lines, [group.name for group in every]),
         groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
         groups_left=len(every) - len(groups),
-        anomalies=make_gallery(
-            images, rows, {name: line.value for name, line in lines.items()}, listener
-        ),
+        anomalies=make_gallery(images, rows, floors, listener),
         failures=verdicts.failures(_FAILURES),
         drift=drift_maps(images, drifted[:_MAPS]),
         drift_groups=len(head.drift),
         trend=drift_trend(run.workspace, head, drifted[:_MAPS]),
         quality=quality,
         labels=labels_of(verdicts.labelled(), metrics, flags is not None),
-        settings=head.asked,
         warnings=_warnings(head, model.info.counts, every, faults),
-    )
-
-
-def _head(images: RunImages, shards_done: int, statuses: dict[str, int]) -> ReportHead:
-    head = images.head
-    return ReportHead(
-        run_id=head.run_id,
-        model_id=head.model_id,
-        backbone=images.model.info.embedding.trunk.backbone,
-        archive=head.asked["archive"]["url"],
-        images=head.images,
-        shards=len(head.shards),
-        shards_done=shards_done,
-        started_at=head.started_at,
-        finished_at=head.finished_at,
-        statuses=statuses,
     )
 
 
 def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) -> list[GroupRow]:
     """Sort groups by flagged share, drift, and the ratio of highest to median score."""
-    known = [
-        replace(group, drift_z=drift[group.name].z) if group.name in drift else group
-        for group in groups
-    ]
+    zs = {name: figures.z for name, figures in drift.items()}
 
     def badness(group: GroupRow) -> tuple[float, float, float]:
         share = (group.flagged or 0) / max(group.scored, 1)
         outstanding = (group.highest or 0.0) / max(group.median or 0.0, 1e-6)
         return -share, -(group.drift_z or 0.0), -outstanding
 
-    return sorted(known, key=badness)
+    return sorted((replace(g, drift_z=zs.get(g.name)) for g in groups), key=badness)
 
 
 def _histogram(
@@ -220,10 +195,7 @@ def _histogram(
 
 
 def _warnings(
-    head: RunHead,
-    fitted: Mapping[str, int],
-    groups: Sequence[GroupRow],
-    faults: list[str],
+    head: RunHead, fitted: Mapping[str, int], groups: Sequence[GroupRow], faults: list[str]
 ) -> list[str]:
     """Return warnings about the figures."""
     found = list(faults)

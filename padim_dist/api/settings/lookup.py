@@ -6,22 +6,22 @@ is given; `progress_note` then says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
 from padim_dist.config import Config, differences
 from padim_dist.errors import RequestError
+from padim_dist.pages.words import listed
 from padim_dist.store.history import last_entry
 from padim_dist.store.manifests import Snapshot, read_manifest
 from padim_dist.store.models import ModelInfo, list_models
-from padim_dist.store.promotions import current, read_promotions
+from padim_dist.store.promotions import current, model_states, read_promotions
 from padim_dist.store.run import RunHead, list_runs
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"
 """Name of the promoted model, instead of its id."""
-_SHOWN = 8
 
 
 def choose_model(config: Config, asked: str | None) -> ModelInfo:
@@ -32,9 +32,22 @@ def choose_model(config: Config, asked: str | None) -> ModelInfo:
     RequestError
         If there is none, or its settings are not those of the configuration.
     """
-    if asked is None:
-        return _newest_model(config)
-    return promoted_model(config) if asked == PROMOTED else model_of_id(config, asked)
+    if asked is not None:
+        return promoted_model(config) if asked == PROMOTED else model_of_id(config, asked)
+    wanted, infos = model_settings(config), list_models(workspace_of(config))
+    for info in reversed(infos):
+        if wanted in info.settings:
+            return info
+    if not infos:
+        raise RequestError(
+            f"workspace {config.workspace} has no finished model; run 'padim-dist fit' first"
+        )
+    gaps = [(differences(one, wanted), info.model_id) for info in infos for one in info.settings]
+    gap, name = min(gaps, key=lambda item: len(item[0]))
+    raise RequestError(
+        f"workspace {config.workspace} has no model with these settings. The nearest, {name}, "
+        f"differs in {'; '.join(gap)}. Set them back, or run 'padim-dist fit' for the new ones"
+    )
 
 
 def promoted_model(config: Config) -> ModelInfo:
@@ -66,15 +79,14 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
     infos = list_models(workspace_of(config))
     found = [info for info in infos if info.model_id.startswith(asked)]
     if len(found) != 1:
-        ids = ", ".join(info.model_id for info in found[:_SHOWN]) or "none"
+        ids = listed(info.model_id for info in found) or "none"
         raise RequestError(
             f"workspace {config.workspace} has {len(found)} finished models whose id begins with "
             f"{asked!r} ({ids}); 'padim-dist models' lists them"
         )
     (info,) = found
     wanted = config.model.model_dump(mode="json")
-    gaps = [differences(settings["model"], wanted, "model.") for settings in info.settings]
-    gap = min(gaps, key=len)
+    gap = min((differences(s["model"], wanted, "model.") for s in info.settings), key=len)
     if gap:
         raise RequestError(
             f"model {info.model_id} was not made with the settings of the configuration: "
@@ -98,6 +110,13 @@ def newest_model(workspace: Workspace) -> ModelInfo:
             "makes one"
         )
     return models[-1]
+
+
+def models_and_states(workspace: Workspace) -> list[tuple[ModelInfo, str]]:
+    """Return finished models, the newest last: promoted, retired or (never promoted) candidate."""
+    states = model_states(read_promotions(workspace))
+    infos = sorted(list_models(workspace), key=lambda info: info.created_at)
+    return [(info, states.get(info.model_id, "candidate")) for info in infos]
 
 
 def find_manifest(config: Config, asked: str | None = None) -> Snapshot | None:
@@ -139,7 +158,7 @@ def choose_run(workspace: Workspace, asked: str | None) -> RunHead:
         raise RequestError(f"{where} has no finished run{hint}; 'padim-dist score' makes one")
     found = [run for run in runs if run.run_id.startswith(asked)]
     if len(found) != 1:
-        ids = ", ".join(run.run_id for run in (found or runs)[-_SHOWN:]) or "none"
+        ids = listed(run.run_id for run in reversed(found or runs)) or "none"
         raise RequestError(
             f"{where} has {len(found)} runs whose id begins with {asked!r} "
             f"({'such as ' if not found and runs else ''}{ids}); give the id of one"
@@ -149,9 +168,8 @@ def choose_run(workspace: Workspace, asked: str | None) -> RunHead:
 
 def progress_note(head: RunHead) -> list[str]:
     """Return a note if a run is half done."""
-    if head.is_finished:
-        return []
-    return [f"run {head.run_id} is half done: images that are not scored yet are missing"]
+    note = f"run {head.run_id} is half done: images that are not scored yet are missing"
+    return [] if head.is_finished else [note]
 
 
 def check_resumed(
@@ -165,16 +183,12 @@ def check_resumed(
 
     Parameters
     ----------
-    workspace : Workspace
-        The workspace.
     asked : str or None
         Id of the fit or run to resume; None for the one that the settings make.
     found : str
         Id that the settings make.
-    started : mapping or None
-        The settings with which `asked` was started; None if there is no such fit or run.
-    wanted : mapping
-        The settings now.
+    started, wanted : mapping
+        The settings with which `asked` was started (None if there is no such fit or run), and now.
 
     Raises
     ------
@@ -192,27 +206,3 @@ def check_resumed(
         f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
         f"{reason}. Set that back, or leave out --resume to start {found}"
     )
-
-
-def _newest_model(config: Config) -> ModelInfo:
-    """Return the newest model that was fitted with these settings."""
-    wanted, infos = model_settings(config), list_models(workspace_of(config))
-    for info in reversed(infos):
-        if wanted in info.settings:
-            return info
-    if not infos:
-        raise RequestError(
-            f"workspace {config.workspace} has no finished model; run 'padim-dist fit' first"
-        )
-    gap, name = _nearest([(i.model_id, s) for i in infos for s in i.settings], wanted)
-    raise RequestError(
-        f"workspace {config.workspace} has no model with these settings. The nearest, {name}, "
-        f"differs in {'; '.join(gap)}. Set them back, or run 'padim-dist fit' for the new ones"
-    )
-
-
-def _nearest(
-    there: Sequence[tuple[str, Mapping[str, Any]]], wanted: Mapping[str, Any]
-) -> tuple[list[str], str]:
-    gaps = [(differences(settings, wanted), name) for name, settings in there]
-    return min(gaps, key=lambda item: len(item[0]))

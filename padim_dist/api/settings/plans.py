@@ -19,9 +19,6 @@ from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
 from padim_dist.store.weights import State, fetch_weights
 
-UNKNOWN_WEIGHTS = ""
-"""Digest of weights that are not loaded yet."""
-
 
 def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
     """Return the reader of the archive's images, for an embedding of this geometry."""
@@ -59,8 +56,9 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     model = config.model
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
+    weights = ""  # not loaded yet
     return EmbeddingSpec(
-        trunk, shape, model.geometry, UNKNOWN_WEIGHTS, model.precision, model.batch, model.jpeg
+        trunk, shape, model.geometry, weights, model.precision, model.batch, model.jpeg
     )
 
 

@@ -10,7 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -79,22 +80,10 @@ def cut(
         Number and cost of the rows of each (group, split).
     shard_images : int
         Largest mean number of images in a shard.
-
-    Yields
-    ------
-    CutShard
     """
-    number = 0
-    place: tuple[_RunKey, int] | None = None
-    pieces: list[pa.Table] = []
-    for share, piece in _shares(tables, totals, shard_images):
-        if pieces and share != place:
-            yield _shard(number, pieces)
-            number, pieces = number + 1, []
-        place = share
-        pieces.append(piece)
-    if pieces:
-        yield _shard(number, pieces)
+    shares = groupby(_shares(tables, totals, shard_images), key=itemgetter(0))
+    for number, (_, pieces) in enumerate(shares):
+        yield _shard(number, [piece for _, piece in pieces])
 
 
 def _shares(
@@ -139,6 +128,7 @@ def _bounds(changed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 def _shard(number: int, pieces: list[pa.Table]) -> CutShard:
     rows = pa.concat_tables(pieces).combine_chunks()
+    values = json.dumps([rows[name].to_pylist() for name in ROWS_SCHEMA.names])
     numbers = pa.array(np.full(len(rows), number, np.int32))
     return CutShard(
         shard=number,
@@ -146,12 +136,6 @@ def _shard(number: int, pieces: list[pa.Table]) -> CutShard:
         split=rows["split"][0].as_py(),
         images=len(rows),
         bytes=int(rows["length"].to_numpy().sum()),
-        digest=_digest(rows),
+        digest=hashlib.sha256(values.encode()).hexdigest()[:16],  # without its number
         rows=rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA),
     )
-
-
-def _digest(rows: pa.Table) -> str:
-    """Return the content address of a shard's rows, without their shard number."""
-    values = [rows[name].to_pylist() for name in ROWS_SCHEMA.names]
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -15,17 +15,13 @@ import pyarrow as pa
 from padim_dist.archive.listing.workbench import SortedRows, Workbench
 from padim_dist.archive.rows import ROWS_SCHEMA
 
-_KNOWN = pa.schema(
-    [
-        ROWS_SCHEMA.field(name)
-        for name in ("uri", "member", "offset", "length", "etag", "group", "split")
-    ]
-)
+_COMPARED = ("offset", "length", "etag", "group", "split")
+_KNOWN = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", *_COMPARED)])
 SCORED_SCHEMA = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", "etag", "group")])
 """Identity of a scored image: with another etag or group it has to be scored again."""
 
 _SAME_IMAGE = "a.uri = b.uri AND a.member IS NOT DISTINCT FROM b.member"
-_DIFFERENT = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in _KNOWN.names[2:])
+_DIFFERENT = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in _COMPARED)
 _CHANGES = f"""
 SELECT
     CASE WHEN b.uri IS NULL THEN 'new' WHEN a.uri IS NULL THEN 'gone' ELSE 'changed' END AS change,
@@ -75,10 +71,8 @@ def compare(bench: Workbench, now: Path, earlier: Iterable[pa.Table]) -> Increme
     ----------
     bench : Workbench
         Runs the joins.
-    now : Path
-        Parquet file with `ROWS_SCHEMA`.
-    earlier : iterable of pyarrow.Table
-        Rows of the earlier listing.
+    now, earlier : Path, iterable of pyarrow.Table
+        Parquet file with `ROWS_SCHEMA`, and rows of the earlier listing.
     """
     tables = {"now": now, "earlier": bench.keep("earlier", earlier, _KNOWN)}
     changes = bench.select("changes", tables, _CHANGES)

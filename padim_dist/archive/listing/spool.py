@@ -9,28 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from padim_dist.archive.listing.workbench import ROWS_A_GROUP, SortedRows, Workbench
-from padim_dist.archive.rows import ROWS_SCHEMA, ImageRow
-
-_IMAGES = pa.schema(
-    [
-        *ROWS_SCHEMA,
-        ("row", pa.int64()),
-        ("key", pa.string()),
-        ("masks", pa.list_(pa.string())),
-    ]
-)
-_MASKS = pa.schema(
-    [("path", pa.string()), ("uri", pa.string()), ("object", pa.string()), ("offset", pa.int64())]
-)
-_NOTES = pa.schema(
-    [(name, pa.string()) for name in ("key", "group", "split", "label")] + [("rank", pa.int64())]
-)
+from padim_dist.archive.rows import ImageRow, schema_of
 
 # Of members of one tar file with the same name the last one counts, as in tar. A mask's path that
 # several objects have gives no mask: a wrong mask would be worse than none.
@@ -92,10 +76,8 @@ class FoundMask:
 
     Attributes
     ----------
-    path : str
-        Path that `FoundImage.masks` refers to.
-    uri : str
-        Address to read it from.
+    path, uri : str
+        Path that `FoundImage.masks` refers to, and address to read it from.
     object : str
         The file that contains it, at `offset`.
     """
@@ -132,8 +114,6 @@ class Spool(Workbench):
 
     Attributes
     ----------
-    folder : Path
-        Holds the temporary files.
     images : int
         Number of rows added.
     ignored : Counter
@@ -145,20 +125,15 @@ class Spool(Workbench):
         self.images = 0
         self.ignored: Counter[str] = Counter()
         self._joined: Path | None = None
-        self._tables = {
-            name: _Table(self.folder / f"{name}.parquet", schema)
-            for name, schema in (("images", _IMAGES), ("masks", _MASKS), ("notes", _NOTES))
+        schemas = {
+            "images": schema_of(FoundImage).append(pa.field("row", pa.int64())),
+            "masks": schema_of(FoundMask),
+            "notes": schema_of(Note),
         }
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for table in self._tables.values():
-            table.writer.close()
-        super().__exit__(kind, error, trace)
+        self._tables: dict[str, _Table] = {}
+        for name, schema in schemas.items():
+            self._tables[name] = _Table(self.folder / f"{name}.parquet", schema)
+            self.callback(self._tables[name].writer.close)
 
     def add(self, batch: Batch) -> None:
         """Add a batch."""
@@ -218,9 +193,8 @@ class _Table:
             self._flush()
 
     def close(self) -> None:
-        if self.writer.is_open:
-            self._flush()
-            self.writer.close()
+        self._flush()
+        self.writer.close()
 
     def _flush(self) -> None:
         if self._waiting:

@@ -31,7 +31,7 @@ class File:
     path : str
         Path inside the archive.
     size : int
-        Size in bytes.
+        In bytes.
     tag : str or None
         Its `object_tag`, equal to the tag when it is read.
     """
@@ -47,10 +47,8 @@ class Page:
 
     Attributes
     ----------
-    files : list of File
-        Files of the folder.
-    folders : list of str
-        Paths of its folders inside the archive, each with a trailing slash.
+    files, folders : list of File, list of str
+        Files and folders in it; a folder as a path inside the archive with a trailing slash.
     ignored : Counter
         Number of entries that are neither, or have an unusable name, by reason.
     """
@@ -70,11 +68,7 @@ class Page:
 
 def is_utf8(name: str) -> bool:
     """Return whether a name can be encoded as UTF-8, as tables need it."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.encode(errors="replace").decode() == name
 
 
 def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
@@ -89,7 +83,9 @@ def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
         If the store cannot list a folder: the listing would not be complete. (A local folder
         that cannot be opened is counted instead.)
     """
-    list_folder = _lister(archive)
+    list_folder = _s3 if "s3" in archive.fs.protocol else _other
+    if archive.is_local:
+        list_folder = _local
 
     def pages(folder: str) -> Iterator[Page]:
         try:
@@ -144,12 +140,6 @@ def in_threads(
         finally:
             for future in running:
                 future.cancel()
-
-
-def _lister(archive: Folder) -> Callable[[Folder, str], Iterator[Page]]:
-    if archive.is_local:
-        return _local
-    return _s3 if "s3" in archive.fs.protocol else _other
 
 
 def _local(archive: Folder, folder: str) -> Iterator[Page]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -30,8 +29,8 @@ ROWS_A_GROUP = 10_240
 _ROWS_A_READ = 1024
 _ROWS_A_MERGE = 128
 _ROWS_A_RUN = 51_200
-_ORDER = ("group", "split", "uri", "offset")
-_ORDERED = [ROWS_SCHEMA.get_field_index(name) for name in _ORDER]
+_ORDER = [(name, "ascending") for name in ("group", "split", "uri", "offset")]
+_ORDERED = [ROWS_SCHEMA.get_field_index(name) for name, _ in _ORDER]
 _Row = tuple[Any, ...]
 _MEMORY = ("64MB", "256MB", "1GB", "4GB")
 Answer = TypeVar("Answer")
@@ -71,11 +70,10 @@ class SortedRows:
                 return
             rows = heapq.merge(*map(_rows, files), key=_place)
             while part := list(islice(rows, _ROWS_A_READ)):
-                columns = map(list, zip(*part, strict=True))
-                yield pa.table(list(columns), schema=ROWS_SCHEMA)
+                yield pa.table([*map(list, zip(*part, strict=True))], schema=ROWS_SCHEMA)
 
 
-class Workbench:
+class Workbench(ExitStack):
     """A temporary folder for joins and sorts; leaving the ``with`` deletes it.
 
     Attributes
@@ -85,23 +83,11 @@ class Workbench:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         # Arrow's own allocator keeps much of the memory that is freed.
-        self._pool = pa.default_memory_pool()
+        self.callback(pa.set_memory_pool, pa.default_memory_pool())
         pa.set_memory_pool(pa.system_memory_pool())
-        self._temporary = TemporaryDirectory(prefix="padim-dist-index-")
-        self.folder = Path(self._temporary.name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._temporary.cleanup()
-        pa.set_memory_pool(self._pool)
+        self.folder = Path(self.enter_context(TemporaryDirectory(prefix="padim-dist-index-")))
 
     def keep(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Path:
         """Write the columns of a schema of all tables to one Parquet file."""
@@ -131,18 +117,14 @@ class Workbench:
                     return work(database)
                 except duckdb.OutOfMemoryException as error:
                     found = error
-        raise ResourceError(
-            f"{_count(tables)} rows cannot be joined in {memory} of memory: {found}"
-        )
+        rows = max(pq.read_metadata(path).num_rows for path in tables.values())
+        raise ResourceError(f"{rows} rows cannot be joined in {memory} of memory: {found}")
 
     def select(self, name: str, tables: dict[str, Path], query: str) -> Path:
         """Write the result of a query to a Parquet file, in no particular order."""
         path = self.folder / f"{name}.parquet"
         self.ask(
-            tables,
-            lambda database: database.sql(query).write_parquet(
-                str(path), row_group_size=ROWS_A_GROUP
-            ),
+            tables, lambda db: db.sql(query).write_parquet(str(path), row_group_size=ROWS_A_GROUP)
         )
         return path
 
@@ -153,19 +135,10 @@ class Workbench:
         runs: list[Path] = []
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS_A_RUN):
-                run = pa.Table.from_batches([batch]).cast(ROWS_SCHEMA)
+                run = pa.Table.from_batches([batch]).cast(ROWS_SCHEMA).sort_by(_ORDER)
                 runs.append(path.with_suffix(f".run-{len(runs):06d}"))
-                pq.write_table(
-                    run.sort_by([(key, "ascending") for key in _ORDER]),
-                    runs[-1],
-                    row_group_size=_ROWS_A_READ,
-                    write_statistics=False,
-                )
+                pq.write_table(run, runs[-1], row_group_size=_ROWS_A_READ, write_statistics=False)
         return SortedRows(runs, totals)
-
-
-def _count(tables: dict[str, Path]) -> int:
-    return max(int(pq.read_metadata(path).num_rows) for path in tables.values())
 
 
 def _rows(file: pq.ParquetFile) -> Iterator[_Row]:

@@ -23,10 +23,8 @@ class Reading:
     ----------
     reader : ImageReader
         Fetches and decodes.
-    requests : int
-        Number of concurrent requests.
-    decoders : int
-        Number of threads that decode.
+    requests, decoders : int
+        Number of concurrent requests, and of threads that decode.
     """
 
     reader: ImageReader
@@ -49,14 +47,8 @@ def read_ahead(
         Rows of the manifest.
     reading : Reading
         Reader and threads.
-    depth : int
-        Maximum number of images read ahead.
-    budget : int
-        Maximum bytes read ahead and not decoded yet.
-
-    Yields
-    ------
-    LoadedImage
+    depth, budget : int
+        Maximum number of images read ahead, and of their bytes that are not decoded yet.
 
     Raises
     ------
@@ -67,24 +59,11 @@ def read_ahead(
     fetching = ThreadPoolExecutor(reading.requests, thread_name_prefix="fetch")
     decoding = ThreadPoolExecutor(reading.decoders, thread_name_prefix="reader")
     ahead: deque[_Ahead] = deque()
-    asked = 0
 
     def is_full(more: int) -> bool:
-        if len(ahead) >= depth or asked + more <= budget:
+        if len(ahead) >= depth or sum(item.size for item in ahead) + more <= budget:
             return len(ahead) >= depth
-        held = sum(item.size for item in ahead if item.is_encoded())
-        return held + more > budget
-
-    def add(size: int, image: Future[LoadedImage]) -> None:
-        nonlocal asked
-        asked += size
-        ahead.append(_Ahead(size, image))
-
-    def pop() -> LoadedImage:
-        nonlocal asked
-        item = ahead.popleft()
-        asked -= item.size
-        return item.image.result()
+        return sum(item.size for item in ahead if item.is_encoded()) + more > budget
 
     def take(bodies: Future[list[bytes | ImageError]], place: int, row: ImageRow) -> LoadedImage:
         # Decoders wait for requests in the order of submission, so they cannot block each other.
@@ -95,18 +74,18 @@ def read_ahead(
         for step in reader.plan(rows):
             size = 0 if isinstance(step, LoadedImage) else step.size
             while ahead and is_full(size):
-                yield pop()
+                yield ahead.popleft().image.result()
             if isinstance(step, LoadedImage):
                 done: Future[LoadedImage] = Future()
                 done.set_result(step)
-                add(0, done)
+                ahead.append(_Ahead(0, done))
                 continue
             bodies = fetching.submit(reader.fetch, step)
             for place, row in enumerate(step.rows):
                 image = decoding.submit(take, bodies, place, row)
-                add(size // len(step.rows), image)
+                ahead.append(_Ahead(size // len(step.rows), image))
         while ahead:
-            yield pop()
+            yield ahead.popleft().image.result()
     finally:
         fetching.shutdown(wait=False, cancel_futures=True)
         decoding.shutdown(wait=False, cancel_futures=True)
@@ -121,7 +100,6 @@ class _Ahead:
 
     def is_encoded(self) -> bool:
         """Return whether it holds the bytes of the file."""
-        image = self.image
-        return not image.done() or (
-            image.exception() is None and image.result().encoded is not None
-        )
+        if not self.image.done():
+            return True
+        return self.image.exception() is None and self.image.result().encoded is not None

@@ -11,6 +11,7 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Warnings about damaged tags would fill the logs; the image's row has the reason of a failure.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
-_END_OF_JPEG = b"\xff\xd9"
 # EXIF orientations, and the transposes that turn the picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,10 +79,10 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
     """
     image = open_image(data, max_pixels)
     if image.format in ("JPEG", "MPO"):
-        try:
-            return _by_torchvision(data)
-        except RuntimeError:
-            pass  # Pillow tries, and has the better message
+        buffer = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+        with suppress(RuntimeError):  # Pillow tries, and has the better message
+            rgb: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+            return rgb
     try:
         pixels = np.array(_by_pillow(image))
     except ImageError:
@@ -94,22 +93,14 @@ def decode(data: bytes, max_pixels: int) -> Tensor:
 
 
 def is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether a GPU may decode a file: baseline JPEG in colour, upright and complete.
-
-    Parameters
-    ----------
-    image : Image
-        Header, from `open_image`.
-    data : bytes
-        The file.
-    """
+    """Return whether a GPU may decode an opened file: baseline colour JPEG, upright, complete."""
     try:
         return (
             image.format == "JPEG"
             and image.mode == "RGB"
             and "progressive" not in image.info
             and image.info.get("adobe_transform", 1) != 0
-            and data.endswith(_END_OF_JPEG)
+            and data.endswith(b"\xff\xd9")  # the end of the image
             and image.getexif().get(_ORIENTATION, 1) == 1
         )
     except _DAMAGE:
@@ -127,7 +118,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise ImageError("unreadable", "the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF", "WEBP", "BMP"))
     except UnidentifiedImageError:
         raise ImageError(
             "unreadable", f"not a JPEG, PNG, TIFF, WebP or BMP image: it starts with {data[:12]!r}"
@@ -155,12 +146,6 @@ def decode_mask(data: bytes, max_pixels: int) -> Tensor:
     except _DAMAGE as error:
         raise ImageError("unreadable", f"damaged {image.format}: {error}") from None
     return torch.from_numpy((values != 0).reshape(*values.shape[:2], -1).any(axis=-1))
-
-
-def _by_torchvision(data: bytes) -> Tensor:
-    buffer = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
-    pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    return pixels
 
 
 def _by_pillow(image: Image.Image) -> Image.Image:

@@ -34,10 +34,8 @@ def decode_together(
 
     Parameters
     ----------
-    files : sequence of bytes
-        Files that `decode.is_plain` accepts.
-    sizes : sequence of (int, int)
-        Their heights and widths.
+    files, sizes : sequence of bytes, sequence of (int, int)
+        Files that `decode.is_plain` accepts, and their heights and widths.
     geometry : InputGeometry
         The trunk's input.
     device : torch.device
@@ -62,13 +60,8 @@ def decode_together(
         step = max(1, _MOST_PIXELS // prod(size))
         for start in range(0, len(places), step):
             some = places[start : start + step]
-            pictures = {
-                place: picture
-                for place, picture in zip(
-                    some, _decode([files[i] for i in some], device), strict=True
-                )
-                if picture is not None and picture.shape[1:] == size
-            }
+            decoded = zip(some, _decode([files[i] for i in some], device), strict=True)
+            pictures = {i: p for i, p in decoded if p is not None and p.shape[1:] == size}
             if pictures:
                 ready = resize_and_crop(torch.stack([*pictures.values()]), geometry)
                 ready = ready.contiguous(memory_format=torch.channels_last)

@@ -16,34 +16,29 @@ import time
 from dataclasses import dataclass
 
 from padim_dist.archive.reading.requests import Request
-from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body, Folder, Options
 from padim_dist.telemetry.measures import count_read, count_request_retry
 
 # Error codes that concern the credentials or the clock, not one object.
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    }
-)
+_CREDENTIALS = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
 # Errors of a disk or network share as a whole, not of one file.
-_PASSING = frozenset(
-    {
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-        errno.ENOTCONN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-    }
-)
+_PASSING = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
 
 
 @dataclass(frozen=True)
@@ -121,8 +116,9 @@ class ObjectFetcher:
         failures = 0
         bodies: list[str] = []  # digests of bodies that differ from the store's checksum
         while True:
+            timeout = max(0.001, min(self.retry.timeout, end - time.monotonic()))
             try:
-                return request.cut(self._read(request, self._left(end), bodies))
+                return request.cut(self._read(request, timeout, bodies))
             except (ImageError, RunError):
                 raise
             except MemoryError as error:
@@ -143,10 +139,6 @@ class ObjectFetcher:
                 count_request_retry()
                 time.sleep(delay)
 
-    def _left(self, end: float) -> float:
-        """Return the timeout of the next attempt in seconds."""
-        return max(0.001, min(self.retry.timeout, end - time.monotonic()))
-
     def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
         """Attempt a request once; errors other than ImageError and RunError are temporary."""
         url, _, name = request.uri.rpartition("/")
@@ -164,7 +156,13 @@ class ObjectFetcher:
             if _is_of_the_store(error, folder.url):
                 raise
             raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
-        _compare(body.tag, request.rows[0])
+        etag = request.rows[0].etag
+        if etag is not None and body.tag is not None and body.tag != etag:
+            raise ImageError(
+                "changed",
+                f"the object is not that of the manifest (etag {body.tag} instead of {etag}); "
+                "index the archive again",
+            )
         if request.size and len(body.data) != request.size:
             raise ConnectionError(f"the body has {len(body.data)} bytes instead of {request.size}")
         _check(body, bodies)
@@ -206,12 +204,3 @@ def _is_of_the_store(error: OSError, uri: str) -> bool:
     if code in _CREDENTIALS:
         raise RunError(f"the store of {uri} refuses the credentials: {error}") from error
     return not isinstance(error, PermissionError)
-
-
-def _compare(tag: str | None, row: ImageRow) -> None:
-    if row.etag is not None and tag is not None and tag != row.etag:
-        raise ImageError(
-            "changed",
-            f"the object is not that of the manifest (etag {tag} instead of {row.etag}); "
-            "index the archive again",
-        )

@@ -22,9 +22,6 @@ from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
 _RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
-# An image of 16-bit RGBA pixels takes 8 bytes a pixel uncompressed; the rest is metadata.
-_BYTES_A_PIXEL = 8
-_BYTES_OF_METADATA = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,8 @@ class LoadedImage:
         uint8, shape (3, crop height, crop width); None if it cannot be used or is not decoded yet.
     width, height : int or None
         Size of the original image in pixels, if known.
-    status : str
-        ``"scored"`` if it can be scored, otherwise another status word.
-    error : str or None
-        The reason if it cannot be scored.
+    status, error : str, str or None
+        ``"scored"``, or another status word and the reason why it cannot be scored.
     encoded : bytes or None
         The file, if `ImageReader.finish` has to decode it.
     """
@@ -246,7 +241,7 @@ class ImageReader:
             )
         elif row.member is not None and row.length == 0:
             reason = "the file is empty"
-        elif row.length > _BYTES_A_PIXEL * self.max_pixels + _BYTES_OF_METADATA:
+        elif row.length > 8 * self.max_pixels + 2**24:  # uncompressed 16-bit RGBA, and metadata
             status = TOO_LARGE
             reason = (
                 f"{row.length} bytes are more than any image of archive.max_pixels = "

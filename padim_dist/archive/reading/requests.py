@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from padim_dist.archive.rows import ImageRow
 
-_GAP = 64 * 2**10
-_LONGEST = 8 * 2**20
 MOST_MEMBERS = 32
 """Maximum members of a request: all of them may be decoded before the first is taken."""
 
@@ -43,14 +41,12 @@ class Request:
         """Return the bytes of each row."""
         if self.start is None:
             return [body]
-        starts = [row.offset - self.start for row in self.rows]
-        return [
-            body[start : start + row.length] for start, row in zip(starts, self.rows, strict=True)
-        ]
+        start = self.start
+        return [body[row.offset - start : row.offset - start + row.length] for row in self.rows]
 
 
 def plan_requests(
-    rows: Iterable[ImageRow], gap: int = _GAP, longest: int = _LONGEST, most: int = MOST_MEMBERS
+    rows: Iterable[ImageRow], gap: int = 2**16, longest: int = 2**23, most: int = MOST_MEMBERS
 ) -> Iterator[Request]:
     """Yield requests for manifest rows, in order.
 

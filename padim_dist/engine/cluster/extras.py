@@ -6,13 +6,18 @@ from typing import Any
 
 from padim_dist.errors import ConfigError
 
+_MISSING = (
+    "cluster.kind '{0}' needs {1}, which cannot be imported ({2}). Install it: pip install "
+    "'padim-dist[{0}]'"
+)
+
 
 def cuda_cluster() -> Any:
     """Return the cluster class of dask-cuda: one worker per GPU, which sees only that GPU."""
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
-        raise _missing("cuda", "dask-cuda", error) from error
+        raise ConfigError(_MISSING.format("cuda", "dask-cuda", error)) from error
     return LocalCUDACluster
 
 
@@ -21,12 +26,5 @@ def kube_cluster() -> Any:
     try:
         from dask_kubernetes.operator import KubeCluster
     except ImportError as error:
-        raise _missing("kubernetes", "dask-kubernetes", error) from error
+        raise ConfigError(_MISSING.format("kubernetes", "dask-kubernetes", error)) from error
     return KubeCluster
-
-
-def _missing(extra: str, package: str, error: ImportError) -> ConfigError:
-    return ConfigError(
-        f"cluster.kind {extra!r} needs {package}, which cannot be imported ({error}). "
-        f"Install it: pip install 'padim-dist[{extra}]'"
-    )

@@ -37,8 +37,6 @@ _SETTINGS = {
     # A nanny may take this long to restart its worker.
     "distributed.deploy.lost-worker-timeout": "15 minutes",
 }
-_OWN = ("local", "cuda")
-"""Kinds whose workers are processes of this machine."""
 _MOST_STARTS = 3
 
 # One arena that keeps its memory: the trunk's large buffers are used again instead of being
@@ -53,7 +51,7 @@ ALLOCATOR = {
 
 def is_own(config: ClusterConfig) -> bool:
     """Return whether the workers are processes of this machine, started for one command."""
-    return config.kind in _OWN
+    return config.kind in ("local", "cuda")
 
 
 def check_kind(config: ClusterConfig) -> None:
@@ -79,18 +77,12 @@ def worker_count(config: ClusterConfig) -> int:
     ConfigError
         If kind ``cuda`` finds no GPU, or fewer GPUs than workers.
     """
-    if config.kind == "cuda":
-        return _gpu_workers(config)
-    if config.adaptive:
-        return config.adaptive.maximum
-    if config.workers != "auto":
-        return config.workers
-    if torch.cuda.is_available():
-        return 1
-    return max(1, CPU_COUNT // config.threads)
-
-
-def _gpu_workers(config: ClusterConfig) -> int:
+    if config.kind != "cuda":
+        if config.adaptive:
+            return config.adaptive.maximum
+        if config.workers != "auto":
+            return config.workers
+        return 1 if torch.cuda.is_available() else max(1, CPU_COUNT // config.threads)
     gpus = torch.cuda.device_count()  # asks the driver; makes no context (PyTorch, NVML)
     if not gpus:
         raise ConfigError(
@@ -114,9 +106,8 @@ def worker_memory(config: ClusterConfig) -> int:
     try:
         return int(parse_bytes(config.memory))
     except ValueError as error:
-        raise ConfigError(
-            f"cluster.memory {config.memory!r} is not a size; write e.g. 8GiB"
-        ) from error
+        found = f"cluster.memory {config.memory!r} is not a size"
+        raise ConfigError(f"{found}; write e.g. 8GiB") from error
 
 
 def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
@@ -144,14 +135,7 @@ def settle(config: ClusterConfig, what: str, need: Need) -> ClusterConfig:
 
 @contextmanager
 def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
-    """Open a client of a cluster that has at least one worker.
-
-    Parameters
-    ----------
-    config : ClusterConfig
-        Which cluster.
-    most_tasks : int
-        Number of tasks; no more local workers are started.
+    """Open a client of a cluster that has at least one worker, and at most one per task if local.
 
     Raises
     ------
@@ -213,13 +197,9 @@ class _Replacing(Adaptive):
     async def target(self) -> int:
         """Return the wanted number of workers."""
         cluster: Any = self.cluster
-        given_up = [
-            name
-            for name, nanny in cluster.workers.items()
-            if nanny.status in (Status.closed, Status.failed)
-        ]
-        for name in given_up:
-            del cluster.workers[name]
+        for name, nanny in list(cluster.workers.items()):
+            if nanny.status in (Status.closed, Status.failed):
+                del cluster.workers[name]
         if cluster.worker_spec.keys() - cluster.workers.keys():
             cluster.scale(len(cluster.worker_spec))  # starts the missing ones
         wanted: int = await super().target()  # type: ignore[no-untyped-call]
@@ -227,12 +207,6 @@ class _Replacing(Adaptive):
 
 
 def _environment(config: ClusterConfig) -> dict[str, str]:
-    """Return the environment in which a local worker starts."""
-    threads = str(config.threads)
-    return {
-        **dask.config.get("distributed.nanny.pre-spawn-environ"),
-        **ALLOCATOR,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-    }
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    given: dict[str, str] = dask.config.get("distributed.nanny.pre-spawn-environ")
+    return given | ALLOCATOR | dict.fromkeys(names, str(config.threads))

@@ -41,9 +41,8 @@ def open_address(config: ClusterConfig) -> Iterator[Client]:
             "'dask scheduler' or correct the address"
         ) from error
     with client:
-        _wait_for_worker(
-            client, PATIENCE, address, f"start one with 'dask worker {address} --nthreads 1'"
-        )
+        advice = f"start one with 'dask worker {address} --nthreads 1'"
+        _wait_for_worker(client, PATIENCE, address, advice)
         yield client
 
 
@@ -95,9 +94,8 @@ def _wait_for_worker(client: Client, patience: float, what: str, advice: str) ->
     try:
         client.wait_for_workers(1, timeout=patience)
     except TimeoutError as error:
-        raise RunError(
-            f"the scheduler of {what} has no worker after {patience:.0f} s; {advice}"
-        ) from error
+        found = f"the scheduler of {what} has no worker after {patience:.0f} s"
+        raise RunError(f"{found}; {advice}") from error
 
 
 def security_of(tls: TlsConfig | None) -> Security | None:
@@ -113,13 +111,10 @@ def security_of(tls: TlsConfig | None) -> Security | None:
     for path in (tls.ca, tls.cert, tls.key):
         if not Path(path).is_file():
             raise ConfigError(f"cluster.tls: there is no file {path}")
+    files = {"cert": tls.cert, "key": tls.key}
     roles = ("scheduler", "worker", "client")
-    return Security(
-        require_encryption=True,
-        tls_ca_file=tls.ca,
-        **{f"tls_{role}_cert": tls.cert for role in roles},
-        **{f"tls_{role}_key": tls.key for role in roles},
-    )
+    given = {f"tls_{role}_{kind}": path for role in roles for kind, path in files.items()}
+    return Security(require_encryption=True, tls_ca_file=tls.ca, **given)
 
 
 def open_to_all(config: ClusterConfig) -> bool:
@@ -139,5 +134,4 @@ def describe(client: Client) -> str:
     """Return the number of workers of a cluster and their memory, for messages."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     memory = min((worker["memory_limit"] or 0) for worker in workers)
-    plural = "s" * (len(workers) != 1)
-    return f"{len(workers)} worker{plural} with {format_bytes(memory)} each"
+    return f"{len(workers)} worker{'s' * (len(workers) != 1)} with {format_bytes(memory)} each"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 LAYOUTS = ("folder", "mvtec", "tar", "table")
 """Names of the layouts, which are also names of modules."""
@@ -19,6 +18,5 @@ def find_layout(name: str) -> Callable[..., None]:
 
     The modules are imported only here: a configuration needs only the names.
     """
-    module: Any = import_module(f"{__name__}.{name}")
-    found: Callable[..., None] = module.list_images
+    found: Callable[..., None] = import_module(f"{__name__}.{name}").list_images
     return found

@@ -15,8 +15,6 @@ from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
-ONE_GROUP = "all"
-"""Name of the only group if no regular expression is given."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class Listing:
     tell: Callable[[int], None] = lambda _: None
 
     def find_group(self, path: str) -> str | None:
-        """Return the group of a path; None if the expression does not match."""
+        """Return the group of a path: None without a match, ``"all"`` without an expression."""
         if self.group is None:
-            return ONE_GROUP
+            return "all"
         match = re.search(self.group, path)
         return (match["group"] or None) if match else None
 
@@ -77,12 +75,10 @@ def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Sp
 
     Parameters
     ----------
-    listing : Listing
-        The archive.
+    listing, spool : Listing, Spool
+        The archive, and the receiver of its rows.
     place : callable
         Maps a path inside the archive to its `Place`; None if the layout does not use the file.
-    spool : Spool
-        Receives the rows.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -19,23 +19,15 @@ from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder, object_tag
 
 COLUMNS = ("uri", "group", "split", "label", "mask_uri")
-_ROWS = 4096
 _CSV = csv.ParseOptions(newlines_in_values=True)
 
 
 def list_images(listing: Listing, spool: Spool) -> None:
-    """List the images of a table.
+    """List the images of a ``.parquet`` or ``.csv`` table.
 
     Column ``uri`` is required; ``group``, ``split``, ``label`` and ``mask_uri`` are optional. URIs
     without a protocol are relative to the table's folder. Without a column ``split`` or ``group``,
     the regular expressions are searched in the uri as written in the table.
-
-    Parameters
-    ----------
-    listing : Listing
-        URL of a ``.parquet`` or ``.csv`` file.
-    spool : Spool
-        Receives the rows.
 
     Raises
     ------
@@ -45,22 +37,13 @@ def list_images(listing: Listing, spool: Spool) -> None:
     """
     table = listing.archive
     home = Folder(table.url.rpartition("/")[0] or "/", table.options)
-    columns = _columns(table, home)
+    columns = _columns(table)
     count = 0
     with ThreadPoolExecutor(THREADS) as pool:
-        for rows in _read(table, home, columns):
+        for rows in _read(table, columns):
             if "uri" in columns:
                 _check(table, rows, "split" in columns, count)
-                uris = [_absolute(row["uri"], home) for row in rows]
-                infos = pool.map(lambda uri: _info(uri, home), uris)
-                spool.add(
-                    Batch(
-                        [
-                            _image(row, uri, info, home, listing)
-                            for row, uri, info in zip(rows, uris, infos, strict=True)
-                        ]
-                    )
-                )
+                spool.add(Batch([*pool.map(lambda row: _image(row, home, listing), rows)]))
             count += len(rows)
             listing.tell(count)
     if not spool.images:
@@ -87,11 +70,11 @@ def _check(table: Folder, rows: list[dict[str, Any]], has_split: bool, before: i
             )
 
 
-def _image(
-    row: dict[str, Any], uri: str, info: dict[str, Any] | None, home: Folder, listing: Listing
-) -> FoundImage:
-    size = int(info["size"] or 0) if info else 0
+def _image(row: dict[str, Any], home: Folder, listing: Listing) -> FoundImage:
     mask, written = row.get("mask_uri"), row["uri"]
+    uri = _absolute(written, home)
+    info = _info(uri, home)
+    size = int(info["size"] or 0) if info else 0
     return FoundImage(
         image_id=image_id(written),
         uri=uri,
@@ -105,19 +88,19 @@ def _image(
     )
 
 
-def _columns(table: Folder, home: Folder) -> list[str]:
+def _columns(table: Folder) -> list[str]:
     """Return the names of the table's columns."""
-    with _explained(table), _opened(table, home) as file:
+    with _opened(table) as file:
         if table.url.endswith(".csv"):
             with csv.open_csv(file, parse_options=_CSV) as reader:
                 return list(reader.schema.names)
         return list(pq.read_schema(file).names)
 
 
-def _read(table: Folder, home: Folder, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+def _read(table: Folder, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
     """Yield parts of the table: its valid columns, or all columns if none is valid."""
     known = [column for column in COLUMNS if column in columns] or columns
-    with _explained(table), _opened(table, home) as file:
+    with _opened(table) as file:
         if table.url.endswith(".csv"):
             text = csv.ConvertOptions(
                 column_types=dict.fromkeys(known, pa.string()),
@@ -130,19 +113,16 @@ def _read(table: Folder, home: Folder, columns: list[str]) -> Iterator[list[dict
         else:
             strings = pa.schema([(column, pa.string()) for column in known])
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(_ROWS, columns=known):
+                for batch in parquet.iter_batches(4096, columns=known):
                     yield pa.Table.from_batches([batch]).select(known).cast(strings).to_pylist()
 
 
-def _opened(table: Folder, home: Folder) -> AbstractContextManager[Any]:
-    file: AbstractContextManager[Any] = home.fs.open(table.url, "rb")
-    return file
-
-
 @contextmanager
-def _explained(table: Folder) -> Iterator[None]:
+def _opened(table: Folder) -> Iterator[Any]:
+    """Open the table; errors of the store and of its format become an `ArchiveError`."""
     try:
-        yield
+        with table.fs.open(table.url, "rb") as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ArchiveError(

@@ -25,27 +25,19 @@ from padim_dist.storage import Folder, object_tag
 
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
-_MEMBERS_A_BATCH = 1000
 # Bytes of a read. Most images are smaller, so one read brings several headers; larger images are
 # skipped.
 _BLOCK = 2**18
 
 
 def list_images(listing: Listing, spool: Spool) -> None:
-    """List the images inside tar files, several files at once.
+    """List the images inside one tar file or those of a folder, several files at once.
 
     The path of a member inside the archive is that of its tar file without ``.tar``, a slash, and
     its name. Group, label, split and mask of an image come from sidecars with the same key (its
     name up to the first dot): ``.json`` with ``group``, ``label`` and ``split``, ``.cls`` with the
     label, ``.mask.png``. Without sidecars they come from the folders of MVTec AD, if its path has
     them; otherwise ``archive.train`` gives the split. The damaged tail of a file becomes one row.
-
-    Parameters
-    ----------
-    listing : Listing
-        A folder with ``.tar`` files, or one such file.
-    spool : Spool
-        Receives the rows.
 
     Raises
     ------
@@ -109,31 +101,26 @@ class _Scan:
                 headers = Headers(file)
                 for number, member in enumerate(headers, 1):
                     self._sort_out(member, headers, file, batch)
-                    if number % _MEMBERS_A_BATCH == 0:
+                    if number % 1000 == 0:
                         yield batch
                         batch = Batch()
-        except OSError as error:
-            if not self.home.is_local and not isinstance(
-                error, (FileNotFoundError, PermissionError)
-            ):
-                raise self._failed(error) from error
-            # A bad disk, or no permission to read: a row stands for the images that were not found.
-            done = headers.offset if headers else 0
-            batch.images.append(self._image(TAIL, done, self.tar.size - done, self.tar.size))
         except Exception as error:  # HTTP clients raise errors of any class
-            raise self._failed(error) from error
+            lasting = (OSError,) if self.home.is_local else (FileNotFoundError, PermissionError)
+            if not isinstance(error, lasting):
+                raise ArchiveError(
+                    f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the "
+                    "same command again when it can be read"
+                ) from error
+            # A bad disk, or no permission to read: a row stands for the images that were not found.
+            batch.images.append(self._tail(headers.offset if headers else 0, self.tar.size))
         else:
-            self._finish(headers, batch)
+            if headers.tail is not None:
+                batch.images.append(self._tail(headers.tail, headers.size))
+            if not headers.size:
+                batch.ignored["empty tar files"] += 1
+            if headers.goes_on:
+                batch.ignored["tar files with data after their end"] += 1
         yield batch
-
-    def _finish(self, headers: Headers, batch: Batch) -> None:
-        if not headers.size:
-            batch.ignored["empty tar files"] += 1
-        if headers.tail is not None:
-            rest = headers.size - headers.tail
-            batch.images.append(self._image(TAIL, headers.tail, rest, headers.size))
-        if headers.goes_on:
-            batch.ignored["tar files with data after their end"] += 1
 
     def _sort_out(self, member: TarInfo, headers: Headers, file: IO[bytes], batch: Batch) -> None:
         if not member.isreg() or member.issparse():
@@ -150,7 +137,10 @@ class _Scan:
             return
         elif suffix in IMAGE_SUFFIXES:
             batch.ignored["masks"] += 1
-            self._add_mask(name, member, batch)
+            start = member.offset_data
+            uri = f"{self._uri}#bytes={start}-{start + member.size}"
+            for path in {self._inside(name), self._path(name), name}:
+                batch.masks.append(FoundMask(path, uri, self._uri, start))
         elif kind in ("json", "cls"):
             note = None
             if member.size <= MOST_BYTES and not cut_short:
@@ -166,19 +156,14 @@ class _Scan:
             batch.ignored[suffix or "(no suffix)"] += 1
         if cut_short:
             # A truncated image has a row of its own, added above.
-            rest = headers.size - member.offset
-            batch.images.append(self._image(TAIL, member.offset, rest, headers.size))
+            batch.images.append(self._tail(member.offset, headers.size))
 
     def _member(self, name: str, key: str, member: TarInfo, size: int) -> FoundImage:
         path = self._path(name)
         inside, elsewhere = mvtec.find_place(name), mvtec.find_place(path)
         names = inside.mask if inside else ()
-        masks = [
-            self._inside(f"{key}.mask.png"),
-            *map(self._inside, names),
-            *(elsewhere.mask if elsewhere else ()),
-            *names,
-        ]
+        masks = [self._inside(f"{key}.mask.png"), *map(self._inside, names)]
+        masks += [*(elsewhere.mask if elsewhere else ()), *names]
         return replace(
             self._image(name, member.offset_data, member.size, size),
             split=elsewhere.split if elsewhere else self.listing.find_split(path),
@@ -187,11 +172,8 @@ class _Scan:
             masks=tuple(dict.fromkeys(masks)),
         )
 
-    def _add_mask(self, name: str, member: TarInfo, batch: Batch) -> None:
-        start = member.offset_data
-        uri = f"{self._uri}#bytes={start}-{start + member.size}"
-        for path in {self._inside(name), self._path(name), name}:
-            batch.masks.append(FoundMask(path, uri, self._uri, start))
+    def _tail(self, offset: int, size: int) -> FoundImage:
+        return self._image(TAIL, offset, size - offset, size)
 
     def _image(self, name: str, offset: int, length: int, size: int) -> FoundImage:
         return FoundImage(
@@ -217,9 +199,3 @@ class _Scan:
     def _path(self, name: str) -> str:
         """Return the path of a member in the archive, with its tar file as a folder."""
         return f"{self.tar.path[:-4]}/{name}"
-
-    def _failed(self, error: Exception) -> ArchiveError:
-        return ArchiveError(
-            f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the same "
-            "command again when it can be read"
-        )

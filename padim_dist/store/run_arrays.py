@@ -1,0 +1,141 @@
+"""Zarr arrays of a run: heatmaps, and the drift of its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_dist.core.geometry import Grid
+from padim_dist.store.arrays import create_array, open_array, open_zarr_group
+from padim_dist.store.workspace import Workspace, group_slug
+
+MAPS_A_CHUNK = 32
+"""Heatmaps in a chunk: smaller chunks are slower to write (see docs/formats.md)."""
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """Heatmaps of a run: patch distances, a Zarr shard for each shard; see `Run.heatmaps`."""
+
+    workspace: Workspace
+    path: str
+
+    def exist(self) -> bool:
+        """Return whether the run has heatmaps."""
+        return self.workspace.folder.exists(self.path)
+
+    def create(self, images: Sequence[int], grid: Grid) -> None:
+        """Create the array, given the images of each shard, unless it exists.
+
+        Every shard gets as many rows as the largest one needs, in whole chunks.
+        """
+        group = open_zarr_group(self.workspace, self.path, "a")
+        rows = -(-max(images) // MAPS_A_CHUNK) * MAPS_A_CHUNK
+        if "distance" not in group:
+            create_array(
+                group,
+                "distance",
+                (len(images) * rows, *grid),
+                "float16",
+                chunks=(MAPS_A_CHUNK, *grid),
+                shards=(rows, *grid),
+                dimension_names=("row", "y", "x"),
+            )
+
+    def write(self, place: int, distances: npt.NDArray[np.float32]) -> int:
+        """Write the heatmaps (n, h, w) of the shard at a place; return the row of the first one.
+
+        They are a whole Zarr shard; distances are clipped to the range of float16.
+        """
+        array = open_array(self.workspace, self.path, "distance", "r+")
+        assert array.shards is not None
+        rows = array.shards[0]
+        whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
+        whole[: len(distances)] = distances.clip(max=_LARGEST_HALF)
+        array[place * rows : (place + 1) * rows] = whole
+        return place * rows
+
+    def read(self, rows: Sequence[int] | slice) -> npt.NDArray[np.float32]:
+        """Read some heatmaps: patch distances (n, h, w)."""
+        array = open_array(self.workspace, self.path, "distance", "r")
+        return np.asarray(
+            array.oindex[rows if isinstance(rows, slice) else np.asarray(rows)], np.float32
+        )
+
+
+@dataclass(frozen=True)
+class DriftFigures:
+    """Stored drift of a group in a run; see `padim_dist.core.drift.Drift`."""
+
+    images: int
+    drift: float
+    expected: float
+    noise: float
+    z: float
+
+
+@dataclass(frozen=True)
+class RunDrift:
+    """Drift of a run: mean embeddings of shards (temporary), maps, figures; see `Run.drift`."""
+
+    workspace: Workspace
+    run: str
+
+    @property
+    def maps_path(self) -> str:
+        """Zarr group of the drift maps."""
+        return f"{self.run}/drift.zarr"
+
+    @property
+    def _means(self) -> str:
+        return f"{self.run}/means.zarr"
+
+    def _receipt(self, group: str) -> str:
+        return f"{self.run}/drift/{group_slug(group)}.json"
+
+    def create(self, shards: int, numbers: int, groups: Sequence[str], grid: Grid) -> None:
+        """Create the arrays, unless they exist, given the numbers in an embedding.
+
+        `groups` are in the order of their drift maps; `grid` is the finest patch grid.
+        """
+        means = open_zarr_group(self.workspace, self._means, "a")
+        if "mean" not in means:
+            create_array(means, "mean", (shards, numbers), "float32", chunks=(1, numbers))
+        maps = open_zarr_group(self.workspace, self.maps_path, "a")
+        if "ratio" not in maps:
+            names = ("group", "y", "x")
+            shape, chunks = (len(groups), *grid), (1, *grid)
+            create_array(maps, "ratio", shape, "float32", chunks=chunks, dimension_names=names)
+            maps.attrs["groups"] = list(groups)
+
+    def write_mean(self, place: int, mean: npt.NDArray[np.float32]) -> None:
+        """Write the mean embedding of the shard at a place: its levels, concatenated."""
+        open_array(self.workspace, self._means, "mean", "r+")[place] = mean
+
+    def read_mean(self, shards: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        """Return the mean embedding over shards, given (place, images) of each."""
+        array = open_array(self.workspace, self._means, "mean", "r")
+        total = np.zeros(array.shape[1])
+        for place, images in shards:
+            total += images * np.asarray(array[place], np.float64)
+        return total / sum(images for _, images in shards)
+
+    def write(
+        self, place: int, group: str, ratio: npt.NDArray[np.float32], figures: DriftFigures
+    ) -> None:
+        """Write the map (y, x) of the group at a place, then its figures: they are its receipt."""
+        open_array(self.workspace, self.maps_path, "ratio", "r+")[place] = ratio
+        self.workspace.folder.create_json(self._receipt(group), asdict(figures))
+
+    def find(self, group: str) -> DriftFigures | None:
+        """Return the figures of a group; None if it was not measured yet."""
+        values = self.workspace.folder.find_json(self._receipt(group))
+        return DriftFigures(**values) if values else None
+
+    def remove_means(self) -> None:
+        """Remove the mean embeddings of the shards."""
+        self.workspace.folder.remove_tree(self._means)
