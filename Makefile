@@ -3,34 +3,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-# Settings of a local cluster's workers (docs/architecture.md), for all that is compared with them.
+# Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
 .PHONY: help demo test test-s3 test-flows test-browser wheel e2e chaos bench guard lint format \
   requirements clean
 
 help:
-	@echo "make demo   set up, draw a small archive, fit, score, evaluate: one picture and a report"
+	@echo "make demo   set up; fit, score, evaluate a synthetic archive; make a picture and a report"
 	@echo "make test   set up, run the tests"
-	@echo "make test-s3  the tests of object storage, against a real server (Ceph's gateway, Debian)"
-	@echo "make test-flows  the tests of the flows, with a real Prefect server"
-	@echo "make test-browser  the tests of the report in a browser (Chromium, Debian)"
-	@echo "make wheel  build the wheel; in an empty environment: its demo, the tests of the core"
-	@echo "make e2e    nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
-	@echo "make chaos  set up, kill workers and drivers and fail requests: no result changes"
-	@echo "make bench  measure speed, memory and scale, against anomalib and Ray too (about an hour)"
-	@echo "make guard  the only measurement that can fail: speed of the core relative to dense products"
-	@echo "make lint   set up, check format, lint and types"
+	@echo "make test-s3  run the tests of object storage on a real server (Ceph's gateway, Debian)"
+	@echo "make test-flows  run the tests of the flows with a real Prefect server"
+	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
+	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
+	@echo "make e2e    run nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
+	@echo "make chaos  set up; kill workers and drivers, fail requests; check that no result changes"
+	@echo "make bench  measure speed, memory and scale, also of anomalib and Ray (about an hour)"
+	@echo "make guard  fail if the core is too slow relative to dense products"
+	@echo "make lint   set up; check format, lint and types"
 
 demo: $(VENV)/.run
 	$(BIN)/padim-dist demo
 
-# Two files at a time: most of them wait for processes of their own. A crash ends the run: its
-# test would be given to each new process again.
+# Two files at a time, since most tests wait for their own processes. A crash ends the run;
+# otherwise each new process would run the crashing test again.
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
-# A server on a port of its own. It is stopped also if a test fails or the run is interrupted.
+# A server on its own port. It is stopped also if a test fails or the run is interrupted.
 test-s3: $(VENV)/.dev
 	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
 	  infra/dev/radosgw start --port 9180 && \
@@ -88,7 +88,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# The package is that of the wheel, not that of the checkout, which comes last in sys.path.
+# Tests import the package of the wheel; the checkout comes last in sys.path.
 $(VENV)/.wheel: $(VENV)/.locked
 	$(PIP) wheel --no-deps --wheel-dir $(VENV) .
 	$(PIP) install --no-deps $(VENV)/*.whl
@@ -104,7 +104,7 @@ $(VENV)/.wheel: $(VENV)/.locked
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
-# Exact versions with hashes and no address of any registry. Needs uv.
+# Exact versions with hashes, without registry addresses. Needs uv.
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -o requirements-pip.txt

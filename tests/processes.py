@@ -28,7 +28,7 @@ def wait_until(
     """Poll something that has no event to wait for, such as files of another process."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s {what}: it did not come"
+        assert time.monotonic() < end, f"waited {seconds:.0f} s {what}: timed out"
         time.sleep(step)
 
 
@@ -52,7 +52,7 @@ def running(
 
 
 def worker_processes(driver: psutil.Process) -> list[psutil.Process]:
-    """Return the workers of a driver; its other children track resources, or are git, lscpu."""
+    """Return the workers of a driver, without other children (resource tracker, git, lscpu)."""
     found = []
     with suppress(psutil.NoSuchProcess):
         for child in driver.children():

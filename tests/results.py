@@ -1,4 +1,4 @@
-"""What a run made, in a form that can be compared bit for bit."""
+"""The results of a run, in a form that can be compared bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def arrays(config: Config) -> Arrays:
-    """All arrays of the newest model."""
+    """Return all arrays of the newest model."""
     model = padim.open_model(config.workspace, config.storage_options)
     workspace = Workspace(Folder(config.workspace, config.storage_options))
     group = open_zarr_group(workspace, workspace.model(model.info.model_id), "r")
@@ -28,7 +28,7 @@ def arrays(config: Config) -> Arrays:
 
 
 def scores(config: Config) -> list[dict]:
-    """Score rows, sorted, without times."""
+    """Return the score rows, sorted, without times."""
     table = padim.open_scores(config.workspace, config.storage_options)
     return table.order("image_id").to_arrow_table().drop_columns(["scored_at"]).to_pylist()
 

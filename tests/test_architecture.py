@@ -1,4 +1,4 @@
-"""Arrows go one way: what may import what (docs/architecture.md)."""
+"""Which packages may import which (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def test_rooms_know_only_their_libraries(room):
         assert outside <= OUTSIDE[room] | {"padim_dist", "__future__"}, path
 
 
-def test_dask_lives_in_the_engine_alone():
+def test_only_the_engine_imports_dask():
     for path in PACKAGE.rglob("*.py"):
         if "engine" not in path.parts:
             assert not {n.split(".")[0] for n in imports(path)} & {"dask", "distributed"}, path
 
 
-def test_prefect_lives_in_the_flows_alone():
+def test_only_the_flows_import_prefect():
     for path in PACKAGE.rglob("*.py"):
         assert not {n.split(".")[0] for n in imports(path)} & {"prefect", "flows"}, path
 
@@ -110,7 +110,7 @@ LIGHT = [
 
 
 def test_commands_that_compute_nothing_do_not_load_torch():
-    """It would take seconds, and ten times the memory of a listing."""
+    """Loading it takes seconds, and ten times the memory of a listing."""
     names = ", ".join(f"padim_dist.{name}" for name in LIGHT)
     code = f"import sys, {names}; sys.exit(bool({{'torch', 'zarr', 'scipy'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
@@ -146,7 +146,7 @@ def test_modules_and_rooms_are_of_a_size_to_read():
 
 
 def test_each_file_of_a_run_has_one_owner():
-    """Its names are spelled in the store only, and the head's in one module."""
+    """Only the store contains the file names, and one module that of the head."""
     for path in PACKAGE.rglob("*.py"):
         strings = {n.value for n in ast.walk(ast.parse(path.read_text())) if is_path(n)}
         assert path.name == "run.py" or not any("/run.json" in s for s in strings), path
@@ -156,5 +156,5 @@ def test_each_file_of_a_run_has_one_owner():
 
 
 def is_path(node: ast.AST) -> bool:
-    """Whether a node is a string of code: a docstring has spaces."""
+    """Return whether a node is a string without spaces, so not a docstring."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value

@@ -1,4 +1,4 @@
-"""What the benchmarks measure with is right; how fast anything is, they say themselves."""
+"""The code of the benchmarks computes the right results; their speed is not tested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.core.oracle import dense_distances, dense_embedding, dense_fit, rando
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_dense_peer_is_the_papers():
+def test_the_dense_peer_follows_the_paper():
     shape = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
     maps = random_maps(shape, 30, torch.Generator().manual_seed(1))
     mean, covariance = dense_fit(dense_embedding([m[:24] for m in maps]), 0.01)

@@ -1,4 +1,4 @@
-"""What the project stands for, on the bottle set of MVTec AD: figures and verdicts."""
+"""Evaluation metrics and verdicts on the bottle set of MVTec AD."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = needs_bottle
 
 
 class Bottles:
-    """The set's embeddings in memory, as far as a test likes."""
+    """The set's embeddings, fits and scores in memory."""
 
     def __init__(self, workspace: str) -> None:
         self.model = padim.open_model(workspace)
@@ -49,7 +49,7 @@ class Bottles:
     def embed(
         self, where: str, change: Callable = lambda pixels: pixels, some: slice = slice(None)
     ) -> list[Tensor]:
-        """Level matrices (G_a, d_a, N) of images of a folder."""
+        """Return the level matrices (G_a, d_a, N) of images of a folder."""
         batches = []
         paths = sorted((BOTTLE / where).glob("*.jpg"))[some]
         for start in range(0, len(paths), 16):
@@ -106,12 +106,12 @@ def bottles(audit) -> Bottles:
 
 @pytest.fixture(scope="module")
 def normal(audit, bottles) -> list[Tensor]:
-    """Of the training images, by name: the fit kept them all as its sample."""
+    """Embeddings of the training images, by name: the fit kept them all as its sample."""
     workspace = Path(audit.workspace)
     levels, ids = [], []
     for part in workspace.glob("moments/*/*/*.zarr"):
         path = str(part.relative_to(workspace))
-        reader = SampleReader(Folder(audit.workspace), path, bottles.shape)
+        reader = SampleReader(Workspace(Folder(audit.workspace)), path, bottles.shape)
         levels.append(reader.read(range(len(reader.image_ids))))
         ids += reader.image_ids
     (manifest,) = workspace.glob("manifests/*/part-*.parquet")
@@ -184,7 +184,7 @@ def brighter(image: Image.Image) -> Image.Image:
     return image.point(lambda value: min(round(value * 1.05), 255))
 
 
-def test_a_shift_and_a_gain_are_drift_and_chance_is_not(bottles, normal):
+def test_a_shift_and_a_gain_are_drift_and_noise_is_not(bottles, normal):
     some = slice(2, None, 6)
     held = np.arange(209)[some]
     own = take(normal, np.setdiff1d(np.arange(209), held))
@@ -201,7 +201,7 @@ def test_a_shift_and_a_gain_are_drift_and_chance_is_not(bottles, normal):
 
 
 def test_nights_of_shifted_and_brighter_test_images_are_odd(bottles, normal):
-    """Test images differ from the training images a little: their nights are the history."""
+    """Test images differ a little from training images, so the history has test images, too."""
     gaussian, count = bottles.fit(normal)
     noise, usual = noise_of(bottles, gaussian, count, normal)
     random = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The command line: streams and exit codes, in this process and in a few real ones."""
+"""The command line: streams and exit codes, in this process and in a few real processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def last_json(done: Result) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_the_whole_way(setup):
+def test_from_index_to_evaluate(setup):
     path, _ = setup
     assert last_json(run("index", "-c", str(path), "--json"))["images"] == 39
     assert last_json(run("fit", "-c", str(path), "--json"))["groups"] == {"a": 10, "b": 10}
@@ -175,7 +175,7 @@ def _without_downloads(monkeypatch) -> None:
         (b"", "are not a state dict"),
     ],
 )
-def test_weights_that_are_none(setup, tmp_path, content, message):
+def test_wrong_weights(setup, tmp_path, content, message):
     path, _ = setup
     weights = tmp_path / "weights.pth"
     weights.write_bytes(content)
@@ -185,7 +185,7 @@ def test_weights_that_are_none(setup, tmp_path, content, message):
     assert "Traceback" not in done.stderr
 
 
-def test_configuration_files_that_are_none(tmp_path):
+def test_wrong_configuration_files(tmp_path):
     assert "cannot be read" in run("fit", "-c", str(tmp_path / "no.yaml")).stderr
     (tmp_path / "a.yaml").write_text("- 1\n")
     done = run("fit", "-c", str(tmp_path / "a.yaml"))
@@ -212,7 +212,7 @@ def test_debug_shows_the_traceback(setup):
 
 
 def test_logs_for_machines(setup, tmp_path):
-    """Every line of stderr is an object, also that of a mistake."""
+    """Every line of stderr is a JSON object, also that of an error."""
     path, _ = setup
     done = run_process("index", "-c", str(path), "--log-json", "--json")
     assert done.returncode == 0
@@ -288,7 +288,7 @@ def test_commands_in_messages_can_be_pasted(message, config, expected):
 
 
 def test_commands_name_the_configuration_that_was_given(setup, tmp_path, monkeypatch):
-    """In errors and notes, also with --log-json; not if it was found."""
+    """In errors and notes, also with --log-json; not if it was found by default."""
     path, _ = setup
     elsewhere = ("--set", f"workspace={tmp_path}")
     ask = ("score", "--model", "promoted", *elsewhere)

@@ -1,4 +1,4 @@
-"""The demo, smaller than what `make demo` runs, on workers of its own."""
+"""The demo, smaller than what `make demo` runs, on its own workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from padim_dist.synthetic.parts import DEFECTS, GROUPS, SIZE, draw_part
 
 
 def test_demo_from_nothing(tmp_path):
-    """The whole of it: an archive, a local cluster, figures, one picture."""
+    """All of it: an archive, a local cluster, metrics, one picture."""
     make_archive(tmp_path / "archive", normal=12, good=3, defects=1)
     (tmp_path / "archive/complete").touch()
     result = padim.demo(str(tmp_path))
@@ -27,7 +27,7 @@ def test_demo_from_nothing(tmp_path):
     assert picture.size[0] > 1000
     assert np.asarray(picture).std() > 20
     assert "</html>" in Path(result.report).read_text()
-    # The configuration that it leaves behind goes on where it ended.
+    # Its configuration file can be used to continue.
     config = load_config(result.configuration)
     assert padim.score(config).scored == 0
     assert yaml.safe_load(Path(result.configuration).read_text())["model"]["weights"] == "random"

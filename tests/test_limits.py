@@ -1,4 +1,4 @@
-"""Tests that never end are ended: by the limits of pyproject.toml, made short."""
+"""Tests that never end are stopped by the limits of pyproject.toml, here made short."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_of_many_writers_one_creates_the_file(tmp_path, url):
     folder = Folder(str(tmp_path) if url == "local" else url)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda i: folder.create("a/b.json", b"%d" % i), range(32)))
-    if url == "local":  # memory:// is one process's own, and looks before it writes
+    if url == "local":  # memory:// is of one process, and checks before it writes
         assert made.count(True) == 1
         assert folder.read("a/b.json") == b"%d" % made.index(True)
     assert folder.create("a/b.json", b"later") is False
@@ -61,7 +61,7 @@ def test_of_many_writers_one_creates_the_file(tmp_path, url):
     assert folder.create("a/b.json", b"new") is True
 
 
-def test_without_links_a_file_is_created_all_the_same(tmp_path, monkeypatch):
+def test_without_links_a_file_is_still_created(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError("no links here")
 

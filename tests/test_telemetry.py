@@ -1,4 +1,4 @@
-"""Metrics: counted by real processes, served, and true."""
+"""Metrics: counted by real processes, and served with the right values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if __name__ == "__main__":
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """Value by name and labels' values."""
+    """Return values by name and label values."""
     return {
         (sample.name.removeprefix("padim_dist_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -60,7 +60,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_a_run_of_this_machine_is_counted(tmp_path):
-    """By the driver and its workers together; what a killed process counted stays."""
+    """By the driver and its workers together; counts of a killed process stay."""
     archive = make_mvtec(tmp_path / "archive", groups=("b",))
     (archive / "b/test/good/99.png").write_bytes(b"no image")
     cluster = {"workers": 2, "memory": "4GiB"}
@@ -114,7 +114,7 @@ def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
 
 
 @pytest.mark.parametrize("address", ["9108", "127.0.0.1:", "a:b", "127.0.0.1:70000"])
-def test_no_address(address):
+def test_wrong_addresses(address):
     with (
         pytest.raises(ConfigError, match=r"127.0.0.1:9108|choose another port"),
         serve_metrics(address),

@@ -1,4 +1,4 @@
-"""Check a wheel, by the Python of an environment that it is installed in: `make wheel`."""
+"""Check a wheel with the Python of the environment that has it installed: `make wheel`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def check_files(wheel: Path) -> None:
-    """It holds the files of the package and no other files."""
+    """Check that the wheel has the files of the package and no others."""
     package = (path for path in (ROOT / "padim_dist").rglob("*") if path.is_file())
     expected = {p.relative_to(ROOT).as_posix() for p in package if p.suffix != ".pyc"}
     assert expected >= {"padim_dist/py.typed", "padim_dist/pages/templates/report.html.j2"}
@@ -24,7 +24,7 @@ def check_files(wheel: Path) -> None:
 
 
 def check_commands(folder: Path) -> None:
-    """The installed package says its version and runs the demo, in an empty folder."""
+    """Check that the installed package prints its version and runs the demo."""
 
     def run(command: str, *words: str) -> str:
         program = [Path(sys.executable).with_name(command), *words]

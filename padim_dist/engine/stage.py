@@ -40,6 +40,7 @@ class _Attempt:
     future: Future[Any]
     place: int
     given: float
+    holder: str | None = None
     worker: str | None = None
     began: float = 0.0
     starts: int = 0
@@ -111,15 +112,19 @@ class Stage(Generic[J, O]):
         tasks = self.pool.client.processing() if unbegun else {}
         holders = {key: worker for worker, keys in tasks.items() for key in keys}
         now = time.monotonic()
+        for key in unbegun:  # a task that was moved waits anew: its worker may just be starting
+            attempt = self.attempts[key]
+            if attempt.holder != holders.get(key):
+                attempt.holder, attempt.given = holders.get(key), now
         given = [
             Given(
                 place=attempt.place,
                 size=self.jobs[attempt.place].size,
                 seconds=now - (attempt.began if attempt.worker else attempt.given),
-                worker=attempt.worker or holders.get(key),
+                worker=attempt.worker or attempt.holder,
                 has_begun=attempt.worker is not None,
             )
-            for key, attempt in self.attempts.items()
+            for attempt in self.attempts.values()
         ]
         for repeat in repeats(given, self.rates, len(self.workers)):
             if not (others := [worker for worker in self.workers if worker != repeat.avoid]):

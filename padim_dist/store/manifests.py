@@ -131,6 +131,13 @@ def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
 
 
+def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:
+    """Return the URLs of the files with the rows of a manifest."""
+    path = workspace.manifest(snapshot)
+    names = workspace.folder.list(path)
+    return [workspace.at(path, name) for name in names if name.startswith("part-")]
+
+
 def read_shards(
     workspace: Workspace, snapshot: Snapshot, splits: Sequence[str]
 ) -> Iterator[pa.Table]:

@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--trials", type=int, default=20, help="trials of each kind")
     parser.add_argument("--only", choices=KINDS, help="run only this kind")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the archive and the first trial")
+    parser.add_argument("--seed", type=int, default=0, help="seed of archive and first trial")
     asked = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     trials: list[Trial] = []

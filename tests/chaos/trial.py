@@ -14,7 +14,7 @@ from tests.chaos.command import Command
 from tests.chaos.faults import Faults
 
 _MOST_SECONDS = 600.0
-"""For one command, however often it is started: far more than it ever needs."""
+"""Time limit of a command with all its restarts, far above what it needs."""
 _SECONDS_TO_END = 60.0
 
 
@@ -38,7 +38,7 @@ def run_commands(config: Config, path: Path, faults: Faults) -> list[str]:
             command = _run(name, path, faults, end)
         if command.code != 0:
             words = "\n".join(command.last)
-            return [f"{name} ended with code {command.code}; its last words:\n{words}"]
+            return [f"{name} ended with code {command.code}; its last lines:\n{words}"]
     return [
         f"worker {process.pid} outlived its driver by a minute"
         for process in _survivors(faults.orphans)

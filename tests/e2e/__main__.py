@@ -2,8 +2,8 @@
 
 Prefect on PostgreSQL, object storage, Dask behind TLS and the flows served, all real and
 all on loopback. A model is fitted and promoted; the first night is started by its
-schedule; in the second the process of the flow is killed; the third finishes it. Printed
-are states, rows and artifacts; pictures of Prefect's pages are left in the folder.
+schedule; in the second the process of the flow is killed; the third finishes it. The
+output shows states, rows and artifacts; pictures of Prefect's pages are in the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ console = Console(width=110)
 
 
 class Team:
-    """What a team has after its first day: an archive, a configuration, a promoted model."""
+    """An archive, a configuration and a promoted model, as after the first day of a team."""
 
     def __init__(self, folder: Path, storage: str, cluster: tuple[str, dict[str, str]]) -> None:
         self.options = {"endpoint_url": storage}
@@ -72,43 +72,43 @@ class Team:
         return len(paths)
 
     def tables(self) -> int:
-        """Shards whose score tables are written."""
+        """Return the number of shards with a score table."""
         self.s3.invalidate_cache()
         return len(self.s3.glob("audits/line/runs/*/scores/*.parquet"))
 
     def scores(self) -> Any:
-        """Score tables of all runs as one."""
+        """Return the score tables of all runs as one relation."""
         runs = [f"s3://{run}" for run in self.s3.glob("audits/line/runs/*")]
         return padim.open_scores(runs, storage_options=self.config.storage_options)
 
 
 class Prefect:
-    """What the server tells."""
+    """A client of the Prefect server."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.url = environment["PREFECT_API_URL"]
 
     def ask(self, path: str, **body: Any) -> Any:
-        """Answer of its HTTP interface."""
+        """Return an answer of its HTTP interface."""
         reply = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
         reply.raise_for_status()
         return reply.json()
 
     def nights(self) -> list[dict[str, Any]]:
-        """Flow runs that have begun, in order."""
+        """Return the flow runs that have begun, in order."""
         runs = self.ask("flow_runs/filter", sort="START_TIME_ASC")
         return [run for run in runs if run["start_time"]]
 
     def ended(self, nights: int) -> dict[str, Any] | None:
-        """The last of so many nights, once it has ended."""
+        """Return the last of so many nights if it has ended, else None."""
         found = self.nights()
         over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         done = len(found) >= nights and found[nights - 1]["state_type"] in over
         return found[nights - 1] if done else None
 
     def trigger(self) -> None:
-        """Start a night as a person would."""
+        """Start a night by the command line."""
         command = [sys.executable, "-m", "prefect", "deployment", "run", "nightly-audit/nightly"]
         subprocess.run(
             command, env=self.environment, check=True, stdout=subprocess.DEVNULL, timeout=120
@@ -116,13 +116,13 @@ class Prefect:
 
 
 def say(text: str) -> None:
-    """A line with the time."""
+    """Print a line with the time."""
     console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/]  {text}", highlight=False)
 
 
 @contextmanager
 def serving(prefect: Prefect, team: Team, cron: str, metrics: str, log: Path) -> Iterator[Any]:
-    """The flows, served."""
+    """Serve the flows."""
     environment = {
         **prefect.environment,
         "PADIM_DIST_CONFIG": team.path,
@@ -134,7 +134,7 @@ def serving(prefect: Prefect, team: Team, cron: str, metrics: str, log: Path) ->
 
 
 def show(prefect: Prefect, team: Team) -> None:
-    """States, rows, artifacts."""
+    """Print states, rows and artifacts."""
     table = Table("flow run", "started by", "state", "message", title="Flow runs")
     for number, run in enumerate(prefect.nights(), 1):
         by = "schedule" if run["auto_scheduled"] else "command"
@@ -155,21 +155,21 @@ def show(prefect: Prefect, team: Team) -> None:
 
 
 def artifacts(prefect: Prefect) -> list[dict[str, Any]]:
-    """Of the last night."""
+    """Return the artifacts of the last night."""
     asked = {"flow_run_id": {"any_": [prefect.nights()[-1]["id"]]}}
     found: list[dict[str, Any]] = prefect.ask("artifacts/filter", artifacts=asked, sort="KEY_ASC")
     return found
 
 
 def scrape(url: str, *names: str) -> list[str]:
-    """Lines of some metrics."""
+    """Return the lines of some metrics."""
     with urllib.request.urlopen(url, timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     return [line for line in lines if line.startswith(names)]
 
 
 def main(folder: Path) -> None:
-    """Do it all."""
+    """Run the nights."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with ExitStack() as stack:
@@ -188,7 +188,7 @@ def main(folder: Path) -> None:
 
         half = test[::2]
         say(f"day 1: {team.arrive(half)} files come; flows are served, the night is scheduled")
-        at = datetime.now(UTC) + timedelta(minutes=2)  # of which a part is lost to the full minute
+        at = datetime.now(UTC) + timedelta(minutes=2)  # rounded down to the minute
         exported = f"127.0.0.1:{free_port()}"
         log = folder / "flows.log"
         server = stack.enter_context(
@@ -230,7 +230,7 @@ def main(folder: Path) -> None:
 
 
 def check(prefect: Prefect, team: Team, images: int) -> None:
-    """Every image has one row, and the nights ended as they should."""
+    """Check that every image has one row and the nights have the expected states."""
     names = [run["state_name"] for run in prefect.nights()]
     assert names[1] == "Crashed", names
     assert {names[0], names[2]} <= {"Completed", "Odd"}, names

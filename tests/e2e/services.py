@@ -1,4 +1,4 @@
-"""Servers of a team that audits at night, each a process of its own on loopback."""
+"""Servers of nightly audits, each in its own process on loopback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ S3_PORT = 9280
 
 
 def install(package: str, there: str) -> None:
-    """Install a package of Debian unless a file of it is there."""
+    """Install a Debian package unless a file of it exists."""
     if glob(there):
         return
     if os.getuid() or shutil.which("apt-get") is None:
@@ -32,10 +32,10 @@ def install(package: str, there: str) -> None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Address of a new, empty database, as Prefect wants it."""
+    """Yield the address of a new, empty database for Prefect."""
     install("postgresql", "/usr/lib/postgresql/*/bin/initdb")
     programs = Path(sorted(glob("/usr/lib/postgresql/*/bin"))[-1])
-    # It refuses to be root.
+    # PostgreSQL refuses to run as root.
     user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     folder = tempfile.mkdtemp(prefix="padim-dist-postgres-")
     if user:
@@ -61,7 +61,7 @@ def postgres() -> Iterator[str]:
 
 @contextmanager
 def object_storage() -> Iterator[str]:
-    """Address of an S3 server; its credentials are put into this process's environment."""
+    """Yield the address of an S3 server; put its credentials into the environment."""
     script = str(ROOT / "infra/dev/radosgw")
     port = ("--port", str(S3_PORT))
     subprocess.run([script, "start", *port], check=True, timeout=900)  # it may install Ceph
@@ -80,16 +80,16 @@ def object_storage() -> Iterator[str]:
 
 @contextmanager
 def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, str], list[str]]]:
-    """A scheduler and workers with TLS, as docs/operations.md starts them.
+    """Run a scheduler and workers with TLS, as docs/operations.md starts them.
 
     Yields
     ------
     address : str
-        Of the scheduler.
+        Address of the scheduler.
     tls : dict of str to str
         As in section cluster.tls.
     metrics : list of str
-        Where the workers serve theirs.
+        Addresses of the workers' metrics.
     """
     made = folder / "tls"
     subprocess.run([ROOT / "infra/dev/certificates", made], check=True, timeout=60)
@@ -114,7 +114,7 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, st
 
 
 def photograph(pages: Sequence[tuple[str, str]], folder: Path) -> None:
-    """Pictures of web pages, as a browser shows them."""
+    """Save pictures of web pages in a browser."""
     install("chromium", "/usr/bin/chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

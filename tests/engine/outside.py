@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers outside the tests' process, as an operator starts them, with TLS."""
+"""A Dask scheduler and workers in their own processes, as an operator starts them, with TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_certificates(folder: Path) -> dict[str, str]:
-    """Files of an authority and of one certificate by it, as in section cluster.tls."""
+    """Write an authority and a certificate; return the files as in section cluster.tls."""
     now = datetime.datetime.now(datetime.UTC)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
@@ -57,14 +57,14 @@ def make_certificates(folder: Path) -> dict[str, str]:
 
 @dataclass
 class Outside:
-    """Processes of a cluster.
+    """The processes of a cluster.
 
     Attributes
     ----------
     tls : dict of str to str
         As in section cluster.tls.
     address : str
-        Of the scheduler.
+        Address of the scheduler.
     """
 
     tls: dict[str, str]
@@ -72,13 +72,13 @@ class Outside:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add_workers(self, how_many: int, prefix: Sequence[str] = ()) -> None:
-        """Start some, by a command like ``ip netns exec NAME``; they come when they come."""
+        """Start workers, by a prefix such as ``ip netns exec NAME``, without waiting for them."""
         command = ("worker", self.address, "--nthreads=1", "--no-nanny", "--no-dashboard")
         for _ in range(how_many):
             self.workers.append(_start(prefix, command, self.tls))
 
     def kill_workers(self, how_many: int) -> None:
-        """Kill those that came last."""
+        """Kill the workers that were started last."""
         for _ in range(how_many):
             worker = self.workers.pop()
             worker.kill()
@@ -87,7 +87,7 @@ class Outside:
 
 @contextmanager
 def outside(tls: dict[str, str], host: str) -> Iterator[Outside]:
-    """A scheduler here, and none of its workers yet; all ends with the block."""
+    """Run a scheduler without workers; scheduler and workers end with the block."""
     port = free_port()
     command = ("scheduler", f"--host={host}", f"--port={port}", "--protocol=tls", "--no-dashboard")
     scheduler = _start((), command, tls)
@@ -117,19 +117,19 @@ _OPTIONS = {"ca-file": "ca", "cert": "cert", "key": "key"}
 
 @contextmanager
 def another_network() -> Iterator[tuple[str, str]]:
-    """A network namespace joined to ours by a cable, for as long as the block.
+    """Make a network namespace, linked to ours, that exists during the block.
 
     Yields
     ------
     name : str
-        For ``ip netns exec``.
+        Name for ``ip netns exec``.
     address : str
-        Ours, at our end of the cable.
+        Our address on the link.
 
     Raises
     ------
     OSError
-        With the reason, where this machine does not let us make one.
+        If this machine does not allow it.
     """
     name = f"padim-{os.getpid()}"
     ours, theirs = f"pd{os.getpid()}a", f"pd{os.getpid()}b"
@@ -143,11 +143,11 @@ def another_network() -> Iterator[tuple[str, str]]:
         _ip("-n", name, "link", "set", "lo", "up")
         yield name, "10.213.7.1"
     finally:
-        _ip("netns", "delete", name)  # and with it the cable
+        _ip("netns", "delete", name)  # also removes the link
 
 
 def _ip(*arguments: str) -> None:
-    # Where there is no such command: OSError, too.
+    # Without this command: OSError, too.
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Kinds of clusters: what they refuse, and that none changes a result."""
+"""Kinds of clusters: wrong settings are refused, and no kind changes a result."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ KUBERNETES = {"kind": "kubernetes", "kubernetes": {"name": "one", "namespace": "
         ({"kind": "kubernetes"}, r"a section 'kubernetes: \{name, namespace\}' go together"),
         ({"kubernetes": {}}, r"a section 'kubernetes: \{name, namespace\}' go together"),
         ({**KUBERNETES, "idle_timeout": 60}, "'idle_timeout' is for kinds 'local' and 'cuda'"),
-        ({"kind": "address", "address": "tcp://x:1", "idle_timeout": 60}, "kind 'address' is some"),
+        ({"kind": "address", "address": "tcp://x:1", "idle_timeout": 60}, "not 'address'"),
         ({"idle_timeout": 5}, "cluster.idle_timeout: .* greater than or equal to 60"),
         ({**KUBERNETES, "tls": {"ca": "a", "cert": "b", "key": "c"}}, "'tls' is not for kind"),
         ({**KUBERNETES, "kubernetes": {"nam": "x"}}, "did you mean 'name'"),
     ],
 )
-def test_settings_that_do_not_go_together(cluster, message):
+def test_settings_that_conflict(cluster, message):
     with pytest.raises(ConfigError, match=message):
         make_config({"workspace": "w", "archive": {"url": "a"}, "cluster": cluster})
 
@@ -54,7 +54,7 @@ def test_no_gpu_is_named():
         settle(ClusterConfig(kind="cuda"), "fit", Need({"all": 1}))
 
 
-def test_workers_are_no_more_than_gpus(monkeypatch):
+def test_there_are_not_more_workers_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="workers is 3, but PyTorch sees 2 GPUs"):
         check_kind(ClusterConfig(kind="cuda", workers=3))
@@ -68,7 +68,7 @@ def test_workers_are_no_more_than_gpus(monkeypatch):
     ],
 )
 def test_a_missing_extra_is_named(monkeypatch, tmp_path, package, cluster, message):
-    """Before anything is done, and by the doctor."""
+    """By a command before it does anything, and by the doctor."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setitem(sys.modules, package, None)
     archive = make_mvtec(tmp_path / "archive", groups=("b",), normal=2)
@@ -92,7 +92,7 @@ def test_a_kubernetes_that_does_not_answer_is_named(tmp_path):
         "current-context": "it",
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(tree))
-    # In a process of its own: the library leaves a half-made cluster behind, which warns.
+    # In its own process: the library leaves a half-made cluster, which prints warnings.
     code = (
         "from padim_dist.config import ClusterConfig\n"
         "from padim_dist.engine.cluster.local import open_client\n"
@@ -109,7 +109,7 @@ def test_a_kubernetes_that_does_not_answer_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, scheduler) -> Config:
-    """Scored on this machine; a shard for each image, so that there are many."""
+    """An audit scored on this machine, with a shard for each image."""
     archive = make_mvtec(tmp_path_factory.mktemp("clusters") / "archive", groups=("b",))
     changes = {"shard_images": 1}
     config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler, archive=changes)
@@ -124,7 +124,7 @@ def tls(tmp_path_factory) -> dict[str, str]:
 
 
 def unscored(audit: Config, folder: Path, cluster: dict[str, object]) -> Config:
-    """The same model, for another cluster."""
+    """Return a workspace with the same model and no run, for another cluster."""
     workspace = folder / "audit"
     shutil.copytree(audit.workspace, workspace, ignore=shutil.ignore_patterns("runs"))
     changes = {"workspace": str(workspace), "cluster": ClusterConfig.model_validate(cluster)}
@@ -132,9 +132,9 @@ def unscored(audit: Config, folder: Path, cluster: dict[str, object]) -> Config:
 
 
 def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls, monkeypatch):
-    """One at first, then four, then one: three are killed when all four are at work.
+    """One worker, then four, then one: three are killed when all four have tasks.
 
-    Those three are on another network, with no way to scheduler and worker but a cable.
+    Those three are on another network, which has one link to scheduler and worker.
     """
     host, prefix, no_network = "127.0.0.1", (), None
     with ExitStack() as stack:
@@ -167,7 +167,7 @@ def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls, monkeypatch):
         assert seen == [4, 1]
         assert scores(config) == scores(audit)
         assert all(worker.startswith("tls://") for worker in at_work)
-        # Whoever has no certificate of the same authority is not let in.
+        # A client without a certificate of the same authority is refused.
         monkeypatch.setattr("padim_dist.engine.cluster.remote.PATIENCE", 1.0)
         stranger = ClusterConfig.model_validate({**where, "tls": make_certificates(tmp_path)})
         with pytest.raises(RunError, match="no Dask scheduler answers"), open_client(stranger, 1):

@@ -1,4 +1,4 @@
-"""Five hundred damaged and odd images in one archive: every one a row, the others unharmed."""
+"""An archive with 500 damaged and unusual images: each is a row, and changes no other row."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.results import scores
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> tuple[Path, list[Specimen]]:
-    """The archive, and what is odd in it."""
+    """An archive, and its damaged and unusual images."""
     root = tmp_path_factory.mktemp("damaged")
     for i in range(6):
         draw(root / "archive/good" / f"{i}.png", i)
-    (root / "archive/folder.jpg").mkdir()  # neither is an image
+    (root / "archive/folder.jpg").mkdir()  # neither of these is an image
     (root / "archive/all").symlink_to(root / "archive")
     return root, draw_corpus(root / "archive/odd")
 
@@ -36,7 +36,7 @@ def config_of(tmp_path: Path, archive: Path, scheduler: str) -> Config:
     )
 
 
-def test_nothing_stops_and_nothing_is_lost(tmp_path, corpus, scheduler):
+def test_every_image_is_a_row_and_changes_no_other(tmp_path, corpus, scheduler):
     root, specimens = corpus
     config = config_of(tmp_path, root / "archive", scheduler)
     padim.fit(config)
@@ -52,7 +52,7 @@ def test_nothing_stops_and_nothing_is_lost(tmp_path, corpus, scheduler):
         assert (row["score"] is None) == (row["status"] != "scored")
     statuses = Counter(row["status"] for row in found.values())
     assert min(statuses[s] for s in ("scored", "unreadable", "too_large", "missing")) >= 20
-    # The usable ones among them, without their neighbours: the same bits.
+    # The usable images, scored without the others: the same bits.
     alone = config_of(tmp_path / "alone", tmp_path / "archive", scheduler)
     for path in [
         *(root / "archive/good").iterdir(),
@@ -93,8 +93,8 @@ print(sorted(outcomes))
 """
 
 
-def test_decoding_fills_no_log(corpus):
-    """In a process of its own, as in a worker: no warning of Python's on stderr."""
+def test_decoding_writes_no_warnings(corpus):
+    """In its own process, as in a worker: no Python warning on stderr."""
     root, _ = corpus
     script = [sys.executable, "-c", DECODE_ALL, str(root / "archive/odd")]
     done = subprocess.run(script, capture_output=True, text=True, timeout=120)
@@ -102,7 +102,7 @@ def test_decoding_fills_no_log(corpus):
     assert done.stdout == "['decoded', 'link', 'too_large', 'unreadable']\n"
 
 
-def test_the_corpus_is_as_varied_as_it_says(corpus):
+def test_the_corpus_has_many_kinds(corpus):
     _, specimens = corpus
     assert len(specimens) == 500
     assert len({specimen.kind for specimen in specimens}) >= 15

@@ -1,4 +1,4 @@
-"""Scripts that start worker processes: with a guard they may, without one they are told."""
+"""Scripts that start worker processes: allowed with a guard, refused without one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_script_with_a_guard_is_not(tmp_path, body):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_is_not_imported_again_needs_no_guard(tmp_path):
+def test_code_that_is_not_imported_again_needs_no_guard(tmp_path):
     """A prompt, and ``python -m`` of a package."""
     assert run("-c", CALL + "check_guard()", cwd=tmp_path).returncode == 0
     (tmp_path / "package").mkdir()
@@ -57,7 +57,7 @@ def test_what_is_not_imported_again_needs_no_guard(tmp_path):
 
 
 def test_a_process_that_runs_the_script_again_ends(tmp_path):
-    """As a worker would: the call is refused there, too."""
+    """As a worker does: the call is refused there, too."""
     body = (
         "from multiprocessing import get_context\n"
         "if __name__ != '__main__':\n    check_guard()\n"

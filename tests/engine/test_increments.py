@@ -1,4 +1,4 @@
-"""Archives that grow: what came, windows of kept moments, what nobody has scored."""
+"""Archives that grow: new images, windows of kept moments, images without a score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NIGHTS = 7
 
 
 def arrive(root: Path, night: int, normal: int = 6, new: int = 3) -> None:
-    """The pictures of a night."""
+    """Write the images of a night."""
     for i in range(normal):
         draw(root / "a/good" / f"{night}-{i}.jpg", 100 * night + i)
     for i in range(new):
@@ -34,7 +34,7 @@ def config_of(tmp_path: Path, root: Path, scheduler: str | None, **changes: obje
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory, scheduler) -> Config:
-    """Seven nights, each indexed, its moments kept; then all pictures but the last night's go."""
+    """Seven nights, each indexed and fitted; then only the last night's images are kept."""
     tmp_path = tmp_path_factory.mktemp("nights")
     root = tmp_path / "archive"
     whole = tmp_path / "whole"
@@ -54,8 +54,8 @@ def normal_rows(config: Config) -> dict[str, float]:
     return {Path(r["uri"]).name: r["score"] for r in scores(config) if r["status"] == "scored"}
 
 
-def test_a_window_equals_a_fit_in_one_go(tmp_path, nights, scheduler):
-    """Of pictures that are not there any more: not one of them is read."""
+def test_a_window_equals_one_fit_of_all_nights(tmp_path, nights, scheduler):
+    """Most of the images were removed: none is read."""
     fit = padim.fit(nights)
     assert (fit.images, fit.embedded, fit.groups) == (42, 0, {"all": 42})
     whole = Path(nights.archive.url).parent / "whole"
@@ -64,7 +64,7 @@ def test_a_window_equals_a_fit_in_one_go(tmp_path, nights, scheduler):
     kept, at_once = arrays(nights), arrays(once)
     for name, array in at_once.items():
         np.testing.assert_allclose(kept[name], array, rtol=1e-5, atol=1e-5 * np.abs(array).max())
-    # The same pictures by both models: the distances.
+    # Both models give the same images the same scores.
     of_window = nights.model_copy(update={"archive": once.archive})
     by_window = padim.score(of_window, model=fit.model_id, new=True)
     padim.score(once)
@@ -84,8 +84,8 @@ def changed(config: Config, **fit: object) -> Config:
     return config.model_copy(update={"fit": config.fit.model_copy(update=fit)})
 
 
-def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
-    """As if they had never been there."""
+def test_a_night_and_a_shard_are_left_out_by_name(tmp_path, nights, scheduler):
+    """The model equals a fit without them."""
     last = padim.history(nights).entries[-1]
     folder = Path(nights.workspace) / "manifests" / str(last.increment)
     rows = pq.read_table(folder / "part-00000.parquet").to_pylist()
@@ -100,13 +100,13 @@ def test_a_day_and_a_shard_are_taken_out_by_name(tmp_path, nights, scheduler):
             path.unlink()
     once = config_of(tmp_path / "once", root, scheduler)
     padim.fit(once)
-    # The parts of one shard each are there: what is left out is not merged.
+    # Every part has one shard: the parts that are left out are not merged.
     assert padim.fit(changed(out, parts=32)).embedded == 0
     compare(arrays(out), arrays(once))
-    # One part a night: the shard is subtracted from it. Earlier nights cannot be read any more.
+    # One part a night: the shard is subtracted from it. Earlier nights' images are missing.
     with_subtraction = changed(out, window=1, without=(f"7/{bad}",))
     fit = padim.fit(with_subtraction)
-    assert fit.embedded == 6  # the shard's own moments were kept by content
+    assert fit.embedded == 6  # the shard's moments are found by content
     assert fit.groups == {"all": 6 - len(taken)}
     names = {p.name for p in (root / "a/good").iterdir() if p.name.startswith("6-")}
     for path in (root / "a/good").iterdir():
@@ -124,7 +124,7 @@ def compare(found: dict, wanted: dict) -> None:
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5 * scale, err_msg=name)
 
 
-def test_a_shard_whose_pictures_are_gone_is_not_subtracted(tmp_path, scheduler):
+def test_a_shard_with_missing_images_is_not_subtracted(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, fit={"window": 3, "parts": 1})
@@ -140,7 +140,7 @@ def test_a_shard_whose_pictures_are_gone_is_not_subtracted(tmp_path, scheduler):
         padim.fit(changed(config, without=(f"1/{bad['shard']}",)))
 
 
-def test_names_that_stand_for_nothing_are_refused(nights):
+def test_unknown_names_are_refused(nights):
     for name in ("99", "2001-01-01", "7/99"):
         with pytest.raises(RequestError, match=f"fit.without names {name}, but the window has"):
             padim.fit(changed(nights, without=(name,)))
@@ -150,7 +150,7 @@ def test_names_that_stand_for_nothing_are_refused(nights):
         config_of(Path("x"), Path("y"), None, fit={"without": ["7"]})
 
 
-def test_what_came_changed_and_went_is_recorded(tmp_path):
+def test_new_changed_and_removed_images_are_recorded(tmp_path):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, None)
@@ -181,7 +181,7 @@ def test_what_came_changed_and_went_is_recorded(tmp_path):
     assert padim.history(config).entries[2].increment is None
 
 
-def test_only_what_is_new_is_scored_once(tmp_path, scheduler):
+def test_new_images_are_scored_once(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     (root / "a/line/broken.png").write_bytes(b"no picture")
@@ -196,10 +196,10 @@ def test_only_what_is_new_is_scored_once(tmp_path, scheduler):
     tonight = padim.score(config, new=True)
     names = {Path(row["uri"]).name for row in rows_of(config, tonight.run_id)}
     assert names == {"0-1.png", "1-0.png", "1-1.png", "1-2.png"}
-    # The full run of the same images gives the same rows.
+    # A full run of the same images gives the same rows.
     whole = {row["uri"]: row["score"] for row in rows_of(config, padim.score(config).run_id)}
     assert all(whole[row["uri"]] == row["score"] for row in rows_of(config, tonight.run_id))
-    # Another model has scored nothing yet.
+    # Another model has no scores yet.
     arrive(root, 2)
     padim.index(config)
     other = padim.fit(config).model_id
@@ -208,7 +208,7 @@ def test_only_what_is_new_is_scored_once(tmp_path, scheduler):
     assert padim.score(config, new=True, model=model).images == 3
 
 
-def test_an_interrupted_run_of_new_images_is_taken_up_again(tmp_path, scheduler):
+def test_an_interrupted_run_of_new_images_is_resumed(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0, new=8)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
@@ -224,7 +224,7 @@ def test_an_interrupted_run_of_new_images_is_taken_up_again(tmp_path, scheduler)
     assert (again.scored, again.resumed) == (2, 6)
 
 
-def test_a_picture_that_was_missing_is_new_when_it_is_back(tmp_path, scheduler):
+def test_a_missing_image_that_returns_is_new(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
@@ -238,7 +238,7 @@ def test_a_picture_that_was_missing_is_new_when_it_is_back(tmp_path, scheduler):
     assert padim.score(config, new=True).images == 0
 
 
-def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
+def test_a_night_with_only_a_new_camera_becomes_rows(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler, score={"splits": ["test"]})
@@ -254,7 +254,7 @@ def test_a_night_of_a_new_camera_alone_becomes_rows(tmp_path, scheduler):
     assert row["error"] == f"model {night.model_id} has no group 'b'; fit one that has it"
 
 
-def test_promotions_and_the_way_back(tmp_path, scheduler):
+def test_promotions_and_rollback(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)
     config = config_of(tmp_path, root, scheduler)
@@ -283,9 +283,11 @@ def test_promotions_and_the_way_back(tmp_path, scheduler):
         padim.rollback(config, note="")
     with pytest.raises(RequestError, match="has 0 finished models whose id begins with 'zz'"):
         padim.promote(config, model="zz", note="")
-    # A model of other settings is never used by mistake.
+    # A model with other settings is not used.
     other = config.model_copy(update={"model": config.model.model_copy(update={"seed": 7})})
-    with pytest.raises(RequestError, match=r"not made with the settings of the configuration: model\.seed"):
+    with pytest.raises(
+        RequestError, match=r"not made with the settings of the configuration: model\.seed"
+    ):
         padim.score(other, model="promoted")
 
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on real worker processes: one archive, every promise."""
+"""The whole pipeline on real worker processes and one archive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, archive, scheduler) -> Config:
-    """A finished audit: indexed, fitted, scored."""
+    """An audit that is indexed, fitted and scored."""
     config = tiny_config(tmp_path_factory.mktemp("audit"), archive, scheduler)
     padim.index(config)
     padim.fit(config)
@@ -85,7 +85,7 @@ def test_heatmaps_belong_to_their_images(audit):
 
 
 def test_a_score_does_not_depend_on_its_neighbours(tmp_path, archive, audit, scheduler):
-    """The same model, the images cut into other shards: the same bits."""
+    """With the same model and other shards, scores are the same bits."""
     other = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 7})
     model = padim.open_model(audit.workspace).info.model_id
     (tmp_path / "audit").mkdir()
@@ -110,8 +110,8 @@ def test_a_second_run_does_nothing(audit):
     assert before == after
 
 
-def test_lost_receipts_are_made_again_alike(tmp_path, archive, audit, scheduler):
-    """What a killed run leaves behind, half written: the resumed result is the same."""
+def test_lost_receipts_are_made_again(tmp_path, archive, audit, scheduler):
+    """A run that was killed with half-written files resumes to the same result."""
     config = tiny_config(tmp_path, archive, scheduler)
     padim.fit(config)
     workspace = Path(config.workspace)
@@ -123,7 +123,7 @@ def test_lost_receipts_are_made_again_alike(tmp_path, archive, audit, scheduler)
     root.write_text(json.dumps(head))
     next((workspace / "models").rglob("band-00001.json")).unlink()
     receipt = sorted((workspace / "moments").glob("*/a/*.json"))[1]
-    # Half of a data file, without its receipt, is what a task leaves that was killed.
+    # A killed task leaves half of a data file and no receipt.
     part = workspace / json.loads(receipt.read_text())["moments"]
     receipt.unlink()
     data = next(p for p in part.rglob("c/*/*") if p.is_file())
@@ -171,7 +171,7 @@ def test_open_model_shows_the_dense_gaussian(audit):
     assert "resnet18, 40 channels" in repr(model)
 
 
-def test_progress_is_told_and_ends_whole(tmp_path, archive, scheduler):
+def test_progress_is_reported_and_ends_complete(tmp_path, archive, scheduler):
     heard: list[Event] = []
     config = tiny_config(tmp_path, archive, scheduler)
     padim.fit(config, heard.append)
@@ -198,7 +198,7 @@ def test_new_test_images_do_not_refit_but_are_scored(tmp_path, scheduler):
     model = padim.fit(config).model_id
     first = padim.score(config)
     draw(root / "a/test/spot/99.png", 999, spoiled=True)
-    assert padim.score(config).scored == 0  # the manifest is what is scored
+    assert padim.score(config).scored == 0  # score uses the manifest
     padim.index(config)
     assert padim.fit(config).embedded == 0
     second = padim.score(config)
@@ -206,8 +206,8 @@ def test_new_test_images_do_not_refit_but_are_scored(tmp_path, scheduler):
     assert second.images == first.images + 1
 
 
-def test_other_words_for_the_same_images_find_the_run(tmp_path, scheduler):
-    """All splits where there is but one: the same run, whichever was asked for first."""
+def test_equivalent_splits_find_the_same_run(tmp_path, scheduler):
+    """All splits and the only split mean the same run, in any order of the commands."""
     for i in range(3):
         draw(tmp_path / "archive/train/good" / f"{i}.png", i)
     configs = [
@@ -232,12 +232,12 @@ def test_settings_that_changed_are_named(audit):
     changed = audit.model_copy(update={"model": audit.model.model_copy(update={"seed": 5})})
     with pytest.raises(RequestError, match=r"differs in model\.seed: 1024 -> 5\. Set them back"):
         padim.score(changed)
-    # What is there is evaluated: settings of a score that was never made do not matter.
+    # evaluate uses the existing run; changed settings of score do not matter.
     quiet = make_config({**audit.model_dump(), "score": {"heatmaps": "none"}})
     assert padim.evaluate(quiet) == padim.evaluate(audit)
 
 
-def test_no_heatmaps_where_none_are_asked(tmp_path, archive, audit, scheduler):
+def test_no_heatmaps_if_none_are_requested(tmp_path, archive, audit, scheduler):
     config = tiny_config(
         tmp_path, archive, scheduler, score={"heatmaps": "none", "splits": ["test"]}
     )
@@ -251,7 +251,7 @@ def test_no_heatmaps_where_none_are_asked(tmp_path, archive, audit, scheduler):
 
 
 def test_a_group_without_normal_images_is_left_out(tmp_path, scheduler):
-    """Its images are rows that say so; the other groups do not wait for it."""
+    """The rows of its images say so; the other groups are scored."""
     root = make_mvtec(tmp_path / "archive")
     for path in (root / "b/train/good").iterdir():
         path.unlink()
@@ -299,8 +299,8 @@ def test_fewer_images_than_channels_still_fit(tmp_path, scheduler):
     assert np.isfinite([r["score"] for r in scores(config) if r["status"] == "scored"]).all()
 
 
-def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
-    """A file system of 3 MB: the projection refuses; without it, the worker's error says so."""
+def test_a_full_disk_ends_in_a_message(tmp_path, archive, scheduler, monkeypatch):
+    """A file system of 3 MB: the projection refuses it; without it, the worker's error names it."""
     import subprocess
 
     disk = tmp_path / "disk"
@@ -315,7 +315,7 @@ def test_a_full_disk_ends_in_words(tmp_path, archive, scheduler, monkeypatch):
     try:
         config = tiny_config(tmp_path, archive, scheduler, workspace=str(disk / "audit"))
         with pytest.raises(OSError, match="No space left"):
-            padim.fit(config)  # the weights alone do not fit
+            padim.fit(config)  # not even the weights fit
     finally:
         subprocess.run(["umount", str(disk)], check=True, timeout=60)
     subprocess.run(
@@ -355,7 +355,7 @@ def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
 
 
 def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, scheduler):
-    """Content decides: nothing is fitted again, and either configuration finds the model."""
+    """Weights are compared by content: no new fit, and both configurations find the model."""
     state = plans.load_state(tiny_config(tmp_path, archive, scheduler))
     configs = []
     for name in ("one.pth", "two.pth"):
@@ -370,12 +370,12 @@ def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, 
 
 
 def test_other_groups_images_do_not_move_a_runs_rows(tmp_path, scheduler):
-    """Shard numbers of the manifest move, the run and its rows do not."""
+    """Shard numbers of the manifest change; the run and its rows do not."""
     root = make_mvtec(tmp_path / "archive")
     config = tiny_config(tmp_path, root, scheduler, score={"splits": ["test"]})
     padim.fit(config)
     first = padim.score(config)
-    # Normal images of the first group: its shards take more numbers.
+    # More normal images in the first group: its shards use more numbers.
     for i in range(4):
         draw(root / f"a/train/good/more-{i}.jpg", 500 + i)
     padim.index(config)
@@ -386,7 +386,7 @@ def test_other_groups_images_do_not_move_a_runs_rows(tmp_path, scheduler):
 
 
 def test_the_model_and_run_asked_for_last_are_used(tmp_path, scheduler):
-    """Also when they were there before: a bad image came and went."""
+    """Also if they existed before: a bad image was added and removed."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, root, scheduler)
     good, good_run = padim.fit(config).model_id, padim.score(config).run_id
@@ -403,7 +403,7 @@ def test_the_model_and_run_asked_for_last_are_used(tmp_path, scheduler):
     assert padim.open_model(config.workspace).info.model_id == good
 
 
-def test_moments_may_be_removed_when_the_model_is_made(tmp_path, archive, scheduler):
+def test_moments_may_be_removed_after_the_fit(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler)
     model = padim.fit(config)
     shutil.rmtree(Path(config.workspace) / "moments")
@@ -411,8 +411,8 @@ def test_moments_may_be_removed_when_the_model_is_made(tmp_path, archive, schedu
     assert (again.model_id, again.embedded, again.groups) == (model.model_id, 0, model.groups)
 
 
-def test_a_model_that_was_removed_is_made_again(tmp_path, archive, scheduler, audit):
-    """No receipt outlives what it speaks of; half-made groups are made anew."""
+def test_a_removed_model_is_fitted_again(tmp_path, archive, scheduler, audit):
+    """No receipt is kept without its data; half-made groups are made again."""
     config = tiny_config(tmp_path, archive, scheduler)
     model = Path(config.workspace) / f"models/{padim.fit(config).model_id}.zarr"
     shutil.rmtree(model)
@@ -427,8 +427,8 @@ def test_a_model_that_was_removed_is_made_again(tmp_path, archive, scheduler, au
     assert same(arrays(config), arrays(audit))
 
 
-def test_an_archive_that_is_gone_makes_no_rows(tmp_path, scheduler):
-    """An unmounted share is not ten thousand missing images."""
+def test_a_missing_archive_makes_no_rows(tmp_path, scheduler):
+    """An unmounted share is an error, not a row for each missing image."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))
     config = tiny_config(tmp_path, root, scheduler)
     padim.index(config)

@@ -40,7 +40,7 @@ def test_only_late_tasks_without_a_copy_are_repeated_on_idle_workers(tasks, rate
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=20), st.integers(0, 9))
-def test_the_latest_come_first(seconds, idle):
+def test_the_slowest_tasks_are_repeated_first(seconds, idle):
     slow = [Given(i, 100, s, "a") for i, s in enumerate(seconds)]
     waiting = [Given(i, 100, s, "a", has_begun=False) for i, s in enumerate(seconds)]
     for tasks, least, busy in ((slow, 30, len(slow)), (waiting, 60, 0)):
@@ -59,14 +59,14 @@ def test_usual_tasks_are_not_repeated():
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 100)))
-def test_only_workers_that_stay_are_restarted(stays):
+def test_only_workers_that_stay_held_up_are_restarted(stays):
     assert set(held_up(stays)) == {worker for worker, seconds in stays.items() if seconds >= 10}
 
 
 @pytest.mark.parametrize(
     ("starts", "losses", "suspect"), [(0, 1, False), (1, 2, False), (2, 1, True), (0, 3, True)]
 )
-def test_bystanders_are_not_suspected(starts, losses, suspect):
+def test_only_tasks_that_began_twice_or_were_lost_thrice_are_suspected(starts, losses, suspect):
     assert is_suspect(starts, losses) is suspect
 
 

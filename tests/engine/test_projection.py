@@ -1,4 +1,4 @@
-"""What is projected holds: a worker never takes more than it said it would."""
+"""The projection holds: a worker uses at most the projected memory."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.conftest import make_mvtec, tiny_config
 
 
 def peak_memory() -> int:
-    """Peak of this process in bytes (runs on the worker).
+    """Return the peak memory of this process in bytes (runs on the worker).
 
-    Not getrusage: what that tells includes the process that this one was started by.
+    getrusage is not used, since its value includes the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def test_a_worker_takes_no_more_than_projected(tmp_path):
-    """On the paper's sizes; and the projection is not so high that it refuses for nothing."""
+def test_a_worker_uses_at_most_the_projected_memory(tmp_path):
+    """With the paper's sizes; and the projection is not far too high."""
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=20)
     with open_client(ClusterConfig(workers=1, memory="6GiB"), 1) as client:
         config = tiny_config(
@@ -51,7 +51,7 @@ def test_a_worker_takes_no_more_than_projected(tmp_path):
     assert scored <= max(need, projection.score_need(spec, *rest).total)
 
 
-def test_what_does_not_fit_is_refused_with_the_numbers():
+def test_too_little_memory_is_refused_with_the_numbers():
     need = projection.Need({"moments": 3 * 2**30, "libraries": 2**30})
     projection.check_memory("fit", need, 5 * 2**30, 2)
     with pytest.raises(ResourceError, match=r"4\.00 GiB \(moments 3.*cluster\.workers to 1"):
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers():
 
 
 def test_workers_are_as_many_as_memory_holds(monkeypatch):
-    """A machine of 16 GB and 8 cores runs three workers that need 4 GB, and refuses eight."""
+    """A machine with 16 GB and 8 cores runs three workers of 4 GB, and refuses eight."""
     monkeypatch.setattr("padim_dist.engine.cluster.local.MEMORY_LIMIT", 16 * 10**9)
     monkeypatch.setattr("padim_dist.engine.cluster.local.CPU_COUNT", 8)
     need = projection.Need({"all": 4 * 10**9})

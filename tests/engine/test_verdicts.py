@@ -25,7 +25,7 @@ NORMAL = 24
 
 
 def tiny_config(*where: object, archive: dict | None = None, **changes: object) -> Config:
-    """With larger shards: fewer tasks."""
+    """Return a configuration with larger shards, so fewer tasks."""
     return tinier_config(*where, archive={"shard_images": 12, **(archive or {})}, **changes)
 
 
@@ -56,7 +56,7 @@ def regions(config: Config) -> list[dict]:
 
 
 def test_a_calibration_score_is_what_a_fit_without_that_image_gives(tmp_path, scheduler):
-    """The closed form against the real thing: one image less, another fit, another score."""
+    """The closed form, compared with a fit and a score without that image."""
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=NORMAL)
     whole = tiny_config(tmp_path / "whole", root, scheduler)
     padim.fit(whole)
@@ -72,7 +72,7 @@ def test_a_calibration_score_is_what_a_fit_without_that_image_gives(tmp_path, sc
     assert np.abs(calibrated / score - 1).min() < 1e-4
 
 
-def test_what_samples_said_is_removed_with_the_calibration_done(audit):
+def test_leave_one_out_results_are_removed_after_calibration(audit):
     (model,) = Path(audit.workspace).glob("models/*.zarr")
     assert list(model.glob(".receipts/*/calibration.json"))
     assert not (model / ".left_out").exists()
@@ -124,7 +124,7 @@ def test_a_second_score_finds_the_run_as_it_is(audit):
     assert run_of(audit) == before
 
 
-def test_drift_tells_a_darker_scene_from_the_same(tmp_path, scheduler):
+def test_drift_is_found_only_in_the_darker_scene(tmp_path, scheduler):
     root = tmp_path / "archive"
     for group in ("same", "darker"):
         for i in range(60):
@@ -179,7 +179,7 @@ def test_without_a_sample_there_are_scores_and_no_verdicts(tmp_path, archive, au
         padim.open_drift(config.workspace)
 
 
-def test_a_window_is_calibrated_when_its_pictures_are_gone(tmp_path, scheduler):
+def test_a_window_is_calibrated_without_its_images(tmp_path, scheduler):
     root = tmp_path / "archive"
     archive = {"layout": "folder", "group": None, "train": "/good/", "shard_images": 4}
     config = tiny_config(tmp_path, root, scheduler, archive=archive, fit={"window": 2})
@@ -194,19 +194,19 @@ def test_a_window_is_calibrated_when_its_pictures_are_gone(tmp_path, scheduler):
     model = padim.open_model(config.workspace)
     assert dict(model.info.counts) == {"all": 24}
     assert len(model.calibration().scores) == 24
-    # What is taken out of the window is not calibrated with.
+    # Images that are left out of the window are not used for calibration.
     entry = padim.history(config).entries[-1]
     manifest = Path(config.workspace) / f"manifests/{entry.increment}/part-00000.parquet"
     shard = next(r["shard"] for r in pq.read_table(manifest).to_pylist() if r["split"] == "train")
     fit = config.fit.model_copy(update={"without": (f"2/{shard}",), "parts": 1})
-    # With one part a night its shard is subtracted.
+    # With one part a night the shard is subtracted.
     out = padim.fit(config.model_copy(update={"fit": fit.model_copy(update={"window": 1})}))
     assert out.groups == {"all": 8}
     calibration = padim.open_model(config.workspace).calibration()
     assert len(calibration.scores) == 8
 
 
-def test_shrinkage_takes_the_place_of_epsilon(tmp_path, archive, scheduler):
+def test_shrinkage_replaces_epsilon(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler, model={"shrinkage": "oas"})
     assert padim.fit(config).groups == {"a": NORMAL, "b": NORMAL}
     assert padim.score(config).flagged is not None

@@ -1,4 +1,4 @@
-"""What tests ask of a Prefect server, and flow runs that they start."""
+"""A client of a Prefect server for tests, which starts flow runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 
 class Prefect:
-    """The server's HTTP interface, and flow runs in processes of their own."""
+    """The server's HTTP interface, and flow runs in their own processes."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -40,7 +40,7 @@ class Prefect:
         return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
 
     def run(self, flow: str, module: str = "night", **parameters: Any) -> dict[str, Any]:
-        """Run a flow to its end: the newest flow run, its log in ``stderr``."""
+        """Run a flow to its end; return the newest flow run, with its log as ``stderr``."""
         process = self.start(flow, module, **parameters)
         try:
             _, errors = process.communicate(timeout=120)
@@ -50,7 +50,7 @@ class Prefect:
         return {**self.newest(), "stderr": errors}
 
     def newest(self) -> dict[str, Any]:
-        """The flow run that began last; others may be scheduled."""
+        """Return the flow run that began last; others may be scheduled."""
         found = self.ask("flow_runs/filter", sort="START_TIME_ASC")
         return [run for run in found if run["start_time"]][-1]
 
@@ -64,7 +64,7 @@ class Prefect:
 
     @contextmanager
     def serving(self, config: str, folder: Path) -> Iterator[int]:
-        """Yield the number of a process that serves the flows, without a schedule."""
+        """Yield the id of a process that serves the flows, without a schedule."""
         environment = {**self.environment, "PADIM_DIST_CONFIG": config, "PADIM_DIST_CRON": ""}
         log = folder / "serve.log"
 
@@ -77,7 +77,7 @@ class Prefect:
             yield process.pid
 
     def command(self, *words: str, cwd: Path | None = None) -> str:
-        """What Prefect's own command prints."""
+        """Return the output of Prefect's command."""
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *words],
             env=self.environment,

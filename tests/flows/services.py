@@ -1,4 +1,4 @@
-"""A real Prefect server, in a process of its own."""
+"""A real Prefect server in its own process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def prefect_server(home: Path, database: str | None = None, ui: bool = False) -> Iterator[dict]:
-    """Environment of a client of a new server; SQLite in `home` unless a database is given.
+    """Yield the environment of a client of a new server; SQLite in `home` by default.
 
-    With pages for people (`ui`) their logs are there, too.
+    With `ui` it also serves web pages, and the logs are at level INFO.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
@@ -52,7 +52,7 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
 
 
 def flow_process(serving: int) -> psutil.Process | None:
-    """The process of the flow run that is under way, by the number of the one that serves."""
+    """Return the process of the current flow run, given the id of the serving process."""
     for child in psutil.Process(serving).children(recursive=True):
         if {"prefect.engine", "prefect.flow_engine"} & set(child.cmdline()):
             return child

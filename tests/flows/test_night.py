@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, scheduler) -> str:
-    """A configuration, its archive, and no model yet."""
+    """A configuration and its archive, without a model."""
     root = tmp_path_factory.mktemp("flows")
     tree = {
         "workspace": str(root / "audit"),
@@ -47,10 +47,10 @@ def arrive(config: Config, night: int, images: int = 4) -> None:
 
 
 def test_nights_from_the_first_to_a_killed_one(prefect, path):
-    """In this order: what a team sees from its first night on."""
+    """In this order: no model, a night, an empty night, a killed one."""
     config = load_config(path)
 
-    # No model is approved: it fails, says what to do, and shows no traceback.
+    # No model is promoted: it fails, says what to do, and shows no traceback.
     failed = prefect.run("nightly_audit", config=path)
     assert failed["state_type"] == "FAILED"
     assert "no model is promoted" in failed["state"]["message"]
@@ -75,9 +75,9 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     top = json.loads(shown["top-anomalies"]["data"])
     assert top[0]["image"].endswith("1-0.png")
     picture = base64.b64decode(shown["contact-sheet"]["data"].partition("base64,")[2])
-    assert picture[:3] == b"\xff\xd8\xff", "a JPEG"
+    assert picture[:3] == b"\xff\xd8\xff", "the picture is a JPEG"
 
-    # Nothing came: odd, and automations hear of it.
+    # No new image: odd, with an event for automations.
     empty = prefect.run("nightly_audit", config=path)
     assert (empty["state_type"], empty["state_name"]) == ("COMPLETED", "Odd")
     assert "no image came" in empty["state"]["message"]
@@ -91,7 +91,7 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     assert told["padim-dist.night.odd"]["payload"]["night"] == 2
     assert told["padim-dist.night.done"]["payload"]["statuses"] == {"scored": 4}
 
-    # Killed in mid-run: the next one finishes it, and does what came since.
+    # Killed in mid-run: the next night finishes it and scores newer images.
     arrive(config, 3, images=24)
     scores = Path(config.workspace) / "runs"
     before = set(scores.glob("*/scores/*.parquet"))
@@ -106,7 +106,7 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     assert len(prefect.tasks(mended["id"])) <= 20
 
 
-def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
+def test_a_backfill_scores_the_unscored_images_in_pieces(prefect, path):
     config = load_config(path)
     arrive(config, 5, images=12)
     padim.index(config)
@@ -118,7 +118,7 @@ def test_a_backfill_scores_what_is_left_in_pieces(prefect, path):
 
 
 def test_served_flows_are_triggered_by_the_command_line(prefect, path, tmp_path):
-    """Also that no settings, or wrong ones, end in words."""
+    """A missing configuration ends in a message."""
     wrong = {**prefect.environment, "PADIM_DIST_CONFIG": "nowhere.yaml"}
     refused = subprocess.run(SERVE, env=wrong, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 1
@@ -127,7 +127,7 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path, tmp_path)
     padim.index(config)
     if not any(model.state == "promoted" for model in padim.models(config).models):
         padim.promote(config, model=padim.fit(config).model_id, note="")
-    padim.audit(config)  # also what tests before this one left
+    padim.audit(config)  # also the images that earlier tests left
     arrive(config, 6, images=3)
     with prefect.serving(path, tmp_path):
         prefect.command("deployment", "run", "nightly-audit/nightly", "--watch")
@@ -143,7 +143,7 @@ def test_the_deployments_of_prefect_yaml(prefect, path):
     prefect.command("work-pool", "create", "padim-dist", "--type", "process")
     prefect.command("--no-prompt", "deploy", "--all", cwd=root)
     found = {deployment["name"]: deployment for deployment in prefect.ask("deployments/filter")}
-    # Those that are served have the same names.
+    # The served deployments have the same names.
     prefect.command("--no-prompt", "deployment", "delete", "--all")
     assert found.keys() >= {"nightly", "fit", "score", "backfill"}
     nightly = found["nightly"]

@@ -1,4 +1,4 @@
-"""When a stage is tried again."""
+"""When a stage is retried."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_seconds_before_each_retry(monkeypatch, text, seconds):
 
 
 @pytest.mark.parametrize("text", ["soon", "30;300", "-1", "nan", "inf"])
-def test_what_is_no_list_of_seconds(monkeypatch, text):
+def test_values_that_are_not_a_list_of_seconds(monkeypatch, text):
     monkeypatch.setenv("PADIM_DIST_RETRIES", text)
     with pytest.raises(ConfigError, match="is not a list of seconds; write e"):
         pauses()

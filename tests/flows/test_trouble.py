@@ -1,4 +1,4 @@
-"""Nights in which something goes wrong: a state and a message that say what to do."""
+"""Nights that fail: their state, and a message that says what to do."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.s3.proxy import FaultProxy
 
 pytestmark = [
     pytest.mark.timeout(600),
-    # Left open by the HTTP clients when a server is stopped under them.
+    # HTTP clients leave connections open when their server stops.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
 @dataclass(frozen=True)
 class Team:
-    """An archive and a workspace in object storage, which can be cut off; a promoted model."""
+    """A promoted model, with archive and workspace in object storage that can be cut off."""
 
     path: str
     config: Config
@@ -44,14 +44,14 @@ class Team:
             self.s3.put_file(str(self.local / name), f"line/archive/{name}")
 
     def tables(self) -> dict[str, str]:
-        """Score tables that are written, and which version of each."""
+        """Return the score tables and the version of each."""
         self.s3.invalidate_cache()
         found = self.s3.glob("line/audit/runs/*/scores/*.parquet", detail=True)
         return {path: f"{info['ETag']} {info['LastModified']}" for path, info in found.items()}
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """No request to the storage is answered."""
+        """Let every request to the storage fail during the block."""
         self.storage.kinds, self.storage.share = ("reset",), 1.0
         yield
         self.storage.share = 0.0
@@ -82,7 +82,7 @@ def team(tmp_path_factory, scheduler) -> Iterator[Team]:
 
 
 def test_an_outage_of_the_storage_in_mid_run(prefect, team, monkeypatch):
-    """It is tried again, ends in words, and another run of the flow does the rest."""
+    """The stage is retried and ends in a message; another flow run does the rest."""
     monkeypatch.setitem(prefect.environment, "PADIM_DIST_RETRIES", "0.1")
     team.arrive(1, images=24)
     process = prefect.start("nightly_audit", config=team.path)
@@ -95,7 +95,7 @@ def test_an_outage_of_the_storage_in_mid_run(prefect, team, monkeypatch):
     assert failed["state_type"] == "FAILED"
     assert failed["state"]["message"].endswith("Run the flow again: it does the rest")
     tries = {task["name"].rpartition("-")[0]: task for task in prefect.tasks(failed["id"])}
-    assert tries["score night"]["run_count"] == 2, "it was tried again"
+    assert tries["score night"]["run_count"] == 2, "it was retried"
     assert 0 < len(done) < 12
 
     monkeypatch.setitem(prefect.environment, "PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
@@ -103,7 +103,7 @@ def test_an_outage_of_the_storage_in_mid_run(prefect, team, monkeypatch):
     assert mended["state"]["message"] == "Night 1: 24 scored"
     now = team.tables()
     assert len(now) == 12
-    assert done.items() <= now.items(), "what was done is left alone"
+    assert done.items() <= now.items(), "finished tables are not written again"
     asked = {"flow_run_id": {"any_": [mended["id"]]}}
     lines = [line["message"] for line in prefect.ask("logs/filter", logs=asked)]
     assert any("is not finished: going on" in line for line in lines)
@@ -119,7 +119,7 @@ def test_only_unreadable_images(prefect, team):
 
 
 def test_a_model_of_another_backbone(prefect, team):
-    """It is not tried again, and no night is opened."""
+    """It is not retried, and no night is opened."""
     other = ["model.backbone=resnet34"]
     failed = prefect.run("nightly_audit", config=team.path, overrides=other)
     assert failed["state_type"] == "FAILED"
@@ -129,7 +129,7 @@ def test_a_model_of_another_backbone(prefect, team):
 
 
 def test_two_nights_at_once(prefect, team, tmp_path):
-    """Of the deployment the second is left out; elsewhere it is told who is at work."""
+    """The second is cancelled by the deployment; elsewhere it fails and names the holder."""
     team.arrive(3, images=8)
     trigger = ("deployment", "run", "nightly-audit/nightly")
     before = team.tables().keys()
@@ -139,14 +139,14 @@ def test_two_nights_at_once(prefect, team, tmp_path):
         return found
 
     def begin() -> str:
-        """Trigger the deployment; id of the flow run."""
+        """Trigger the deployment; return the id of the flow run."""
         return re.findall("[0-9a-f]{8}-[0-9a-f-]{27}", prefect.command(*trigger))[0]
 
     with prefect.serving(team.path, tmp_path) as serving:
         one = begin()
         wait_until(lambda: team.tables().keys() - before, 120, "for the first score table")
         process = flow_process(serving)
-        assert process is not None, "the night was over too soon"
+        assert process is not None, "the night ended too early"
         process.suspend()
         two = begin()
         wait_until(lambda: flow_run(two)["state_type"] == "CANCELLED", 60)

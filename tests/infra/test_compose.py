@@ -1,4 +1,4 @@
-"""The compose file: of the right form, in step with the package, open to nobody else."""
+"""The compose file: valid, consistent with the package, closed to other hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tree() -> dict:
 
 
 def test_docker_understands_it():
-    """Only where there is Docker's compose; it needs no daemon for this."""
+    """Only if Docker's compose is installed; no daemon is needed."""
     command = ["docker", "compose"]
     if (
         shutil.which("docker") is None
@@ -40,18 +40,18 @@ def test_docker_understands_it():
     assert done.returncode == 0, done.stderr
 
 
-def test_it_keeps_to_the_specification(tree):
+def test_it_follows_the_specification(tree):
     specification = pytest.importorskip(
         "compose_spec", reason="SKIPPED PART: compose-spec is not installed"
     )
-    # Merges (<<) are applied by YAML before; extension fields have done their work then.
+    # YAML has applied merges (<<) already, so extension fields can be left out.
     plain = {key: value for key, value in tree.items() if not key.startswith("x-")}
     compose = specification.PyCompose.from_yaml(yaml.safe_dump(plain))
     compose.validate()
     assert set(compose.service_names()) == set(tree["services"])
 
 
-def test_references_lead_somewhere(tree):
+def test_references_exist(tree):
     services = tree["services"]
     for name, service in services.items():
         assert set(service.get("depends_on", ())) <= services.keys(), name
@@ -64,19 +64,19 @@ def test_references_lead_somewhere(tree):
         assert "content" in config or (INFRA / config["file"]).is_file()
 
 
-def test_only_this_host_gets_in(tree):
+def test_only_this_host_can_connect(tree):
     for service in tree["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
-def test_secrets_come_from_outside(tree):
+def test_secrets_come_from_the_environment(tree):
     for service in tree["services"].values():
         for name, value in service.get("environment", {}).items():
             if any(word in name for word in ("PASSWORD", "SECRET")):
                 assert value.startswith("${"), name
 
 
-def test_the_configuration_is_in_step(tree):
+def test_the_configuration_matches_the_services(tree):
     config = load_config(INFRA / "compose.config.yaml")
     services = tree["services"]
     assert config.cluster.address == "tls://scheduler:8786"
@@ -95,7 +95,7 @@ def test_certificates_are_made_once(tmp_path):
     script = INFRA / "dev/certificates"
     folder = tmp_path / "tls"
     subprocess.run([script, folder], check=True, capture_output=True, timeout=60)
-    # Nothing else stays there; above all not the key of the authority.
+    # No other file stays there, in particular not the key of the authority.
     assert sorted(path.name for path in folder.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
     assert folder.stat().st_mode & 0o077 == 0
     verify = ["openssl", "verify", "-CAfile", folder / "ca.pem", folder / "cert.pem"]

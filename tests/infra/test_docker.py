@@ -1,4 +1,4 @@
-"""The Dockerfile: linted where hadolint is installed, and in step with the project."""
+"""The Dockerfile: linted if hadolint is installed, and consistent with the project."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FILE = ROOT / "infra/docker/Dockerfile"
 
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
-    """Instructions, with their continuations."""
+    """Return the instructions, with their continuation lines."""
     text = re.sub(r"\\\n\s*", "", FILE.read_text())
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def test_hadolint_finds_nothing():
-    # Among the scripts of this interpreter, whether or not they are on the path.
+    # Also among the scripts of this interpreter, which may not be on the path.
     places = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     hadolint = shutil.which("hadolint", path=places)
     if hadolint is None:
@@ -48,8 +48,8 @@ def test_everything_installed_is_hashed(lines):
     assert all("--require-hashes" in line for line in installs)
 
 
-def test_only_what_is_copied_is_sent():
-    """The ignore file leaves out all but the sources of COPY."""
+def test_only_copied_files_are_sent():
+    """The ignore file excludes all except the sources of COPY."""
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     kept = {line[1:] for line in ignore if line.startswith("!")}
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", FILE.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The manifests: built by kustomize, of the right form, and in step with the package."""
+"""The manifests: built by kustomize, valid, and consistent with the package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OVERLAYS = ("cpu", "gpu")
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def manifests(request) -> list[dict]:
-    """Of an overlay, as `kubectl apply --kustomize` would send them."""
+    """Manifests of an overlay, as `kubectl apply --kustomize` sends them."""
     if shutil.which("kubectl") is None:
         pytest.skip("SKIPPED PART: kubectl is not installed")
     folder = INFRA / "kubernetes/overlays" / request.param
@@ -44,7 +44,7 @@ def one(manifests: list[dict], kind: str, name: str = "padim-dist") -> dict:
 
 
 def pods(manifest: dict) -> list[dict]:
-    """Specifications of all pods of a manifest."""
+    """Return the specifications of all pods of a manifest."""
     spec = manifest.get("spec", {})
     if manifest["kind"] == "DaskCluster":
         return [spec["scheduler"]["spec"], spec["worker"]["spec"]]
@@ -52,7 +52,7 @@ def pods(manifest: dict) -> list[dict]:
 
 
 def test_core_kinds_are_valid(manifests):
-    """Also what lies inside a DaskCluster, whose own schema leaves it open."""
+    """Also the pods of a DaskCluster, which its own schema does not check."""
     validate = pytest.importorskip(
         "kubernetes_validate", reason="SKIPPED PART: kubernetes-validate is not installed"
     )
@@ -69,7 +69,7 @@ def test_core_kinds_are_valid(manifests):
 
 
 def test_dask_resources_are_valid(manifests):
-    """Against the definitions that the operator installs."""
+    """Checked with the definitions that the operator installs."""
     found = importlib.util.find_spec("dask_kubernetes")
     if found is None or found.origin is None:
         pytest.skip("SKIPPED PART: extra kubernetes is not installed")
@@ -89,7 +89,7 @@ def test_dask_resources_are_valid(manifests):
 
 
 def closed(schema: Any) -> Any:
-    """A schema that refuses what it does not name, as the API server's strict mode does."""
+    """Return a schema that refuses unknown fields, as the API server's strict mode does."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -101,8 +101,8 @@ def closed(schema: Any) -> Any:
     return inner
 
 
-def test_memory_holds_what_is_projected(manifests, config):
-    """The limit of a worker, and the pod around it, for the configuration that goes with them."""
+def test_memory_is_at_least_the_projection(manifests, config):
+    """The limits of a worker and its pod, for the configuration of these manifests."""
     spec = plans.plan_embedding(config)
     weights = plans.state_bytes(plans.load_state(config))
     rest = (weights, config.cluster.readers, config.archive.max_pixels)
@@ -116,8 +116,8 @@ def test_memory_holds_what_is_projected(manifests, config):
     assert worker["resources"]["requests"]["memory"] == worker["resources"]["limits"]["memory"]
 
 
-def test_settings_are_in_step(manifests, config):
-    """Names, numbers and addresses that stand in two places."""
+def test_settings_in_two_places_agree(manifests, config):
+    """Names, numbers and addresses of manifests and configuration."""
     cluster = one(manifests, "DaskCluster")
     wanted = config.cluster.kubernetes
     assert wanted is not None
@@ -157,7 +157,7 @@ def test_no_secret_and_no_root(manifests):
 
 
 def test_every_pod_is_behind_a_policy(manifests):
-    """Everything is closed, and every opening is for a label that some pod has."""
+    """All traffic is denied by default, and every rule selects labels of a pod."""
     policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
     assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     labels = [

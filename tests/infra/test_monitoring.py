@@ -1,4 +1,4 @@
-"""Prometheus' configuration, the alerts and the dashboard: of the right form, and in step."""
+"""Prometheus' configuration, the alerts and the dashboard: valid, and consistent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def panels() -> list[dict]:
     return json.loads((FOLDER / "dashboard.json").read_text())["panels"]
 
 
-def test_the_configuration_is_right(tmp_path):
+def test_the_configuration_is_valid(tmp_path):
     text = (FOLDER / "prometheus.yml").read_text()
     assert "/etc/prometheus/alerts.yml" in text
     here = text.replace("/etc/prometheus", str(FOLDER))
@@ -46,7 +46,7 @@ def test_the_configuration_is_right(tmp_path):
     promtool("check", "config", tmp_path / "prometheus.yml")
 
 
-def test_alerts_speak_up_and_keep_silent(rules):
+def test_every_alert_is_tested_to_fire_and_not_to_fire(rules):
     promtool("test", "rules", FOLDER / "alerts.test.yml")
     spoken = {rule["alert"]: set() for rule in rules}
     for case in yaml.safe_load((FOLDER / "alerts.test.yml").read_text())["tests"]:
@@ -55,7 +55,7 @@ def test_alerts_speak_up_and_keep_silent(rules):
     assert all(tried == {True, False} for tried in spoken.values()), spoken
 
 
-def test_expressions_are_right(tmp_path, panels):
+def test_expressions_are_valid(tmp_path, panels):
     expressions = [target["expr"] for panel in panels for target in panel["targets"]]
     records = [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(expressions)]
     rules = {"groups": [{"name": "panels", "rules": records}]}
@@ -63,7 +63,7 @@ def test_expressions_are_right(tmp_path, panels):
     promtool("check", "rules", tmp_path / "rules.yml")
 
 
-def test_only_what_is_exported_is_asked_for(rules, panels):
+def test_only_exported_metrics_are_queried(rules, panels):
     expressions = [rule["expr"] for rule in rules]
     expressions += [target["expr"] for panel in panels for target in panel["targets"]]
     asked = set(re.findall(r"\b(?:padim_dist|dask)_\w+", " ".join(expressions)))
@@ -78,7 +78,7 @@ def test_only_what_is_exported_is_asked_for(rules, panels):
         assert (http / subsystem).is_dir()
 
 
-def test_the_dashboard_can_be_read(panels):
+def test_panels_are_complete_and_do_not_overlap(panels):
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = set()
     for panel in panels:
@@ -96,7 +96,7 @@ def test_the_dashboard_can_be_read(panels):
         taken |= cells
 
 
-def test_alerts_say_where_to_read_on(rules):
+def test_alerts_name_a_section_of_the_manual(rules):
     headings = re.findall(
         r"^## (.*)$", (INFRA.parent / "docs/operations.md").read_text(), re.MULTILINE
     )
@@ -107,7 +107,7 @@ def test_alerts_say_where_to_read_on(rules):
         assert named in headings
 
 
-def test_ports_and_jobs_are_in_step():
+def test_ports_and_jobs_match_the_services():
     scraped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
     services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
     ports = {"flows": services["flows"]["environment"]["PADIM_DIST_METRICS"].split(":")[1]}
@@ -120,7 +120,7 @@ def test_ports_and_jobs_are_in_step():
         assert ports[job["job_name"]] in told
 
 
-def test_kubernetes_is_watched_where_the_operator_is(tmp_path):
+def test_the_kubernetes_component_monitors_existing_ports(tmp_path):
     if shutil.which("kubectl") is None:
         pytest.skip("SKIPPED PART: kubectl is not installed")
     shutil.copytree(INFRA / "kubernetes", tmp_path / "kubernetes")

@@ -51,7 +51,7 @@ def head(**changes: Any) -> RunHead:
 
 
 def score_row(uri: str, member: str | None = None, **changes: Any) -> ScoreRow:
-    """A row without a score, unless `changes` give one."""
+    """Return a row, without a score unless `changes` has one."""
     values: dict[str, Any] = {
         "image_id": uri,
         "uri": uri,
@@ -86,7 +86,7 @@ def heat() -> bytes:
 
 
 def anomaly(place: int, **changes: Any) -> GalleryImage:
-    """The place-th most anomalous image; the first three are flagged."""
+    """Return the image at a place in the ranking; the first three are flagged."""
     score = 40.0 - place
     flagged = place < 3
     own = {
@@ -117,7 +117,7 @@ def anomaly(place: int, **changes: Any) -> GalleryImage:
 
 
 def sample(images: int = 12, **changes: Any) -> ReportData:
-    """A whole report of two groups, calibrated, with labels, drift and failures."""
+    """Return a report of two groups with calibration, labels, drift and failures."""
     rng = np.random.default_rng(0)
     counts, edges = np.histogram(rng.exponential(0.43, 115), np.linspace(0, 5, 61))
     roc = [(x, x**0.1) for x in np.linspace(0, 1, 50).tolist()]
@@ -156,7 +156,7 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
 
 
 def hostile() -> ReportData:
-    """A report whose names and reasons contain markup."""
+    """Return a report whose names and reasons contain markup."""
     first = anomaly(
         0, uri=f"/data/{HOSTILE}", member=BREAKOUT, group=BREAKOUT, label=HOSTILE, gone=BREAKOUT
     )
@@ -172,7 +172,7 @@ def hostile() -> ReportData:
 
 
 def many_groups(groups: int = 3000) -> ReportData:
-    """A report of thousands of groups, with the worst 200."""
+    """Return a report of thousands of groups that lists the worst 200."""
     rows = [
         GroupRow(f"camera-{i:05d}", 100, 100, 1, 10.0, 20.0, 30.0 - i / 100, None, 3.0)
         for i in range(200)

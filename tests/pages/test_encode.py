@@ -15,7 +15,7 @@ from tests.pages.samples import anomaly, sample
 
 
 def noise(height: int, width: int) -> Image.Image:
-    """The content that compresses worst."""
+    """Return noise, which compresses worst."""
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
 

@@ -1,4 +1,4 @@
-"""The report as a file: well-formed, loads nothing, and shows data only as text."""
+"""The report as a file: well-formed, loads no other file, and shows data only as text."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_ids_and_what_refers_to_them(case):
+def test_ids_are_unique_and_references_exist(case):
     found = page(CASES[case])
     ids = [a["id"] for _, a in found.elements if "id" in a]
     assert len(ids) == len(set(ids))
@@ -185,7 +185,7 @@ def test_half_a_run_says_so():
     assert "finished: 1 of 4 shards, 30 of 120 images" in text
 
 
-def test_what_is_left_out_is_counted():
+def test_omitted_images_are_counted():
     text = page(many_groups()).text
     assert "200 of 3,000 groups; all are in the score table" in text
     assert "The largest: 1 of 3,000 groups; all are in drift.zarr" in text

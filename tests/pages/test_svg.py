@@ -1,4 +1,4 @@
-"""Figures of a page: no own styles, colours by class, unique ids."""
+"""Figures of a page: no inline styles, colours by class, unique ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def elements(svg: str) -> list[ET.Element]:
     return list(ET.fromstring(svg).iter())
 
 
-def test_a_figure_takes_its_colours_from_the_page():
+def test_a_figure_uses_the_colours_of_the_page():
     svg = draw_histogram(histogram())
     assert "#0" not in svg.replace('href="#', "")
     found = elements(svg)

@@ -13,7 +13,7 @@ from tests.s3.moto import moto_server
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[tuple[str, int]]:
-    """Host and port."""
+    """Host and port of the server."""
     url = urlsplit(os.environ.get("PADIM_TEST_S3", ""))
     if url.hostname and url.port:
         yield url.hostname, url.port

@@ -1,4 +1,4 @@
-"""The quick S3 server of the tests."""
+"""The fast S3 server of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 @contextmanager
 def moto_server() -> Iterator[tuple[str, int]]:
-    """Host and port of a server that is gone afterwards."""
+    """Yield host and port of a server that ends with the block."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

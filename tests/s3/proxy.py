@@ -1,4 +1,4 @@
-"""A proxy on loopback that makes an S3 server fail: seeded, at most a fault for each request."""
+"""A proxy on loopback that adds faults to an S3 server: seeded, at most one a request."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class FaultProxy:
     Parameters
     ----------
     host, port
-        Of the server.
+        Address of the server.
     share : float
-        Of requests that fail.
+        Share of requests that fail.
     seed : int
-        Of which ones, and how.
+        Seed of the choice of requests and faults.
     latency : float
         Seconds added to each request.
     """
@@ -80,7 +80,7 @@ class FaultProxy:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await request.content.read()  # of any size, unlike read()
+        body = await request.content.read()  # no size limit, unlike request.read()
         self.requests.append(f"{request.method} {request.raw_path}")
         fault = self._random.choice(self.kinds) if self._random.random() < self.share else None
         if fault:
@@ -109,7 +109,7 @@ class FaultProxy:
         return response
 
     async def _pass_on(self, request, response, pieces, fault: str | None) -> None:
-        """Write the body, spoiled in its first piece where that is the fault."""
+        """Write the body; some faults damage or cut its first piece."""
         async for piece in pieces:
             if fault in ("reset", "short", "stall"):
                 await response.write(piece[: len(piece) // 2])

@@ -1,4 +1,4 @@
-"""The same pipeline with archive and workspace in an S3 server, sound and failing."""
+"""The same pipeline with archive and workspace on an S3 server, with and without faults."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.archive.rows import image_row
 from tests.conftest import make_mvtec, tiny_config
 from tests.s3.proxy import FAULTS, FaultProxy
 
-# Left open by the HTTP clients when a server is stopped under them.
+# HTTP clients leave connections open when their server stops.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory, scheduler) -> tuple[Path, Config]:
-    """An archive on disk, and its audit there: what S3 is compared with."""
+    """An archive on disk and its audit, to compare S3 with."""
     folder = tmp_path_factory.mktemp("local")
     archive = make_mvtec(folder / "archive", groups=("b",), normal=6)
     config = tiny_config(folder, archive, scheduler)
@@ -45,7 +45,7 @@ def options(url: str) -> dict[str, dict[str, object]]:
 
 
 def bucket(server: tuple[str, int], archive: Path, name: str) -> fsspec.AbstractFileSystem:
-    """A new bucket with a copy of the archive."""
+    """Make a bucket with a copy of the archive."""
     fs = fsspec.filesystem("s3", **options(f"http://{server[0]}:{server[1]}")["s3"])
     if fs.exists(name):
         fs.rm(name, recursive=True)
@@ -66,15 +66,15 @@ def in_bucket(tmp_path: Path, scheduler: str, name: str, url: str, **changes: ob
 
 
 def rows(config: Config) -> list[dict]:
-    """Score rows without what says where they are."""
+    """Return score rows without their locations."""
     table = padim.open_scores(config.workspace, config.storage_options).to_arrow_table()
     keep = ("status", "error", "group", "label", "score", "peak_y", "peak_x", "width", "height")
     found = [{name: row[name] for name in keep} for row in table.to_pylist()]
     return sorted(found, key=str)
 
 
-def test_s3_gives_what_the_disk_gives(tmp_path, server, local, scheduler):
-    """And the credentials, which the workers have in their environment, are written nowhere."""
+def test_s3_gives_the_results_of_the_disk(tmp_path, server, local, scheduler):
+    """Credentials, which are in the workers' environment, are written to no file."""
     archive, on_disk = local
     fs = bucket(server, archive, "sound")
     config = in_bucket(tmp_path, scheduler, "sound", f"http://{server[0]}:{server[1]}")
@@ -98,7 +98,7 @@ def test_s3_gives_what_the_disk_gives(tmp_path, server, local, scheduler):
 
 
 def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):
-    """Every twentieth request fails, in many ways: the same rows."""
+    """One request in twenty fails, in many ways: the same rows."""
     archive, on_disk = local
     bucket(server, archive, "failing")
     with FaultProxy(*server, share=0.05, seed=1) as proxy:
@@ -129,7 +129,7 @@ def test_changed_and_missing_objects_are_rows(tmp_path, server, local, scheduler
 def proxied(
     server, local, monkeypatch
 ) -> Iterator[tuple[FaultProxy, ObjectFetcher, ImageRow, bytes]]:
-    """A failing server, an impatient fetcher, a row, and the bytes that it should bring."""
+    """A faulty server, a fetcher with short timeouts, a row, and its expected bytes."""
     archive, _ = local
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     fs = bucket(server, archive, "proxied")
@@ -150,7 +150,7 @@ def whole(row: ImageRow) -> Request:
 
 @pytest.mark.parametrize("kind", [*FAULTS, "stall", "corrupt"])
 def test_every_fault_is_survived(proxied, kind):
-    """One faulty answer, then sound ones: the right bytes."""
+    """One faulty answer, then correct ones: the right bytes."""
     proxy, fetcher, row, body = proxied
     assert fetcher.fetch(whole(row)) == [body]
     proxy.kinds, proxy.share = (kind,), 1.0
@@ -167,14 +167,14 @@ def test_every_fault_is_survived(proxied, kind):
 
 
 def fail_once(proxy: FaultProxy) -> None:
-    """Let the next request fail, and no other."""
+    """Let only the next request fail."""
     draws = iter([0.0])
     proxy._random.random = lambda: next(draws, 1.0)
     proxy.share = 0.5
 
 
-def test_a_body_must_have_the_stores_checksum_or_come_twice():
-    """Some stores' etags look like an MD5 and are none; a fault does not repeat itself."""
+def test_a_body_must_match_the_checksum_or_arrive_twice():
+    """Some stores' etags only look like an MD5; the same fault does not happen twice."""
     right = Body(b"body", "tag", hashlib.md5(b"body").hexdigest())
     wrong, other = replace(right, data=b"bodx"), replace(right, data=b"bxdy")
     bodies: list[str] = []
@@ -186,8 +186,8 @@ def test_a_body_must_have_the_stores_checksum_or_come_twice():
     _check(replace(wrong, md5=None), [])
 
 
-def test_a_store_whose_etags_are_no_checksums_is_believed(proxied):
-    """The same body twice, from a store that sends no checksum of its own beside the etag."""
+def test_a_store_whose_etags_are_not_checksums_is_accepted(proxied):
+    """The same body twice, from a store that sends no checksum apart from the etag."""
     proxy, fetcher, row, body = proxied
     fetcher.options["s3"]["config_kwargs"]["response_checksum_validation"] = "when_required"
     proxy.kinds, proxy.share = ("corrupt",), 1.0

@@ -1,4 +1,4 @@
-"""Leases between real processes, and between machines as far as one can play two."""
+"""Leases between real processes, and between simulated machines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hold_and_wait(url: str, ready) -> None:
 
 @pytest.fixture
 def elsewhere(monkeypatch) -> None:
-    """Every holder seems to be of a machine of its own."""
+    """Let every holder appear to be on its own machine."""
     myself = Holder.myself
     monkeypatch.setattr(Holder, "myself", lambda: replace(myself(), place=os.urandom(8).hex()))
 
@@ -52,8 +52,8 @@ def test_a_killed_process_of_this_machine_loses_its_lease_at_once(tmp_path):
         assert workspace.folder.list("run") == ["lease-00002.json"]
 
 
-def test_a_dead_process_that_nobody_asks_about_is_gone():
-    """Its parent lives and does not wait for it: it stays in the list of processes."""
+def test_a_zombie_process_is_gone():
+    """Its parent runs and does not wait for it, so it stays in the list of processes."""
     process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     me = Holder.myself()
     held = replace(me, process=process.pid, process_began=psutil.Process(process.pid).create_time())

@@ -16,6 +16,7 @@ from padim_dist.config import Config
 from padim_dist.core.status import STATUSES
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
+from padim_dist.store.manifests import manifest_files
 from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
@@ -145,6 +146,5 @@ def _images(workspace: Workspace, config: Config | None) -> str | None:
     entry = last_entry(workspace, settings) if settings else newest_entry(workspace)
     if entry is None:
         return None
-    path = workspace.manifest(entry.snapshot)
-    names = [name for name in workspace.folder.list(path) if name.startswith("part-")]
-    return files_query(workspace.at(path, name) for name in names) if names else None
+    files = manifest_files(workspace, entry.snapshot)
+    return files_query(files) if files else None
