@@ -26,6 +26,9 @@ os.environ.update(
     AWS_DEFAULT_REGION="us-east-1",
 )
 
+# Two test processes and their workers share the cores.
+torch.set_num_threads(1)
+
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
