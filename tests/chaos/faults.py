@@ -89,16 +89,23 @@ class WorkerKills(Faults):
 
 
 class DriverKills(Faults):
-    """``kill -9`` of the command itself, three times, each at another moment.
+    """``kill -9`` of the command itself, a few times, each at another moment.
 
     A moment is the start of a command or one of its stages, then a number of finished tasks,
     then a delay. If the stage ends before that, the kill happens in the next stage.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the moments.
+    kills : int
+        How often the command is killed.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kills: int = _KILLS) -> None:
         super().__init__(seed)
         self._moments = list(_MOMENTS)
-        self._plan = sorted(self.random.sample(range(len(self._moments)), _KILLS))
+        self._plan = sorted(self.random.sample(range(len(self._moments)), kills))
         self._tasks = 0
 
     def begin(self, command: Command) -> None:

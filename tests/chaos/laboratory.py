@@ -106,11 +106,12 @@ class Laboratory:
                 raise RuntimeError(f"the reference failed without a fault: {wrong[0]}")
         return Outcome.read(config)
 
-    def try_(self, kind: str, seed: int) -> Trial:
-        """Run a trial."""
+    def try_(self, kind: str, seed: int, faults: Faults | None = None) -> Trial:
+        """Run a trial, with the faults of its kind if none are given."""
         trial = Trial(kind, seed)
         name = f"{kind.replace(' ', '-')}-{seed}"
-        with self._place(name, trial) as (config, faults, readable):
+        faults = faults or _ON_DISK.get(kind, Faults)(seed)
+        with self._place(name, trial) as (config, readable):
             start = time.monotonic()
             trial.differences += run_commands(config, self._folder / f"{name}.yaml", faults)
             trial.seconds = time.monotonic() - start
@@ -122,18 +123,18 @@ class Laboratory:
         return trial
 
     @contextmanager
-    def _place(self, name: str, trial: Trial) -> Iterator[tuple[Config, Faults, Config]]:
-        """Yield the commands' configuration, their faults, and a configuration to read results."""
+    def _place(self, name: str, trial: Trial) -> Iterator[tuple[Config, Config]]:
+        """Yield the commands' configuration, and one to read results."""
         if trial.kind in _ON_DISK:
             config = self._config(name)
-            yield config, _ON_DISK[trial.kind](trial.seed), config
+            yield config, config
             shutil.rmtree(config.workspace, ignore_errors=True)
             return
         server = self._store()
         _bucket(server).mkdir(name)
         with FaultProxy(*server, share=_SHARE, seed=trial.seed) as proxy:
             sound = f"http://{server[0]}:{server[1]}"
-            yield self._in_bucket(name, proxy.url), Faults(trial.seed), self._in_bucket(name, sound)
+            yield self._in_bucket(name, proxy.url), self._in_bucket(name, sound)
             trial.faults += proxy.faults
         _bucket(server).rm(name, recursive=True)
 
