@@ -15,7 +15,7 @@ def never_ready():
     threading.Event().wait()
 
 def test_wait():
-    threading.Thread(target=time.sleep, args=(9,), name="bystander", daemon=True).start()
+    threading.Thread(target=time.sleep, args=(9,), name="another thread", daemon=True).start()
     threading.Event().wait()
 
 def test_fixture(never_ready):
@@ -48,7 +48,7 @@ def test_a_test_that_waits_fails_and_the_next_one_runs(tmp_path):
     printed = run(tmp_path, WAITING, "-o", "timeout=1")
     assert "FAILED test_it.py::test_wait - Failed: Timeout (>1.0s)" in printed
     assert "ERROR test_it.py::test_fixture - Failed: Timeout (>1.0s)" in printed
-    assert "Stack of bystander" in printed
+    assert "Stack of another thread" in printed
     assert "1 failed, 1 passed, 1 error" in printed
 
 

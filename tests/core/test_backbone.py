@@ -1,4 +1,4 @@
-"""The trunk against torchvision's model, of which it computes only the used channels."""
+"""The trunk computes the same as torchvision's model, but only the channels that are used."""
 
 from __future__ import annotations
 

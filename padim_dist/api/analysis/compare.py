@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 
 from padim_dist.api.analysis.tables import image_name, open_connection, table_query
-from padim_dist.api.settings.lookup import choose_run, progress_note
+from padim_dist.api.settings.lookup import pick_run, progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run import Run
+from padim_dist.store.run import Run, list_runs
 from padim_dist.store.run_tables import SCORES
 
 SHOWN = 20
@@ -117,7 +117,8 @@ def compare(
     """
     config = as_config(config)
     workspace, archive = workspace_of(config), archive_of(config).url
-    heads = [choose_run(workspace, asked) for asked in (run_a, run_b)]
+    runs = list_runs(workspace)
+    heads = [pick_run(workspace, runs, asked) for asked in (run_a, run_b)]
     ids = [head.run_id for head in heads]
     if ids[0] == ids[1]:
         raise RequestError(f"{run_a!r} and {run_b!r} are the same run, {ids[0]}; give two")

@@ -19,9 +19,9 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow.parquet as pq
 
-from padim_dist.api.analysis.views import VIEWS, connect
-from padim_dist.api.settings.lookup import choose_run, progress_note
-from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.analysis.views import VIEWS, open_views
+from padim_dist.api.settings.lookup import progress_note
+from padim_dist.api.settings.places import ConfigLike, as_config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 
@@ -97,9 +97,8 @@ def query(
     if format == "table" and out is not None:
         raise RequestError("a table is for the screen; for a file give --format csv")
     check_reads(sql)
-    config = as_config(config)
-    notes = progress_note(choose_run(workspace_of(config), run)) if run else []
-    connection = connect(config, run=run)
+    connection, shown = open_views(as_config(config), None, run)
+    notes = [note for head in shown for note in progress_note(head)]
     try:
         if format == "parquet":
             assert out is not None

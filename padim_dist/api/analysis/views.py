@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
-from padim_dist.api.settings.lookup import choose_run, models_and_states
+from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import ConfigLike, archive_settings, locate, workspace_of
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
@@ -70,11 +70,20 @@ def connect(
     >>> database = connect("./audit")                                    # doctest: +SKIP
     >>> database.sql('FROM scores ORDER BY score DESC LIMIT 3').df()     # doctest: +SKIP
     """
+    connection, _ = open_views(where, storage_options, run)
+    return connection
+
+
+def open_views(
+    where: ConfigLike, storage_options: Options | None, run: str | None
+) -> tuple[duckdb.DuckDBPyConnection, list[RunHead]]:
+    """Connect as `connect`; return also the heads of the runs in ``scores`` and ``regions``."""
     folder, config = locate(where, storage_options)
     workspace = Workspace(folder)
-    connection = open_connection(workspace)
     heads = list_runs(workspace)
-    shown = [choose_run(workspace, run)] if run else [head for head in heads if head.is_finished]
+    finished = [head for head in heads if head.is_finished]
+    shown = [pick_run(workspace, heads, run)] if run else finished
+    connection = open_connection(workspace)
     add_views(connection, workspace, shown)
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
@@ -83,7 +92,7 @@ def connect(
         connection.register("images", MANIFEST_SCHEMA.empty_table())
     else:
         connection.execute(f"CREATE VIEW images AS SELECT * FROM {images}")
-    return connection
+    return connection, shown
 
 
 def add_views(

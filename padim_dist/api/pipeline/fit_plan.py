@@ -81,6 +81,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
+    reading = plans.reading_of(config, spec)
     jobs = [
         EmbedJob(
             workspace=workspace,
@@ -88,7 +89,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
             part=piece.part,
             embedding=spec,
             sample=config.fit.sample,
-            reading=plans.reading_of(config, spec),
+            reading=reading,
         )
         for piece in pieces
     ]

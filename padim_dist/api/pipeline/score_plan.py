@@ -68,6 +68,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
+    reading = plans.reading_of(config, model.embedding)
     jobs = [
         ScoreJob(
             run=run,
@@ -77,7 +78,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             place=place,
             embedding=model.embedding,
             sigma=model.sigma,
-            reading=plans.reading_of(config, model.embedding),
+            reading=reading,
             heatmaps=score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
             alpha=alarms.alpha,

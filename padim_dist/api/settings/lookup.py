@@ -6,7 +6,7 @@ is given; `progress_note` then says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
@@ -141,14 +141,20 @@ def find_manifest(config: Config, asked: str | None = None) -> Snapshot | None:
 
 
 def choose_run(workspace: Workspace, asked: str | None) -> RunHead:
-    """Return the run whose id has a prefix; None: the newest finished run.
+    """Return the run whose id has a prefix; None: the newest finished run. Raises as `pick_run`."""
+    return pick_run(workspace, list_runs(workspace), asked)
+
+
+def pick_run(workspace: Workspace, runs: Sequence[RunHead], asked: str | None) -> RunHead:
+    """Return the run whose id has a prefix, of all `runs` of a workspace, the newest last.
+
+    None asks for the newest finished run.
 
     Raises
     ------
     RequestError
         If there is none, or several.
     """
-    runs = list_runs(workspace)
     where = f"workspace {workspace.folder.url}"
     if asked is None:
         finished = [run for run in runs if run.is_finished]
