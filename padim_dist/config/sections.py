@@ -56,6 +56,19 @@ class ArchiveConfig(Section):
     fewer in a small archive."""
     max_pixels: int = Field(32_000_000, ge=1)
     """Most pixels of an image; larger ones get the status ``too_large``."""
+    bits: Annotated[int, Field(ge=9, le=16)] | None = None
+    """Bits of a sample that the camera delivers in files of 16 bits, e.g. 12: the grey level
+    2^bits - 1 becomes white. Null: the range that the file states."""
+    exclude: str | None = None
+    """Regular expression of paths inside the archive that are not images of it. Hidden and system
+    files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
+    allow: tuple[str, ...] = ()
+    """Prefixes of addresses outside the folder of the table that its rows may name (layout
+    ``table``)."""
+    read_deadline: float = Field(60.0, gt=0)
+    """Seconds after which a read of an image ends with the status ``timeout``."""
+    decode_deadline: float = Field(60.0, gt=0)
+    """Seconds after which decoding an image ends with the status ``timeout``."""
 
     @field_validator("layout")
     @classmethod

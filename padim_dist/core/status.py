@@ -4,15 +4,20 @@ from __future__ import annotations
 
 SCORED = "scored"
 UNREADABLE = "unreadable"
+"""Its bytes are no image that can be decoded."""
 MISSING = "missing"
 CHANGED = "changed"
+UNAVAILABLE = "unavailable"
+"""The store refuses this object, or fails at it, and not at others."""
+TIMEOUT = "timeout"
+"""Reading or decoding it took longer than the deadline."""
 TOO_LARGE = "too_large"
 NO_MODEL = "no_model"
 """The model has no Gaussian for the image's group."""
 FITTED = "fitted"
 """Only in metrics: a normal image whose embedding is in the moments."""
 
-STATUSES = (SCORED, UNREADABLE, MISSING, CHANGED, TOO_LARGE, NO_MODEL)
+STATUSES = (SCORED, UNREADABLE, MISSING, CHANGED, UNAVAILABLE, TIMEOUT, TOO_LARGE, NO_MODEL)
 """All statuses of rows in a score table."""
 SETTLED = (SCORED, UNREADABLE, TOO_LARGE, NO_MODEL)
 """Statuses that a retry cannot change while object and model stay the same."""

@@ -19,6 +19,9 @@ logger = logging.getLogger("padim_dist")
 ConfigLike = Config | str | os.PathLike[str]
 """A configuration, or the path of its YAML file."""
 _YAML = (".yaml", ".yml")
+_NOT_OF_A_MANIFEST = {"max_pixels", "bits", "read_deadline", "decode_deadline"}
+_ADDED = ("exclude", "allow")
+"""Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
 
 
 def as_config(config: ConfigLike) -> Config:
@@ -77,8 +80,10 @@ def archive_of(config: Config) -> Folder:
 
 def archive_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine a manifest."""
-    settings = config.archive.model_dump(mode="json", exclude={"max_pixels"})
-    return {**settings, "url": archive_of(config).url}
+    settings = config.archive.model_dump(mode="json", exclude=_NOT_OF_A_MANIFEST)
+    added = {name: settings.pop(name) for name in _ADDED}
+    given = {name: value for name, value in added.items() if value}
+    return {**settings, **given, "url": archive_of(config).url}
 
 
 def model_settings(config: Config) -> dict[str, Any]:
