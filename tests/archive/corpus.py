@@ -224,7 +224,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes | None]], str
     "one pixel": (_sized((1, 1)), "scored"),
     "long": (_sized((1, 20_000), (20_000, 1)), "scored"),
     "odd name": (_named, "scored"),
-    "link in a circle": (lambda _: (".jpg", None), "unreadable"),
+    "link in a circle": (lambda _: (".jpg", None), "unavailable"),
     "broken link": (lambda _: (".jpg", None), "missing"),
     "garbage behind it": (
         lambda rng: (".jpg", encode(picture(rng), "jpg") + rng.randbytes(500)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +12,7 @@ from padim_dist.api.settings.places import workspace_of
 from padim_dist.archive.listing.increments import SCORED_SCHEMA, not_scored
 from padim_dist.archive.listing.workbench import Workbench
 from padim_dist.config import Config
-from padim_dist.core.status import SETTLED
+from padim_dist.core.status import SETTLED, UNSETTLED
 from padim_dist.store.manifests import Snapshot, read_shards, write_manifest
 from padim_dist.store.models import ModelInfo
 from padim_dist.store.run import Run, list_runs
@@ -33,11 +33,38 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
         return write_manifest(workspace, shards, settings, {}, bench.folder)
 
 
+def select_unsettled(
+    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str]
+) -> Snapshot:
+    """Return a manifest of the images of a manifest that none of some runs has settled.
+
+    Images that have changed since are left out, and those that another run of the model settled.
+    """
+    workspace = workspace_of(config)
+    with Workbench() as bench:
+        rows = read_shards(workspace, manifest, config.score.splits)
+        missed = _rows_of(workspace, runs, UNSETTLED)
+        left = not_scored(bench, rows, scored_images(workspace, model.model_id), missed)
+        shards = cut_rows(left, config)
+        settings = {**manifest.settings, "new": True}
+        return write_manifest(workspace, shards, settings, {}, bench.folder)
+
+
 def scored_images(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
     """Yield the images whose status finished runs of a model have settled."""
-    settled = pa.array(SETTLED)
-    for head in list_runs(workspace):
-        if head.model_id == model_id and head.is_finished:
-            columns = [*SCORED_SCHEMA.names, "status"]
-            for table in Run(workspace, head.run_id).scores.read(columns):
-                yield table.filter(pc.is_in(table["status"], value_set=settled))
+    runs = [
+        head.run_id
+        for head in list_runs(workspace)
+        if head.model_id == model_id and head.is_finished
+    ]
+    return _rows_of(workspace, runs, SETTLED)
+
+
+def _rows_of(
+    workspace: Workspace, runs: Sequence[str], statuses: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield the images of some runs whose status is one of these."""
+    wanted = pa.array(statuses)
+    for run in runs:
+        for table in Run(workspace, run).scores.read([*SCORED_SCHEMA.names, "status"]):
+            yield table.filter(pc.is_in(table["status"], value_set=wanted))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, object_tag
+from padim_dist.storage import Folder
 
 THREADS = 16
 _PAGE = 1000

@@ -15,8 +15,9 @@ from padim_dist.archive.listing.layouts.base import Listing
 from padim_dist.archive.listing.spool import Batch, FoundImage, Spool
 from padim_dist.archive.listing.walk import THREADS
 from padim_dist.archive.rows import image_id
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, object_tag
+from padim_dist.storage import Folder
 
 COLUMNS = ("uri", "group", "split", "label", "mask_uri")
 _CSV = csv.ParseOptions(newlines_in_values=True)

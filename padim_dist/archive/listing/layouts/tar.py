@@ -20,8 +20,9 @@ from padim_dist.archive.listing.layouts.tar_sidecars import MOST_BYTES, key_of, 
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.walk import THREADS, File, in_threads, is_utf8, walk
 from padim_dist.archive.rows import TAIL, image_id
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, object_tag
+from padim_dist.storage import Folder
 
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
