@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
+
+from distributed import Client
 
 from tests.s3.proxy import FaultProxy
 
@@ -33,23 +36,45 @@ HOST = "localhost"
 
 
 @contextmanager
-def orders_obeyed(control: Path) -> Iterator[None]:
-    """Let this process, and those that it starts, obey the orders in a file."""
-    added = {"PADIM_TESTS_ILL": str(control), "PYTHONPATH": str(SITE)}
+def orders_obeyed(control: Path, client: Client | None = None) -> Iterator[None]:
+    """Let this process obey the orders in a file: also those that it starts, or a client's."""
+    added = {} if client else {"PADIM_TESTS_ILL": str(control), "PYTHONPATH": str(SITE)}
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
-    sys.path.insert(0, str(SITE))
-    sys.modules.pop("sitecustomize", None)
-    import_module("sitecustomize")
+    obey(str(control))
+    if client:
+        client.run(obey, str(control))
     try:
         yield
     finally:
-        sys.path.remove(str(SITE))
+        be_free()
+        if client:
+            client.run(be_free)
         for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
+            os.environ.pop(name)
+            if value is not None:
                 os.environ[name] = value
+
+
+def obey(control: str) -> None:
+    """Obey the orders in a file from now on."""
+    _site().obey(control)
+
+
+def be_free() -> None:
+    """Obey no orders."""
+    _site().be_free()
+
+
+def _site() -> Any:
+    name = "tests_chaos_site"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, SITE / "sitecustomize.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from tests.s3.proxy import FaultProxy
 ILL = tuple(f"ill store: {kind}" for kind in (*illness.ON_DISK, *illness.ON_S3))
 BAD = tuple(f"bad object: {kind}" for kind in BAD_OBJECTS)
 WARD_KINDS = (*ILL, *BAD)
-_MOST_STARTS = 12
+_MOST_STARTS = 6
 _LONGEST_DELAY = 0.3
 _DEADLINE = 3.0
 
@@ -78,10 +78,12 @@ class Ward:
         Seed of the archive.
     normal : int
         Normal images in each of its two groups.
+    scheduler : str, optional
+        Address of a cluster to use, instead of workers of its own.
     """
 
-    def __init__(self, seed: int, normal: int = 30) -> None:
-        self._seed, self._normal = seed, normal
+    def __init__(self, seed: int, normal: int = 30, scheduler: str | None = None) -> None:
+        self._seed, self._normal, self._scheduler = seed, normal, scheduler
         self._stack = ExitStack()
         self._server: tuple[str, int] | None = None
 
@@ -89,14 +91,11 @@ class Ward:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-ward")))
             self._folder, self._control = folder, folder / "orders.json"
-            stack.enter_context(illness.orders_obeyed(self._control))
             self._files = make_mvtec(folder / "files", normal=self._normal, seed=1000 * self._seed)
             self._archive = folder / "archive"
             illness.mount(self._files, self._archive)
             stack.callback(illness.unmount, self._archive)
-            self._client: Client = stack.enter_context(
-                open_client(ClusterConfig(workers=2, memory="4GiB"), 2)
-            )
+            self._client = stack.enter_context(self._workers())
             config = self._config("reference")
             padim.fit(config)
             padim.score(config)
@@ -106,6 +105,21 @@ class Ward:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @contextmanager
+    def _workers(self) -> Iterator[Client]:
+        if self._scheduler:
+            with (
+                Client(self._scheduler, set_as_default=False) as client,
+                illness.orders_obeyed(self._control, client),
+            ):
+                yield client
+        else:
+            with (
+                illness.orders_obeyed(self._control),
+                open_client(ClusterConfig(workers=2, memory="4GiB"), 2) as client,
+            ):
+                yield client
 
     def try_(self, kind: str, seed: int) -> Trial:
         """Run a trial."""
@@ -135,7 +149,7 @@ class Ward:
     def _try_illness(self, ill: illness.Illness, config: Config, trial: Trial) -> None:
         """Run two commands, one of which the illness strikes, and run that one again."""
         chance = random.Random(trial.seed)
-        if chance.random() < 0.5:
+        if chance.random() < 0.5 and not self._scheduler:
             self._client.restart()  # workers that have read nothing yet
         steps: list[Step] = [padim.fit, chance.choice([padim.score, _promote_and_audit])]
         struck = chance.randrange(2)
@@ -231,7 +245,7 @@ class Ward:
         trial.differences += others.differences(reference, elsewhere)
 
     def _config(self, name: str, **changes: object) -> Config:
-        archive = {"url": str(self._archive), "shard_images": 5}
+        archive = {"url": str(self._archive), "shard_images": self._normal // 2}
         deadlines = {"read_deadline": _DEADLINE, "decode_deadline": _DEADLINE}
         given = dict(changes.pop("archive", {}))  # type: ignore[call-overload]
         return tiny_config(

@@ -166,7 +166,7 @@ class _Loader:
                 self._fetches.pop(body, None)
                 body.set_exception(error)
             return
-        if isinstance(found[0], ImageError) and fetch.call:
+        if isinstance(found[0], ImageError):
             self._fail(fetch, found[0])
         else:
             self._set(fetch, found)

@@ -125,7 +125,7 @@ class ObjectFetcher:
                 delay = None if is_over else self.retry.delay(failures, random.random())
                 is_late = isinstance(error, TimeoutError)
                 if is_late or delay is None or not is_passing(error, "://" not in request.uri):
-                    illness = self._find_illness(request, error)
+                    illness = self.witness.find_illness(request.uri)
                     doubts += illness is None
                     if illness is None and (is_late or delay is None or doubts >= _DOUBTS):
                         raise image_error(error) from None
@@ -149,15 +149,9 @@ class ObjectFetcher:
             If the store is ill.
         """
         late = TimeoutError("no answer")
-        if illness := self._find_illness(request, late):
+        if illness := self.witness.find_illness(request.uri):
             raise _ill(request, late, illness)
         return image_error(late)
-
-    def _find_illness(self, request: Request, error: Exception) -> str | None:
-        """Return why the store is ill; None if it is well, so that a failure is the object's."""
-        if isinstance(error, TimeoutError):
-            self.witness.timed_out()
-        return self.witness.find_illness(request.uri)
 
     def _read(self, request: Request, bodies: list[str]) -> bytes:
         """Attempt a request once; errors other than ImageError and RunError may be the store's."""

@@ -1,8 +1,8 @@
 """Whether a store is well: others are asked when one object fails.
 
-The witnesses are the archive's root, objects that this process has read, and, before the first of
-them, objects from all over the manifest. If none of them can be read, the store is ill, and no
-image is blamed.
+The witnesses are objects that this process has read, and objects from all over the manifest. If
+none of them can be read, the store is ill, and no image is blamed. If all of them are missing, they
+may have been deleted: the archive's root decides.
 """
 
 from __future__ import annotations
@@ -10,26 +10,15 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from padim_dist.archive.reading.faults import reason_of
 from padim_dist.archive.reading.threads import OverdueError, timed_part, within
 from padim_dist.storage import Folder, Options
 
 _SEEN = 3
-_MOST_TIMEOUTS = 8
-"""Most reads that may exceed the deadline one after the other while the store counts as well."""
-
-
-@dataclass
-class _Known:
-    """What this process knows about the objects of an archive, by uri."""
-
-    seen: deque[str] = field(default_factory=lambda: deque(maxlen=_SEEN))
-    timeouts: int = 0
-
-
-_known: dict[str, _Known] = defaultdict(_Known)
+_seen: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_SEEN))
+"""Objects that this process has read last, by archive."""
 _lock = threading.Lock()
 
 
@@ -56,38 +45,29 @@ class Witness:
 
     def saw(self, uri: str) -> None:
         """Note that an object was read."""
-        known = _known[self.archive]
-        known.timeouts = 0
-        if not known.seen or known.seen[-1] != uri:
-            with _lock:
-                known.seen.append(uri)
-
-    def timed_out(self) -> None:
-        """Note that a read exceeded its deadline."""
-        _known[self.archive].timeouts += 1
+        with _lock:
+            seen = _seen[self.archive]
+            if uri not in seen:
+                seen.append(uri)
 
     def find_illness(self, uri: str) -> str | None:
         """Return why the store is ill; None if it is well, so that a fault of `uri` is its own."""
-        known = _known[self.archive]
-        if known.timeouts > _MOST_TIMEOUTS:
-            return f"{known.timeouts} reads in a row took longer than archive.read_deadline"
-        if self.archive and (error := self._ask_root()):
-            return f"the archive {self.archive} cannot be read either: {reason_of(error)}"
         with _lock:
-            seen = [other for other in known.seen if other != uri]
-        asked: dict[str, Exception] = {}
-        for other in [*reversed(seen)] or [other for other in self.others if other != uri]:
-            if (error := self._ask(other)) is None:
+            seen = [*reversed(_seen[self.archive])]
+        errors: dict[str, Exception] = {}
+        for other in dict.fromkeys([*seen, *self.others]):
+            if other != uri and (error := self._ask(other)):
+                errors[other] = error
+            elif other != uri:
                 return None
-            asked[other] = error
-        # Objects that were never read may all have been deleted, but not all be forbidden.
-        gone = any(isinstance(error, FileNotFoundError) for error in asked.values())
-        if not asked or (gone and not seen):
-            return None
-        other, error = next(iter(asked.items()))
-        return f"{other} cannot be read either: {reason_of(error)}"
+        # All may have been deleted, but not all be forbidden or damaged.
+        if all(isinstance(error, FileNotFoundError) for error in errors.values()):
+            errors = {self.archive: error} if (error := self._ask_root()) else {}
+        return next((f"{a} cannot be read either: {reason_of(e)}" for a, e in errors.items()), None)
 
     def _ask_root(self) -> Exception | None:
+        if not self.archive:
+            return None
         return self._ask_within(
             lambda: Folder(self.archive, self.options).check_there(self.deadline)
         )

@@ -14,14 +14,38 @@ import os
 import socket
 import time
 
-_CONTROL = os.environ.get("PADIM_TESTS_ILL")
-_open, _stat, _resolve = os.open, os.stat, socket.getaddrinfo
+_USUAL = {
+    (os, "open"): os.open,
+    (os, "stat"): os.stat,
+    (os, "lstat"): os.lstat,
+    (os, "scandir"): os.scandir,
+    (os, "listdir"): os.listdir,
+    (io, "open"): io.open,
+    (builtins, "open"): builtins.open,
+}
+_RESOLVE = socket.getaddrinfo
+_control = None
+
+
+def obey(control):
+    """Obey the orders in a file from now on."""
+    global _control
+    _control = control
+    for (module, name), usual in _USUAL.items():
+        setattr(module, name, _guarded(usual))
+    socket.getaddrinfo = _getaddrinfo
+
+
+def be_free():
+    """Obey no orders."""
+    for (module, name), usual in _USUAL.items():
+        setattr(module, name, usual)
+    socket.getaddrinfo = _RESOLVE
 
 
 def _orders():
     try:
-        _stat(_CONTROL)
-        descriptor = _open(_CONTROL, os.O_RDONLY)
+        descriptor = _USUAL[os, "open"](_control, os.O_RDONLY)
     except OSError:
         return []
     with io.FileIO(descriptor) as file:
@@ -42,10 +66,10 @@ def _check(path):
             time.sleep(0.02)
 
 
-def _guarded(function):
+def _guarded(usual):
     def call(path=".", *args, **kwargs):
         _check(path)
-        return function(path, *args, **kwargs)
+        return usual(path, *args, **kwargs)
 
     return call
 
@@ -53,11 +77,8 @@ def _guarded(function):
 def _getaddrinfo(host, *args, **kwargs):
     if any(order.get("host") == host for order in _orders()):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    return _resolve(host, *args, **kwargs)
+    return _RESOLVE(host, *args, **kwargs)
 
 
-if _CONTROL:
-    for _name in ("open", "stat", "lstat", "scandir", "listdir"):
-        setattr(os, _name, _guarded(getattr(os, _name)))
-    builtins.open = io.open = _guarded(io.open)
-    socket.getaddrinfo = _getaddrinfo
+if "PADIM_TESTS_ILL" in os.environ:
+    obey(os.environ["PADIM_TESTS_ILL"])
