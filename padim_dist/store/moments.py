@@ -25,6 +25,37 @@ Band = tuple[int, int]
 _IMAGES_A_CHUNK = 16
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An image of a part that is not in its moments."""
+
+    image_id: str
+    uri: str
+    status: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class KeptPart:
+    """The receipt of a part.
+
+    Attributes
+    ----------
+    images, fitted, sampled : int
+        Images of the part, images in the moments, and images whose embeddings are kept.
+    moments : str
+        Path of the moments in the workspace.
+    failures : sequence of Failure
+        Images that are not in the moments.
+    """
+
+    images: int
+    fitted: int
+    sampled: int
+    moments: str
+    failures: Sequence[Failure]
+
+
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
     """Return the positions of a level in a band [start, stop) of coarsest cells."""
     ratio = shape.ratio(level, shape.levels - 1)

@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.core.status import SCORED
+from padim_dist.errors import DamagedFileError
+from padim_dist.store.parquet import open_parquet
+from padim_dist.store.records import find_record
 from padim_dist.store.workspace import Workspace
 
 Int64 = int
@@ -98,6 +101,10 @@ SCORES_SCHEMA = _schema(ScoreRow, SCORES, "2")
 REGIONS_SCHEMA = _schema(RegionRow, REGIONS, "1")
 SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 _THREADS = 8
+_COMPACT_ADVICE = (
+    "Restore it from a copy of the workspace. If there is none, remove the folder of the run and "
+    "run 'padim-dist score' again: its images are scored again"
+)
 
 
 @dataclass(frozen=True)
@@ -136,9 +143,19 @@ class Compacted:
 
 
 def find_compacted(workspace: Workspace, run: str) -> Compacted | None:
-    """Return the receipt of a run's compaction, given the run's folder; None if there is none."""
-    values = workspace.folder.find_json(f"{run}/compact.json")
-    return Compacted(**values) if values else None
+    """Return the receipt of a run's compaction, given the run's folder; None if there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is damaged.
+    """
+    path = f"{run}/compact.json"
+    found = find_record(workspace.folder, path, Compacted, _COMPACT_ADVICE)
+    if found and (lacking := {SCORES, REGIONS} - found.files.keys()):
+        what = f"files: {', '.join(sorted(lacking))} missing"
+        raise DamagedFileError(workspace.at(path), what, _COMPACT_ADVICE)
+    return found
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,25 @@ class RunTable:
     def schema(self) -> pa.Schema:
         """Columns of the table in this version."""
         return SCHEMAS[self.name]
+
+    @property
+    def _advice(self) -> str:
+        """What to do about a damaged file of the table."""
+        return damaged_table_advice(self.workspace.at(self.run))
+
+    def find_damaged(self) -> list[DamagedFileError]:
+        """Look at the end of each file, where Parquet describes it; return what is damaged."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return [error for error in pool.map(self._damage, self.files()) if error]
+
+    def _damage(self, path: str) -> DamagedFileError | None:
+        try:
+            with open_parquet(self.workspace.folder, path, self._advice):
+                return None
+        except DamagedFileError as error:
+            return error
+        except FileNotFoundError:
+            return DamagedFileError(self.workspace.at(path), "it is missing", self._advice)
 
     def shard(self, place: int) -> str:
         """Return the path of the file of the shard at a place in the run."""
@@ -215,8 +251,8 @@ class RunTable:
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read columns, a file at a time."""
         for path in self.files():
-            with self.workspace.folder.fs.open(self.workspace.at(path), "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+            with open_parquet(self.workspace.folder, path, self._advice) as parquet:
+                yield parquet.read(list(columns))
 
     def read_shards(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """Read the rows of each shard with its place, in order; one row group is in memory.
@@ -224,8 +260,7 @@ class RunTable:
         `columns` (default: all) must include ``shard``.
         """
         for path in self.files():
-            file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
-            with file, pq.ParquetFile(file) as parquet:
+            with open_parquet(self.workspace.folder, path, self._advice) as parquet:
                 for number in range(parquet.num_row_groups):
                     table = parquet.read_row_group(number, columns)
                     places = table["shard"].to_numpy()
@@ -241,9 +276,17 @@ class RunTable:
 
     def _count(self, path: str) -> ShardCounts:
         # Not `read_table`, which takes twice as long for a small file.
-        file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
-        with file, pq.ParquetFile(file) as parquet:
+        with open_parquet(self.workspace.folder, path, self._advice) as parquet:
             return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
+
+
+def damaged_table_advice(run: str) -> str:
+    """Return what to do about a damaged table of a run, given its URL."""
+    return (
+        "Restore it from a copy of the workspace. Or remove the files of its shard in scores/ and "
+        "regions/, and run 'padim-dist score' again with the settings of the run: it scores that "
+        f"shard again. After 'padim-dist compact' remove {run} instead: all is scored again"
+    )
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -19,6 +19,7 @@ from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run
 from padim_dist.store.run_arrays import DriftFigures
 from padim_dist.store.run_tables import ShardCounts
@@ -113,7 +114,8 @@ def score(
     workspace, run, head = plan.run.workspace, plan.run, plan.head
     earlier = Run(workspace, resume).find_head() if resume else None
     check_resumed(workspace, resume, run.run_id, earlier.asked if earlier else None, head.asked)
-    before, done = run.find_head(), run.scores.finished()
+    before = unless_damaged(run.find_head, "the run goes on, and writes it again")
+    done = run.scores.finished()
     scored = 0
     if len(done) < len(plan.shards) or before is None or not before.is_finished:
         with hold(workspace, run.path) as lease:

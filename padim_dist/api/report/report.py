@@ -11,7 +11,7 @@ import numpy as np
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.report.gallery import make_gallery
-from padim_dist.api.report.labels import labels_of
+from padim_dist.api.report.labels import find_metrics, labels_of
 from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thresholds_of
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
@@ -22,6 +22,7 @@ from padim_dist.events import Listener, ignore
 from padim_dist.pages.data import FlagSummary, GroupRow, Histogram, ReportData, Threshold
 from padim_dist.pages.html import render
 from padim_dist.storage import Folder
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_arrays import DriftFigures
 
@@ -129,7 +130,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     lines = thresholds_of(model, names, flags.cutoff) if flags else {}
     floors = {name: line.value for name, line in lines.items()}
     quality, faults = quality_of(model, names)
-    metrics = run.workspace.folder.find_json(run.metrics_path)
+    metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
     drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
     return ReportData(
         head=head,
