@@ -12,14 +12,13 @@ from typing import Any
 
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.errors import DamagedFileError
-from padim_dist.store.arrays import open_zarr_group
+from padim_dist.store.arrays import open_zarr_group, put_attributes
 from padim_dist.store.order import in_order, next_turn
 from padim_dist.store.records import (
     checked,
     find_record,
     make_record,
     unless_damaged,
-    with_checksum,
 )
 from padim_dist.store.workspace import Workspace
 
@@ -110,7 +109,7 @@ def finish_model(workspace: Workspace, info: ModelInfo) -> None:
     info = replace(info, turn=next_turn(list_models(workspace)))
     values = vars(info) | {"embedding": info.embedding.to_dict(), "complete": True}
     group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
-    group.attrs.put(with_checksum(values))
+    put_attributes(group, values)
 
 
 def find_model(workspace: Workspace, model_id: str) -> ModelInfo | None:

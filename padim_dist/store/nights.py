@@ -67,6 +67,8 @@ class GroupNight:
     flagged, alpha, drift
         Flagged rows, expected share of flagged images among normal ones, and drift; each is None
         if the model has no calibration.
+    drift_unknown : str or None
+        Why there is no drift.
     """
 
     images: int
@@ -76,6 +78,7 @@ class GroupNight:
     flagged: int | None = None
     alpha: float | None = None
     drift: DriftNight | None = None
+    drift_unknown: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -13,6 +14,11 @@ from padim_dist.storage import Folder
 
 _DAMAGE = ("thrift", "ecompress", "orrupt", "nexpected end", "ncompressed")
 """Words of Arrow's messages about content that it reports as errors of the system."""
+_THREADS = 8
+COMPACT_ADVICE = (
+    "Restore it from a copy of the workspace. If there is none, remove the folder of the run and "
+    "run 'padim-dist score' again: its images are scored again"
+)
 
 
 @contextmanager
@@ -42,6 +48,31 @@ def reports_damage(file: str, advice: str) -> Iterator[None]:
             raise  # of the store
         reason = str(error).splitlines()[0].rstrip(".")
         raise DamagedFileError(file, f"it is not Parquet ({reason})", advice) from None
+
+
+def table_advice(run: str) -> str:
+    """Return what to do about a damaged table of a run, given its URL."""
+    return (
+        "Restore it from a copy of the workspace. Or remove the files of its shard in scores/ and "
+        "regions/, and run 'padim-dist score' again with the settings of the run: it scores that "
+        f"shard again. After 'padim-dist compact' remove {run} instead: all is scored again"
+    )
+
+
+def find_damaged(folder: Folder, paths: Sequence[str], advice: str) -> list[DamagedFileError]:
+    """Look at the end of each file, where Parquet describes it; return what is damaged."""
+
+    def look(path: str) -> DamagedFileError | None:
+        try:
+            with open_parquet(folder, path, advice):
+                return None
+        except DamagedFileError as error:
+            return error
+        except FileNotFoundError:
+            return DamagedFileError(folder.at(path), "it is missing", advice)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [error for error in pool.map(look, paths) if error]
 
 
 def _is_damage(error: OSError) -> bool:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from padim_dist.core.status import SCORED
 from padim_dist.errors import DamagedFileError
-from padim_dist.store.parquet import open_parquet
+from padim_dist.store.parquet import COMPACT_ADVICE, find_damaged, open_parquet, table_advice
 from padim_dist.store.records import find_record
 from padim_dist.store.workspace import Workspace
 
@@ -101,10 +101,6 @@ SCORES_SCHEMA = _schema(ScoreRow, SCORES, "2")
 REGIONS_SCHEMA = _schema(RegionRow, REGIONS, "1")
 SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 _THREADS = 8
-_COMPACT_ADVICE = (
-    "Restore it from a copy of the workspace. If there is none, remove the folder of the run and "
-    "run 'padim-dist score' again: its images are scored again"
-)
 
 
 @dataclass(frozen=True)
@@ -151,10 +147,10 @@ def find_compacted(workspace: Workspace, run: str) -> Compacted | None:
         If it is damaged.
     """
     path = f"{run}/compact.json"
-    found = find_record(workspace.folder, path, Compacted, _COMPACT_ADVICE)
+    found = find_record(workspace.folder, path, Compacted, COMPACT_ADVICE)
     if found and (lacking := {SCORES, REGIONS} - found.files.keys()):
         what = f"files: {', '.join(sorted(lacking))} missing"
-        raise DamagedFileError(workspace.at(path), what, _COMPACT_ADVICE)
+        raise DamagedFileError(workspace.at(path), what, COMPACT_ADVICE)
     return found
 
 
@@ -179,21 +175,11 @@ class RunTable:
     @property
     def _advice(self) -> str:
         """What to do about a damaged file of the table."""
-        return damaged_table_advice(self.workspace.at(self.run))
+        return table_advice(self.workspace.at(self.run))
 
     def find_damaged(self) -> list[DamagedFileError]:
-        """Look at the end of each file, where Parquet describes it; return what is damaged."""
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return [error for error in pool.map(self._damage, self.files()) if error]
-
-    def _damage(self, path: str) -> DamagedFileError | None:
-        try:
-            with open_parquet(self.workspace.folder, path, self._advice):
-                return None
-        except DamagedFileError as error:
-            return error
-        except FileNotFoundError:
-            return DamagedFileError(self.workspace.at(path), "it is missing", self._advice)
+        """Return which of its files are damaged or missing, by the end of each."""
+        return find_damaged(self.workspace.folder, self.files(), self._advice)
 
     def shard(self, place: int) -> str:
         """Return the path of the file of the shard at a place in the run."""
@@ -278,15 +264,6 @@ class RunTable:
         # Not `read_table`, which takes twice as long for a small file.
         with open_parquet(self.workspace.folder, path, self._advice) as parquet:
             return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
-
-
-def damaged_table_advice(run: str) -> str:
-    """Return what to do about a damaged table of a run, given its URL."""
-    return (
-        "Restore it from a copy of the workspace. Or remove the files of its shard in scores/ and "
-        "regions/, and run 'padim-dist score' again with the settings of the run: it scores that "
-        f"shard again. After 'padim-dist compact' remove {run} instead: all is scored again"
-    )
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -14,14 +14,13 @@ from padim_dist.api.settings.places import ConfigLike, as_config
 from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
-from padim_dist.engine.drift import measure_group
+from padim_dist.engine.drift import RunDrifts, measure_group
 from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run
-from padim_dist.store.run_arrays import DriftFigures
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.weights import kept_weights_bytes
 
@@ -121,8 +120,8 @@ def score(
         with hold(workspace, run.path) as lease:
             done = run.scores.finished()
             scored = sum(job.size for job in plan.jobs if job.place not in done)
-            counts, drift = _score(config, plan, done, lease.guard(listener))
-            run.conclude(counts, drift)
+            counts, drifts = _score(config, plan, done, lease.guard(listener))
+            run.conclude(counts, drifts.figures, drifts.unknown)
     head = run.ask_again(head.settings[0], head.asked_at)
     rows = sum(head.statuses.values())
     seconds = time.monotonic() - started
@@ -142,7 +141,7 @@ def score(
 
 def _score(
     config: Config, plan: ScorePlan, done: set[int], listener: Listener
-) -> tuple[dict[int, ShardCounts], dict[str, DriftFigures]]:
+) -> tuple[dict[int, ShardCounts], RunDrifts]:
     """Score the missing shards; return the counts of all shards by place, and drift by group."""
     work = [job for job in plan.jobs if job.place not in done]
     workspace, embedding = plan.run.workspace, plan.model.embedding
@@ -158,5 +157,4 @@ def _score(
         counts = {job.place: receipt for job, receipt in scored}
         counts.update(plan.run.scores.count(done))  # last: a resume starts with one listing
         measured = workers.map(measure_group, drift_jobs(plan, counts), "score: drift")
-    figures = {job.group: receipt.figures for job, receipt in measured}
-    return counts, {group: drift for group, drift in sorted(figures.items()) if drift}
+    return counts, RunDrifts.of(measured)

@@ -21,6 +21,7 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.data import FlagSummary, GroupRow, Histogram, ReportData, Threshold
 from padim_dist.pages.html import render
+from padim_dist.pages.words import counted, listed
 from padim_dist.storage import Folder
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
@@ -202,6 +203,11 @@ def _warnings(
     found = list(faults)
     if head.alarms and head.known_cutoff is None:
         found.append("Flags are known only when the run is finished: their rule needs all images.")
+    for why in sorted(set(head.drift_unknown.values())):
+        names = sorted(name for name, own in head.drift_unknown.items() if own == why)
+        found.append(
+            f"Drift of {counted(len(names), 'group')} ({listed(names, 5)}) unknown: {why}."
+        )
     unknown = [group.name for group in groups if group.name not in fitted]
     if unknown:
         some = f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
