@@ -92,9 +92,10 @@ class Drift:
         if not self.is_finite or self.expected <= 0:
             return float("nan")
         ratio = self.expected / self.noise
-        if ratio * ratio > _MOST_SHAPE:
+        shape = ratio * ratio
+        if shape > _MOST_SHAPE:
             return float(ndtri(1 - chance))
-        return float(gammainccinv(ratio * ratio, chance) / ratio - ratio)
+        return float(gammainccinv(shape, chance) / ratio - ratio) if shape else 0.0
 
 
 def measure_drift(

@@ -10,7 +10,7 @@ import torch
 from padim_dist.core.drift import ALIKE, NOT_FINITE, measure_drift
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.task import Done, Report, WithoutImages
-from padim_dist.engine.worker import device, get_calibration, get_gaussian
+from padim_dist.engine.worker import device, forget_model, get_calibration, get_gaussian
 from padim_dist.store.run import Run
 from padim_dist.store.run_arrays import DriftFigures
 
@@ -22,12 +22,14 @@ _FEW = "the model kept fewer than 2 of its normal images"
 class DriftJob(WithoutImages):
     """What a worker needs to measure the drift of a group, which has `count` images in the model.
 
-    `place` is its position among the groups of the run; `shards` has the position of each of its
-    shards in the run, and the number of scored images.
+    `made` is when the model was made; see `get_gaussian`. `place` is its position among the groups
+    of the run; `shards` has the position of each of its shards in the run, and the number of scored
+    images.
     """
 
     run: Run
     model_id: str
+    made: str
     group: str
     place: int
     shards: tuple[tuple[int, int], ...]
@@ -77,7 +79,8 @@ def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:
     A drift that cannot be known has no receipt: figures of a report never end a run.
     """
     workspace, shape = job.run.workspace, job.embedding.shape
-    kept = get_calibration(workspace, job.model_id, job.group)
+    model = (workspace, job.model_id, job.made, job.group)
+    kept = get_calibration(*model)
     if kept is None or kept.noise is None:
         return DriftReceipt(unknown=_UNCALIBRATED if kept is None else _FEW)
     if not kept.noise.is_measurable:
@@ -87,12 +90,13 @@ def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:
     drift, ratio = measure_drift(
         mean=[level.reshape(positions, -1) for level, positions in levels],
         images=sum(images for _, images in job.shards),
-        gaussian=get_gaussian(workspace, job.model_id, job.group, job.embedding),
+        gaussian=get_gaussian(*model, job.embedding),
         count=job.count,
         noise=kept.noise,
         usual=torch.from_numpy(kept.usual).to(device()),
     )
     if not drift.is_finite:
+        forget_model()
         return DriftReceipt(unknown=NOT_FINITE)
     figures = DriftFigures(**asdict(drift), z=drift.z)
     drift_map = shape.unnest(ratio[:, None])[0].cpu().numpy()
