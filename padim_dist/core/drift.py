@@ -95,7 +95,8 @@ class Drift:
         shape = ratio * ratio
         if shape > _MOST_SHAPE:
             return float(ndtri(1 - chance))
-        return float(gammainccinv(shape, chance) / ratio - ratio) if shape else 0.0
+        limit = float(gammainccinv(shape, chance) / ratio - ratio) if ratio else 0.0
+        return limit if isfinite(limit) else 0.0  # so much noise that the drift is nearly always 0
 
 
 def measure_drift(

@@ -36,6 +36,7 @@ RUNS_SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
         *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at")),
         *((name, pa.int64()) for name in ("images", *STATUSES, "flagged")),
+        ("turn", pa.int64()),
         ("rule", pa.string()),
         *((name, pa.float64()) for name in ("alpha", "cutoff", "drift_z")),
     ]
