@@ -122,15 +122,14 @@ def measure_drift(
     drift : Drift
         Mean over all patches.
     ratio : Tensor
-        Drift of each patch divided by its expectation for an unchanged scene, (G_0,).
+        Drift of each patch divided by its expectation for an unchanged scene, (G_0,). NaN where
+        the normal images do not differ, e.g. at a black border.
     """
     squares = squared_lengths(gaussian.whitened([level.unsqueeze(-1) for level in mean]))[:, 0]
     share = 1 / images + 1 / count
     found, expected = float(squares.mean(dtype=torch.float64)), noise.energy * share
     drift = Drift(images, found, expected, sqrt(2 * noise.overlap) * share)
-    # Where normal images do not differ at all, only a difference is a multiple of that.
-    tiny = torch.finfo(torch.float32).tiny
-    return drift, squares / (usual * share).clamp(min=tiny)
+    return drift, torch.where(usual < _LEAST_ENERGY, torch.nan, squares / (usual * share))
 
 
 def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:

@@ -71,6 +71,14 @@ class RunDrifts:
             {group: receipt.unknown for group, receipt in found if receipt.unknown},
         )
 
+    def warnings(self) -> list[str]:
+        """Return why drifts are unknown, beyond the absence of a calibration."""
+        return [
+            f"the drift of group {group!r} is unknown: {why}"
+            for group, why in self.unknown.items()
+            if why in (ALIKE, NOT_FINITE)
+        ]
+
 
 @torch.inference_mode()
 def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:

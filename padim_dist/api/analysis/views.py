@@ -123,8 +123,10 @@ def add_views(
     try:
         queries = [table_query(connection, table, runs) for table in tables]
     except DamagedFileError:
-        if not (runs := [run for run in runs if unless_damaged(partial(_check, run))]):
+        sound = len(runs) > 1 and [run for run in runs if unless_damaged(partial(_check, run))]
+        if not sound:
             raise
+        runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
     for table, query in zip(tables, queries, strict=True):
         connection.execute(f"CREATE VIEW {table} AS {query}")

@@ -10,7 +10,7 @@ from padim_dist.api.pipeline.new_images import select_new
 from padim_dist.api.pipeline.score_plan import ScorePlan, check_groups, drift_jobs, plan_score
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed, choose_model
-from padim_dist.api.settings.places import ConfigLike, as_config
+from padim_dist.api.settings.places import ConfigLike, as_config, logger
 from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
@@ -157,4 +157,7 @@ def _score(
         counts = {job.place: receipt for job, receipt in scored}
         counts.update(plan.run.scores.count(done))  # last: a resume starts with one listing
         measured = workers.map(measure_group, drift_jobs(plan, counts), "score: drift")
-    return counts, RunDrifts.of(measured)
+    drifts = RunDrifts.of(measured)
+    for warning in drifts.warnings():
+        logger.warning(warning)
+    return counts, drifts
