@@ -109,15 +109,15 @@ def put_attributes(group: zarr.Group, values: Mapping[str, Any]) -> None:
     group.attrs.put(with_checksum(values))
 
 
-def read_attributes(group: zarr.Group) -> dict[str, Any]:
-    """Return the attributes of a group.
+def read_attributes(group: zarr.Group, file: str) -> dict[str, Any]:
+    """Return the attributes of a group; `file` is its URL, for the message.
 
     Raises
     ------
     DamagedFileError
         If they do not match their checksum.
     """
-    return checked(dict(group.attrs), f"{group.store_path}/zarr.json")
+    return checked(dict(group.attrs), f"{file}/zarr.json")
 
 
 def child_array(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -143,7 +143,7 @@ def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCal
             name: np.asarray(child_array(inner, name)[...])
             for name in ("scores", "pixel_thresholds", "usual")
         }
-        attrs = read_attributes(inner)
+        attrs = read_attributes(inner, file)
         for name, data in arrays.items():
             if not np.isfinite(data).all():
                 raise DamagedFileError(file, f"{name} has values that are no number")

@@ -103,7 +103,7 @@ def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) 
                 raise DamagedFileError(file, f"{name} has values that are no number")
             return torch.from_numpy(data)
 
-        count = read_attributes(group)["count"]
+        count = read_attributes(group, file)["count"]
         assert isinstance(count, int)
         return Moments(
             count=count,
@@ -195,7 +195,9 @@ class SampleReader:
             open_zarr_group(workspace, path, "r")
             if workspace.folder.exists(f"{path}/sample"):
                 group = open_zarr_group(workspace, f"{path}/sample", "r")
-                self.image_ids = [str(name) for name in read_attributes(group)["image_ids"]]
+                self.image_ids = [
+                    str(name) for name in read_attributes(group, self._damage[0])["image_ids"]
+                ]
                 self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
 
     def read(self, places: Sequence[int]) -> list[Tensor]:

@@ -40,8 +40,8 @@ from padim_dist.store.workspace import Workspace
 from tests.core.oracle import random_maps
 
 SHAPE = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
-FLIPS = 2
-"""Changed bits in each file, beside its first and its last."""
+FLIPS = 1
+"""Changed bits in each file, beside its last."""
 
 
 class UnfinishedError(Exception):
@@ -51,7 +51,7 @@ class UnfinishedError(Exception):
 def flipped(path: Path, random_: random.Random, flips: int = FLIPS) -> Iterator[int]:
     """Change bits of a file, one at a time, and yield the place of each; mend it at the end."""
     data = path.read_bytes()
-    for bit in [0, 8 * len(data) - 1, *(random_.randrange(8 * len(data)) for _ in range(flips))]:
+    for bit in [8 * len(data) - 1, *(random_.randrange(8 * len(data)) for _ in range(flips))]:
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
