@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from prefect import flow
@@ -26,6 +27,12 @@ def find_unfinished_night(config: Config) -> Night | None:
 def index_night(config: Config, even_if_empty: bool) -> Night | None:
     """Index the archive and open a night for the new images."""
     return audit.open_night(config, watch("index-progress"), even_if_empty=even_if_empty)
+
+
+@stage
+def hold_night(config: Config, night: Night, held: ExitStack) -> Lease:
+    """Hold the lease of the night until `held` is closed."""
+    return held.enter_context(audit.hold_night(config, night))
 
 
 @stage
@@ -87,7 +94,8 @@ def nightly_audit(
 
 
 def _work(config: Config, night: Night) -> NightSummary:
-    with audit.hold_night(config, night) as lease:
+    with ExitStack() as held:
+        lease = hold_night(config, night, held)
         summary = sum_up_night(config, night, score_night(config, night, lease))
     publish_night(config, summary)
     return summary

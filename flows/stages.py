@@ -21,7 +21,7 @@ from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed
 
 from padim_dist.config import Config, load_config
-from padim_dist.errors import ConfigError, HeldError, PadimDistError
+from padim_dist.errors import ConfigError, PadimDistError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,14 +57,18 @@ def pauses() -> list[float]:
 
 
 def stage(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a task of a function; a wrong request or a held lease is not retried."""
+    """Make a task of a function; what needs a person is not retried, e.g. a wrong request.
+
+    A lease that another process holds is not retried either: it would do the same work. Trouble
+    with the store is, and a lease that an earlier attempt left behind is its own.
+    """
 
     @wraps(function)
     def work(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
             return function(*args, **kwargs)
         except PadimDistError as error:
-            if error.exit_code == 2 or isinstance(error, HeldError):
+            if error.needs_person:
                 # As a state: no retry and no traceback.
                 return Failed(name=_REFUSED, message=_in_words(error))
             raise

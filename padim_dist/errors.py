@@ -4,6 +4,8 @@ Every message names the thing, what was found, and what to do. Each class also i
 matching builtin.
 """
 
+from __future__ import annotations
+
 
 class PadimDistError(Exception):
     """Base of all errors that a user can fix.
@@ -13,15 +15,19 @@ class PadimDistError(Exception):
     exit_code : int
         Exit code of the command line. 1: the run failed. 2: the request or the configuration
         is wrong.
+    needs_person : bool
+        Whether it stays until a person acts, so that a retry is of no use.
     """
 
     exit_code = 1
+    needs_person = False
 
 
 class ConfigError(PadimDistError, ValueError):
     """A setting is unknown, has a wrong value, or conflicts with another one."""
 
     exit_code = 2
+    needs_person = True
 
 
 class WeightsError(ConfigError):
@@ -32,12 +38,14 @@ class RequestError(PadimDistError, LookupError):
     """The requested model, run or labels do not exist (yet)."""
 
     exit_code = 2
+    needs_person = True
 
 
 class ResourceError(PadimDistError, MemoryError):
     """The estimated need of memory or disk does not fit; nothing was started."""
 
     exit_code = 2
+    needs_person = True
 
 
 class ArchiveError(PadimDistError, OSError):
@@ -49,7 +57,35 @@ class RunError(PadimDistError, RuntimeError):
 
 
 class HeldError(PadimDistError, RuntimeError):
-    """Another process works on the same fit or run."""
+    """Another process works on the same fit, run or night."""
+
+    needs_person = True
+
+
+class DamagedFileError(PadimDistError, ValueError):
+    """A file of the workspace is damaged.
+
+    Parameters
+    ----------
+    file, found : str
+        Path or URL of the file; what is wrong with it.
+    advice : str
+        What to do, and what that costs.
+    """
+
+    needs_person = True
+
+    def __init__(self, file: str, found: str, advice: str = "") -> None:
+        super().__init__(file, found, advice)
+        self.file, self.found = file, found
+        self.advice = advice or "Restore it from a copy of the workspace"
+
+    def __str__(self) -> str:
+        return f"{self.file} is damaged: {self.found}. {self.advice}"
+
+    def advised(self, advice: str) -> DamagedFileError:
+        """Return the error with other advice."""
+        return DamagedFileError(self.file, self.found, advice)
 
 
 class ImageError(PadimDistError, ValueError):

@@ -22,6 +22,7 @@ from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
 from padim_dist.bodies import Body, get_body, get_from_s3, object_tag, read_regular
+from padim_dist.errors import DamagedFileError
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -140,15 +141,33 @@ class Folder:
                     raise FileNotFoundError(errno.ENOENT, "the folder is empty", self.url)
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """Return the object in a JSON file."""
-        value: dict[str, Any] = json.loads(self.read(path))
+        """Return the object in a JSON file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        DamagedFileError
+            If its content is no JSON object; `padim_dist.store.records` checks the fields.
+        """
+        data = self.read(path)
+        try:
+            value = json.loads(data)
+        except ValueError as error:  # no UTF-8, or no JSON
+            found = f"it is not JSON ({error})" if data else "it is empty"
+            raise DamagedFileError(self.at(path), found) from None
+        except RecursionError:
+            raise DamagedFileError(self.at(path), "its JSON is nested too deeply") from None
+        if not isinstance(value, dict):
+            found = f"it is no JSON object but a {type(value).__name__}"
+            raise DamagedFileError(self.at(path), found)
         return value
 
     def find_json(self, path: str) -> dict[str, Any] | None:
-        """Return the object in a JSON file; None where there is no file."""
+        """Return the object in a JSON file; None where there is no file. Raises as `read_json`."""
         try:
             return self.read_json(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def put(self, path: str, data: bytes) -> None:

@@ -36,7 +36,7 @@ INSIDE = {
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy", "scipy"},
     "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb"},
-    "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil"},
+    "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil", "pydantic"},
 }
 
 

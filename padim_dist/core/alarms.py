@@ -65,11 +65,11 @@ class Alarms:
             return cls("fdr", fdr, fdr)
         return cls("alpha", alpha, alpha)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Alarms:
-        """Return the rule from values written by this version or an earlier one."""
-        rule = values["rule"]
-        return cls(**{**values, "rule": _FORMER.get(rule, rule)})
+    @staticmethod
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a rule that any version wrote, under the names of this one."""
+        rule = values.get("rule")
+        return {**values, "rule": _FORMER.get(str(rule), rule)}
 
     def identity(self) -> dict[str, Any]:
         """Return the values that enter a run's id, the same as in earlier versions."""

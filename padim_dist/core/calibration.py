@@ -119,7 +119,8 @@ class Tail:
 
     def survival(self, scores: Array) -> Array:
         """Return the probability that a normal score is at least as high."""
-        above = np.maximum(scores - self.start, 0.0) / self.scale
+        with np.errstate(over="ignore"):  # the scale of scores that are all equal is tiny
+            above = np.maximum(scores - self.start, 0.0) / self.scale
         rate = np.log1p(self.shape * above) / self.shape if self.shape else above
         return np.asarray(self.share * np.exp(-rate))
 

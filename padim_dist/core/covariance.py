@@ -43,7 +43,9 @@ class Covariance:
         if shrinkage == "none":
             return cls(ones, ones * epsilon, f"epsilon {epsilon}")
         share, target = _oas(moments)
-        return cls(1 - share, share * target, "shrinkage oas")
+        # Images that are all alike in a cell have no variance to shrink to.
+        diagonal = torch.where(target > 0, share * target, epsilon)
+        return cls(1 - share, diagonal, "shrinkage oas")
 
     def block(self, moments: Moments, a: int, b: int) -> Tensor:
         """Return the covariances between levels a <= b: (G_b, r_ab * d_a, d_b), float64."""

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
-from scipy.special import gammainccinv
+from scipy.special import gammainccinv, ndtri
 from torch import Tensor
 
 from padim_dist.core.gaussian import Gaussian, squared_lengths
 
 _POSITIONS_PER_STEP = 512  # whose products are in memory together
+_LEAST_ENERGY = 1e-6
+"""Squared distances below this are the rounding of float32, as of images that are all alike."""
+_MOST_SHAPE = 1e8
+"""Shape from which on a gamma distribution is a normal one, for `Drift.limit`."""
+
+ALIKE = "the normal images of the model are all alike, so nothing says how much their mean varies"
+NOT_FINITE = "its figures are not finite numbers"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Noise:
 
     energy: float
     overlap: float
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether the images differ by more than rounding."""
+        return self.energy >= _LEAST_ENERGY and self.overlap > 0
 
 
 @dataclass(frozen=True)
@@ -58,22 +70,33 @@ class Drift:
 
     @property
     def z(self) -> float:
-        """Standard deviations by which the drift exceeds what is expected."""
-        return (self.drift - self.expected) / self.noise
+        """Standard deviations by which the drift exceeds what is expected; NaN without noise."""
+        return (self.drift - self.expected) / self.noise if self.noise else float("nan")
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of its figures are numbers."""
+        return all(map(isfinite, (self.drift, self.expected, self.noise, self.z)))
 
     def limit(self, chance: float) -> float:
         """Return the `z` that an unchanged scene exceeds with probability `chance`.
 
         Satterthwaite's approximation: a multiple of a chi-squared variable with the same mean
-        and standard deviation. Its upper tail is heavier than the normal one.
+        and standard deviation. Its upper tail is heavier than the normal one. NaN without noise.
 
         Examples
         --------
         >>> round(Drift(100, 1.0, 1.0, 0.5).limit(0.001), 2)
         4.53
         """
-        shape, scale = (self.expected / self.noise) ** 2, self.noise**2 / self.expected
-        return float((scale * gammainccinv(shape, chance) - self.expected) / self.noise)
+        if not self.is_finite or self.expected <= 0:
+            return float("nan")
+        ratio = self.expected / self.noise
+        shape = ratio * ratio
+        if shape > _MOST_SHAPE:
+            return float(ndtri(1 - chance))
+        limit = float(gammainccinv(shape, chance) / ratio - ratio) if ratio else 0.0
+        return limit if isfinite(limit) else 0.0  # so much noise that the drift is nearly always 0
 
 
 def measure_drift(
@@ -99,13 +122,14 @@ def measure_drift(
     drift : Drift
         Mean over all patches.
     ratio : Tensor
-        Drift of each patch divided by its expectation for an unchanged scene, (G_0,).
+        Drift of each patch divided by its expectation for an unchanged scene, (G_0,). NaN where
+        the normal images do not differ, e.g. at a black border.
     """
     squares = squared_lengths(gaussian.whitened([level.unsqueeze(-1) for level in mean]))[:, 0]
     share = 1 / images + 1 / count
     found, expected = float(squares.mean(dtype=torch.float64)), noise.energy * share
     drift = Drift(images, found, expected, sqrt(2 * noise.overlap) * share)
-    return drift, squares / (usual * share)
+    return drift, torch.where(usual < _LEAST_ENERGY, torch.nan, squares / (usual * share))
 
 
 def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:

@@ -47,7 +47,10 @@ def calibrate_group(job: CalibrateJob, _report: Report) -> Done:
 
 @torch.inference_mode()
 def _calibrate(job: CalibrateJob) -> tuple[int, KeptCalibration | None]:
-    """Return the number of images left out, and the calibration; None without images."""
+    """Return the number of images left out, and the calibration.
+
+    It is None without images, or if scores are no finite numbers: then the group has no p-values.
+    """
     scores: list[float] = []
     squares: Any = 0.0
     highest, pixels = np.empty(0, np.float32), 0
@@ -68,6 +71,8 @@ def _calibrate(job: CalibrateJob) -> tuple[int, KeptCalibration | None]:
     if not images:
         return 0, None
     usual = squares / images
+    if not all(np.isfinite(values).all() for values in (scores, usual, highest)):
+        return images, None
     noise = None
     if sum(scale.shape[-1] for scale in scales) > 1:
         levels = [np.concatenate(level, axis=-1) for level in zip(*whitened, strict=True)]

@@ -9,13 +9,24 @@ stored by the shard's rows, so an image is found only once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 from distributed import Client, KilledWorker
 
 from padim_dist.engine.source import ShardSource
 from padim_dist.errors import RunError
+from padim_dist.store.records import find_receipt
 
 _DEATHS = 2
+
+
+@dataclass
+class _Journal:
+    """The next image to read, the workers that died at it, and the images set aside so far."""
+
+    next: int = 0
+    deaths: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def examine(client: Client, sources: Sequence[ShardSource]) -> int:
@@ -49,22 +60,22 @@ def examine_shard(source: ShardSource) -> int:
     """Task: load the images of a shard one by one; return how many were set aside."""
     folder, journal_path = source.workspace.folder, f"{source.set_aside_path}.journal"
     rows = source.read()
-    journal = folder.find_json(journal_path)
-    if journal is None:
-        journal = {"next": 0, "deaths": 0, "refused": {}}
+    journal = find_receipt(folder, journal_path, _Journal)
+    if journal is None or not 0 <= journal.next < len(rows):
+        journal = _Journal()
     else:  # the worker that wrote it died at that image
-        journal["deaths"] += 1
-        if journal["deaths"] >= _DEATHS:
-            journal["refused"][rows[journal["next"]].image_id] = (
+        journal.deaths += 1
+        if journal.deaths >= _DEATHS:
+            journal.refused[rows[journal.next].image_id] = (
                 f"reading it killed {_DEATHS} workers, most likely because memory ran out; it is "
                 f"set aside until {source.workspace.at(source.set_aside_path)} is removed"
             )
-            journal.update(next=journal["next"] + 1, deaths=0)
-    for place in range(journal["next"], len(rows)):
-        deaths = journal["deaths"] if place == journal["next"] else 0
-        journal.update(next=place, deaths=deaths)
-        folder.put_json(journal_path, journal)
+            journal.next, journal.deaths = journal.next + 1, 0
+    for place in range(journal.next, len(rows)):
+        journal.deaths = journal.deaths if place == journal.next else 0
+        journal.next = place
+        folder.put_json(journal_path, asdict(journal))
         source.reading.reader.load(rows[place])
-    folder.put_json(source.set_aside_path, journal["refused"])
+    folder.put_json(source.set_aside_path, journal.refused)
     folder.remove(journal_path)
-    return len(journal["refused"])
+    return len(journal.refused)

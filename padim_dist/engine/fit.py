@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from padim_dist.archive.reading.ahead import Reading
@@ -22,7 +22,8 @@ from padim_dist.engine.source import ShardSource
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
-from padim_dist.store.moments import Sample, write_part, write_sample
+from padim_dist.store.moments import KeptPart, Sample, write_part, write_sample
+from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
 
@@ -65,8 +66,8 @@ class EmbedJob:
 
     def find(self) -> PartReceipt | None:
         """Return the receipt of the part; None if it is not embedded yet."""
-        values = self.workspace.folder.find_json(self.receipt)
-        return PartReceipt.read(values) if values else None
+        kept = find_receipt(self.workspace.folder, self.receipt, KeptPart)
+        return PartReceipt.read(asdict(kept)) if kept else None
 
     @property
     def receipt(self) -> str:

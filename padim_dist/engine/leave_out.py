@@ -36,6 +36,8 @@ class LeaveOutJob(GroupJob):
 
     Attributes
     ----------
+    made : str
+        Random, the same in all jobs of a fit; see `get_gaussian`.
     part, number : str, int
         Path of the part's moments, which its sample is stored next to; its number in the group.
     places : tuple of int
@@ -46,6 +48,7 @@ class LeaveOutJob(GroupJob):
         Ids of images that were taken out of the model again.
     """
 
+    made: str
     part: str
     number: int
     places: tuple[int, ...]
@@ -106,7 +109,7 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     spec = job.embedding
     reader = SampleReader(job.workspace, job.part, spec.shape)
     places = [i for i in job.places if reader.image_ids[i] not in job.without]
-    gaussian = get_gaussian(job.workspace, job.model_id, job.group, spec)
+    gaussian = get_gaussian(job.workspace, job.model_id, job.made, job.group, spec)
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, job.sigma, device())
     kept = gaussian.kept.repeat_interleave(spec.shape.ratio(0, spec.shape.levels - 1))[:, None]
     usual = torch.zeros(spec.shape.positions[0], dtype=torch.float64, device=device())

@@ -21,7 +21,14 @@ from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
 from padim_dist.engine.source import ShardSource
 from padim_dist.engine.task import Report
-from padim_dist.engine.worker import batches, device, get_calibration, get_embedder, get_gaussian
+from padim_dist.engine.worker import (
+    batches,
+    device,
+    forget_model,
+    get_calibration,
+    get_embedder,
+    get_gaussian,
+)
 from padim_dist.errors import RunError
 from padim_dist.store.calibrations import KeptCalibration
 from padim_dist.store.manifests import Shard
@@ -39,6 +46,8 @@ class ScoreJob:
     place : int
         Position of the shard in the run, which is in the names of its files. The number in the
         manifest changes when images are added; the position does not.
+    made : str
+        When the model was made; see `get_gaussian`.
     heatmaps, has_model : bool
         Whether heatmaps are kept, and whether the model has the shard's group; if not, its rows
         get the status ``no_model``.
@@ -52,6 +61,7 @@ class ScoreJob:
 
     run: Run
     model_id: str
+    made: str
     snapshot: str
     shard: Shard
     place: int
@@ -154,11 +164,13 @@ class _Shard:
         job, shape = self._job, self._job.embedding.shape
         assert job.shard.group is not None
         workspace = job.run.workspace
-        gaussian = get_gaussian(workspace, job.model_id, job.shard.group, job.embedding)
+        model = (workspace, job.model_id, job.made, job.shard.group)
+        gaussian = get_gaussian(*model, job.embedding)
         distances = shape.unnest(gaussian.distances(levels))[: len(usable)]
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
+            forget_model()
             damaged = workspace.at(workspace.model(job.model_id))
             raise RunError(
                 f"model {job.model_id} gives distances that are not finite: it is damaged. Remove "
@@ -170,7 +182,7 @@ class _Shard:
             row = self.table[place]
             row.score = score
             row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
-        kept = get_calibration(workspace, job.model_id, job.shard.group)
+        kept = get_calibration(*model)
         if kept is None:
             return
         sums = [level[..., : len(usable)].sum(dim=-1, dtype=torch.float64) for level in levels]

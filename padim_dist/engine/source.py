@@ -8,6 +8,7 @@ from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow, to_rows
 from padim_dist.core.status import UNREADABLE
 from padim_dist.store.manifests import Shard, read_shard
+from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
 
 
@@ -32,7 +33,7 @@ class ShardSource:
 
     def rows(self) -> list[ImageRow | RefusedRow]:
         """Read all rows; images that were set aside are refused, with the reason."""
-        aside = self.workspace.folder.find_json(self.set_aside_path) or {}
+        aside = find_receipt(self.workspace.folder, self.set_aside_path, dict[str, str]) or {}
         return [
             RefusedRow(row, UNREADABLE, aside[row.image_id]) if row.image_id in aside else row
             for row in self.read()

@@ -52,19 +52,34 @@ def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
     return _hold("embedder", (workspace.folder.url, spec), load)
 
 
-def get_gaussian(workspace: Workspace, model_id: str, group: str, spec: EmbeddingSpec) -> Gaussian:
-    """Return the Gaussian of a group; the last one used is held."""
+def get_gaussian(
+    workspace: Workspace, model_id: str, made: str, group: str, spec: EmbeddingSpec
+) -> Gaussian:
+    """Return the Gaussian of a group; the last one used is held.
+
+    `made` says which making of the model is meant: after a model was removed, a fit with its
+    settings makes another one of the same id.
+    """
 
     def load() -> Gaussian:
         return read_gaussian(workspace, model_id, group, spec.shape).to(device())
 
-    return _hold("gaussian", (workspace.folder.url, model_id, group), load)
+    return _hold("gaussian", (workspace.folder.url, model_id, made, group), load)
 
 
-def get_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
-    """Return the calibration of a group or None; the last one used is held."""
-    key = (workspace.folder.url, model_id, group)
+def get_calibration(
+    workspace: Workspace, model_id: str, made: str, group: str
+) -> KeptCalibration | None:
+    """Return the calibration of a group or None; the last one used is held, as the Gaussian is."""
+    key = (workspace.folder.url, model_id, made, group)
     return _hold("calibration", key, lambda: read_calibration(workspace, model_id, group))
+
+
+def forget_model() -> None:
+    """Drop the Gaussian and the calibration: they are damaged, and may be mended in storage."""
+    with _lock:
+        for kind in ("gaussian", "calibration"):
+            _held.pop(kind, None)
 
 
 def batches(

@@ -131,7 +131,8 @@ def _verdict(data: ReportData) -> str:
 
 def _drift_verdict(data: ReportData) -> tuple[str, str]:
     if not data.drift:
-        return "unknown", "needs a calibrated model and a finished run"
+        reasons = sorted(set(data.head.drift_unknown.values()))
+        return "unknown", "; ".join(reasons) or "needs a calibrated model and a finished run"
     drifted = sum(item.z > item.limit for item in data.drift)
     worst = max(data.drift, key=lambda item: item.z)
     most = f"{words.few(worst.z)} standard deviations; limit {worst.limit:.1f}"

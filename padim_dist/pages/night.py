@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from padim_dist.core.status import UNSETTLED
-from padim_dist.pages.words import counted, full_name
-from padim_dist.store.nights import DriftNight, NightSummary
+from padim_dist.pages.words import counted, full_name, listed
+from padim_dist.store.nights import GroupNight, NightSummary
 
 _GROUPS = 30
 _GROUP_COLUMNS = ["group", "images", "scored", "flagged", "median score", "highest score", "drift"]
@@ -52,11 +52,15 @@ def _groups(summary: NightSummary) -> list[str]:
             "-" if group.flagged is None else f"{group.flagged:,}",
             _number(group.median),
             _number(group.highest),
-            _drift(group.drift),
+            _drift(group),
         ]
         for name, group in groups[:_GROUPS]
     ]
     table = _table("## Groups", _GROUP_COLUMNS, rows)
+    whys = {name: group.drift_unknown for name, group in groups if group.drift_unknown}
+    for why in sorted(set(whys.values())):
+        names = listed(_code(name) for name in sorted(whys) if whys[name] == why)
+        table += [f"Drift unknown: {names}, since {why}.", ""]
     if (left := len(groups) - _GROUPS) > 0:
         table += [f"Not shown: {counted(left, 'group')}; all are in summary.json.", ""]
     return table
@@ -100,6 +104,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _drift(drift: DriftNight | None) -> str:
+def _drift(group: GroupNight) -> str:
     """Format the drift above its expected value, with its noise."""
-    return "-" if drift is None else f"{drift.excess:+.2f} ± {drift.noise:.2f}"
+    if group.drift is None:
+        return "unknown" if group.drift_unknown else "-"
+    return f"{group.drift.excess:+.2f} ± {group.drift.noise:.2f}"

@@ -1,16 +1,24 @@
-"""Zarr groups and arrays of a workspace. Zarr is imported at the first use."""
+"""Zarr groups and arrays of a workspace. Zarr is imported at the first use.
+
+Chunks and attributes have checksums, so that a changed bit is an error and never another number.
+Arrays and attributes of earlier versions have none, and are read as they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from padim_dist.errors import DamagedFileError, PadimDistError
+from padim_dist.store.records import checked, with_checksum
 from padim_dist.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import zarr
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
 Mode = Literal["r", "r+", "a", "w"]
 
@@ -24,11 +32,11 @@ def _zarr() -> Any:
     return zarr
 
 
-def compressor() -> BloscCodec:
-    """Return Blosc-zstd with byte shuffle: of Blosc's codecs it compresses these floats best."""
-    from zarr.codecs import BloscCodec
+def compressors() -> tuple[BloscCodec, Crc32cCodec]:
+    """Return Blosc-zstd with byte shuffle, which compresses these floats best, and a checksum."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
-    return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+    return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()
 
 
 def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
@@ -56,23 +64,60 @@ def create_array(
     group: zarr.Group, name: str, shape: tuple[int, ...], dtype: str, **options: Any
 ) -> None:
     """Create an array that is compressed, with NaN where nothing is written."""
-    options |= {"compressors": compressor(), "fill_value": float("nan")}
+    options |= {"compressors": compressors(), "fill_value": float("nan")}
     group.create_array(name, shape=shape, dtype=dtype, **options)
 
 
 def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], rows: int) -> None:
     """Write an array as a Zarr shard with chunks of some rows (see docs/architecture.md)."""
+    from zarr.codecs import Crc32cCodec
+
     array = group.create_array(
         name,
         shape=data.shape,
         dtype=data.dtype,
         chunks=(rows, *data.shape[1:]),
         shards=(-(-len(data) // rows) * rows, *data.shape[1:]),
-        compressors=None,
+        compressors=Crc32cCodec(),
         config={"write_empty_chunks": True},  # no search for empty ones
         fill_value=float("nan"),
     )
     array[...] = data
+
+
+@contextmanager
+def reports_damage(file: str, advice: str) -> Iterator[None]:
+    """Turn errors of Zarr and its codecs inside the block into a `DamagedFileError`.
+
+    Errors of the store stay what they are, except that what should be there is not.
+    """
+    try:
+        yield
+    except DamagedFileError as error:
+        raise error.advised(advice) from None
+    except FileNotFoundError as error:
+        raise DamagedFileError(file, f"a file of it is missing ({error})", advice) from None
+    except (PadimDistError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each codec has its own kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DamagedFileError(file, reason, advice) from error
+
+
+def put_attributes(group: zarr.Group, values: Mapping[str, Any]) -> None:
+    """Write the attributes of a group, with a checksum."""
+    group.attrs.put(with_checksum(values))
+
+
+def read_attributes(group: zarr.Group, file: str) -> dict[str, Any]:
+    """Return the attributes of a group; `file` is its URL, for the message.
+
+    Raises
+    ------
+    DamagedFileError
+        If they do not match their checksum.
+    """
+    return checked(dict(group.attrs), f"{file}/zarr.json")
 
 
 def child_array(group: zarr.Group, name: str) -> zarr.Array[Any]:

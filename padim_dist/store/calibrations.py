@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from padim_dist.core.calibration import Calibration
 from padim_dist.core.drift import Noise
-from padim_dist.store.arrays import child_array, compressor, open_zarr_group
+from padim_dist.errors import DamagedFileError
+from padim_dist.store.arrays import (
+    child_array,
+    compressors,
+    open_zarr_group,
+    put_attributes,
+    read_attributes,
+    reports_damage,
+)
+from padim_dist.store.models import model_advice
+from padim_dist.store.records import make_record
 from padim_dist.store.workspace import Workspace
 
 
@@ -58,13 +68,21 @@ def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
 
 
 def read_left_out(workspace: Workspace, path: str) -> LeftOut:
-    """Read the results of a part."""
-    with np.load(io.BytesIO(workspace.folder.read(path))) as file:
+    """Read the results of a part.
+
+    Raises
+    ------
+    DamagedFileError
+        If they are damaged; the checksums of the ZIP file find a changed bit.
+    """
+    advice = "Remove it and run 'padim-dist fit' again: it computes only this file again"
+    data = workspace.folder.read(path)
+    with reports_damage(workspace.at(path), advice), np.load(io.BytesIO(data)) as file:
         values: dict[str, Any] = dict(file)
-    levels = sum(name.startswith("whitened_") for name in values)
-    whitened = [values.pop(f"whitened_{a}") for a in range(levels)]
-    values |= {name: int(values[name]) for name in ("pixels", "decisive")}
-    return LeftOut(whitened=whitened, **values)
+        levels = sum(name.startswith("whitened_") for name in values)
+        whitened = [values.pop(f"whitened_{a}") for a in range(levels)]
+        values |= {name: int(values[name]) for name in ("pixels", "decisive")}
+        return LeftOut(whitened=whitened, **values)
 
 
 @dataclass(frozen=True)
@@ -99,22 +117,36 @@ def write_calibration(
         "usual": kept.usual,
     }
     for name, data in arrays.items():
-        inner.create_array(name, data=data, chunks=data.shape, compressors=compressor())
+        inner.create_array(name, data=data, chunks=data.shape, compressors=compressors())
     if kept.noise:
-        inner.attrs.update(asdict(kept.noise))
+        put_attributes(inner, asdict(kept.noise))
 
 
 def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCalibration | None:
-    """Return the calibration of a group of a model; None if it has none."""
-    try:
-        path = f"{workspace.model_group(model_id, group)}/calibration"
-        inner = open_zarr_group(workspace, path, "r")
-    except FileNotFoundError:
-        return None
-    arrays = {
-        name: np.asarray(child_array(inner, name)[...])
-        for name in ("scores", "pixel_thresholds", "usual")
-    }
-    attrs: dict[str, Any] = dict(inner.attrs)
-    usual = arrays.pop("usual")
-    return KeptCalibration(Calibration(**arrays), usual, Noise(**attrs) if attrs else None)
+    """Return the calibration of a group of a model; None if it has none.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is damaged: a checksum does not match, or something is missing.
+    """
+    path = f"{workspace.model_group(model_id, group)}/calibration"
+    file = workspace.at(path)
+    with reports_damage(file, model_advice(workspace, model_id)):
+        try:
+            inner = open_zarr_group(workspace, path, "r")
+        except FileNotFoundError:
+            if workspace.folder.exists(path):
+                raise
+            return None
+        arrays = {
+            name: np.asarray(child_array(inner, name)[...])
+            for name in ("scores", "pixel_thresholds", "usual")
+        }
+        attrs = read_attributes(inner, file)
+        for name, data in arrays.items():
+            if not np.isfinite(data).all():
+                raise DamagedFileError(file, f"{name} has values that are no number")
+        usual = arrays.pop("usual")
+        noise = make_record(Noise, attrs, f"{file}/zarr.json") if attrs else None
+        return KeptCalibration(Calibration(**arrays), usual, noise)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
+from padim_dist.store.parquet import reports_damage, table_advice
 from padim_dist.store.run import Run
 from padim_dist.store.run_tables import Compacted, RunTable
 from padim_dist.store.workspace import Workspace
@@ -92,7 +93,9 @@ def _read_ahead(table: RunTable) -> Iterator[pa.Table]:
 
 def _read(table: RunTable, path: str) -> pa.Table:
     """Read the rows of a shard; columns that its version did not have are null."""
-    rows = pq.read_table(pa.BufferReader(table.workspace.folder.read(path)))
+    data = table.workspace.folder.read(path)
+    with reports_damage(table.workspace.at(path), table_advice(table.workspace.at(table.run))):
+        rows = pq.read_table(pa.BufferReader(data))
     if unknown := set(rows.column_names) - set(table.schema.names):
         raise RunError(
             f"{table.workspace.at(path)} has columns that this version does not know "

@@ -15,10 +15,17 @@ from padim_dist.core.gaussian import DenseView, Gaussian
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import Quality
-from padim_dist.errors import RequestError
-from padim_dist.store.arrays import Mode, child_array, create_array, open_zarr_group
+from padim_dist.errors import DamagedFileError, RequestError
+from padim_dist.store.arrays import (
+    Mode,
+    child_array,
+    create_array,
+    open_zarr_group,
+    put_attributes,
+    reports_damage,
+)
 from padim_dist.store.calibrations import read_calibration
-from padim_dist.store.models import find_model
+from padim_dist.store.models import find_model, model_advice
 from padim_dist.store.moments import Band, band_slice, blocks, moments_arrays
 from padim_dist.store.workspace import Workspace, group_slug
 
@@ -80,7 +87,7 @@ def write_band(
     for kind, named in arrays.items():
         inner = _open(workspace, model_id, group, kind, "r+")
         if kind == "moments":
-            inner.attrs["count"] = made.moments.count
+            put_attributes(inner, {"count": made.moments.count})
         for name, level, data in named:
             child_array(inner, name)[band_slice(shape, level, made.band)] = data.cpu().numpy()
 
@@ -93,14 +100,36 @@ def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]
 
 
 def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: PyramidShape) -> Gaussian:
-    """Read the whole Gaussian of a group, on the CPU."""
-    inner = _open(workspace, model_id, group, "gaussian")
-    return Gaussian(
-        mean=[_read(inner, f"mean_{a}") for a in range(shape.levels)],
-        whiten=[_read(inner, f"whiten_{a}_{a}") for a in range(shape.levels)],
-        lower={(a, b): _read(inner, f"lower_{a}_{b}") for a, b in shape.pairs if a < b},
-        kept=_read(inner, "kept"),
-    )
+    """Read the whole Gaussian of a group, on the CPU.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is damaged: a checksum does not match, or something is missing.
+    """
+    file = workspace.at(f"{workspace.model_group(model_id, group)}/gaussian")
+    with reports_damage(file, model_advice(workspace, model_id)):
+        inner = _open(workspace, model_id, group, "gaussian")
+
+        def read(name: str, size: tuple[int, ...]) -> torch.Tensor:
+            data = _read(inner, name)
+            if data.shape != size or data.dtype != torch.float32:
+                raise DamagedFileError(file, f"{name} has the shape {tuple(data.shape)}")
+            if not bool(data.sum().isfinite()):  # where a chunk is missing there is no number
+                raise DamagedFileError(file, f"{name} has values that are no number")
+            return data
+
+        levels = range(shape.levels)
+        return Gaussian(
+            mean=[read(f"mean_{a}", shape.mean_shape(a)) for a in levels],
+            whiten=[read(f"whiten_{a}_{a}", shape.block_shape(a, a)) for a in levels],
+            lower={
+                (a, b): read(f"lower_{a}_{b}", shape.block_shape(a, b))
+                for a, b in shape.pairs
+                if a < b
+            },
+            kept=read("kept", (shape.cells,)),
+        )
 
 
 class Model:
@@ -150,35 +179,42 @@ class Model:
     def quality(self, group: str | None = None) -> Quality:
         """Return how well a group's images determine its Gaussian."""
         group = self._group(group)
-        inner = _open(self._workspace, self.info.model_id, group, "gaussian")
         shape = self.info.embedding.shape
+        file = self._workspace.at(self._workspace.model_group(self.info.model_id, group))
 
         def grid(name: str, level: int) -> npt.NDArray[Any]:
             return shape.unnest(_read(inner, name)[:, None], level)[0].numpy()
 
-        return Quality(
-            images=self.info.counts[group],
-            depth=shape.depth,
-            regularised=grid("regularised", 0),
-            condition=grid("condition", shape.levels - 1),
-        )
+        with reports_damage(file, model_advice(self._workspace, self.info.model_id)):
+            inner = _open(self._workspace, self.info.model_id, group, "gaussian")
+            return Quality(
+                images=self.info.counts[group],
+                depth=shape.depth,
+                regularised=grid("regularised", 0),
+                condition=grid("condition", shape.levels - 1),
+            )
 
     def dense(self, group: str | None = None) -> DenseView:
         """Return the paper's dense Gaussian of a group, by default of the only one."""
         group = self._group(group)
-        moments = _open(self._workspace, self.info.model_id, group, "moments")
-        factors = _open(self._workspace, self.info.model_id, group, "gaussian")
         shape = self.info.embedding.shape
-        return DenseView(
-            shape=shape,
-            count=self.info.counts[group],
-            mean_arrays=[child_array(moments, f"mean_{a}") for a in range(shape.levels)],
-            scatter_arrays={
-                (a, b): child_array(moments, f"scatter_{a}_{b}") for a, b in shape.pairs
-            },
-            kept=child_array(factors, "kept"),
-            diagonal=child_array(factors, "diagonal"),
-        )
+        file = self._workspace.at(self._workspace.model_group(self.info.model_id, group))
+        advice = model_advice(self._workspace, self.info.model_id)
+        with reports_damage(file, advice):
+            moments = _open(self._workspace, self.info.model_id, group, "moments")
+            factors = _open(self._workspace, self.info.model_id, group, "gaussian")
+
+            def array(inner: Any, name: str) -> _Rows:
+                return _Rows(child_array(inner, name), f"{file}/{inner.basename}", advice)
+
+            return DenseView(
+                shape=shape,
+                count=self.info.counts[group],
+                mean_arrays=[array(moments, f"mean_{a}") for a in range(shape.levels)],
+                scatter_arrays={(a, b): array(moments, f"scatter_{a}_{b}") for a, b in shape.pairs},
+                kept=array(factors, "kept"),
+                diagonal=array(factors, "diagonal"),
+            )
 
     def mean(self, y: int, x: int, group: str | None = None) -> npt.NDArray[Any]:
         """Return the mean of the patch (y, x) in the paper's channel order, shape (d,)."""
@@ -191,6 +227,22 @@ class Model:
     def gaussian(self, group: str) -> Gaussian:
         """Return the factorised Gaussian of a group."""
         return read_gaussian(self._workspace, self.info.model_id, group, self.info.embedding.shape)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """An array whose rows are read on demand; damage is an error that names the model."""
+
+    array: Any
+    file: str
+    advice: str
+
+    def __getitem__(self, row: int) -> Any:
+        with reports_damage(self.file, self.advice):
+            rows = self.array[row]
+            if not np.isfinite(rows).all():
+                raise DamagedFileError(self.file, "it has values that are no number")
+            return rows
 
 
 def _open(workspace: Workspace, model_id: str, group: str, kind: str, mode: Mode = "r") -> Any:

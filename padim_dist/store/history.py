@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
+from padim_dist.store.order import in_order, next_turn
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.workspace import Settings, Workspace
+
+_ADVICE = (
+    "Restore it from a copy of the workspace. If there is none, remove its folder and that of the "
+    "archive's nights, which has the same name in nights/: the next index starts a new history, "
+    "and the next audit a first night of all images"
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,8 @@ class Entry:
         are new.
     indexed_at : str
         ISO 8601, UTC.
+    turn : int
+        Its place among the entries of all archives of the workspace; see `padim_dist.store.order`.
     """
 
     number: int
@@ -37,6 +48,7 @@ class Entry:
     gone: int
     changes: str | None
     indexed_at: str
+    turn: int = 0
 
     @property
     def day(self) -> str:
@@ -44,26 +56,39 @@ class Entry:
         return self.indexed_at[:10]
 
 
-def read_history(workspace: Workspace, settings: Settings, after: int = 0) -> list[Entry]:
-    """Read the entries of an archive after a number, the oldest first."""
-    return read_numbered(workspace, workspace.history(settings), Entry, after)
+def read_history(
+    workspace: Workspace, settings: Settings, after: int = 0, *, all_of_them: bool = True
+) -> list[Entry]:
+    """Read the entries of an archive after a number, the oldest first.
+
+    A damaged one is an error, unless not `all_of_them` are needed, as in a list for people.
+    """
+    path = workspace.history(settings)
+    return read_numbered(workspace, path, Entry, after, advice=_ADVICE, all_of_them=all_of_them)
 
 
 def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     """Return the newest entry of an archive; None if it was never indexed."""
-    return read_last(workspace, workspace.history(settings), Entry)
+    return read_last(workspace, workspace.history(settings), Entry, _ADVICE)
 
 
 def newest_entry(workspace: Workspace) -> Entry | None:
     """Return the newest entry of all archives of a workspace; None if none was indexed."""
-    paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
-    entries = (read_last(workspace, path, Entry) for path in paths)
-    return max(filter(None, entries), key=lambda entry: entry.indexed_at, default=None)
+    return next(reversed(_last_entries(workspace)), None)
 
 
 def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
-    """Add an entry; False if another index has already added one of this number."""
+    """Add an entry and give it its turn; False if there is one of this number already."""
+    entry = replace(entry, turn=next_turn(_last_entries(workspace)))
     return add_numbered(workspace, workspace.history(settings), entry)
+
+
+def _last_entries(workspace: Workspace) -> list[Entry]:
+    """Return the last entry of each archive, the newest last."""
+    paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
+    reads = (partial(read_last, workspace, path, Entry, _ADVICE) for path in paths)
+    found = filter(None, map(unless_damaged, reads))
+    return in_order(found, lambda entry: entry.indexed_at)
 
 
 def put_changes(

@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from padim_dist.store.parquet import open_parquet
+from padim_dist.store.records import find_record, make_record
 from padim_dist.store.workspace import Settings, Workspace, content_id
 
 SHARDS_A_FILE = 64
@@ -75,6 +77,15 @@ class Snapshot:
         return sum(shard.images for shard in self.shards)
 
 
+@dataclass(frozen=True)
+class _Head:
+    """The file ``manifest.json``."""
+
+    settings: Mapping[str, Any]
+    ignored: Mapping[str, int]
+    created_at: str
+
+
 def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
     """Count the images of each group by split, without images that have no group."""
     groups: dict[str, Counter[str]] = {}
@@ -123,12 +134,15 @@ def write_manifest(
 
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """Read a finished manifest; None if there is none with this id."""
-    head = workspace.folder.find_json(f"{workspace.manifest(snapshot)}/manifest.json")
+    path, advice = workspace.manifest(snapshot), _advice(workspace, snapshot)
+    head = find_record(workspace.folder, f"{path}/manifest.json", _Head, advice)
     if head is None:
         return None
-    data = workspace.folder.read(f"{workspace.manifest(snapshot)}/shards.parquet")
-    entries = [Shard(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
-    return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
+    with open_parquet(workspace.folder, f"{path}/shards.parquet", advice) as parquet:
+        rows = parquet.read().to_pylist()
+    file = workspace.at(f"{path}/shards.parquet")
+    entries = [make_record(Shard, row, file, advice) for row in rows]
+    return Snapshot(snapshot, head.settings, entries, head.ignored, head.created_at)
 
 
 def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:
@@ -169,6 +183,14 @@ def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> t
 def _opened(workspace: Workspace, snapshot: str, shard: int) -> Iterator[pq.ParquetFile]:
     """Open the file with the rows of a shard."""
     path = f"{workspace.manifest(snapshot)}/part-{shard // SHARDS_A_FILE:05d}.parquet"
-    file = workspace.folder.fs.open(workspace.at(path), "rb")
-    with file, pq.ParquetFile(file) as parquet:
+    with open_parquet(workspace.folder, path, _advice(workspace, snapshot)) as parquet:
         yield parquet
+
+
+def _advice(workspace: Workspace, snapshot: str) -> str:
+    """Return what to do about a damaged file of a manifest."""
+    return (
+        "Restore it from a copy of the workspace, or remove "
+        f"{workspace.at(workspace.manifest(snapshot))} and run 'padim-dist index': if the archive "
+        "is as it was then, it writes the same manifest"
+    )

@@ -6,11 +6,20 @@ Attributes are read without Zarr and torch, so that commands that compute nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.store.arrays import open_zarr_group
+from padim_dist.errors import DamagedFileError
+from padim_dist.store.arrays import open_zarr_group, put_attributes
+from padim_dist.store.order import in_order, next_turn
+from padim_dist.store.records import (
+    checked,
+    find_record,
+    make_record,
+    unless_damaged,
+)
 from padim_dist.store.workspace import Workspace
 
 
@@ -41,8 +50,10 @@ def put_fit(workspace: Workspace, head: FitHead) -> None:
 
 def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
     """Return the settings with which a fit was started; None if there is no such fit."""
-    values = workspace.folder.find_json(f"{workspace.fit(fit_id)}/fit.json")
-    return values["asked"] if values else None
+    path = f"{workspace.fit(fit_id)}/fit.json"
+    advice = "Remove it and run 'padim-dist fit' without --resume: what is embedded is kept"
+    head = find_record(workspace.folder, path, FitHead, advice)
+    return head.asked if head else None
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class ModelInfo:
         When it was made, and when it last became the newest model: ISO 8601, UTC.
     versions : mapping of str to str
         Versions of the libraries that computed it.
+    turn : int
+        Its place among the models; see `padim_dist.store.order`.
     """
 
     model_id: str
@@ -80,25 +93,61 @@ class ModelInfo:
     created_at: str
     asked_at: str
     versions: Mapping[str, str]
+    turn: int = 0
+
+
+def model_advice(workspace: Workspace, model_id: str) -> str:
+    """Return what to do about a damaged file of a model."""
+    return (
+        f"Remove {workspace.at(workspace.model(model_id))} and run 'padim-dist fit' with the "
+        "model's settings: it makes the same model again, and embeds no image that it has embedded"
+    )
 
 
 def finish_model(workspace: Workspace, info: ModelInfo) -> None:
-    """Write the attributes: from now on the model exists."""
+    """Write the attributes: from now on the model exists, and is the newest."""
+    info = replace(info, turn=next_turn(list_models(workspace)))
     values = vars(info) | {"embedding": info.embedding.to_dict(), "complete": True}
-    open_zarr_group(workspace, workspace.model(info.model_id), "r+").attrs.update(values)
+    group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
+    put_attributes(group, values)
 
 
 def find_model(workspace: Workspace, model_id: str) -> ModelInfo | None:
-    """Return the attributes of a finished model; None if there is none."""
-    metadata = workspace.folder.find_json(f"{workspace.model(model_id)}/zarr.json")
-    attrs: dict[str, Any] = (metadata or {}).get("attributes", {})
-    if not attrs.pop("complete", False):
-        return None
-    return ModelInfo(**{**attrs, "embedding": EmbeddingSpec.from_dict(attrs["embedding"])})
+    """Return the attributes of a finished model; None if there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        If they are damaged, or do not match their checksum.
+    """
+    path = f"{workspace.model(model_id)}/zarr.json"
+    url, advice = workspace.at(path), model_advice(workspace, model_id)
+    try:
+        metadata = workspace.folder.find_json(path)
+        attributes = {} if metadata is None else metadata.get("attributes", {})
+        if not isinstance(attributes, dict):
+            raise DamagedFileError(url, "its attributes are no object")
+        if metadata == {} or (metadata and metadata.get("node_type") != "group"):
+            raise DamagedFileError(url, "it is no Zarr group")
+        if not attributes.get("complete", False):
+            return None
+        values = checked(attributes, url)
+        return make_record(ModelInfo, {**values, "embedding": _embedding(values, url)}, url)
+    except DamagedFileError as error:
+        raise error.advised(advice) from None
 
 
 def list_models(workspace: Workspace) -> list[ModelInfo]:
-    """Return the finished models of a workspace, the newest (by `asked_at`) last."""
+    """Return the finished models, the newest last; damaged ones are left out, with a warning."""
     names = [name for name in workspace.folder.list(workspace.models) if name.endswith(".zarr")]
-    infos = (find_model(workspace, name.removesuffix(".zarr")) for name in names)
-    return sorted(filter(None, infos), key=lambda info: info.asked_at)
+    reads = (partial(find_model, workspace, name.removesuffix(".zarr")) for name in names)
+    return in_order(filter(None, map(unless_damaged, reads)), lambda info: info.asked_at)
+
+
+def _embedding(values: Mapping[str, Any], url: str) -> EmbeddingSpec:
+    # Unlike other fields, an unknown one here is refused: it may change the embeddings.
+    try:
+        return EmbeddingSpec.from_dict(values["embedding"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"embedding: {type(error).__name__}: {error}"
+        raise DamagedFileError(url, what) from None

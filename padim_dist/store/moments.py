@@ -13,16 +13,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
-from padim_dist.store.arrays import child_array, open_zarr_group, write_uncompressed
+from padim_dist.errors import DamagedFileError
+from padim_dist.store.arrays import (
+    child_array,
+    open_zarr_group,
+    put_attributes,
+    read_attributes,
+    reports_damage,
+    write_uncompressed,
+)
 from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
 _IMAGES_A_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image of a part that is not in its moments."""
+
+    image_id: str
+    uri: str
+    status: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class KeptPart:
+    """The receipt of a part.
+
+    Attributes
+    ----------
+    images, fitted, sampled : int
+        Images of the part, images in the moments, and images whose embeddings are kept.
+    moments : str
+        Path of the moments in the workspace.
+    failures : sequence of Failure
+        Images that are not in the moments.
+    """
+
+    images: int
+    fitted: int
+    sampled: int
+    moments: str
+    failures: Sequence[Failure]
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
@@ -36,26 +76,49 @@ def write_part(
 ) -> None:
     """Write the moments of a part over anything that a killed task has left."""
     group = open_zarr_group(workspace, path, "w")
-    group.attrs["count"] = moments.count
+    put_attributes(group, {"count": moments.count})
     for name, level, data in moments_arrays(moments):
         rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
         write_uncompressed(group, name, data.cpu().numpy(), rows)
 
 
 def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) -> Moments:
-    """Read a band of cells of a part."""
-    group = open_zarr_group(workspace, path, "r")
+    """Read a band of cells of a part.
 
-    def read(name: str, level: int) -> Tensor:
-        data: Any = child_array(group, name)[band_slice(shape, level, band)]
-        return torch.from_numpy(data)
+    Raises
+    ------
+    DamagedFileError
+        If it is damaged: a checksum does not match, or something is missing.
+    """
+    file = workspace.at(path)
+    with reports_damage(file, _advice(workspace, path)):
+        group = open_zarr_group(workspace, path, "r")
 
-    count = group.attrs["count"]
-    assert isinstance(count, int)
-    return Moments(
-        count=count,
-        mean=[read(f"mean_{a}", a) for a in range(shape.levels)],
-        scatter={(a, b): read(f"scatter_{a}_{b}", b) for a, b in shape.pairs},
+        def read(name: str, level: int, size: tuple[int, ...]) -> Tensor:
+            rows = band_slice(shape, level, band)
+            data: Any = child_array(group, name)[rows]
+            if data.shape != (rows.stop - rows.start, *size[1:]) or data.dtype != np.float64:
+                raise DamagedFileError(file, f"{name} has the shape {data.shape}, {data.dtype}")
+            if not np.isfinite(data.sum()):  # where a chunk is missing there is no number
+                raise DamagedFileError(file, f"{name} has values that are no number")
+            return torch.from_numpy(data)
+
+        count = read_attributes(group, file)["count"]
+        assert isinstance(count, int)
+        return Moments(
+            count=count,
+            mean=[read(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)],
+            scatter={
+                (a, b): read(f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs
+            },
+        )
+
+
+def _advice(workspace: Workspace, path: str) -> str:
+    """Return what to do about damaged moments of a part: its name begins with its receipt's."""
+    receipt = workspace.at(f"{path.rpartition('-')[0]}.json")
+    return (
+        f"Remove {receipt} and run 'padim-dist fit' again: it embeds the images of the part again"
     )
 
 
@@ -108,7 +171,7 @@ def write_sample(workspace: Workspace, path: str, sample: Sample) -> None:
     if not sample.image_ids:
         return
     group = open_zarr_group(workspace, path, "r+").create_group("sample", overwrite=True)
-    group.attrs["image_ids"] = sample.image_ids
+    put_attributes(group, {"image_ids": sample.image_ids})
     while sample.levels:  # each level is freed once it is written
         images = sample.levels.pop()[: len(sample.image_ids)]
         name = f"level_{len(sample.levels)}"
@@ -125,13 +188,17 @@ class SampleReader:
     """
 
     def __init__(self, workspace: Workspace, path: str, shape: PyramidShape) -> None:
-        root = open_zarr_group(workspace, path, "r")
+        self._damage = workspace.at(f"{path}/sample"), _advice(workspace, path)
         self._arrays: list[Any] = []
         self.image_ids: list[str] = []
-        if "sample" in root:
-            group = open_zarr_group(workspace, f"{path}/sample", "r")
-            self.image_ids = [str(name) for name in group.attrs["image_ids"]]  # type: ignore[union-attr]
-            self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
+        with reports_damage(*self._damage):
+            open_zarr_group(workspace, path, "r")
+            if workspace.folder.exists(f"{path}/sample"):
+                group = open_zarr_group(workspace, f"{path}/sample", "r")
+                self.image_ids = [
+                    str(name) for name in read_attributes(group, self._damage[0])["image_ids"]
+                ]
+                self._arrays = [child_array(group, f"level_{a}") for a in range(shape.levels)]
 
     def read(self, places: Sequence[int]) -> list[Tensor]:
         """Read level matrices x[a] (G_a, d_a, N) of the images at ascending places."""
@@ -140,7 +207,10 @@ class SampleReader:
         levels = []
         for array in self._arrays:
             # Reading a slice and selecting is six times faster than reading single rows.
-            images = torch.from_numpy(array[first:stop])
+            with reports_damage(*self._damage):
+                images = torch.from_numpy(array[first:stop])
+                if len(images) < stop - first or not bool(images.sum().isfinite()):
+                    raise DamagedFileError(self._damage[0], "embeddings are missing")
             if len(wanted) < len(images):
                 images = images.index_select(0, wanted)
             levels.append(images.permute(1, 2, 0).contiguous())

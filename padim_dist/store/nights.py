@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
+from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.run_tables import ScoreRow
 from padim_dist.store.workspace import Settings, Workspace
+
+_ADVICE = (
+    "Restore it from a copy of the workspace. If it is the last night, you can remove it and the "
+    "folder of its results: the next audit then opens it again, with all images since the night "
+    "before"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class GroupNight:
     flagged, alpha, drift
         Flagged rows, expected share of flagged images among normal ones, and drift; each is None
         if the model has no calibration.
+    drift_unknown : str or None
+        Why there is no drift.
     """
 
     images: int
@@ -72,6 +81,7 @@ class GroupNight:
     flagged: int | None = None
     alpha: float | None = None
     drift: DriftNight | None = None
+    drift_unknown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class NightSummary:
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:
     """Return the newest night of an archive; None before the first."""
-    return read_last(workspace, workspace.nights(settings), Night)
+    return read_last(workspace, workspace.nights(settings), Night, _ADVICE)
 
 
 def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
@@ -152,15 +162,15 @@ def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
 
 
 def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
-    """Return the summary of a night; None if it is not finished."""
-    values = workspace.folder.find_json(f"{night.path}/summary.json")
-    if values is None:
-        return None
-    for group in values["groups"].values():
-        group["drift"] = DriftNight(**group["drift"]) if group["drift"] else None
-    values["groups"] = {name: GroupNight(**group) for name, group in values["groups"].items()}
-    values["top"] = [NightImage(**image) for image in values["top"]]
-    return NightSummary(**values)
+    """Return the summary of a night; None if it is not finished.
+
+    A damaged summary is none: the night's scores are kept, and its audit writes it again.
+    """
+    path = f"{night.path}/summary.json"
+    return unless_damaged(
+        lambda: find_record(workspace.folder, path, NightSummary),
+        "the night counts as not finished",
+    )
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
@@ -172,6 +182,8 @@ def summaries_before(
     workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
     """Return the summaries of at most `most` nights before a number, the newest last."""
-    nights = read_numbered(workspace, workspace.nights(settings), Night, number - most - 1)
+    nights = read_numbered(
+        workspace, workspace.nights(settings), Night, number - most - 1, all_of_them=False
+    )
     found = (find_summary(workspace, night) for night in nights if night.number < number)
     return [summary for summary in found if summary]

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from padim_dist.store.numbered import add_numbered, read_numbered
 from padim_dist.store.workspace import Workspace
 
+_ADVICE = (
+    "Restore it from a copy of the workspace, or remove it: what it says is then lost, so look at "
+    "'padim-dist models' and promote a model again if another one is to be used"
+)
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -31,9 +36,14 @@ class Promotion:
     undoes: int | None = None
 
 
-def read_promotions(workspace: Workspace) -> list[Promotion]:
-    """Read all promotions and rollbacks, the oldest first."""
-    return read_numbered(workspace, workspace.promotions, Promotion)
+def read_promotions(workspace: Workspace, *, all_of_them: bool = True) -> list[Promotion]:
+    """Read all promotions and rollbacks, the oldest first.
+
+    A damaged one is an error, unless not `all_of_them` are needed, as in a list for people.
+    """
+    return read_numbered(
+        workspace, workspace.promotions, Promotion, advice=_ADVICE, all_of_them=all_of_them
+    )
 
 
 def add_promotion(workspace: Workspace, promotion: Promotion) -> bool:

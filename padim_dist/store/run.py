@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,19 @@ from typing import Any
 from padim_dist.core.alarms import Alarms, is_flagged
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.status import count_unsettled
-from padim_dist.errors import RequestError
+from padim_dist.errors import DamagedFileError, RequestError
 from padim_dist.store.manifests import Shard, images_by_group
+from padim_dist.store.order import in_order, next_turn
+from padim_dist.store.records import make_record, unless_damaged
 from padim_dist.store.run_arrays import DriftFigures, Heatmaps, RunDrift
 from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts, find_compacted
 from padim_dist.store.workspace import Workspace
+
+_THREADS = 16
+_ADVICE = (
+    "Remove it and run 'padim-dist score' again with the settings of this run: its finished shards "
+    "are not scored again. If the run is not needed, remove its folder"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,10 @@ class RunHead:
         Flagged rows; None if the model has no calibration.
     cutoff : float or None
         The highest p-value that is flagged, if it depends on all images (rule ``fdr``).
+    drift_unknown : mapping of str to str
+        Groups whose drift cannot be known, and why.
+    turn : int
+        Its place among the runs; see `padim_dist.store.order`.
     """
 
     run_id: str
@@ -61,19 +74,29 @@ class RunHead:
     flagged: int | None = None
     cutoff: float | None = None
     drift: Mapping[str, DriftFigures] = field(default_factory=dict)
+    drift_unknown: Mapping[str, str] = field(default_factory=dict)
+    turn: int = 0
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RunHead:
-        """Return the head from values written by this version or an earlier one."""
+    def from_dict(cls, values: Mapping[str, Any], file: str) -> RunHead:
+        """Return the head from values that this version or an earlier one wrote to a file.
+
+        Raises
+        ------
+        DamagedFileError
+            If they are no head.
+        """
         alarms = values.get("alarms")
-        return cls(
-            **{
-                **values,
-                "settings": [_renamed(settings) for settings in values["settings"]],
-                "asked": _renamed(values.get("asked") or {}),
-                "alarms": Alarms.from_dict(alarms) if alarms else None,
-                "drift": {g: DriftFigures(**d) for g, d in (values.get("drift") or {}).items()},
-            }
+        former = {
+            "asked": values.get("asked") or {},
+            "alarms": Alarms.renamed(alarms) if isinstance(alarms, dict) else alarms,
+            "drift": values.get("drift") or {},
+        }
+        head = make_record(cls, {**values, **former}, file, _ADVICE)
+        return replace(
+            head,
+            settings=[_renamed(settings) for settings in head.settings],
+            asked=_renamed(head.asked),
         )
 
     @property
@@ -142,9 +165,19 @@ class Run:
         return f"{self.path}/report.html"
 
     def find_head(self) -> RunHead | None:
-        """Return the head of the run; None if it was never started."""
-        values = self.workspace.folder.find_json(f"{self.path}/run.json")
-        return RunHead.from_dict(values) if values else None
+        """Return the head of the run; None if it was never started.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file is damaged.
+        """
+        path = f"{self.path}/run.json"
+        try:
+            values = self.workspace.folder.find_json(path)
+        except DamagedFileError as error:
+            raise error.advised(_ADVICE) from None
+        return None if values is None else RunHead.from_dict(values, self.workspace.at(path))
 
     def head(self) -> RunHead:
         """Return the head of the run.
@@ -153,6 +186,8 @@ class Run:
         ------
         RequestError
             If there is no such run.
+        DamagedFileError
+            If the file is damaged.
         """
         head = self.find_head()
         if head is None:
@@ -163,7 +198,7 @@ class Run:
         self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
     ) -> None:
         """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
-        self._put(head)
+        self._put(replace(head, turn=next_turn(list_runs(self.workspace))))
         grid, groups = shape.grids[0], list(images_by_group(shards))
         if heatmaps:
             self.heatmaps.create([shard.images for shard in shards], grid)
@@ -186,7 +221,10 @@ class Run:
         self.regions.remove(place)
 
     def conclude(
-        self, counts: Mapping[int, ShardCounts], drift: Mapping[str, DriftFigures]
+        self,
+        counts: Mapping[int, ShardCounts],
+        drift: Mapping[str, DriftFigures],
+        drift_unknown: Mapping[str, str] | None = None,
     ) -> RunHead:
         """Write the result of the run, given the counts of all shards: it is then finished."""
         head = self.head()
@@ -203,6 +241,7 @@ class Run:
             flagged=flagged,
             cutoff=cutoff,
             drift=drift,
+            drift_unknown=drift_unknown or {},
         )
         self._put(finished)
         if not count_unsettled(finished.statuses):
@@ -212,12 +251,13 @@ class Run:
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
         """Make a finished run the newest one of these settings; return its head."""
         head = self.head()
-        own = [other for other in list_runs(self.workspace) if settings in other.settings]
+        runs = list_runs(self.workspace)
+        own = [other for other in runs if settings in other.settings]
         if own and own[-1].run_id == self.run_id:
             return head
         # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
-        head = replace(head, settings=known, asked_at=asked_at)
+        head = replace(head, settings=known, asked_at=asked_at, turn=next_turn(runs))
         self._put(head)
         return head
 
@@ -226,14 +266,17 @@ class Run:
 
 
 def list_runs(workspace: Workspace) -> list[RunHead]:
-    """Return the heads of all runs, the newest (by `asked_at`) last."""
-    names = workspace.folder.list(workspace.runs)
-    heads = (Run(workspace, name).find_head() for name in names)
-    return sorted(filter(None, heads), key=lambda head: head.asked_at)
+    """Return the heads of all runs, the newest last; damaged ones are left out, with a warning."""
+    runs = [Run(workspace, name) for name in workspace.folder.list(workspace.runs)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        heads = list(pool.map(lambda run: unless_damaged(run.find_head), runs))
+    return in_order(filter(None, heads), lambda head: head.asked_at)
 
 
 def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Rename ``score.a_run``, as version 0.1 called ``score.false_alarms_per_run``."""
     score = settings.get("score") or {}
+    if not isinstance(score, Mapping):
+        return settings
     renamed = {"false_alarms_per_run" if key == "a_run" else key: score[key] for key in score}
     return {**settings, "score": renamed} if score else settings

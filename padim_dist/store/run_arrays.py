@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from padim_dist.core.geometry import Grid
 from padim_dist.store.arrays import create_array, open_array, open_zarr_group
+from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, group_slug
 
 MAPS_A_CHUNK = 32
@@ -133,8 +134,7 @@ class RunDrift:
 
     def find(self, group: str) -> DriftFigures | None:
         """Return the figures of a group; None if it was not measured yet."""
-        values = self.workspace.folder.find_json(self._receipt(group))
-        return DriftFigures(**values) if values else None
+        return find_receipt(self.workspace.folder, self._receipt(group), DriftFigures)
 
     def forget(self, group: str) -> None:
         """Remove the figures of a group, so that it is measured again."""

@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.core.status import SCORED, UNSETTLED, count_unsettled
+from padim_dist.errors import DamagedFileError
+from padim_dist.store.parquet import COMPACT_ADVICE, find_damaged, open_parquet, table_advice
+from padim_dist.store.records import find_record
 from padim_dist.store.workspace import Workspace
 
 Int64 = int
@@ -141,9 +144,19 @@ class Compacted:
 
 
 def find_compacted(workspace: Workspace, run: str) -> Compacted | None:
-    """Return the receipt of a run's compaction, given the run's folder; None if there is none."""
-    values = workspace.folder.find_json(f"{run}/compact.json")
-    return Compacted(**values) if values else None
+    """Return the receipt of a run's compaction, given the run's folder; None if there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is damaged.
+    """
+    path = f"{run}/compact.json"
+    found = find_record(workspace.folder, path, Compacted, COMPACT_ADVICE)
+    if found and (lacking := {SCORES, REGIONS} - found.files.keys()):
+        what = f"files: {', '.join(sorted(lacking))} missing"
+        raise DamagedFileError(workspace.at(path), what, COMPACT_ADVICE)
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,6 +176,15 @@ class RunTable:
     def schema(self) -> pa.Schema:
         """Columns of the table in this version."""
         return SCHEMAS[self.name]
+
+    @property
+    def _advice(self) -> str:
+        """What to do about a damaged file of the table."""
+        return table_advice(self.workspace.at(self.run))
+
+    def find_damaged(self) -> list[DamagedFileError]:
+        """Return which of its files are damaged or missing, by the end of each."""
+        return find_damaged(self.workspace.folder, self.files(), self._advice)
 
     def shard(self, place: int) -> str:
         """Return the path of the file of the shard at a place in the run."""
@@ -233,8 +255,8 @@ class RunTable:
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read columns, a file at a time."""
         for path in self.files():
-            with self.workspace.folder.fs.open(self.workspace.at(path), "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+            with open_parquet(self.workspace.folder, path, self._advice) as parquet:
+                yield parquet.read(list(columns))
 
     def read_shards(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """Read the rows of each shard with its place, in order; one row group is in memory.
@@ -242,8 +264,7 @@ class RunTable:
         `columns` (default: all) must include ``shard``.
         """
         for path in self.files():
-            file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
-            with file, pq.ParquetFile(file) as parquet:
+            with open_parquet(self.workspace.folder, path, self._advice) as parquet:
                 for number in range(parquet.num_row_groups):
                     table = parquet.read_row_group(number, columns)
                     places = table["shard"].to_numpy()
@@ -259,8 +280,7 @@ class RunTable:
 
     def _count(self, path: str) -> ShardCounts:
         # Not `read_table`, which takes twice as long for a small file.
-        file = self.workspace.folder.fs.open(self.workspace.at(path), "rb")
-        with file, pq.ParquetFile(file) as parquet:
+        with open_parquet(self.workspace.folder, path, self._advice) as parquet:
             return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
 
 

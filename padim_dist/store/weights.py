@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from padim_dist.errors import WeightsError
+from padim_dist.errors import DamagedFileError, WeightsError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.workspace import Workspace
 
 State = Mapping[str, Tensor]
+_ADVICE = "Remove it and run 'padim-dist fit' with the same model.weights: it writes it again"
 
 
 def fetch_weights(backbone: str, weights: str, options: Options) -> State:
@@ -56,12 +57,7 @@ def fetch_weights(backbone: str, weights: str, options: Options) -> State:
 
 def keep_weights(workspace: Workspace, state: State) -> str:
     """Write a trunk's state dict into the workspace; return its content address."""
-    content = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        content.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    digest = content.hexdigest()[:16]
+    digest = _digest(state)
     path = workspace.weights(digest)
     if not workspace.folder.exists(path):
         buffer = io.BytesIO()
@@ -71,15 +67,38 @@ def keep_weights(workspace: Workspace, state: State) -> str:
 
 
 def kept_weights(workspace: Workspace, digest: str) -> State:
-    """Read a state dict that `keep_weights` wrote."""
+    """Read a state dict that `keep_weights` wrote.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is another one, or none: torch does not check the checksums in its files.
+    """
     path = workspace.weights(digest)
-    return _load(workspace.folder.read(path), workspace.folder.at(path))
+    file = workspace.at(path)
+    try:
+        state = _load(workspace.folder.read(path), file)
+    except WeightsError as error:
+        raise DamagedFileError(file, str(error), _ADVICE) from None
+    if _digest(state) != digest:
+        raise DamagedFileError(file, "its content does not match its name", _ADVICE)
+    return state
 
 
 def kept_weights_bytes(workspace: Workspace, digest: str) -> int:
     """Return the size in bytes of the file that `keep_weights` wrote."""
     folder = workspace.folder
     return int(folder.fs.size(folder.at(workspace.weights(digest))))
+
+
+def _digest(state: State) -> str:
+    """Return the content address of a state dict."""
+    content = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()[:16]
 
 
 def _load(data: bytes, source: str) -> State:

@@ -358,3 +358,12 @@ def test_a_pipe_that_is_closed_early(config, rows, tmp_path):
     done = subprocess.run(shell, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_the_correlation_of_scores_that_are_all_equal_is_unknown(config):
+    rows = [{**row, "score": 0.0} for row in score_rows(A, 20) if row["score"] is not None]
+    put_run(config, A, rows)
+    put_run(config, B, [{**row, "run_id": B} for row in rows])
+    found = padim.compare(config, run_a=A, run_b=B)
+    assert found.spearman is None
+    assert found.both == len(rows)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from flows.stages import pauses
-from padim_dist.errors import ConfigError
+from padim_dist.errors import (
+    ArchiveError,
+    ConfigError,
+    DamagedFileError,
+    HeldError,
+    RequestError,
+    RunError,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,17 @@ def test_values_that_are_not_a_list_of_seconds(monkeypatch, text):
     monkeypatch.setenv("PADIM_DIST_RETRIES", text)
     with pytest.raises(ConfigError, match="is not a list of seconds; write e"):
         pauses()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (RunError("3 tasks failed"), True),
+        (ArchiveError("the share is gone"), True),
+        (RequestError("no such model"), False),
+        (HeldError("somebody is at work"), False),
+        (DamagedFileError("/audit/run.json", "it is empty"), False),
+    ],
+)
+def test_only_what_may_mend_itself_is_retried(error, is_retried):
+    assert error.needs_person != is_retried

@@ -143,7 +143,7 @@ def compare(
         run_a=ids[0],
         run_b=ids[1],
         **counts,
-        **_one(connection, "SELECT corr(rank_a, rank_b) AS spearman FROM ranked"),
+        **_one(connection, _SPEARMAN),
         **flags,
         notes=notes,
         moved=[
@@ -191,6 +191,10 @@ _COUNTS = """
 SELECT count(*) AS both, (SELECT count(*) FROM a) - count(*) AS only_a,
        (SELECT count(*) FROM b) - count(*) AS only_b
 FROM common
+"""
+_SPEARMAN = """
+SELECT CASE WHEN isfinite(r) THEN r END AS spearman
+FROM (SELECT corr(rank_a, rank_b) AS r FROM ranked)
 """
 _FLAGS = """
 SELECT count(p_a) > 0 AND count(p_b) > 0 AS judged,

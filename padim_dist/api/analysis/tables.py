@@ -54,7 +54,13 @@ def table_query(
         nulls = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in schema)
         return f"SELECT * FROM (SELECT {nulls} WHERE false)"
     source = files_query(files)
-    there = connection.sql(f"SELECT * FROM {source}").columns
+    try:
+        there = connection.sql(f"SELECT * FROM {source}").columns
+    except duckdb.Error:
+        for one in tables:
+            for damage in one.find_damaged():
+                raise damage from None
+        raise
     columns = [
         quoted(field.name) if field.name in there else f"{_null(field)} AS {quoted(field.name)}"
         for field in schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -10,13 +11,21 @@ import pyarrow as pa
 
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
-from padim_dist.api.settings.places import ConfigLike, archive_settings, locate, workspace_of
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_settings,
+    locate,
+    logger,
+    workspace_of,
+)
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES
+from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
 from padim_dist.store.manifests import manifest_files
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
@@ -27,6 +36,7 @@ RUNS_SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
         *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at")),
         *((name, pa.int64()) for name in ("images", *STATUSES, "flagged")),
+        ("turn", pa.int64()),
         ("rule", pa.string()),
         *((name, pa.float64()) for name in ("alpha", "cutoff", "drift_z")),
     ]
@@ -87,21 +97,47 @@ def open_views(
     add_views(connection, workspace, shown)
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
-    images = _images(workspace, config)
-    if images is None:
+    images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
+    try:
+        if images:
+            connection.execute(f"CREATE VIEW images AS SELECT * FROM {images}")
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        logger.warning("the manifest is damaged, and the view images is empty: %s", reason)
+        images = None
+    if not images:
         connection.register("images", MANIFEST_SCHEMA.empty_table())
-    else:
-        connection.execute(f"CREATE VIEW images AS SELECT * FROM {images}")
     return connection, shown
 
 
 def add_views(
     connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
 ) -> None:
-    """Add the views ``scores`` and ``regions`` of some runs."""
+    """Add the views ``scores`` and ``regions`` of some runs.
+
+    Runs with a damaged file are left out, with a warning; a single run, or the last one that is
+    left, is an error instead.
+    """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
-    for table in (SCORES, REGIONS):
-        connection.execute(f"CREATE VIEW {table} AS {table_query(connection, table, runs)}")
+    tables = (SCORES, REGIONS)
+    try:
+        queries = [table_query(connection, table, runs) for table in tables]
+    except DamagedFileError:
+        sound = len(runs) > 1 and [run for run in runs if unless_damaged(partial(_check, run))]
+        if not sound:
+            raise
+        runs = sound
+        queries = [table_query(connection, table, runs) for table in tables]
+    for table, query in zip(tables, queries, strict=True):
+        connection.execute(f"CREATE VIEW {table} AS {query}")
+
+
+def _check(one: tuple[Run, RunHead]) -> bool:
+    """Raise a `DamagedFileError` if a file of a run is damaged; else return True."""
+    run, _ = one
+    for damage in (*run.scores.find_damaged(), *run.regions.find_damaged()):
+        raise damage
+    return True
 
 
 def _add_table(

@@ -25,4 +25,5 @@ def history(config: ConfigLike, _listener: Listener = ignore) -> HistoryResult:
         The configuration.
     """
     config = as_config(config)
-    return HistoryResult(read_history(workspace_of(config), archive_settings(config)))
+    workspace, settings = workspace_of(config), archive_settings(config)
+    return HistoryResult(read_history(workspace, settings, all_of_them=False))

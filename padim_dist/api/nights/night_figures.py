@@ -30,6 +30,7 @@ def night_figures(
         '"group"',
     )
     alpha = max((head.alarms.alpha for head in heads if head.alarms), default=None)
+    unknown = {name: why for head in heads for name, why in head.drift_unknown.items()}
     by_group = figures.order('"group"').fetchall()
     groups = {
         name: GroupNight(
@@ -40,6 +41,7 @@ def night_figures(
             flagged=flagged if judged else None,
             alpha=alpha if judged else None,
             drift=combine_drifts([head.drift[name] for head in heads if name in head.drift]),
+            drift_unknown=unknown.get(name),
         )
         for name, images, scored, middle, highest, judged, flagged in by_group
     }

@@ -63,7 +63,7 @@ def models(config: ConfigLike, _listener: Listener = ignore) -> ModelsResult:
         The configuration.
     """
     workspace = workspace_of(as_config(config))
-    promotions = read_promotions(workspace)
+    promotions = read_promotions(workspace, all_of_them=False)
     notes = {promotion.model_id: promotion.note for promotion in promotions}
     entries = [
         ModelEntry(

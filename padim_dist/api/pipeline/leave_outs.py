@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from itertools import accumulate
 
@@ -25,6 +26,7 @@ def leave_outs(
             images = {row.image_id for source in job.sources for row in source.read()}
             without.setdefault(job.part.group, set()).update(images)
     jobs = []
+    made = uuid.uuid4().hex  # not of an earlier fit of this model that was removed
     for group, count in counts.items():
         if count < LEAST_IMAGES:
             continue
@@ -37,6 +39,7 @@ def leave_outs(
                 workspace=plan.workspace,
                 model_id=plan.model_id,
                 group=group,
+                made=made,
                 part=part.moments,
                 number=number,
                 places=places,

@@ -10,19 +10,19 @@ from padim_dist.api.pipeline.new_images import select_new
 from padim_dist.api.pipeline.score_plan import ScorePlan, check_groups, drift_jobs, plan_score
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed, choose_model
-from padim_dist.api.settings.places import ConfigLike, as_config
+from padim_dist.api.settings.places import ConfigLike, as_config, logger
 from padim_dist.config import Config
 from padim_dist.core.status import count_unsettled
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
-from padim_dist.engine.drift import measure_group
+from padim_dist.engine.drift import RunDrifts, measure_group
 from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_arrays import DriftFigures
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.weights import kept_weights_bytes
 
@@ -121,7 +121,8 @@ def score(
     workspace, run, head = plan.run.workspace, plan.run, plan.head
     earlier = Run(workspace, resume).find_head() if resume else None
     check_resumed(workspace, resume, run.run_id, earlier.asked if earlier else None, head.asked)
-    before, done = run.find_head(), run.scores.finished()
+    before = unless_damaged(run.find_head, "the run goes on, and writes it again")
+    done = run.scores.finished()
     scored = 0
     is_done = before is not None and before.is_finished and not run.can_go_on(before)
     if len(done) < len(plan.shards) or not is_done:
@@ -130,8 +131,8 @@ def score(
         with hold(workspace, run.path) as lease:
             done = run.scores.finished()
             scored = sum(job.size for job in plan.jobs if job.place not in done)
-            counts, drift = _score(config, plan, done, lease.guard(listener))
-            run.conclude(counts, drift)
+            counts, drifts = _score(config, plan, done, lease.guard(listener))
+            run.conclude(counts, drifts.figures, drifts.unknown)
     head = run.ask_again(head.settings[0], head.asked_at)
     rows = sum(head.statuses.values())
     seconds = time.monotonic() - started
@@ -162,7 +163,7 @@ def _notes(head: RunHead) -> list[str]:
 
 def _score(
     config: Config, plan: ScorePlan, done: set[int], listener: Listener
-) -> tuple[dict[int, ShardCounts], dict[str, DriftFigures]]:
+) -> tuple[dict[int, ShardCounts], RunDrifts]:
     """Score the missing shards; return the counts of all shards by place, and drift by group."""
     counts = plan.run.scores.count(done)
     again = {place for place, count in counts.items() if count.unsettled}
@@ -185,5 +186,7 @@ def _score(
         scored = workers.map(score_shard, work, "score")
         counts |= {job.place: receipt for job, receipt in scored}
         measured = workers.map(measure_group, drift_jobs(plan, counts), "score: drift")
-    figures = {job.group: receipt.figures for job, receipt in measured}
-    return counts, {group: drift for group, drift in sorted(figures.items()) if drift}
+    drifts = RunDrifts.of(measured)
+    for warning in drifts.warnings():
+        logger.warning(warning)
+    return counts, drifts

@@ -80,6 +80,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         ScoreJob(
             run=run,
             model_id=model.model_id,
+            made=model.created_at,
             snapshot=manifest.snapshot,
             shard=shard,
             place=place,
@@ -113,6 +114,7 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
         DriftJob(
             run=plan.run,
             model_id=plan.model.model_id,
+            made=plan.model.created_at,
             group=group,
             place=places[group],
             shards=tuple(own),

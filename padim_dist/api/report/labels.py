@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,42 @@ import numpy.typing as npt
 from padim_dist.core.metrics import exact_curve
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
+from padim_dist.store.records import find_record
+from padim_dist.store.run import Run
+
+
+@dataclass(frozen=True)
+class PixelFigures:
+    """Pixel metrics of a group; None where they are not known."""
+
+    pixel_auroc: float | None = None
+    pro: float | None = None
+
+
+@dataclass(frozen=True)
+class PixelCurves:
+    """Points of the pixel curves of a group."""
+
+    pixel_roc: Sequence[tuple[float, float]] = ()
+    pro: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the report shows of ``metrics.json``, by group."""
+
+    groups: Mapping[str, PixelFigures]
+    curves: Mapping[str, PixelCurves] = field(default_factory=dict)
+
+
+def find_metrics(run: Run) -> Metrics | None:
+    """Read the metrics that `evaluate` wrote; None if it did not run. Raises `DamagedFileError`."""
+    advice = "Remove it, or run 'padim-dist evaluate' again"
+    return find_record(run.workspace.folder, run.metrics_path, Metrics, advice)
 
 
 def labels_of(
-    columns: Mapping[str, npt.NDArray[Any]], metrics: Mapping[str, Any] | None, judged: bool
+    columns: Mapping[str, npt.NDArray[Any]], metrics: Metrics | None, judged: bool
 ) -> Labels | None:
     """Return image metrics from the score table and pixel metrics from ``metrics.json``.
 
@@ -22,8 +55,8 @@ def labels_of(
     ----------
     columns : mapping
         group, label, score, flagged of labelled test images; see `Verdicts.labelled`.
-    metrics : mapping or None
-        Content of ``metrics.json``, if `evaluate` has written it.
+    metrics : Metrics or None
+        Pixel metrics, if `evaluate` has written them.
     judged : bool
         Whether images have flags.
 
@@ -44,21 +77,21 @@ def labels_of(
         if best:
             above[own] = columns["score"][own] >= best.threshold
         auroc = curve.auroc()
-        figures = metrics["groups"].get(name, {}) if metrics else {}
-        curves = metrics.get("curves", {}).get(name, {}) if metrics else {}
+        figures = metrics.groups.get(name, PixelFigures()) if metrics else PixelFigures()
+        curves = metrics.curves.get(name, PixelCurves()) if metrics else PixelCurves()
         groups.append(
             LabelledGroup(
                 name=name,
                 images=int(own.sum()),
                 anomalous=int(anomalous[own].sum()),
                 image_auroc=None if np.isnan(auroc) else auroc,
-                pixel_auroc=figures.get("pixel_auroc"),
-                pro=figures.get("pro"),
+                pixel_auroc=figures.pixel_auroc,
+                pro=figures.pro,
                 best_f1=best.f1 if best else None,
                 best_threshold=best.threshold if best else None,
                 roc=curve.roc(),
-                pixel_roc=[(x, y) for x, y in curves.get("pixel_roc", [])],
-                pro_curve=[(x, y) for x, y in curves.get("pro", [])],
+                pixel_roc=curves.pixel_roc,
+                pro_curve=curves.pro,
             )
         )
     rows = []

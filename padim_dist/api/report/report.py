@@ -11,7 +11,7 @@ import numpy as np
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.report.gallery import make_gallery
-from padim_dist.api.report.labels import labels_of
+from padim_dist.api.report.labels import find_metrics, labels_of
 from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thresholds_of
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
@@ -21,7 +21,9 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.data import FlagSummary, GroupRow, Histogram, ReportData, Threshold
 from padim_dist.pages.html import render
+from padim_dist.pages.words import counted, listed
 from padim_dist.storage import Folder
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_arrays import DriftFigures
 
@@ -129,7 +131,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     lines = thresholds_of(model, names, flags.cutoff) if flags else {}
     floors = {name: line.value for name, line in lines.items()}
     quality, faults = quality_of(model, names)
-    metrics = run.workspace.folder.find_json(run.metrics_path)
+    metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
     drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
     return ReportData(
         head=head,
@@ -201,6 +203,11 @@ def _warnings(
     found = list(faults)
     if head.alarms and head.known_cutoff is None:
         found.append("Flags are known only when the run is finished: their rule needs all images.")
+    for why in sorted(set(head.drift_unknown.values())):
+        names = sorted(name for name, own in head.drift_unknown.items() if own == why)
+        found.append(
+            f"Drift of {counted(len(names), 'group')} ({listed(names, 5)}) unknown: {why}."
+        )
     unknown = [group.name for group in groups if group.name not in fitted]
     if unknown:
         some = f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"

@@ -15,9 +15,9 @@ from padim_dist.errors import RequestError
 from padim_dist.pages.words import listed
 from padim_dist.store.history import last_entry
 from padim_dist.store.manifests import Snapshot, read_manifest
-from padim_dist.store.models import ModelInfo, list_models
+from padim_dist.store.models import ModelInfo, find_model, list_models
 from padim_dist.store.promotions import current, model_states, read_promotions
-from padim_dist.store.run import RunHead, list_runs
+from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"
@@ -78,6 +78,8 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
     """
     infos = list_models(workspace_of(config))
     found = [info for info in infos if info.model_id.startswith(asked)]
+    if not found:
+        find_model(workspace_of(config), asked)  # says if it is damaged
     if len(found) != 1:
         ids = listed(info.model_id for info in found) or "none"
         raise RequestError(
@@ -114,9 +116,8 @@ def newest_model(workspace: Workspace) -> ModelInfo:
 
 def models_and_states(workspace: Workspace) -> list[tuple[ModelInfo, str]]:
     """Return finished models, the newest last: promoted, retired or (never promoted) candidate."""
-    states = model_states(read_promotions(workspace))
-    infos = sorted(list_models(workspace), key=lambda info: info.created_at)
-    return [(info, states.get(info.model_id, "candidate")) for info in infos]
+    states = model_states(read_promotions(workspace, all_of_them=False))
+    return [(info, states.get(info.model_id, "candidate")) for info in list_models(workspace)]
 
 
 def find_manifest(config: Config, asked: str | None = None) -> Snapshot | None:
@@ -163,6 +164,8 @@ def pick_run(workspace: Workspace, runs: Sequence[RunHead], asked: str | None) -
         hint = f", only {runs[-1].run_id}, which is half done: give its id (--run)" if runs else ""
         raise RequestError(f"{where} has no finished run{hint}; 'padim-dist score' makes one")
     found = [run for run in runs if run.run_id.startswith(asked)]
+    if not found:
+        Run(workspace, asked).find_head()  # says if it is damaged
     if len(found) != 1:
         ids = listed(run.run_id for run in reversed(found or runs)) or "none"
         raise RequestError(
