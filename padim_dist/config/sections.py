@@ -63,8 +63,8 @@ class ArchiveConfig(Section):
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
     allow: tuple[str, ...] = ()
-    """Prefixes of addresses outside the folder of the table that its rows may name (layout
-    ``table``)."""
+    """Folders outside that of the table that its rows may name (layout ``table``): absolute paths
+    or URLs."""
     read_deadline: float = Field(60.0, gt=0)
     """Seconds after which a read of an image ends with the status ``timeout``."""
     decode_deadline: float = Field(60.0, gt=0)
@@ -77,7 +77,18 @@ class ArchiveConfig(Section):
             raise ValueError(f"is not a layout; valid are {', '.join(LAYOUTS)}")
         return value
 
-    @field_validator("group", "train")
+    @field_validator("allow")
+    @classmethod
+    def _are_folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in value:
+            if not folder.startswith("/") and "://" not in folder:
+                raise ValueError(
+                    f"{folder!r} is neither an absolute path nor a URL; write e.g. /data/photos or "
+                    "s3://bucket/photos"
+                )
+        return value
+
+    @field_validator("group", "train", "exclude")
     @classmethod
     def _compiles(cls, value: str | None, info: ValidationInfo) -> str | None:
         try:

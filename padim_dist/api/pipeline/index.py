@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from padim_dist.api.settings.places import (
     archive_settings,
     as_config,
     logger,
+    workspace_in_archive,
     workspace_of,
 )
 from padim_dist.archive.listing.cut import cut, shard_size
@@ -93,7 +95,7 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
         shards=len(snapshot.shards),
         groups={group: {split: counts[split] for split in SPLITS} for group, counts in groups},
         without_group=sum(shard.images for shard in snapshot.shards if shard.group is None),
-        ignored=dict(snapshot.ignored),
+        ignored=dict(Counter(snapshot.ignored).most_common()),
         number=entry.number,
         **{name: getattr(entry, name) if is_new else 0 for name in _CHANGES},
     )
@@ -108,7 +110,15 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         listener(Progress("index", 0, listed))
 
     tell(0)
-    listing = Listing(archive_of(config), archive.train, archive.group, tell)
+    listing = Listing(
+        archive=archive_of(config),
+        train=archive.train,
+        group=archive.group,
+        tell=tell,
+        exclude=archive.exclude,
+        allow=archive.allow,
+        workspace=workspace_in_archive(config),
+    )
     with Spool() as spool:
         find_layout(archive.layout)(listing, spool)
         yield spool

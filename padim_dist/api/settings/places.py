@@ -9,6 +9,7 @@ import logging
 import os
 from typing import Any
 
+from padim_dist.archive.listing.addresses import real_path_below
 from padim_dist.config import Config, load_config
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder, Options
@@ -76,6 +77,29 @@ def workspace_of(config: Config) -> Workspace:
 def archive_of(config: Config) -> Folder:
     """Return the archive."""
     return Folder(config.archive.url, config.storage_options)
+
+
+def workspace_in_archive(config: Config) -> str | None:
+    """Return the path of the workspace inside the archive; None if it lies elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        If both are the same folder.
+    """
+    workspace, archive = workspace_of(config).folder.url, archive_of(config).url
+    path = real_path_below(workspace, archive)
+    if path == "":
+        raise ConfigError(
+            f"workspace and archive.url are the same folder, {archive}; set workspace to a folder "
+            "of its own (and move the files of the workspace there, if it exists already)"
+        )
+    return path
+
+
+def archive_in_workspace(config: Config) -> str | None:
+    """Return the path of the archive inside the workspace; None if it lies elsewhere."""
+    return real_path_below(archive_of(config).url, workspace_of(config).folder.url) or None
 
 
 def archive_settings(config: Config) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from padim_dist.archive.reading.requests import Request
 from padim_dist.errors import ImageError, RunError
-from padim_dist.storage import Body, Folder, Options
+from padim_dist.storage import Body, Folder, Options, local_path
 from padim_dist.telemetry.measures import count_read, count_request_retry
 
 # Error codes that concern the credentials or the clock, not one object.
@@ -141,7 +141,7 @@ class ObjectFetcher:
 
     def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
         """Attempt a request once; errors other than ImageError and RunError are temporary."""
-        url, _, name = request.uri.rpartition("/")
+        url, _, name = local_path(request.uri).rpartition("/")
         folder = Folder(url or "/", self.options)
         try:
             body = folder.read_body(name, request.start, request.stop, timeout)
