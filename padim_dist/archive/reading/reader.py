@@ -205,23 +205,30 @@ class ImageReader:
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
 
-        Parameters
-        ----------
-        mask_uri : str
-            A file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``.
-
         Raises
         ------
         ImageError, RunError
             If it cannot be read or decoded.
         """
+        return prepare_mask(decode_mask(self.fetch_mask(mask_uri), self.max_pixels), self.geometry)
+
+    def fetch_mask(self, mask_uri: str) -> bytes:
+        """Fetch a mask: a file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``."""
         match = _RANGE.search(mask_uri)
         start, stop = map(int, match.groups()) if match else (0, 0)
         uri = mask_uri[: match.start()] if match else mask_uri
         row = ImageRow("", uri, None, start, stop - start, 0, None, None, "test")
         request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
         (data,) = self.fetcher.fetch(request)
-        return prepare_mask(decode_mask(data, self.max_pixels), self.geometry)
+        return data
+
+    def fetch_head(self, row: ImageRow, most: int) -> bytes:
+        """Fetch at most so many first bytes of an image."""
+        head = replace(row, length=min(row.length, most))
+        (data,) = self.fetcher.fetch(
+            Request(row.uri, (head,), row.offset, row.offset + head.length)
+        )
+        return data
 
     def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
         """Refuse a row if its columns show that the image cannot be used."""
