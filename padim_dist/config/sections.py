@@ -40,6 +40,9 @@ class ArchiveConfig(Section):
 
     url: str
     """Folder of the archive: a path or any fsspec URL."""
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """Name by which the workspace knows the archive, so that its url may change. Null: the url. If
+    an archive has moved, set this to its former url."""
     layout: str = "folder"
     """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``tar``: the url is
     a folder of .tar files or one .tar file; ``table``: the url is a Parquet or CSV file with the

@@ -54,11 +54,15 @@ def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     return read_last(workspace, workspace.history(settings), Entry)
 
 
+def last_entries(workspace: Workspace) -> list[Entry]:
+    """Return the newest entry of each archive of a workspace."""
+    paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
+    return [entry for path in paths if (entry := read_last(workspace, path, Entry))]
+
+
 def newest_entry(workspace: Workspace) -> Entry | None:
     """Return the newest entry of all archives of a workspace; None if none was indexed."""
-    paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
-    entries = (read_last(workspace, path, Entry) for path in paths)
-    return max(filter(None, entries), key=lambda entry: entry.indexed_at, default=None)
+    return max(last_entries(workspace), key=lambda entry: entry.indexed_at, default=None)
 
 
 def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:

@@ -61,6 +61,8 @@ class Snapshot:
         Shards, in order.
     ignored : mapping of str to int
         Counts of ignored files, by suffix or reason.
+    root : str
+        Folder or tar file below which the archive's relative paths were.
     """
 
     snapshot: str
@@ -68,6 +70,7 @@ class Snapshot:
     shards: list[Shard]
     ignored: Mapping[str, int]
     created_at: str
+    root: str
 
     @property
     def images(self) -> int:
@@ -90,6 +93,7 @@ def write_manifest(
     settings: Settings,
     ignored: Mapping[str, int],
     drafts: Path,
+    root: str,
 ) -> Snapshot:
     """Write a manifest, shard by shard; ``manifest.json``, written last, is its receipt.
 
@@ -114,8 +118,8 @@ def write_manifest(
     pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
     workspace.folder.put(f"{workspace.manifest(snapshot)}/shards.parquet", sink.getvalue())
     now = datetime.now(UTC).isoformat()
-    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now)
-    names = ("settings", "ignored", "created_at", "images")
+    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now, root)
+    names = ("settings", "ignored", "created_at", "images", "root")
     head = {name: getattr(made, name) for name in names}
     workspace.folder.put_json(f"{workspace.manifest(snapshot)}/manifest.json", head)
     return made
@@ -123,12 +127,24 @@ def write_manifest(
 
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """Read a finished manifest; None if there is none with this id."""
-    head = workspace.folder.find_json(f"{workspace.manifest(snapshot)}/manifest.json")
+    head = find_head(workspace, snapshot)
     if head is None:
         return None
     data = workspace.folder.read(f"{workspace.manifest(snapshot)}/shards.parquet")
     entries = [Shard(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
-    return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"])
+    root = head.get("root") or root_of(head["settings"])
+    return Snapshot(snapshot, head["settings"], entries, head["ignored"], head["created_at"], root)
+
+
+def find_head(workspace: Workspace, snapshot: str) -> dict[str, Any] | None:
+    """Read the receipt of a manifest; None if there is none with this id."""
+    return workspace.folder.find_json(f"{workspace.manifest(snapshot)}/manifest.json")
+
+
+def root_of(settings: Settings) -> str:
+    """Return the folder (or tar file) below which relative paths are: of a table, its folder."""
+    url = str(settings["url"])
+    return (url.rpartition("/")[0] or "/") if settings["layout"] == "table" else url
 
 
 def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.settings.places import archive_in_workspace, workspace_in_archive
+from padim_dist.api.settings.places import (
+    archive_in_workspace,
+    archive_settings,
+    workspace_in_archive,
+)
+from padim_dist.config import make_config
 from padim_dist.errors import ConfigError
 from tests.api.workspace import config_file, made_config
 
@@ -76,3 +81,15 @@ def test_the_workspace_is_found_behind_links(tmp_path):
 def test_workspace_and_archive_are_not_the_same_folder(archive):
     with pytest.raises(ConfigError, match="are the same folder, /photos; set workspace to a"):
         workspace_in_archive(made_config("/photos", archive))
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("/old/photos/", "/old/photos"), ("s3://old/photos", "s3://old/photos"), ("line-4", "line-4")],
+)
+def test_a_name_is_the_identity_instead_of_the_url(name, known):
+    settings = [
+        archive_settings(make_config({"workspace": "/audit", "archive": {"url": archive, **given}}))
+        for archive, given in ((known, {}), ("/new/photos", {"name": name}))
+    ]
+    assert settings[1] == {**settings[0], "url": known}

@@ -14,6 +14,7 @@ from scipy import ndimage
 from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import choose_run
+from padim_dist.api.settings.moved import moved_hint
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.archive.reading.masks import CheckedMask, check_mask
 from padim_dist.archive.reading.reader import ImageReader
@@ -179,7 +180,8 @@ def evaluate(
     groups = {group: figures for group, (figures, _) in measured.items()}
     curves = {group: curves for group, (_, curves) in measured.items()}
     mean = {name: _mean(groups, name) for name in ("image_auroc", "pixel_auroc", "pro")}
-    result = EvaluateResult(head.run_id, head.model_id, groups, mean, doubts.notes())
+    notes = [*filter(None, [moved_hint(config)]), *doubts.notes()]
+    result = EvaluateResult(head.run_id, head.model_id, groups, mean, notes)
     workspace.folder.put_json(found.metrics_path, {**asdict(result), "curves": curves})
     return result
 

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from padim_dist.api.settings.places import archive_of
+from padim_dist.api.settings.places import archive_of, archive_root, former_root
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
@@ -22,7 +22,8 @@ from padim_dist.store.weights import State, fetch_weights
 
 def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
     """Return the reader of the archive's images, for an embedding of this geometry."""
-    fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
+    options, archive = config.storage_options, archive_of(config).url
+    fetcher = ObjectFetcher(options, archive, moved=(former_root(config), archive_root(config)))
     return ImageReader(fetcher, geometry, config.archive.max_pixels)
 
 

@@ -15,9 +15,10 @@ import random
 import time
 from dataclasses import dataclass
 
+from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.requests import Request
 from padim_dist.errors import ImageError, RunError
-from padim_dist.storage import Body, Folder, Options, local_path
+from padim_dist.storage import Body, Folder, Options
 from padim_dist.telemetry.measures import count_read, count_request_retry
 
 # Error codes that concern the credentials or the clock, not one object.
@@ -96,11 +97,14 @@ class ObjectFetcher:
         URL of the archive. If a local archive is gone, the run fails instead of every image.
     retry : RetryPolicy
         Retries of temporary failures.
+    moved : tuple of str
+        Where the archive was, None if it has not moved, and where it is.
     """
 
     options: Options
     archive: str = ""
     retry: RetryPolicy = RetryPolicy()
+    moved: tuple[str | None, str] = (None, "")
 
     def fetch(self, request: Request) -> list[bytes]:
         """Return the bytes of each row of a request, from the same object that was indexed.
@@ -141,7 +145,7 @@ class ObjectFetcher:
 
     def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
         """Attempt a request once; errors other than ImageError and RunError are temporary."""
-        url, _, name = local_path(request.uri).rpartition("/")
+        url, _, name = present_path(request.uri, *self.moved).rpartition("/")
         folder = Folder(url or "/", self.options)
         try:
             body = folder.read_body(name, request.start, request.stop, timeout)

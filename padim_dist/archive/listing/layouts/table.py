@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from padim_dist.archive.listing.addresses import elements, lies_below
+from padim_dist.archive.addresses import elements, lies_below
 from padim_dist.archive.listing.layouts.base import EXCLUDED, Listing
 from padim_dist.archive.listing.layouts.table_columns import Row, Table
 from padim_dist.archive.listing.spool import Batch, FoundImage, Spool

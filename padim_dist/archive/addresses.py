@@ -1,4 +1,4 @@
-"""Addresses of files: whether one lies below another, by whole path elements."""
+"""Addresses of files: whether one lies below another, and where a moved one is now."""
 
 from __future__ import annotations
 
@@ -70,3 +70,18 @@ def real_path_below(address: str, folder: str) -> str | None:
     return path_below(
         *(one if "://" in one else os.path.realpath(one) for one in (address, folder))
     )
+
+
+def present_path(address: str, former: str | None, now: str) -> str:
+    """Return `local_path` of an address, below `now` if it is below a former folder.
+
+    Examples
+    --------
+    >>> present_path("/old/a.jpg", "/old", "s3://new"), present_path("/old/a.jpg", None, "/new")
+    ('s3://new/a.jpg', '/old/a.jpg')
+    """
+    path = local_path(address)
+    if former is None or path.startswith(f"{now}/") or path == now:
+        return path
+    is_inside = path == former or path.startswith(f"{former}/")
+    return now + path[len(former) :] if is_inside else path
