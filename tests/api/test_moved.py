@@ -16,16 +16,20 @@ from padim_dist.errors import RequestError, RunError
 from tests.conftest import draw
 from tests.results import scores
 
+ODD = "::x *[a]?%20#'\"é\n"
+"""Libraries give each of these a meaning in paths: chains, patterns, escapes, fragments, quotes."""
+
 
 @pytest.fixture
 def moved(tiny_audit: Config, tmp_path: Path) -> Config:
     """A copy of an audit whose archive is elsewhere; the workspace knows the former place."""
-    shutil.copytree(tiny_audit.archive.url, tmp_path / "new/photos")  # keeps times
-    shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
+    new, audit = tmp_path / f"new/photos {ODD}", tmp_path / f"audit {ODD}"
+    shutil.copytree(tiny_audit.archive.url, new)  # keeps times
+    shutil.copytree(tiny_audit.workspace, audit)
     return changed(
         tiny_audit,
-        workspace=str(tmp_path / "audit"),
-        url=str(tmp_path / "new/photos"),
+        workspace=str(audit),
+        url=str(new),
         name=tiny_audit.archive.url,
     )
 
@@ -74,6 +78,12 @@ def test_old_runs_are_read_where_the_archive_is(tiny_audit, moved, gone, tmp_pat
     image = padim.top(moved).anomalies[0]
     padim.show(moved, image_id=image.image_id, out=str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").stat().st_size > 1000
+    assert padim.report(moved).images == 39
+    assert padim.open_drift(moved.workspace).sizes["group"] == 2
+    assert padim.open_heatmaps(moved.workspace).sizes["row"] == 36
+    assert padim.query(moved, sql="SELECT count(*) FROM scores").rows == [[39]]
+    assert padim.compact(moved).runs == 1
+    assert padim.query(moved, sql="SELECT count(*) FROM scores").rows == [[39]]
     (row,) = (row for row in scores(moved) if row["image_id"] == image.image_id)
     assert row["uri"].startswith(tiny_audit.archive.url)  # old rows stay as they are
 

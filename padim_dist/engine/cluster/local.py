@@ -17,7 +17,7 @@ from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
-from padim_dist.engine.cluster.guard import check_guard
+from padim_dist.engine.cluster.guard import check_guard, safe_path
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes, security_of
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
@@ -153,6 +153,7 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
         most = min(worker_count(config), max(most_tasks, 1))
         least = min(config.adaptive.minimum, most) if config.adaptive else most
         with (
+            safe_path(),
             dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
             _local(config, least) as cluster,
             Client(cluster) as client,
