@@ -43,7 +43,9 @@ def list_images(listing: Listing, spool: Spool) -> None:
             outside.look_at(rows, home, count)
             count += len(rows)
             kept = [row for row in rows if not listing.is_excluded(str(row["uri"]))]
-            batch = Batch(ignored=Counter({EXCLUDED: len(rows) - len(kept)}))
+            batch = Batch()
+            if len(kept) < len(rows):
+                batch.ignored[EXCLUDED] += len(rows) - len(kept)
             if not outside.count:
                 batch.images.extend(pool.map(lambda row: _image(row, home, listing), kept))
             spool.add(batch)
