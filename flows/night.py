@@ -95,7 +95,8 @@ def _work(config: Config, night: Night) -> NightSummary:
 
 def _line(summary: NightSummary) -> str:
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.statuses.items())
-    reasons = "; ".join(summary.reasons)
-    return (
-        f"Night {summary.number}: {counts or 'no images'}{' - odd: ' + reasons if reasons else ''}"
+    left = (
+        f", of which the next night tries {summary.unsettled:,} again" if summary.unsettled else ""
     )
+    reasons = f" - odd: {'; '.join(summary.reasons)}" if summary.reasons else ""
+    return f"Night {summary.number}: {counts or 'no images'}{left}{reasons}"

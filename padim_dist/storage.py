@@ -7,9 +7,9 @@ systems.
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,30 +22,13 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
+from padim_dist.bodies import Body, get_body, get_from_s3, object_tag, read_regular
+
 Options = Mapping[str, Mapping[str, Any]]
 
 # Defaults for botocore: more parallel requests than its 10, and no validation of our own calls,
 # which is a fifth of the cost of a GET.
 _S3_CONFIG = {"max_pool_connections": 64, "parameter_validation": False}
-
-
-@dataclass(frozen=True)
-class Body:
-    """Result of a read.
-
-    Attributes
-    ----------
-    data : bytes
-        The file, or the requested range of it.
-    tag : str or None
-        `object_tag` of the whole file.
-    md5 : str or None
-        MD5 of the data from the store; None where the store gives none.
-    """
-
-    data: bytes
-    tag: str | None
-    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,10 +112,33 @@ class Folder:
         """
         fs, target = self.fs, self.at(path)
         if isinstance(fs, AsyncFileSystem):
-            get = _get_from_s3 if "s3" in fs.protocol else _get
+            get = get_from_s3 if "s3" in fs.protocol else get_body
             body: Body = sync(fs.loop, get, fs, target, start, stop, timeout=timeout)
             return body
-        return Body(bytes(fs.cat_file(target, start, stop)), object_tag(fs.info(target)))
+        data = (
+            read_regular(target, start, stop) if self.is_local else fs.cat_file(target, start, stop)
+        )
+        return Body(bytes(data), object_tag(fs.info(target)))
+
+    def check_there(self, timeout: float | None = None) -> None:
+        """Check that the folder (or file) exists and, if it is a local folder, is not empty.
+
+        A share that is not mounted leaves an empty folder. On S3 it costs one or two requests.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it does not exist, or is an empty local folder.
+        TimeoutError
+            As `read_body`.
+        """
+        fs = self.fs
+        if isinstance(fs, AsyncFileSystem):
+            sync(fs.loop, fs._info, self.url, timeout=timeout)
+        elif fs.info(self.url)["type"] == "directory" and self.is_local:
+            with os.scandir(self.url) as entries:
+                if next(entries, None) is None:
+                    raise FileNotFoundError(errno.ENOENT, "the folder is empty", self.url)
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Return the object in a JSON file."""
@@ -250,42 +256,3 @@ def _draft(target: str) -> Iterator[Path]:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-async def _get(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
-    data = await fs._cat_file(url, start=start, end=stop)
-    return Body(bytes(data), object_tag(await fs._info(url)))
-
-
-async def _get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
-    """Read body and etag in one request; `cat_file` would request the size first."""
-    bucket, key, _ = fs.split_path(url)
-    part = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
-    response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
-    async with response["Body"] as stream:
-        data = await stream.read()
-    tag = object_tag(response)
-    encryption = response.get("ServerSideEncryption", "")
-    encrypted = "kms" in encryption or "SSECustomerAlgorithm" in response
-    plain = tag is not None and re.fullmatch("[0-9a-f]{32}", tag) is not None
-    return Body(data, tag, tag if plain and not part and not encrypted else None)
-
-
-def object_tag(info: Mapping[str, Any]) -> str | None:
-    """Return the version of an object: the etag of the store, or its time and size.
-
-    Parameters
-    ----------
-    info : mapping
-        Result of fsspec's ``info``, or a response of the store.
-
-    Returns
-    -------
-    str or None
-        None where the store gives neither.
-    """
-    tag = info.get("ETag") or info.get("etag")
-    if tag:
-        return str(tag).strip('"')
-    changed = info.get("mtime") or info.get("LastModified") or info.get("created")
-    return f"{changed}-{info['size']}" if changed else None

@@ -63,7 +63,7 @@ def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     return padim.fit(session.config, session.listener, resume=resume)
 
 
-@command(output.fields(), metrics=True)
+@command(output.fields(unsettled=""), metrics=True)
 def score(
     session: Session,
     *,

@@ -73,6 +73,8 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
         for reason in night.reasons:
             terminal.line("odd", reason, "yellow")
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
+        if night.unsettled:
+            terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
         terminal.line("model", night.model_id)
         for image in night.top[:3]:
             terminal.line("highest", f"{image.score:.1f}  {image.uri}")

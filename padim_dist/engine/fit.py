@@ -15,7 +15,7 @@ from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.moments import Moments
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.status import FITTED
+from padim_dist.core.status import FITTED, count_unsettled
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.parts import Part
 from padim_dist.engine.source import ShardSource
@@ -122,6 +122,11 @@ class PartReceipt:
     def failed(self) -> int:
         """Unusable images."""
         return self.done - self.fitted
+
+    @property
+    def unsettled(self) -> int:
+        """Unusable images that another attempt may read."""
+        return count_unsettled(self.failures)
 
 
 def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:

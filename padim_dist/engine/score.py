@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.ahead import Reading
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.alarms import is_flagged
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.status import NO_MODEL, SCORED
+from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
 from padim_dist.engine.source import ShardSource
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_calibration, get_embedder, get_gaussian
@@ -42,6 +42,9 @@ class ScoreJob:
     heatmaps, has_model : bool
         Whether heatmaps are kept, and whether the model has the shard's group; if not, its rows
         get the status ``no_model``.
+    again : bool
+        Whether the shard has a table, with rows that are not settled, and is scored again if one
+        of their images can be read now.
     alpha, pixel_alpha : float
         Images with at most this p-value are flagged; share of normal pixels above the threshold
         of a region.
@@ -59,6 +62,7 @@ class ScoreJob:
     has_model: bool
     alpha: float
     pixel_alpha: float
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -84,12 +88,25 @@ class ScoreJob:
         return [RefusedRow(row, NO_MODEL, reason) for row in source.read()]
 
     def find(self) -> ShardCounts | None:
-        """Return the counts of the shard; None if it is not scored yet."""
-        return self.run.scores.find_counts(self.place)
+        """Return the counts of the shard; None if it is not scored yet, or not settled."""
+        counts = self.run.scores.find_counts(self.place)
+        return None if counts and counts.unsettled and self.again else counts
+
+    def is_still_unsettled(self) -> bool:
+        """Return whether there is a table, and none of the images that it lacks can be read."""
+        if (unsettled := self.run.scores.find_unsettled(self.place)) is None:
+            return False
+        rows = [row for row in self.sources[0].read() if row.image_id in unsettled]
+        images = read_ahead(rows, self.reading, self.reading.requests)
+        return all(image.status in UNSETTLED for image in images)
 
 
 def score_shard(job: ScoreJob, report: Report) -> ShardCounts:
     """Task: score the images of a shard; write heatmaps first, then the table, its receipt."""
+    if job.again:
+        if job.is_still_unsettled() and (counts := job.run.scores.find_counts(job.place)):
+            return counts
+        job.run.forget(job.place)
     spec, rows = job.embedding, job.rows()
     shard = _Shard(job, len(rows))
     for images, pixels in batches(rows, job.reading, spec.batch, True):

@@ -99,6 +99,7 @@ class Stage(Generic[J, O]):
                 logger.warning("%s: the cluster has no worker; waiting for one", self.name)
             self.looked = time.monotonic()
             self.pool.restart_held_up(self.workers)
+            self.pool.restart_stuck(self.workers)
             if not self.waiting:
                 self._repeat_late()
             self._tell_progress()  # a sign of life for the listener
@@ -152,6 +153,8 @@ class Stage(Generic[J, O]):
     def _hear(self, key: str, worker: str, done: int, failed: int) -> None:
         if done == ENDED:
             self.pool.ended(key)
+            if failed:
+                self.pool.replace(worker)
             return
         if (attempt := self.attempts.get(key)) is None:
             return

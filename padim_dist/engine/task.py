@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from distributed import get_worker
 
+from padim_dist.archive.reading.threads import given_up
 from padim_dist.engine.source import ShardSource
 from padim_dist.engine.worker import set_up
 from padim_dist.store.workspace import Workspace
@@ -16,7 +17,7 @@ from padim_dist.store.workspace import Workspace
 TOPIC = "padim-dist"
 """Topic of the events that workers send to the driver."""
 ENDED = -1
-"""Number of images in the event that a task has ended."""
+"""Number of images in the event that a task has ended; it has the threads that never ended."""
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 Report = Callable[[int, int], None]
@@ -120,4 +121,4 @@ def perform(task: Callable[[Any, Report], Any], job: Any, threads: int) -> Any:
         set_up(threads)
         return task(job, report)
     finally:
-        report.send(ENDED, 0)
+        report.send(ENDED, given_up())

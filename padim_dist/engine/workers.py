@@ -53,6 +53,7 @@ class Workers:
     most: int | None = None
     inbox: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _abandoned: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _stuck: set[str] = field(default_factory=set)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -106,6 +107,16 @@ class Workers:
             if worker in there:
                 self.restart(worker, "it stays at a task that is done elsewhere")
 
+    def replace(self, worker: str) -> None:
+        """Note that a worker has a thread that cannot be ended."""
+        self._stuck.add(worker)
+
+    def restart_stuck(self, there: Sequence[str]) -> None:
+        """Restart workers with a thread that cannot be ended."""
+        for worker in self._stuck & {*there}:
+            self.restart(worker, "reading or decoding an image does not end")
+        self._stuck.clear()
+
     def restart(self, worker: str, reason: str) -> None:
         """Let the nanny of a worker restart it, without waiting for that."""
         logger.warning("worker %s is restarted: %s", worker, reason)
@@ -113,8 +124,8 @@ class Workers:
         self.client.loop.add_callback(_restart, self.client, worker)
 
     def free(self) -> None:
-        """Restart workers that are still at an abandoned task, for the next command."""
-        for worker, _ in self._abandoned.values():
+        """Restart workers that are held up or stuck, for the next command."""
+        for worker in {*self._stuck, *(worker for worker, _ in self._abandoned.values())}:
             self.client.sync(_restart, self.client, worker)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from padim_dist.core.status import UNSETTLED
 from padim_dist.pages.words import counted, full_name
 from padim_dist.store.nights import DriftNight, NightSummary
 
@@ -19,11 +20,25 @@ def night_markdown(summary: NightSummary) -> str:
         "",
         *(f"- **{reason}**" for reason in summary.reasons),
         *([""] if summary.reasons else []),
-        f"{counted(summary.images, 'new image')}{counts and f' ({counts})'}. "
+        f"{counted(summary.images, 'image')}{counts and f' ({counts})'}. "
         f"Model: `{summary.model_id}`.",
         "",
+        *_unsettled(summary),
     ]
     return "\n".join([*head, *_groups(summary), *_top(summary), *_where(summary)])
+
+
+def _unsettled(summary: NightSummary) -> list[str]:
+    lines = []
+    if summary.retried:
+        lines.append(f"{counted(summary.retried, 'image')} of an earlier night tried again.")
+    if summary.unsettled:
+        lines.append(
+            f"{counted(summary.unsettled, 'image')} not settled ("
+            f"{', '.join(s for s in UNSETTLED if s in summary.statuses)}): the next night tries "
+            "again."
+        )
+    return [" ".join(lines), ""] if lines else []
 
 
 def _groups(summary: NightSummary) -> list[str]:

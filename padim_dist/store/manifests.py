@@ -173,6 +173,14 @@ def read_shard(workspace: Workspace, snapshot: str, shard: int) -> pa.Table:
         return parquet.read_row_group(shard % SHARDS_A_FILE)
 
 
+def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> tuple[str, ...]:
+    """Return the uris of a few images from all over a manifest."""
+    shards = snapshot.shards
+    spread = sorted({len(shards) * i // most for i in range(most)}) if shards else []
+    tables = [read_shard(workspace, snapshot.snapshot, number) for number in spread]
+    return tuple(dict.fromkeys(str(table["uri"][0]) for table in tables))
+
+
 @contextmanager
 def _opened(workspace: Workspace, snapshot: str, shard: int) -> Iterator[pq.ParquetFile]:
     """Open the file with the rows of a shard."""

@@ -23,6 +23,8 @@ class Night:
         Ids of the manifests to score, none if no image came; the model that was promoted then.
     opened_at, opened_by : str
         ISO 8601, UTC; user and machine.
+    retried : int
+        Images in the last of the manifests that are not new: the night before did not settle them.
     """
 
     number: int
@@ -33,6 +35,7 @@ class Night:
     model_id: str
     opened_at: str
     opened_by: str
+    retried: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,9 @@ class NightSummary:
         Ids of the model that scored, and of its runs.
     images, statuses : int, mapping of str to int
         Rows of its score tables, and rows by status.
+    retried, unsettled : int
+        Rows of images that the night before did not settle, and rows that this night does not
+        settle: the next one tries them again.
     groups : mapping of str to GroupNight
         Groups by name; images without a group are left out.
     top : list of NightImage
@@ -131,6 +137,8 @@ class NightSummary:
     picture: bool
     opened_at: str
     finished_at: str
+    retried: int = 0
+    unsettled: int = 0
 
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from padim_dist.core.alarms import Alarms, is_flagged
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.status import count_unsettled
 from padim_dist.errors import RequestError
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.run_arrays import DriftFigures, Heatmaps, RunDrift
-from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts
+from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts, find_compacted
 from padim_dist.store.workspace import Workspace
 
 
@@ -168,6 +169,22 @@ class Run:
             self.heatmaps.create([shard.images for shard in shards], grid)
         self.drift.create(len(shards), sum(shape.sizes), groups, grid)
 
+    def can_go_on(self, head: RunHead) -> bool:
+        """Return whether shards of a finished run with rows that are not settled can be redone.
+
+        They cannot if it was compacted, or finished by a version that kept no means for this.
+        """
+        return (
+            count_unsettled(head.statuses) > 0
+            and self.drift.has_means()
+            and find_compacted(self.workspace, self.path) is None
+        )
+
+    def forget(self, place: int) -> None:
+        """Remove the results of a shard, so that it is scored again; its receipt goes first."""
+        self.scores.remove(place)
+        self.regions.remove(place)
+
     def conclude(
         self, counts: Mapping[int, ShardCounts], drift: Mapping[str, DriftFigures]
     ) -> RunHead:
@@ -188,7 +205,8 @@ class Run:
             drift=drift,
         )
         self._put(finished)
-        self.drift.remove_means()
+        if not count_unsettled(finished.statuses):
+            self.drift.remove_means()  # no shard will be scored again
         return finished
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:

@@ -136,6 +136,14 @@ class RunDrift:
         values = self.workspace.folder.find_json(self._receipt(group))
         return DriftFigures(**values) if values else None
 
+    def forget(self, group: str) -> None:
+        """Remove the figures of a group, so that it is measured again."""
+        self.workspace.folder.remove(self._receipt(group))
+
+    def has_means(self) -> bool:
+        """Return whether the mean embeddings of the shards are kept."""
+        return self.workspace.folder.exists(self._means)
+
     def remove_means(self) -> None:
         """Remove the mean embeddings of the shards."""
         self.workspace.folder.remove_tree(self._means)

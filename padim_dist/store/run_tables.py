@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from padim_dist.core.status import SCORED
+from padim_dist.core.status import SCORED, UNSETTLED, count_unsettled
 from padim_dist.store.workspace import Workspace
 
 Int64 = int
@@ -117,6 +117,11 @@ class ShardCounts:
         """Rows that are not scored."""
         return self.done - self.statuses.get(SCORED, 0)
 
+    @property
+    def unsettled(self) -> int:
+        """Rows that are not settled: the same call tries them again."""
+        return count_unsettled(self.statuses)
+
     @classmethod
     def of(cls, table: pa.Table) -> ShardCounts:
         """Count the columns ``status`` and ``flagged`` of a score table."""
@@ -171,6 +176,10 @@ class RunTable:
         """Write the table of a shard over anything that a killed task has left."""
         self.workspace.folder.put(self.shard(place), _parquet(table))
 
+    def remove(self, place: int) -> None:
+        """Remove the table of a shard if there is one."""
+        self.workspace.folder.remove(self.shard(place))
+
     def make(self, rows: Sequence[ScoreRow] | Sequence[RegionRow]) -> pa.Table:
         """Return rows as a table."""
         return pa.Table.from_pylist([vars(row) for row in rows], self.schema)
@@ -187,6 +196,15 @@ class RunTable:
         """Count the rows of a shard; None if it has no file."""
         folder, path = self.workspace.folder, self.shard(place)
         return self._count(path) if folder.exists(path) else None
+
+    def find_unsettled(self, place: int) -> set[str] | None:
+        """Return the ids of a shard's images that are not settled; None if it has no file."""
+        folder, path = self.workspace.folder, self.shard(place)
+        if not folder.exists(path):
+            return None
+        table = pq.read_table(pa.BufferReader(folder.read(path)), columns=["image_id", "status"])
+        wanted = pc.is_in(table["status"], value_set=pa.array(UNSETTLED))
+        return set(table.filter(wanted)["image_id"].to_pylist())
 
     def finished(self) -> set[int]:
         """Return the places of finished shards."""

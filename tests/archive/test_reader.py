@@ -27,7 +27,7 @@ def test_every_outcome_is_a_status(tmp_path):
     assert READER.load(image_row(tmp_path / "gone.jpg")).status == "missing"
     assert READER.load(image_row(tmp_path / "a.jpg", group=None)).error.endswith("no group")
     (tmp_path / "folder.jpg").mkdir()
-    assert READER.load(image_row(tmp_path / "folder.jpg")).status == "unreadable"
+    assert READER.load(image_row(tmp_path / "folder.jpg")).status == "unavailable"
     changed = READER.load(image_row(tmp_path / "a.jpg", etag="another"))
     assert changed.status == "changed"
     assert "index the archive again" in changed.error

@@ -131,12 +131,12 @@ class Laboratory:
             shutil.rmtree(config.workspace, ignore_errors=True)
             return
         server = self._store()
-        _bucket(server).mkdir(name)
+        bucket(server).mkdir(name)
         with FaultProxy(*server, share=_SHARE, seed=trial.seed) as proxy:
             sound = f"http://{server[0]}:{server[1]}"
             yield self._in_bucket(name, proxy.url), self._in_bucket(name, sound)
             trial.faults += proxy.faults
-        _bucket(server).rm(name, recursive=True)
+        bucket(server).rm(name, recursive=True)
 
     def _config(self, name: str, workers: int = 2, **changes: object) -> Config:
         return tiny_config(
@@ -162,12 +162,12 @@ class Laboratory:
         """Return an S3 server with a copy of the archive."""
         if self._server is None:
             self._server = self._stack.enter_context(moto_server())
-            fs = _bucket(self._server)
+            fs = bucket(self._server)
             fs.mkdir("archive")
             fs.put(f"{self._archive}/", "archive/photos/", recursive=True)
         return self._server
 
 
-def _bucket(server: tuple[str, int]) -> fsspec.AbstractFileSystem:
+def bucket(server: tuple[str, int]) -> fsspec.AbstractFileSystem:
     url = f"http://{server[0]}:{server[1]}"
     return fsspec.filesystem("s3", endpoint_url=url, use_listings_cache=False)

@@ -12,6 +12,7 @@ from tests.chaos.faults import DriverKills
 from tests.chaos.laboratory import DRIVER_KILLS, WORKER_KILLS, Laboratory, Trial
 from tests.chaos.results import Outcome
 from tests.chaos.table import make_table
+from tests.chaos.ward import Ward
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,26 @@ def laboratory(scheduler) -> Iterator[Laboratory]:
         yield laboratory
 
 
+@pytest.fixture(scope="module")
+def ward(scheduler) -> Iterator[Ward]:
+    with Ward(seed=1, normal=10, scheduler=scheduler) as ward:
+        yield ward
+
+
 def test_killed_drivers_change_nothing(laboratory):
     """tests/engine/test_faults.py tests killed workers, tests/s3 failing requests."""
     # This seed kills a fit between its shards, and a score.
     trial = laboratory.try_(DRIVER_KILLS, seed=3, faults=DriverKills(seed=3, kills=2))
     assert trial.differences == []
     assert trial.faults.total() == 2
+
+
+@pytest.mark.parametrize("kind", ["ill store: EIO", "bad object: read that blocks"])
+def test_an_ill_store_and_a_bad_object_change_nothing(ward, kind):
+    """tests/archive/test_witness.py tests other kinds, in one process."""
+    trial = ward.try_(kind, seed=2)
+    assert trial.differences == []
+    assert trial.faults == {"RunError" if "ill" in kind else "timeout": 1}
 
 
 def test_a_single_bit_is_a_difference():

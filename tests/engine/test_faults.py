@@ -19,7 +19,6 @@ from padim_dist.api.settings import plans
 from padim_dist.archive.reading.reader import ImageReader, LoadedImage
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import ClusterConfig, Config
-from padim_dist.core.geometry import InputGeometry
 from padim_dist.engine import policy
 from padim_dist.engine.cluster.local import open_client
 from padim_dist.engine.task import Done, Report, WithoutImages
@@ -80,10 +79,10 @@ class ForgetfulFolder(Folder):
 
 def read_with(monkeypatch: pytest.MonkeyPatch, kind: type[ImageReader]) -> None:
     """Give the jobs another reader."""
-    usual: Callable[[Config, InputGeometry], ImageReader] = plans.reader_of
+    usual: Callable[..., ImageReader] = plans.reader_of
 
-    def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
-        return kind(**vars(usual(config, geometry)))
+    def reader_of(config: Config, *more: object) -> ImageReader:
+        return kind(**vars(usual(config, *more)))
 
     monkeypatch.setattr(plans, "reader_of", reader_of)
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections import Counter
+from contextlib import suppress
 
 from aiohttp import ClientSession, TCPConnector, web
 from yarl import URL
@@ -31,6 +32,11 @@ class FaultProxy:
         Seed of the choice of requests and faults.
     latency : float
         Seconds added to each request.
+
+    Attributes
+    ----------
+    slow : str or None
+        Paths with this end get one byte a second.
     """
 
     def __init__(
@@ -40,6 +46,8 @@ class FaultProxy:
         self.kinds: tuple[str, ...] = FAULTS
         self.latency = latency
         self.faults: Counter[str] = Counter()
+        self.slow: str | None = None
+        self._refusal: tuple[int, str] | None = None
         self.requests: list[str] = []
         self._upstream = f"http://{host}:{port}"
         self._random = random.Random(seed)
@@ -59,6 +67,10 @@ class FaultProxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    def refuse(self, status: int | None, code: str = "") -> None:
+        """Answer every request with a status and an error code, until called with None."""
+        self._refusal = None if status is None else (status, code)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
@@ -82,6 +94,11 @@ class FaultProxy:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await request.content.read()  # no size limit, unlike request.read()
         self.requests.append(f"{request.method} {request.raw_path}")
+        if self._refusal:
+            status, code = self._refusal
+            self.faults[code] += 1
+            body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>"
+            return web.Response(status=status, body=body.encode(), content_type="application/xml")
         fault = self._random.choice(self.kinds) if self._random.random() < self.share else None
         if fault:
             self.faults[fault] += 1
@@ -105,8 +122,20 @@ class FaultProxy:
             await response.prepare(request)
             if request.method == "HEAD":
                 return response
+            if self.slow and request.path.endswith(self.slow):
+                self.faults["slow"] += 1
+                await self._trickle(response, await answer.read())
+                return response
             await self._pass_on(request, response, answer.content.iter_chunked(_PIECE), fault)
         return response
+
+    async def _trickle(self, response: web.StreamResponse, body: bytes) -> None:
+        with suppress(ConnectionError, TimeoutError):
+            for byte in body:
+                await response.write(bytes([byte]))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), 1.0)
+                    return
 
     async def _pass_on(self, request, response, pieces, fault: str | None) -> None:
         """Write the body; some faults damage or cut its first piece."""

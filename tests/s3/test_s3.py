@@ -134,9 +134,10 @@ def proxied(
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     fs = bucket(server, archive, "proxied")
     with FaultProxy(*server) as proxy:
-        patience = RetryPolicy(attempts=4, first=0.01, timeout=2.0, limit=20.0)
+        patience = RetryPolicy(attempts=4, first=0.01)
         impatient = {"config_kwargs": {"retries": {"max_attempts": 0}}}
-        fetcher = ObjectFetcher({"s3": {**options(proxy.url)["s3"], **impatient}}, retry=patience)
+        given = {"s3": {**options(proxy.url)["s3"], **impatient}}
+        fetcher = ObjectFetcher(given, "s3://proxied/photos", deadline=4.0, retry=patience)
         path = archive / "b/test/good/00.png"
         info = fs.info("proxied/photos/b/test/good/00.png")
         etag = info["ETag"].strip('"')
@@ -155,13 +156,15 @@ def test_every_fault_is_survived(proxied, kind):
     assert fetcher.fetch(whole(row)) == [body]
     proxy.kinds, proxy.share = (kind,), 1.0
     fail_once(proxy)
-    if kind == "stall":
-        fetcher = replace(fetcher, retry=replace(fetcher.retry, timeout=0.3))
+    if kind == "stall":  # the attempt takes the whole deadline; `read_ahead` makes a second one
+        fetcher = replace(fetcher, deadline=0.5)
+        with pytest.raises(ImageError, match=r"timeout: .* archive\.read_deadline"):
+            fetcher.fetch(whole(row))
     assert fetcher.fetch(whole(row)) == [body]
     assert proxy.faults == {kind: 1}
     fail_once(proxy)
     inside = replace(row, member="x", offset=5, length=20)
-    if kind != "corrupt":  # a range has no checksum of its own
+    if kind not in ("corrupt", "stall"):  # a range has no checksum of its own
         assert fetcher.fetch(Request(row.uri, (inside,), 5, 25)) == [body[5:25]]
         assert proxy.faults == {kind: 2}
 
@@ -199,12 +202,11 @@ def test_a_store_whose_etags_are_not_checksums_is_accepted(proxied):
 def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
     proxy, fetcher, row, _ = proxied
     proxy.share, proxy.kinds = 1.0, ("busy", "reset", "short")
-    with pytest.raises(RunError, match=r"the store of s3://proxied/.* failed 4 times in a row"):
+    with pytest.raises(RunError, match=r"its store is ill: s3://proxied/photos cannot"):
         fetcher.fetch(whole(row))
     proxy.kinds = ("stall",)
-    hasty = replace(fetcher, retry=RetryPolicy(attempts=99, first=0.01, timeout=0.2, limit=0.7))
-    with pytest.raises(RunError, match=r"failed \d+ times in a row .*Timeout"):
-        hasty.fetch(whole(row))
+    with pytest.raises(RunError, match="its store is ill"):
+        replace(fetcher, deadline=0.2).fetch(whole(row))
     proxy.share = 0.0
     with pytest.raises(ImageError, match="missing"):
         fetcher.fetch(whole(replace(row, uri=row.uri + "x")))
@@ -229,6 +231,32 @@ def test_of_many_writers_one_creates_an_object_and_leases_hold(server, local):
         hold(workspace, "run").__enter__()
     with hold(workspace, "run"):
         assert folder.list("run") == ["lease-00002.json"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (404, "NoSuchBucket"), (404, "NoSuchKey"), (503, "SlowDown")],
+)
+def test_a_store_that_refuses_everything_is_ill(proxied, status, code):
+    """Whether or not an object was read before."""
+    proxy, fetcher, row, body = proxied
+    assert fetcher.fetch(whole(row)) == [body]
+    proxy.refuse(status, code)
+    with pytest.raises(RunError, match="its store is ill"):
+        fetcher.fetch(whole(replace(row, uri=row.uri + "x")))
+    proxy.refuse(None)
+    with pytest.raises(ImageError, match="missing"):
+        fetcher.fetch(whole(replace(row, uri=row.uri + "x")))
+
+
+def test_an_object_that_trickles_is_late_and_others_are_not(proxied):
+    proxy, fetcher, row, _ = proxied
+    other = replace(row, uri=row.uri.replace("00.png", "01.png"), etag=None, length=0, size=0)
+    assert len(fetcher.fetch(whole(other))) == 1
+    proxy.slow = "00.png"
+    with pytest.raises(ImageError, match="timeout"):
+        replace(fetcher, deadline=0.5).fetch(whole(row))
+    assert len(fetcher.fetch(whole(other))) == 1
 
 
 @pytest.mark.parametrize("failures", range(1, 9))

@@ -17,6 +17,7 @@ from padim_dist.api.nights.night_figures import night_figures
 from padim_dist.api.nights.oddness import odd_reasons
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
+from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
@@ -27,11 +28,13 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.config import Config
+from padim_dist.core.status import count_unsettled
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.night import night_markdown
-from padim_dist.store.history import read_history
+from padim_dist.store.history import Entry, read_history
 from padim_dist.store.lease import Lease, hold, user_and_host
-from padim_dist.store.manifests import read_manifest
+from padim_dist.store.manifests import Snapshot, read_manifest
+from padim_dist.store.models import ModelInfo
 from padim_dist.store.nights import (
     Night,
     NightImage,
@@ -141,7 +144,8 @@ def open_night(
             return last
         came = read_history(workspace, settings, last.last) if last else []
         new = [found.increment for found in came if found.increment]
-        if last and not new and not even_if_empty:
+        again = _unsettled(config, last, entry, model) if last else None
+        if last and not new and not again and not even_if_empty:
             return None
         number = last.number + 1 if last else 1
         night = Night(
@@ -149,13 +153,27 @@ def open_night(
             path=workspace.night(settings, number),
             first=last.last + 1 if last else 1,
             last=entry.number,
-            snapshots=new if last else [entry.snapshot],
+            snapshots=[*new, *([again.snapshot] if again else [])] if last else [entry.snapshot],
             model_id=model.model_id,
             opened_at=datetime.now(UTC).isoformat(timespec="seconds"),
             opened_by=user_and_host(),
+            retried=again.images if again else 0,
         )
         if add_night(workspace, settings, night):
             return night
+
+
+def _unsettled(config: Config, last: Night, entry: Entry, model: ModelInfo) -> Snapshot | None:
+    """Return a manifest of the images that the last night did not settle; None if there are none.
+
+    The images that the nights before it did not settle are among them.
+    """
+    workspace = workspace_of(config)
+    summary, manifest = find_summary(workspace, last), read_manifest(workspace, entry.snapshot)
+    if summary is None or not summary.unsettled or manifest is None:
+        return None
+    found = select_unsettled(config, model, manifest, summary.runs)
+    return found if found.images else None
 
 
 def hold_night(config: Config, night: Night) -> AbstractContextManager[Lease]:
@@ -184,7 +202,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         return there
     statuses, groups, top = night_figures(config, runs)
     before = summaries_before(workspace, settings, night.number, config.audit.compare)
-    reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before)
+    reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
     if picture := draw_top(config, top):
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)
@@ -204,6 +222,8 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         picture=picture is not None,
         opened_at=night.opened_at,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        retried=night.retried,
+        unsettled=count_unsettled(statuses),
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     put_summary(workspace, night, summary)

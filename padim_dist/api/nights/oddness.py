@@ -38,6 +38,7 @@ def odd_reasons(
     statuses: Mapping[str, int],
     groups: Mapping[str, GroupNight],
     before: Sequence[NightSummary],
+    retried: int = 0,
 ) -> list[str]:
     """Return the reasons why a night is odd.
 
@@ -53,6 +54,8 @@ def odd_reasons(
         Figures of each group.
     before : sequence of NightSummary
         Earlier nights, the newest last.
+    retried : int
+        Rows of images that are not new.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def odd_reasons(
         One sentence per reason; empty for a usual night.
     """
     images = sum(statuses.values())
-    if not images:
+    if images <= retried:
         return ["no image came: check the delivery of images"]
     reasons = []
     lost = images - statuses.get("scored", 0)

@@ -102,7 +102,7 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     model = find_model(workspace, plan.model_id)
     if model is None:
         with hold(workspace, workspace.fit(plan.fit_id)) as lease:
-            receipts = find_receipts(jobs)
+            receipts = _settled(find_receipts(jobs), plan)
             embedded = sum(job.size for job in jobs if job.receipt not in receipts)
             receipts = _run(plan, receipts, config, lease.guard(listener))
         counts = _counts(plan, receipts)
@@ -128,6 +128,17 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
         images_per_second=round(embedded / seconds, 1),
         warnings=warnings,
     )
+
+
+def _settled(receipts: dict[str, PartReceipt], plan: FitPlan) -> dict[str, PartReceipt]:
+    """Return the receipts of settled parts; remove the others, so that they are embedded again.
+
+    What an earlier attempt could not read may be there now. Finished models keep what they have.
+    """
+    unsettled = {path for path, receipt in receipts.items() if receipt.unsettled}
+    for path in unsettled:  # not their moments, which another fit may be reading
+        plan.workspace.folder.remove(path)
+    return {path: receipt for path, receipt in receipts.items() if path not in unsettled}
 
 
 def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:

@@ -81,7 +81,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
-    reading = plans.reading_of(config, spec)
+    reading = plans.reading_of(config, spec, snapshot)
     jobs = [
         EmbedJob(
             workspace=workspace,

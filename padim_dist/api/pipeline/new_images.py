@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +13,10 @@ from padim_dist.api.settings.places import archive_root, workspace_of
 from padim_dist.archive.listing.increments import SCORED_SCHEMA, not_scored
 from padim_dist.archive.listing.workbench import Workbench
 from padim_dist.config import Config
-from padim_dist.core.status import SETTLED
+from padim_dist.core.status import SETTLED, UNSETTLED
 from padim_dist.store.manifests import Snapshot, write_manifest
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import Run, list_runs
+from padim_dist.store.run import Run, RunHead, list_runs
 
 
 def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:
@@ -34,12 +34,41 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
         return write_manifest(workspace, shards, settings, {}, bench.folder, root)
 
 
+def select_unsettled(
+    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str]
+) -> Snapshot:
+    """Return a manifest of the images of a manifest that none of some runs has settled.
+
+    Images that have changed since are left out, and those that another run of the model settled.
+    """
+    workspace = workspace_of(config)
+    with Workbench() as bench:
+        rows = rows_here(config, manifest, config.score.splits)
+        heads = [head for head in list_runs(workspace) if head.run_id in runs]
+        missed = _rows_of(config, heads, UNSETTLED)
+        left = not_scored(bench, rows, scored_images(config, model.model_id), missed)
+        shards = cut_rows(left, config)
+        settings = {**manifest.settings, "new": True}
+        root = archive_root(config)
+        return write_manifest(workspace, shards, settings, {}, bench.folder, root)
+
+
 def scored_images(config: Config, model_id: str) -> Iterator[pa.Table]:
     """Yield the images whose status finished runs of a model have settled."""
-    settled, workspace = pa.array(SETTLED), workspace_of(config)
-    for head in list_runs(workspace):
-        if head.model_id == model_id and head.is_finished:
-            columns = [*SCORED_SCHEMA.names, "status"]
-            tables = Run(workspace, head.run_id).scores.read(columns)
-            for table in scored_here(config, head.snapshot, tables):
-                yield table.filter(pc.is_in(table["status"], value_set=settled))
+    heads = [
+        head
+        for head in list_runs(workspace_of(config))
+        if head.model_id == model_id and head.is_finished
+    ]
+    return _rows_of(config, heads, SETTLED)
+
+
+def _rows_of(
+    config: Config, runs: Sequence[RunHead], statuses: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield the images of some runs whose status is one of these, where they are now."""
+    wanted, workspace = pa.array(statuses), workspace_of(config)
+    for head in runs:
+        tables = Run(workspace, head.run_id).scores.read([*SCORED_SCHEMA.names, "status"])
+        for table in scored_here(config, head.snapshot, tables):
+            yield table.filter(pc.is_in(table["status"], value_set=wanted))

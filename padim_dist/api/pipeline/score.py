@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.new_images import select_new
@@ -12,14 +12,16 @@ from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed, choose_model
 from padim_dist.api.settings.places import ConfigLike, as_config
 from padim_dist.config import Config
+from padim_dist.core.status import count_unsettled
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
 from padim_dist.engine.drift import measure_group
 from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore
+from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
-from padim_dist.store.run import Run
+from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_arrays import DriftFigures
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.weights import kept_weights_bytes
@@ -37,12 +39,16 @@ class ScoreResult:
         Rows of the score table, those made by this call, and by earlier ones.
     statuses : mapping of str to int
         Rows by status.
+    unsettled : int
+        Rows that are not settled, e.g. ``timeout``: the same call tries them again.
     flagged : int or None
         Flagged rows; None if the model has no calibration.
     alpha : float or None
         Share of normal images that are flagged (rule ``fdr``: at most); None without a run.
     seconds, images_per_second : float
         Duration and rate of this call, with the start of the cluster.
+    notes : list of str
+        What to do about rows that are not settled.
     """
 
     run_id: str | None
@@ -51,10 +57,12 @@ class ScoreResult:
     scored: int
     resumed: int
     statuses: dict[str, int]
+    unsettled: int
     flagged: int | None
     alpha: float | None
     seconds: float
     images_per_second: float
+    notes: list[str] = field(default_factory=list)
 
 
 def score(
@@ -109,13 +117,16 @@ def score(
     plan = plan_score(config, info, manifest, partial=new or snapshot is not None)
     if new and not plan.shards:
         seconds = round(time.monotonic() - started, 2)
-        return ScoreResult(None, info.model_id, 0, 0, 0, {}, None, None, seconds, 0.0)
+        return ScoreResult(None, info.model_id, 0, 0, 0, {}, 0, None, None, seconds, 0.0)
     workspace, run, head = plan.run.workspace, plan.run, plan.head
     earlier = Run(workspace, resume).find_head() if resume else None
     check_resumed(workspace, resume, run.run_id, earlier.asked if earlier else None, head.asked)
     before, done = run.find_head(), run.scores.finished()
     scored = 0
-    if len(done) < len(plan.shards) or before is None or not before.is_finished:
+    is_done = before is not None and before.is_finished and not run.can_go_on(before)
+    if len(done) < len(plan.shards) or not is_done:
+        if before:
+            plan = plan.resuming(before)
         with hold(workspace, run.path) as lease:
             done = run.scores.finished()
             scored = sum(job.size for job in plan.jobs if job.place not in done)
@@ -131,18 +142,37 @@ def score(
         scored=scored,
         resumed=rows - scored,
         statuses=dict(head.statuses),
+        unsettled=count_unsettled(head.statuses),
         flagged=head.flagged,
         alpha=plan.alarms.alpha,
         seconds=round(seconds, 2),
         images_per_second=round(scored / seconds, 1),
+        notes=_notes(head),
     )
+
+
+def _notes(head: RunHead) -> list[str]:
+    if not (unsettled := count_unsettled(head.statuses)):
+        return []
+    return [
+        f"{counted(unsettled, 'row')} not settled: the images could not be reached, though others "
+        "could. The same command tries them again; the column error has the reasons"
+    ]
 
 
 def _score(
     config: Config, plan: ScorePlan, done: set[int], listener: Listener
 ) -> tuple[dict[int, ShardCounts], dict[str, DriftFigures]]:
     """Score the missing shards; return the counts of all shards by place, and drift by group."""
-    work = [job for job in plan.jobs if job.place not in done]
+    counts = plan.run.scores.count(done)
+    again = {place for place, count in counts.items() if count.unsettled}
+    work = [
+        replace(job, again=job.place in again)
+        for job in plan.jobs
+        if job.place not in done or job.place in again
+    ]
+    for group in {job.shard.group for job in work if job.again and job.shard.group is not None}:
+        plan.run.drift.forget(group)
     workspace, embedding = plan.run.workspace, plan.model.embedding
     weights = kept_weights_bytes(workspace, embedding.weights)
     rest = (config.cluster.readers, config.archive.max_pixels)
@@ -153,8 +183,7 @@ def _score(
     plan.run.start(plan.head, plan.shards, embedding.shape, heatmaps)
     with open_workers(cluster, len(work) or 1, listener) as workers:
         scored = workers.map(score_shard, work, "score")
-        counts = {job.place: receipt for job, receipt in scored}
-        counts.update(plan.run.scores.count(done))  # last: a resume starts with one listing
+        counts |= {job.place: receipt for job, receipt in scored}
         measured = workers.map(measure_group, drift_jobs(plan, counts), "score: drift")
     figures = {job.group: receipt.figures for job, receipt in measured}
     return counts, {group: drift for group, drift in sorted(figures.items()) if drift}

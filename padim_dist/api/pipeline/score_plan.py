@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
+from padim_dist.api.settings.lookup import find_manifest
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
@@ -31,6 +32,12 @@ class ScorePlan:
     shards: list[Shard]
     jobs: list[ScoreJob]
     alarms: Alarms
+
+    def resuming(self, before: RunHead) -> ScorePlan:
+        """Return the plan with the settings under which the run was asked for before."""
+        (own,) = self.head.settings
+        settings = [*(other for other in before.settings if other != own), own]
+        return replace(self, head=replace(self.head, settings=settings))
 
 
 def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bool) -> ScorePlan:
@@ -68,7 +75,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
-    reading = plans.reading_of(config, model.embedding)
+    reading = plans.reading_of(config, model.embedding, find_manifest(config) or manifest)
     jobs = [
         ScoreJob(
             run=run,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.core.calibration import LEAST_FOR_TAIL
+from padim_dist.core.status import count_unsettled
 from padim_dist.pages.words import counted, listed
 
 
@@ -37,6 +38,12 @@ def fit_warnings(
         found.append(
             f"not in the model: {sum(failures.values())} of {counted(images, 'normal image')} "
             f"({kinds}); the receipts of the parts list them"
+        )
+    if unsettled := count_unsettled(failures):
+        model = plan.workspace.at(plan.workspace.model(plan.model_id))
+        found.append(
+            f"{counted(unsettled, 'normal image')} could not be reached, though others could. Once "
+            f"they can be read, remove {model} and fit again: only their parts are embedded anew"
         )
     return found
 

@@ -6,7 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from padim_dist.api.settings.places import archive_of, archive_root, former_root
+from padim_dist.api.settings.places import archive_of, archive_root, former_root, workspace_of
+from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
@@ -17,19 +18,36 @@ from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
+from padim_dist.store.manifests import Snapshot, read_witnesses
 from padim_dist.store.weights import State, fetch_weights
 
 
-def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
-    """Return the reader of the archive's images, for an embedding of this geometry."""
-    options, archive = config.storage_options, archive_of(config).url
-    fetcher = ObjectFetcher(options, archive, moved=(former_root(config), archive_root(config)))
-    return ImageReader(fetcher, geometry, config.archive.max_pixels)
+def reader_of(
+    config: Config, geometry: InputGeometry, witnesses: tuple[str, ...] = ()
+) -> ImageReader:
+    """Return the reader of the archive's images, for an embedding of this geometry.
+
+    `witnesses` are uris of images that tell whether the store is well.
+    """
+    archive = config.archive
+    moved = (former_root(config), archive_root(config))
+    fetcher = ObjectFetcher(
+        options=config.storage_options,
+        archive=archive_of(config).url,
+        deadline=archive.read_deadline,
+        witnesses=tuple(present_path(uri, *moved) for uri in witnesses),
+        moved=moved,
+    )
+    return ImageReader(fetcher, geometry, archive.max_pixels, deadline=archive.decode_deadline)
 
 
-def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
-    """Return how workers read images, and how many at a time."""
-    reader = reader_of(config, embedding.geometry)
+def reading_of(config: Config, embedding: EmbeddingSpec, manifest: Snapshot) -> Reading:
+    """Return how workers read images of an archive, and how many at a time.
+
+    `manifest` is that of the whole archive.
+    """
+    witnesses = read_witnesses(workspace_of(config), manifest)
+    reader = reader_of(config, embedding.geometry, witnesses)
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)

@@ -17,8 +17,9 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from padim_dist.archive.listing.names import as_text, is_utf8, kind_of
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, object_tag
+from padim_dist.storage import Folder
 
 THREADS = 16
 _PAGE = 1000

@@ -1,14 +1,18 @@
-"""Reading images ahead of their consumer, in order, within a memory budget."""
+"""Reading images ahead of their consumer, in order, within a memory budget and deadlines."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 
 from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.threads import Call, Crew, await_any
 from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.core.status import TIMEOUT, UNAVAILABLE
 from padim_dist.errors import ImageError
 
 BUDGET = 64 * 2**20
@@ -39,7 +43,7 @@ def read_ahead(
 
     Many requests run while few threads decode. Memory does not grow with the archive: it holds at
     most `depth` images, and `budget` bytes of images that are not decoded yet; or one request, if
-    that is more.
+    that is more. An image that exceeds a deadline gets the status ``timeout``.
 
     Parameters
     ----------
@@ -53,11 +57,9 @@ def read_ahead(
     Raises
     ------
     RunError
-        If the store keeps failing, or memory runs out.
+        If the store is ill, or memory runs out.
     """
-    reader = reading.reader
-    fetching = ThreadPoolExecutor(reading.requests, thread_name_prefix="fetch")
-    decoding = ThreadPoolExecutor(reading.decoders, thread_name_prefix="reader")
+    loader = _Loader(reading)
     ahead: deque[_Ahead] = deque()
 
     def is_full(more: int) -> bool:
@@ -65,41 +67,133 @@ def read_ahead(
             return len(ahead) >= depth
         return sum(item.size for item in ahead if item.is_encoded()) + more > budget
 
-    def take(bodies: Future[list[bytes | ImageError]], place: int, row: ImageRow) -> LoadedImage:
-        # Decoders wait for requests in the order of submission, so they cannot block each other.
-        data, bodies.result()[place] = bodies.result()[place], b""
-        return reader.decode(row, data)
-
     try:
-        for step in reader.plan(rows):
+        for step in reading.reader.plan(rows):
             size = 0 if isinstance(step, LoadedImage) else step.size
             while ahead and is_full(size):
-                yield ahead.popleft().image.result()
-            if isinstance(step, LoadedImage):
-                done: Future[LoadedImage] = Future()
-                done.set_result(step)
-                ahead.append(_Ahead(0, done))
-                continue
-            bodies = fetching.submit(reader.fetch, step)
-            for place, row in enumerate(step.rows):
-                image = decoding.submit(take, bodies, place, row)
-                ahead.append(_Ahead(size // len(step.rows), image))
+                yield loader.result(ahead.popleft())
+            ahead.extend(loader.load(step))
         while ahead:
-            yield ahead.popleft().image.result()
+            yield loader.result(ahead.popleft())
     finally:
-        fetching.shutdown(wait=False, cancel_futures=True)
-        decoding.shutdown(wait=False, cancel_futures=True)
+        loader.close()
 
 
-@dataclass(frozen=True)
+Body = Future[list[bytes | ImageError]]
+"""The bytes of a row in a list, from which they are taken once they are needed."""
+
+
+@dataclass(eq=False)
+class _Fetch:
+    """A request, the bytes of its rows when they have come, and the call that reads them."""
+
+    request: Request
+    bodies: list[Body]
+    is_second: bool = False
+    call: Call[None] | None = None
+
+
+@dataclass(eq=False)
 class _Ahead:
-    """A pending image, and the number of bytes that it holds until it is decoded."""
+    """A pending image, the bytes that it holds until it is decoded, and the calls it waits for."""
 
     size: int
     image: Future[LoadedImage]
+    row: ImageRow
+    body: Body | None = None
+    decoding: Call[LoadedImage] | None = None
 
     def is_encoded(self) -> bool:
         """Return whether it holds the bytes of the file."""
         if not self.image.done():
             return True
         return self.image.exception() is None and self.image.result().encoded is not None
+
+
+class _Loader:
+    """Threads that fetch and decode, and the reads that are not finished."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reader = reading.reader
+        self._fetching = Crew(reading.requests, "fetch")
+        self._decoding = Crew(reading.decoders, "reader")
+        self._fetches: dict[Body, _Fetch] = {}
+
+    def load(self, step: Request | LoadedImage) -> list[_Ahead]:
+        """Begin to read and decode the rows of a request; other outcomes are done."""
+        if isinstance(step, LoadedImage):
+            done: Future[LoadedImage] = Future()
+            done.set_result(step)
+            return [_Ahead(0, done, step.row)]
+        bodies: list[Body] = [Future() for _ in step.rows]
+        self._begin(_Fetch(step, bodies))
+        size = step.size // len(bodies)
+        return [self._decode(row, body, size) for row, body in zip(step.rows, bodies, strict=True)]
+
+    def result(self, item: _Ahead) -> LoadedImage:
+        """Wait for an image until it is there or has exceeded a deadline."""
+        reader, decoding = self._reader, item.decoding
+        while not item.image.done():
+            fetch = self._fetches.get(item.body) if item.body else None
+            reading = fetch.call if fetch else None
+            if fetch and reading and reading.is_overdue(reader.fetcher.deadline):
+                self._fetching.give_up(reading)
+                self._fail(fetch, reader.fetcher.give_up(fetch.request))
+            elif decoding and decoding.is_overdue(reader.deadline):
+                self._decoding.give_up(decoding)
+                return reader.too_slow(item.row)
+            else:
+                await_any([item.image], [call for call in (reading, decoding) if call])
+        return item.image.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        for body in [*self._fetches]:
+            body.cancel()  # a decoder may wait for it
+        self._fetching.close()
+        self._decoding.close()
+
+    def _begin(self, fetch: _Fetch) -> None:
+        for body in fetch.bodies:
+            self._fetches[body] = fetch
+        fetch.call = self._fetching.submit(lambda: self._fetch(fetch))
+
+    def _fetch(self, fetch: _Fetch) -> None:
+        try:
+            found = self._reader.fetch(fetch.request)
+        except BaseException as error:
+            for body in fetch.bodies:
+                self._fetches.pop(body, None)
+                body.set_exception(error)
+            return
+        if isinstance(found[0], ImageError):
+            self._fail(fetch, found[0])
+        else:
+            self._set(fetch, found)
+
+    def _fail(self, fetch: _Fetch, error: ImageError) -> None:
+        """Read the rows of a failed request once more, one by one, if that may help."""
+        again = error.status == TIMEOUT or (error.status == UNAVAILABLE and len(fetch.bodies) > 1)
+        if fetch.is_second or not again:
+            self._set(fetch, [error] * len(fetch.bodies))
+            return
+        single = plan_requests(fetch.request.rows, most=1)
+        for request, body in zip(single, fetch.bodies, strict=True):
+            self._begin(_Fetch(request, [body], is_second=True))
+
+    def _set(self, fetch: _Fetch, found: Sequence[bytes | ImageError]) -> None:
+        for body, data in zip(fetch.bodies, found, strict=True):
+            self._fetches.pop(body, None)
+            with suppress(InvalidStateError):  # closed, or given up in the meantime
+                body.set_result([data])
+
+    def _decode(self, row: ImageRow, body: Body, size: int) -> _Ahead:
+        def work() -> LoadedImage:
+            # Decoders wait for requests in the order of submission, so they cannot block each
+            # other.
+            holder = body.result()
+            data, holder[0] = holder[0], b""
+            return self._reader.decode(row, data)
+
+        decoding = self._decoding.submit(work)
+        return _Ahead(size, decoding.future, row, body, decoding)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
-from padim_dist.archive.reading.decode import decode_mask
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import ImageError
@@ -84,8 +83,7 @@ def check_mask(reader: ImageReader, row: ImageRow) -> CheckedMask:
     uri = row.mask_uri
     assert uri is not None
     try:
-        data = reader.fetch_mask(uri)
-        pixels = decode_mask(data, reader.max_pixels)
+        data, pixels = reader.read_mask(uri)
     except ImageError as error:
         return CheckedMask(uri, None, UNREADABLE, error.reason)
     mask, only_alpha = _look(data, pixels)

@@ -1,45 +1,33 @@
 """Fetching objects of an archive, or ranges of them.
 
-There are three kinds of failures. A failure of one image (missing, changed, forbidden) is an
-`ImageError` and becomes its row. A temporary failure (a busy store, a reset, a short body) is
-retried with growing, random delays. A lasting failure of the store ends the run with an error: an
-outage must never look like ten thousand unreadable images.
+A fault that mostly passes (a busy store, a reset, a short body) is retried with growing, random
+delays. When retries do not help, the witness tells whose fault it is. If the store is well, it is
+the object's: an `ImageError`, which becomes its row. If the store is ill, the run ends with a
+`RunError`, and resumes: an outage must never look like ten thousand bad images.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from padim_dist.archive.addresses import present_path
+from padim_dist.archive.reading.faults import check_code, image_error, is_passing, reason_of
 from padim_dist.archive.reading.requests import Request
+from padim_dist.archive.reading.threads import timed_part
+from padim_dist.archive.reading.witness import Witness
+from padim_dist.bodies import Body
+from padim_dist.core.status import CHANGED
 from padim_dist.errors import ImageError, RunError
-from padim_dist.storage import Body, Folder, Options
+from padim_dist.storage import Folder, Options
 from padim_dist.telemetry.measures import count_read, count_request_retry
 
-# Error codes that concern the credentials or the clock, not one object.
-_CREDENTIALS = {
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-}
-# Errors of a disk or network share as a whole, not of one file.
-_PASSING = {
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-    errno.ENOTCONN,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-}
+_DOUBTS = 2
+"""Times that an object fails while its store is well, until it is the object's fault."""
+_MOST_DEADLINES = 5
+"""Deadlines after which an ill store is given up, however few attempts there were."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +41,11 @@ class RetryPolicy:
     first, most : float
         Upper bound of the first delay, which doubles with each failure, and its maximum, in
         seconds.
-    timeout : float
-        Timeout of an attempt in seconds.
-    limit : float
-        Timeout of all attempts and delays together, in seconds.
     """
 
     attempts: int = 7
     first: float = 0.2
     most: float = 10.0
-    timeout: float = 60.0
-    limit: float = 300.0
 
     def delay(self, failures: int, draw: float) -> float | None:
         """Return the seconds to wait after a failure; None to give up.
@@ -94,7 +76,11 @@ class ObjectFetcher:
     options : mapping
         fsspec options by protocol.
     archive : str
-        URL of the archive. If a local archive is gone, the run fails instead of every image.
+        URL of the archive.
+    deadline : float
+        Seconds that an attempt may take: ``archive.read_deadline``.
+    witnesses : tuple of str
+        Objects of the archive, for the question whose fault a failure is.
     retry : RetryPolicy
         Retries of temporary failures.
     moved : tuple of str
@@ -103,8 +89,15 @@ class ObjectFetcher:
 
     options: Options
     archive: str = ""
+    deadline: float = 60.0
+    witnesses: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     moved: tuple[str | None, str] = (None, "")
+
+    @property
+    def witness(self) -> Witness:
+        """Judge of the store's health."""
+        return Witness(self.archive, self.options, self.deadline, self.witnesses)
 
     def fetch(self, request: Request) -> list[bytes]:
         """Return the bytes of each row of a request, from the same object that was indexed.
@@ -112,17 +105,17 @@ class ObjectFetcher:
         Raises
         ------
         ImageError
-            With the status ``missing``, ``changed`` or ``unreadable``.
+            With the status ``missing``, ``changed``, ``unavailable`` or ``timeout``.
         RunError
-            If the store keeps failing, exceeds the policy's limit, or memory runs out.
+            If the store is ill, or memory runs out.
         """
-        end = time.monotonic() + self.retry.limit
-        failures = 0
+        request = self._present(request)
+        end = time.monotonic() + _MOST_DEADLINES * self.deadline
+        failures, doubts = 0, 0
         bodies: list[str] = []  # digests of bodies that differ from the store's checksum
         while True:
-            timeout = max(0.001, min(self.retry.timeout, end - time.monotonic()))
             try:
-                return request.cut(self._read(request, timeout, bodies))
+                data = request.cut(self._read(request, bodies))
             except (ImageError, RunError):
                 raise
             except MemoryError as error:
@@ -133,37 +126,56 @@ class ObjectFetcher:
                 ) from error
             except Exception as error:  # HTTP clients raise errors of any class
                 failures += 1
-                delay = self.retry.delay(failures, random.random())
-                if delay is None or delay >= end - time.monotonic():
-                    reason = f"{type(error).__name__}: {error}"
-                    raise RunError(
-                        f"the store of {request.uri} failed {failures} times in a row ({reason}). "
-                        "Run the same command again when the store works: it resumes"
-                    ) from error
+                is_over = time.monotonic() > end
+                delay = None if is_over else self.retry.delay(failures, random.random())
+                is_late = isinstance(error, TimeoutError)
+                if is_late or delay is None or not is_passing(error, "://" not in request.uri):
+                    illness = self.witness.find_illness(request.uri)
+                    doubts += illness is None
+                    if illness is None and (is_late or delay is None or doubts >= _DOUBTS):
+                        raise image_error(error) from None
+                    if illness is None:
+                        continue
+                    if delay is None:
+                        raise _ill(request, error, illness) from error
+                assert delay is not None
                 count_request_retry()
                 time.sleep(delay)
+            else:
+                self.witness.saw(request.uri)
+                return data
 
-    def _read(self, request: Request, timeout: float, bodies: list[str]) -> bytes:
-        """Attempt a request once; errors other than ImageError and RunError are temporary."""
-        url, _, name = present_path(request.uri, *self.moved).rpartition("/")
+    def give_up(self, request: Request) -> ImageError:
+        """Return the error of a read that exceeded its deadline and cannot be ended.
+
+        Raises
+        ------
+        RunError
+            If the store is ill.
+        """
+        late = TimeoutError("no answer")
+        if illness := self.witness.find_illness(self._present(request).uri):
+            raise _ill(request, late, illness)
+        return image_error(late)
+
+    def _present(self, request: Request) -> Request:
+        """Return a request for the place where the object is now, local ones by their path."""
+        return replace(request, uri=present_path(request.uri, *self.moved))
+
+    def _read(self, request: Request, bodies: list[str]) -> bytes:
+        """Attempt a request once; errors other than ImageError and RunError may be the store's."""
+        url, _, name = request.uri.rpartition("/")
         folder = Folder(url or "/", self.options)
         try:
-            body = folder.read_body(name, request.start, request.stop, timeout)
-        except FileNotFoundError:
-            if folder.is_local and self.archive and not os.path.exists(self.archive):
-                raise RunError(
-                    f"the archive {self.archive} does not exist (any more). Run the same command "
-                    "again when it does: it resumes"
-                ) from None
-            raise ImageError("missing", "the object of the manifest does not exist") from None
+            with timed_part():
+                body = folder.read_body(name, request.start, request.stop, self.deadline)
         except OSError as error:
-            if _is_of_the_store(error, folder.url):
-                raise
-            raise ImageError("unreadable", f"cannot be read: {error.strerror or error}") from None
+            check_code(error, request.uri)
+            raise
         etag = request.rows[0].etag
         if etag is not None and body.tag is not None and body.tag != etag:
             raise ImageError(
-                "changed",
+                CHANGED,
                 f"the object is not that of the manifest (etag {body.tag} instead of {etag}); "
                 "index the archive again",
             )
@@ -172,6 +184,13 @@ class ObjectFetcher:
         _check(body, bodies)
         count_read(len(body.data))
         return body.data
+
+
+def _ill(request: Request, error: Exception, illness: str) -> RunError:
+    return RunError(
+        f"{request.uri} cannot be read ({reason_of(error)}), and its store is ill: {illness}. Run "
+        "the same command again when the store works: it resumes"
+    )
 
 
 def _check(body: Body, bodies: list[str]) -> None:
@@ -185,26 +204,3 @@ def _check(body: Body, bodies: list[str]) -> None:
     if digest not in (body.md5, *bodies[-1:]):
         bodies.append(digest)
         raise ConnectionError(f"the body has MD5 {digest} instead of {body.md5}")
-
-
-def _is_of_the_store(error: OSError, uri: str) -> bool:
-    """Return whether an error concerns the store, and is retried, or only this object.
-
-    A read error of a disk mostly concerns the file. An error of a remote store is mostly
-    temporary, unless it forbids the object.
-
-    Raises
-    ------
-    RunError
-        If the credentials are refused: a retry would not help.
-    ImageError
-        If the requested range does not exist (any more).
-    """
-    if "://" not in uri:
-        return error.errno in _PASSING
-    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-    if code == "InvalidRange":
-        raise ImageError("changed", "the object is shorter than indexed; index the archive again")
-    if code in _CREDENTIALS:
-        raise RunError(f"the store of {uri} refuses the credentials: {error}") from error
-    return not isinstance(error, PermissionError)

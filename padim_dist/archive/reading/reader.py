@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -14,10 +14,11 @@ from padim_dist.archive.reading.decode import decode, decode_mask, is_plain, ope
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.threads import OverdueError, timed_part, within
 from padim_dist.archive.reading.transform import prepare, prepare_mask
 from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.core.status import SCORED, TOO_LARGE, UNREADABLE
+from padim_dist.core.status import SCORED, TIMEOUT, TOO_LARGE, UNREADABLE
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
@@ -70,12 +71,15 @@ class ImageReader:
         Maximum pixels of an image; larger images are not decoded.
     jpeg_device : str, optional
         Device that decodes plain JPEG files together; None: each thread decodes its own files.
+    deadline : float
+        Seconds that decoding an image may take: ``archive.decode_deadline``.
     """
 
     fetcher: ObjectFetcher
     geometry: InputGeometry
     max_pixels: int
     jpeg_device: str | None = None
+    deadline: float = 60.0
 
     def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
@@ -100,10 +104,6 @@ class ImageReader:
             with timed("read"):
                 return [*self.fetcher.fetch(request)]
         except ImageError as error:
-            if error.status == UNREADABLE and len(request.rows) > 1:
-                # A bad disk block concerns only the members on it: read one by one.
-                single = plan_requests(request.rows, most=1)
-                return [data for one in single for data in self.fetch(one)]
             return [error] * len(request.rows)
 
     def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
@@ -119,7 +119,7 @@ class ImageReader:
         try:
             if isinstance(data, ImageError):
                 raise data
-            with timed("decode"):
+            with timed("decode"), timed_part():
                 if self.jpeg_device:
                     image = open_image(data, self.max_pixels)
                     if is_plain(image, data):
@@ -178,13 +178,35 @@ class ImageReader:
         return replace(finished, pixels=finished.pixels.to(device))
 
     def load(self, row: ImageRow) -> LoadedImage:
-        """Load the image of one row in this thread; see `decode` and `finish` for the errors."""
+        """Load the image of one row; see `decode` and `finish` for the errors."""
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
-        (data,) = self.fetch(step)
-        (image,) = self.finish([self.decode(row, data)])
+        data = self._fetch_one(step)
+        try:
+            image = within(self.deadline, lambda: self.decode(row, data))
+        except OverdueError:
+            image = self.too_slow(row)
+        (image,) = self.finish([image])
         return image
+
+    def too_slow(self, row: ImageRow) -> LoadedImage:
+        """Return the outcome of an image whose decoding exceeded the deadline."""
+        error = self._overdue()
+        return LoadedImage(row, status=error.status, error=error.reason)
+
+    def _overdue(self) -> ImageError:
+        return ImageError(
+            TIMEOUT, f"decoding it took longer than archive.decode_deadline = {self.deadline:g} s"
+        )
+
+    def _fetch_one(self, request: Request) -> bytes | ImageError:
+        """Fetch the only row of a request, within the deadline."""
+        try:
+            (data,) = within(self.fetcher.deadline, lambda: self.fetch(request))
+        except OverdueError:
+            return self.fetcher.give_up(request)
+        return data
 
     def load_original(self, row: ImageRow) -> Tensor:
         """Load the image of one row at its original size: uint8, shape (3, height, width).
@@ -197,10 +219,19 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             raise ImageError(step.status, str(step.error))
-        (data,) = self.fetch(step)
-        if isinstance(data, ImageError):
+        if isinstance(data := self._fetch_one(step), ImageError):
             raise data
-        return decode(data, self.max_pixels)
+        return self._decode_within(data, decode)
+
+    def _decode_within(self, data: bytes, decoder: Callable[[bytes, int], Tensor]) -> Tensor:
+        def timed_decode() -> Tensor:
+            with timed_part():
+                return decoder(data, self.max_pixels)
+
+        try:
+            return within(self.deadline, timed_decode)
+        except OverdueError:
+            raise self._overdue() from None
 
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
@@ -210,24 +241,28 @@ class ImageReader:
         ImageError, RunError
             If it cannot be read or decoded.
         """
-        return prepare_mask(decode_mask(self.fetch_mask(mask_uri), self.max_pixels), self.geometry)
+        return prepare_mask(self.read_mask(mask_uri)[1], self.geometry)
 
-    def fetch_mask(self, mask_uri: str) -> bytes:
-        """Fetch a mask: a file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``."""
+    def read_mask(self, mask_uri: str) -> tuple[bytes, Tensor]:
+        """Return the file of a mask, and the mask: bool, (height, width), at its own size.
+
+        It is a file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``.
+        """
         match = _RANGE.search(mask_uri)
         start, stop = map(int, match.groups()) if match else (0, 0)
         uri = mask_uri[: match.start()] if match else mask_uri
         row = ImageRow("", uri, None, start, stop - start, 0, None, None, "test")
         request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
-        (data,) = self.fetcher.fetch(request)
-        return data
+        if isinstance(data := self._fetch_one(request), ImageError):
+            raise data
+        return data, self._decode_within(data, decode_mask)
 
     def fetch_head(self, row: ImageRow, most: int) -> bytes:
         """Fetch at most so many first bytes of an image."""
         head = replace(row, length=min(row.length, most))
-        (data,) = self.fetcher.fetch(
-            Request(row.uri, (head,), row.offset, row.offset + head.length)
-        )
+        request = Request(row.uri, (head,), row.offset, row.offset + head.length)
+        if isinstance(data := self._fetch_one(request), ImageError):
+            raise data
         return data
 
     def _check(self, row: ImageRow) -> ImageRow | RefusedRow:

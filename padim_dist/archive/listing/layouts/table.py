@@ -13,8 +13,9 @@ from padim_dist.archive.listing.layouts.table_columns import Row, Table
 from padim_dist.archive.listing.spool import Batch, FoundImage, Spool
 from padim_dist.archive.listing.walk import BROKEN, THREADS
 from padim_dist.archive.rows import image_id
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, local_path, object_tag
+from padim_dist.storage import Folder, local_path
 
 _SHOWN = 3
 

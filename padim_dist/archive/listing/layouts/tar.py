@@ -21,8 +21,9 @@ from padim_dist.archive.listing.names import as_text, kind_of_path
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.walk import THREADS, File, in_threads, walk
 from padim_dist.archive.rows import TAIL, image_id
+from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, local_path, object_tag
+from padim_dist.storage import Folder, local_path
 
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")

@@ -1,0 +1,185 @@
+"""Threads with a deadline: work that takes too long is given up, and its thread replaced.
+
+Python cannot end a thread. A thread that is given up goes on, but nobody waits for it; it does not
+keep its process from ending. `given_up` tells how many there are, so that the process can be
+replaced.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+_SLICE = 0.5
+"""Seconds between two looks at what is timed."""
+
+_here = threading.local()
+_lost: list[threading.Thread] = []
+
+
+class OverdueError(Exception):
+    """Timed work took longer than its deadline."""
+
+
+@dataclass(eq=False)
+class Call(Generic[T]):
+    """A call that a `Crew` makes or has made.
+
+    Attributes
+    ----------
+    future : Future
+        Its result.
+    began : float or None
+        When its timed part began, on the monotonic clock; None outside of it.
+    thread : Thread or None
+        The thread that makes it; None before and after.
+    """
+
+    work: Callable[[], T]
+    future: Future[T] = field(default_factory=Future)
+    began: float | None = None
+    thread: threading.Thread | None = None
+
+    def is_overdue(self, seconds: float) -> bool:
+        """Return whether the timed part has taken longer than this."""
+        began = self.began
+        return began is not None and time.monotonic() - began > seconds
+
+    def make(self) -> None:
+        """Make the call in this thread."""
+        _here.call, self.thread = self, threading.current_thread()
+        try:
+            with suppress(InvalidStateError):  # given up in the meantime
+                try:
+                    self.future.set_result(self.work())
+                except BaseException as error:
+                    self.future.set_exception(error)
+        finally:
+            _here.call = self.thread = None
+
+
+@contextmanager
+def timed_part() -> Iterator[None]:
+    """Time a block of the current thread's call, for `is_overdue`; nothing outside of a call."""
+    call: Call[Any] | None = getattr(_here, "call", None)
+    if call is None:
+        yield
+        return
+    call.began = time.monotonic()
+    try:
+        yield
+    finally:
+        call.began = None
+
+
+class Crew:
+    """A fixed number of threads that make calls in the order of submission.
+
+    Parameters
+    ----------
+    threads : int
+        Number of threads.
+    name : str
+        Prefix of their names.
+
+    Examples
+    --------
+    >>> crew = Crew(2, "adder")
+    >>> crew.submit(lambda: 1 + 1).future.result()
+    2
+    >>> crew.close()
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        for _ in range(threads):
+            self._start()
+
+    def submit(self, work: Callable[[], T]) -> Call[T]:
+        """Let a thread call a function."""
+        call = Call(work)
+        self._calls.put(call)
+        return call
+
+    def give_up(self, call: Call[Any]) -> None:
+        """Replace the thread that makes a call; the result of the call is ignored."""
+        thread = call.thread
+        if thread in self._threads:
+            self._threads.remove(thread)
+            _lost.append(thread)
+            self._start()
+
+    def close(self) -> None:
+        """End the threads once they have made their calls; drop the calls that wait."""
+        self._is_closed = True
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if not self._is_closed:
+                call.make()
+            if threading.current_thread() not in self._threads:
+                return  # given up and replaced
+
+
+def await_any(futures: list[Future[Any]], calls: list[Call[Any]]) -> None:
+    """Wait until one of some futures is done, at most for a moment.
+
+    A process that was stopped, or got no processor, is not late: the time that it lost is not
+    counted in the timed parts of `calls`.
+    """
+    before = time.monotonic()
+    wait(futures, _SLICE, return_when="FIRST_COMPLETED")
+    overslept = time.monotonic() - before - 2 * _SLICE
+    if overslept > 0:
+        for call in calls:
+            if call.began is not None:
+                call.began += overslept
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Call a function in a thread of its own, and wait for it at most some seconds.
+
+    Raises
+    ------
+    OverdueError
+        If its timed part takes longer.
+
+    Examples
+    --------
+    >>> within(5.0, lambda: 1 + 1)
+    2
+    """
+    crew = Crew(1, "within")
+    call = crew.submit(work)
+    try:
+        while not call.future.done():
+            if call.is_overdue(seconds):
+                crew.give_up(call)
+                raise OverdueError
+            await_any([call.future], [call])
+        return call.future.result()
+    finally:
+        crew.close()
+
+
+def given_up() -> int:
+    """Return how many threads of this process were given up and still work."""
+    _lost[:] = [thread for thread in _lost if thread.is_alive()]
+    return len(_lost)

@@ -1,0 +1,97 @@
+"""Reads of an object, or of a range of its bytes, with its version."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem
+
+
+@dataclass(frozen=True)
+class Body:
+    """Result of a read.
+
+    Attributes
+    ----------
+    data : bytes
+        The file, or the requested range of it.
+    tag : str or None
+        `object_tag` of the whole file.
+    md5 : str or None
+        MD5 of the data from the store; None where the store gives none.
+    """
+
+    data: bytes
+    tag: str | None
+    md5: str | None = None
+
+
+def read_regular(path: str, start: int | None, stop: int | None) -> bytes:
+    """Read a local file, or a range of it.
+
+    Opening a named pipe would wait for a writer, so everything but a file is refused.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, it cannot be read, or it is a folder, pipe, socket or device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+            raise OSError(errno.EINVAL, f"it is {kind}, not a file", path)
+        with open(descriptor, "rb", closefd=False) as file:
+            if start is None or stop is None:
+                return file.read()
+            file.seek(start)
+            return file.read(stop - start)
+    finally:
+        os.close(descriptor)
+
+
+async def get_body(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
+    """Read an object of an asynchronous file system; FileNotFoundError where there is none."""
+    data = await fs._cat_file(url, start=start, end=stop)
+    return Body(bytes(data), object_tag(await fs._info(url)))
+
+
+async def get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
+    """Read body and etag in one request; `cat_file` would request the size first."""
+    bucket, key, _ = fs.split_path(url)
+    part = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
+    response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
+    async with response["Body"] as stream:
+        data = await stream.read()
+    tag = object_tag(response)
+    encryption = response.get("ServerSideEncryption", "")
+    encrypted = "kms" in encryption or "SSECustomerAlgorithm" in response
+    plain = tag is not None and re.fullmatch("[0-9a-f]{32}", tag) is not None
+    return Body(data, tag, tag if plain and not part and not encrypted else None)
+
+
+def object_tag(info: Mapping[str, Any]) -> str | None:
+    """Return the version of an object: the etag of the store, or its time and size.
+
+    Parameters
+    ----------
+    info : mapping
+        Result of fsspec's ``info``, or a response of the store.
+
+    Returns
+    -------
+    str or None
+        None where the store gives neither.
+    """
+    tag = info.get("ETag") or info.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    changed = info.get("mtime") or info.get("LastModified") or info.get("created")
+    return f"{changed}-{info['size']}" if changed else None
