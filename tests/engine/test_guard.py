@@ -76,6 +76,7 @@ def test_a_process_that_runs_the_script_again_ends(tmp_path):
 
 def test_files_in_the_working_folder_do_not_replace_modules_of_python(tmp_path, monkeypatch):
     """Whatever they are called: a process that starts imports these before all else."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(padim_dist.__file__).parents[1]))
     (tmp_path / "work").mkdir()
     for name in ("types", "threading", "pickle"):

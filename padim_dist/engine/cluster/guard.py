@@ -55,7 +55,8 @@ def safe_path() -> Iterator[None]:
     """Start Python processes that do not import from the working folder first.
 
     Python's ``spawn`` runs ``python -c``, for which a ``types.py`` in the working folder would
-    replace that of the standard library. Once started, a process has the module search path of
+    replace that of the standard library. The environment is changed only while they start, since
+    other programs of this process inherit it. Once started, a process has the module search path of
     the one that started it.
     """
     before = os.environ.get(_SAFE_PATH)

@@ -153,7 +153,6 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
         most = min(worker_count(config), max(most_tasks, 1))
         least = min(config.adaptive.minimum, most) if config.adaptive else most
         with (
-            safe_path(),
             dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
             _local(config, least) as cluster,
             Client(cluster) as client,
@@ -168,18 +167,19 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
     cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
         try:
-            return cluster_class(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=worker_memory(config),
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                security=security_of(config.tls),
-                protocol="tls://" if config.tls else "tcp://",
-                # The cluster of a driver that hangs ends; when the driver goes on, it fails.
-                scheduler_kwargs={"idle_timeout": config.idle_timeout},
-            )
+            with safe_path():
+                return cluster_class(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=worker_memory(config),
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                    security=security_of(config.tls),
+                    protocol="tls://" if config.tls else "tcp://",
+                    # The cluster of a driver that hangs ends; when the driver goes on, it fails.
+                    scheduler_kwargs={"idle_timeout": config.idle_timeout},
+                )
         except RuntimeError as error:
             cause = error
             logger.warning("a worker died at its start (attempt %d of %d)", start + 1, _MOST_STARTS)
