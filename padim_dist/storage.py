@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
@@ -38,7 +39,7 @@ class Folder:
     Parameters
     ----------
     url : str
-        Any fsspec URL; a local path is made absolute.
+        Any fsspec URL; a local path is made absolute. A ``file://`` address becomes a local path.
     options : mapping
         Options for fsspec by protocol, e.g. ``{"s3": {"endpoint_url": ...}}``.
 
@@ -54,7 +55,7 @@ class Folder:
     options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        url = self.url.removeprefix("file://")
+        url = local_path(self.url)
         if "://" not in url:
             url = os.path.abspath(os.path.expanduser(url))
         object.__setattr__(self, "url", url.rstrip("/") or "/")
@@ -235,6 +236,25 @@ class Folder:
             return []
         names = sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return [name for name in names if not name.endswith(".tmp")]
+
+
+def local_path(address: str) -> str:
+    """Return the local path that a ``file://`` address means; any other address as it is.
+
+    ``%20`` is a space, unless a file of the name as written exists.
+
+    Examples
+    --------
+    >>> local_path("file:///data/a%20b.jpg"), local_path("s3://data/a%20b.jpg")
+    ('/data/a b.jpg', 's3://data/a%20b.jpg')
+    """
+    if not address.startswith("file://"):
+        return address
+    path = address.removeprefix("file://")
+    path = path.removeprefix("localhost") if path.startswith("localhost/") else path
+    if "%" not in path or os.path.lexists(path):
+        return path
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
 
 
 def _to_json(value: Mapping[str, Any]) -> bytes:

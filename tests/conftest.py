@@ -35,6 +35,7 @@ settings.register_profile(
 settings.register_profile("ci", max_examples=100, deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
+
 @pytest.fixture(autouse=True)
 def _hear_warnings(caplog: pytest.LogCaptureFixture) -> None:
     """Undo what a local cluster of Dask does: it silences the handlers of its process."""

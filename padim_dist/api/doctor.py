@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import pyarrow.compute as pc
+
 from padim_dist.api.pipeline.index import cut_rows, list_archive
+from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_in_workspace,
+    as_config,
+    workspace_in_archive,
+    workspace_of,
+)
+from padim_dist.archive.reading.masks import check_mask
+from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
@@ -24,10 +37,14 @@ from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
 _GIB = 2**30
+_MASKS = 64
+"""Most masks that are looked at."""
+_THREADS = 4
 # The checks, in order.
 _REMEDIES = {
     "archive": "correct section archive",
     "model": "correct section model",
+    "masks": "make sure that images and masks can be read",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
@@ -65,6 +82,7 @@ class _Checks:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._masked: list[ImageRow] = []  # a sample of the images with a mask
 
     @cached_property
     def spec(self) -> EmbeddingSpec:
@@ -76,9 +94,17 @@ class _Checks:
 
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
+        shards: list[Shard] = []
+        rng = random.Random(0)
         with list_archive(self.config) as spool:
-            shards = [shard for shard, _ in cut_rows(spool.sorted(), self.config)]
-        return shards, dict(spool.ignored)
+            for shard, rows in cut_rows(spool.sorted(), self.config):
+                shards.append(shard)
+                masked = to_rows(rows.filter(pc.is_valid(rows["mask_uri"])))
+                self._masked += rng.sample(masked, min(len(masked), _MASKS))
+                if len(self._masked) > 100 * _MASKS:
+                    self._masked = rng.sample(self._masked, _MASKS)
+        self._masked = rng.sample(self._masked, min(len(self._masked), _MASKS))
+        return shards, dict(spool.ignored.most_common())
 
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
@@ -125,6 +151,22 @@ class _Checks:
                 "lower model.channels",
             )
 
+    def masks(self) -> Iterator[Finding]:
+        rows = self._masked
+        if not rows:
+            return
+        doubts = MaskDoubts()
+        reader = plans.reader_of(self.config, self.config.model.geometry)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for mask in pool.map(lambda row: check_mask(reader, row), rows):
+                doubts.add(mask)
+        found = f"{counted(len(rows), 'mask')} looked at"
+        if notes := doubts.notes():
+            advice = "correct these masks: 'padim-dist evaluate' uses them as they are"
+            yield Finding("masks", "warning", f"{found}; {'; '.join(notes)}", advice)
+        else:
+            yield Finding("masks", "ok", found)
+
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20
         weights = self.config.model.weights
@@ -141,6 +183,16 @@ class _Checks:
         folder.put(probe, b"")
         folder.remove(probe)
         yield Finding("workspace", "ok", f"{folder.url} is writable")
+        if path := workspace_in_archive(self.config):
+            found = f"it lies inside the archive ({path}); its files are never images"
+            yield Finding("workspace", "ok", found)
+        if path := archive_in_workspace(self.config):
+            yield Finding(
+                "workspace",
+                "warning",
+                f"the archive lies inside the workspace ({path})",
+                "keep them apart: whoever deletes the workspace deletes the images",
+            )
 
     def needs(self) -> Iterator[Finding]:
         config, (shards, _) = self.config, self.listing

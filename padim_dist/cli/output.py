@@ -88,6 +88,7 @@ def print_history(result: HistoryResult, terminal: Terminal) -> None:
     """Print the entries of an archive's history."""
     if not result.entries:
         terminal.notes(["the archive is not indexed yet; 'padim-dist index' does that"])
+    terminal.notes(result.notes)
     terminal.table("History", result.entries, hidden=("increment", "changes"))
 
 

@@ -122,6 +122,9 @@ def _has_rows(value: Any) -> bool:
 
 
 def _title(name: str) -> str:
+    """Return the heading of a field; times (``indexed_at``, ``at``) are in UTC."""
+    if name == "at" or name.endswith("_at"):
+        name = f"{name} (UTC)"
     return name.replace("_", " ").replace("p value", "p-value")
 
 

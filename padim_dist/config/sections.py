@@ -40,6 +40,9 @@ class ArchiveConfig(Section):
 
     url: str
     """Folder of the archive: a path or any fsspec URL."""
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """Name by which the workspace knows the archive, so that its url may change. Null: the url. If
+    an archive has moved, set this to its former url."""
     layout: str = "folder"
     """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``tar``: the url is
     a folder of .tar files or one .tar file; ``table``: the url is a Parquet or CSV file with the
@@ -63,8 +66,8 @@ class ArchiveConfig(Section):
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
     allow: tuple[str, ...] = ()
-    """Prefixes of addresses outside the folder of the table that its rows may name (layout
-    ``table``)."""
+    """Folders outside that of the table that its rows may name (layout ``table``): absolute paths
+    or URLs."""
     read_deadline: float = Field(60.0, gt=0)
     """Seconds after which a read of an image ends with the status ``timeout``."""
     decode_deadline: float = Field(60.0, gt=0)
@@ -77,7 +80,18 @@ class ArchiveConfig(Section):
             raise ValueError(f"is not a layout; valid are {', '.join(LAYOUTS)}")
         return value
 
-    @field_validator("group", "train")
+    @field_validator("allow")
+    @classmethod
+    def _are_folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in value:
+            if not folder.startswith("/") and "://" not in folder:
+                raise ValueError(
+                    f"{folder!r} is neither an absolute path nor a URL; write e.g. /data/photos or "
+                    "s3://bucket/photos"
+                )
+        return value
+
+    @field_validator("group", "train", "exclude")
     @classmethod
     def _compiles(cls, value: str | None, info: ValidationInfo) -> str | None:
         try:

@@ -47,12 +47,20 @@ def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
     FileNotFoundError
         In mode ``r`` or ``r+``, if the group does not exist.
     """
-    folder = workspace.folder
-    options: dict[str, Any] | None = None if folder.is_local else folder.protocol_options
+    store, options = store_at(workspace, path)
     group: zarr.Group = _zarr().open_group(
-        folder.at(path), mode=mode, storage_options=options, use_consolidated=False, zarr_format=3
+        store, mode=mode, storage_options=options, use_consolidated=False, zarr_format=3
     )
     return group
+
+
+def store_at(workspace: Workspace, path: str) -> tuple[Any, dict[str, Any] | None]:
+    """Return the store of a group, for Zarr and xarray, and its options."""
+    folder = workspace.folder
+    if folder.is_local:
+        # Not a path as text: in it "::" would be a chain of file systems.
+        return _zarr().storage.LocalStore(folder.at(path)), None
+    return folder.at(path), folder.protocol_options
 
 
 def open_array(workspace: Workspace, path: str, name: str, mode: Mode) -> zarr.Array[Any]:

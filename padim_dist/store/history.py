@@ -72,23 +72,23 @@ def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     return read_last(workspace, workspace.history(settings), Entry, _ADVICE)
 
 
-def newest_entry(workspace: Workspace) -> Entry | None:
-    """Return the newest entry of all archives of a workspace; None if none was indexed."""
-    return next(reversed(_last_entries(workspace)), None)
-
-
-def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
-    """Add an entry and give it its turn; False if there is one of this number already."""
-    entry = replace(entry, turn=next_turn(_last_entries(workspace)))
-    return add_numbered(workspace, workspace.history(settings), entry)
-
-
-def _last_entries(workspace: Workspace) -> list[Entry]:
-    """Return the last entry of each archive, the newest last."""
+def last_entries(workspace: Workspace) -> list[Entry]:
+    """Return the newest entry of each archive, the newest last."""
     paths = [f"{workspace.histories}/{n}" for n in workspace.folder.list(workspace.histories)]
     reads = (partial(read_last, workspace, path, Entry, _ADVICE) for path in paths)
     found = filter(None, map(unless_damaged, reads))
     return in_order(found, lambda entry: entry.indexed_at)
+
+
+def newest_entry(workspace: Workspace) -> Entry | None:
+    """Return the newest entry of all archives of a workspace; None if none was indexed."""
+    return next(reversed(last_entries(workspace)), None)
+
+
+def add_entry(workspace: Workspace, settings: Settings, entry: Entry) -> bool:
+    """Add an entry and give it its turn; False if there is one of this number already."""
+    entry = replace(entry, turn=next_turn(last_entries(workspace)))
+    return add_numbered(workspace, workspace.history(settings), entry)
 
 
 def put_changes(

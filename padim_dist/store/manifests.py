@@ -63,6 +63,8 @@ class Snapshot:
         Shards, in order.
     ignored : mapping of str to int
         Counts of ignored files, by suffix or reason.
+    root : str
+        Folder or tar file below which the archive's relative paths were.
     """
 
     snapshot: str
@@ -70,6 +72,7 @@ class Snapshot:
     shards: list[Shard]
     ignored: Mapping[str, int]
     created_at: str
+    root: str
 
     @property
     def images(self) -> int:
@@ -78,12 +81,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class _Head:
-    """The file ``manifest.json``."""
+class ManifestHead:
+    """The file ``manifest.json``, the receipt of a manifest.
+
+    `root` is missing in manifests of versions whose archives could not move.
+    """
 
     settings: Mapping[str, Any]
     ignored: Mapping[str, int]
     created_at: str
+    root: str | None = None
+
+    @property
+    def below(self) -> str:
+        """Folder (or tar file) below which the images were."""
+        return self.root or root_of(self.settings)
 
 
 def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
@@ -101,6 +113,7 @@ def write_manifest(
     settings: Settings,
     ignored: Mapping[str, int],
     drafts: Path,
+    root: str,
 ) -> Snapshot:
     """Write a manifest, shard by shard; ``manifest.json``, written last, is its receipt.
 
@@ -125,8 +138,8 @@ def write_manifest(
     pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
     workspace.folder.put(f"{workspace.manifest(snapshot)}/shards.parquet", sink.getvalue())
     now = datetime.now(UTC).isoformat()
-    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now)
-    names = ("settings", "ignored", "created_at", "images")
+    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now, root)
+    names = ("settings", "ignored", "created_at", "images", "root")
     head = {name: getattr(made, name) for name in names}
     workspace.folder.put_json(f"{workspace.manifest(snapshot)}/manifest.json", head)
     return made
@@ -135,14 +148,26 @@ def write_manifest(
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """Read a finished manifest; None if there is none with this id."""
     path, advice = workspace.manifest(snapshot), _advice(workspace, snapshot)
-    head = find_record(workspace.folder, f"{path}/manifest.json", _Head, advice)
+    head = find_head(workspace, snapshot)
     if head is None:
         return None
     with open_parquet(workspace.folder, f"{path}/shards.parquet", advice) as parquet:
         rows = parquet.read().to_pylist()
     file = workspace.at(f"{path}/shards.parquet")
     entries = [make_record(Shard, row, file, advice) for row in rows]
-    return Snapshot(snapshot, head.settings, entries, head.ignored, head.created_at)
+    return Snapshot(snapshot, head.settings, entries, head.ignored, head.created_at, head.below)
+
+
+def find_head(workspace: Workspace, snapshot: str) -> ManifestHead | None:
+    """Read the receipt of a manifest; None if there is none with this id."""
+    path = f"{workspace.manifest(snapshot)}/manifest.json"
+    return find_record(workspace.folder, path, ManifestHead, _advice(workspace, snapshot))
+
+
+def root_of(settings: Settings) -> str:
+    """Return the folder (or tar file) below which relative paths are: of a table, its folder."""
+    url = str(settings["url"])
+    return (url.rpartition("/")[0] or "/") if settings["layout"] == "table" else url
 
 
 def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+LEFT_OUT = "left out"
+"""Status of a specimen that an index leaves out."""
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"}
 
 
@@ -224,8 +226,8 @@ _KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes | None]], str
     "one pixel": (_sized((1, 1)), "scored"),
     "long": (_sized((1, 20_000), (20_000, 1)), "scored"),
     "odd name": (_named, "scored"),
-    "link in a circle": (lambda _: (".jpg", None), "unavailable"),
-    "broken link": (lambda _: (".jpg", None), "missing"),
+    "link in a circle": (lambda _: (".jpg", None), LEFT_OUT),
+    "broken link": (lambda _: (".jpg", None), LEFT_OUT),
     "garbage behind it": (
         lambda rng: (".jpg", encode(picture(rng), "jpg") + rng.randbytes(500)),
         "scored",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.layouts.base import Listing
+from padim_dist.archive.listing.layouts.base import EXCLUDED, Listing
 from padim_dist.archive.listing.layouts.tar import list_images
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.spool import Spool
@@ -40,12 +40,15 @@ def pack(members: list[tuple[str, bytes]], kind: str = "gnu") -> bytes:
 
 
 def listing(
-    archive: Path | Folder, train: str = "(^|/)good/", group: str | None = None
+    archive: Path | Folder,
+    train: str = "(^|/)good/",
+    group: str | None = None,
+    exclude: str | None = None,
 ) -> tuple[list[Row], Mapping[str, int]]:
     """Return the rows of an archive of tar files, and counts of ignored files."""
     archive = archive if isinstance(archive, Folder) else Folder(str(archive))
     with Spool() as spool:
-        list_images(Listing(archive, train, group), spool)
+        list_images(Listing(archive, train, group, exclude=exclude), spool)
         return sorted_rows(spool), dict(spool.ignored)
 
 
@@ -187,16 +190,31 @@ def test_members_that_are_not_images_are_counted(tmp_path):
     (tmp_path / "empty.tar").touch()
     (tmp_path / "nothing.tar").write_bytes(pack([]))
     rows, ignored = listing(tmp_path)
-    assert [row["member"] for row in rows] == ["x.jpg"]
+    assert [row["member"] for row in rows] == ["x.jpg", "caf%E9.jpg"]
     assert ignored == {
         "links, folders, devices and sparse files in tar files": 4,
-        "names that are not UTF-8": 1,
         "(no suffix)": 1,
         ".txt": 1,
         ".jpg": 1,
         "compressed tar files, which cannot be read by range": 3,
         "empty tar files": 1,
     }
+
+
+def test_hidden_and_excluded_members_are_counted(tmp_path):
+    """With their sidecars and masks: a resource fork has the suffix of its file."""
+    members = [(name, b"x") for name in ("./a/0.jpg", "a/._0.jpg", "a/._0.json", "old/1.jpg")]
+    members += [("__MACOSX/a/0.jpg", b"x"), ("old/1.cls", b"x"), ("a/ground_truth/x/.0.png", b"x")]
+    (tmp_path / "a.tar").write_bytes(pack(members))
+    (tmp_path / "._a.tar").write_bytes(pack(members))
+    (tmp_path / "old.tar").write_bytes(pack(members))
+    (tmp_path / "cut.tar").write_bytes(pack([("good/0.jpg", b"x" * 9999)])[:5000])
+    rows, ignored = listing(tmp_path, exclude=r"(^|/)old[/.]|^cut/.*tail")
+    assert [(row["uri"], row["member"]) for row in rows] == [
+        (f"{tmp_path}/a.tar", "a/0.jpg"),
+        (f"{tmp_path}/cut.tar", "good/0.jpg"),
+    ]
+    assert ignored == {"hidden files": 1 + 3, "system files": 1, EXCLUDED: 3}
 
 
 def test_later_members_of_a_name_replace_earlier_ones(tmp_path):

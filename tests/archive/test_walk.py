@@ -16,7 +16,7 @@ from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 from tests.s3.moto import moto_server
 
-ODD = ("a b+%20.jpg", "'\"`$.jpg", "😀/ü.jpg", "u\u0308.jpg", "#?&=.jpg", "x::y.jpg", "~", "..jpg")
+ODD = ("a b+%20.jpg", "'\"`$.jpg", "😀/ü.jpg", "u\u0308.jpg", "#?&=.jpg", "x::y.jpg", "~", "x..jpg")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,13 @@ def bucket(options: dict[str, dict[str, object]], name: str, keys: list[str]) ->
     return Folder(f"s3://{name}/photos", options)
 
 
-def look(archive: Folder, threads: int = 4) -> tuple[dict[str, File], Counter[str]]:
+def look(
+    archive: Folder, threads: int = 4, workspace: str | None = None
+) -> tuple[dict[str, File], Counter[str]]:
     """Return files by path, each once, and counts of ignored files."""
     files: dict[str, File] = {}
     ignored: Counter[str] = Counter()
-    for page in walk(archive, threads):
+    for page in walk(archive, threads, workspace):
         assert not files.keys() & {file.path for file in page.files}
         files.update({file.path: file for file in page.files})
         ignored.update(page.ignored)
@@ -118,16 +120,25 @@ def test_s3_pages_and_prefixes(options):
 
 def test_s3_objects_with_odd_names(options):
     """Readable objects are listed with the tag that reading gives; the others are counted."""
+    hidden = [".x/a.jpg", "x/._b.jpg", "@eaDir/c.jpg", "audit/nights/top.jpg"]
     names = [*ODD, "./c.jpg", "a/../b.jpg", "\x01\x7f.jpg"]
     lost = ["/d.jpg", "x//e.jpg", "v?versionId=3.jpg", "q::r/x.jpg"]
     markers = ["", "x/", "empty/"]
-    archive = bucket(options, "odd", [f"photos/{name}" for name in names + lost + markers])
-    files, ignored = look(archive)
+    archive = bucket(options, "odd", [f"photos/{name}" for name in names + lost + markers + hidden])
+    files, ignored = look(archive, workspace="audit")
     assert set(files) == set(names)
-    assert ignored == {"names that no URL can address": 4, "folder markers": 3}
+    assert ignored == {
+        "names that no URL can address": 4,
+        "folder markers": 3,
+        "hidden files": 1,
+        "hidden folders, which are not listed": 1,
+        "system folders, which are not listed": 1,
+        "workspace inside the archive, which is not listed": 1,
+    }
     for name, file in files.items():
         assert read(archive, file) == (f"photos/{name}".encode(), file.tag)
-    assert set(look(Folder("s3://odd", options))[0]) == {f"photos/{name}" for name in names}
+    below = {f"photos/{name}" for name in [*names, "audit/nights/top.jpg"]}
+    assert set(look(Folder("s3://odd", options))[0]) == below
 
 
 def test_a_store_that_cannot_be_listed_ends_the_listing(options):

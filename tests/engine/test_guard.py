@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import padim_dist
+
 CALL = "from padim_dist.engine.cluster.guard import check_guard\n"
 UNGUARDED = {
     "call": "check_guard()\n",
@@ -70,3 +72,25 @@ def test_a_process_that_runs_the_script_again_ends(tmp_path):
     assert done.returncode == 1
     assert "ran" not in done.stdout
     assert "starts worker processes" in done.stderr
+
+
+def test_files_in_the_working_folder_do_not_replace_modules_of_python(tmp_path, monkeypatch):
+    """Whatever they are called: a process that starts imports these before all else."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(padim_dist.__file__).parents[1]))
+    (tmp_path / "work").mkdir()
+    for name in ("types", "threading", "pickle"):
+        (tmp_path / "work" / f"{name}.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "script.py").write_text(
+        "import os\n"
+        "from multiprocessing import get_context\n"
+        "from padim_dist.engine.cluster.guard import safe_path\n"
+        "if __name__ == '__main__':\n"
+        "    with safe_path():\n"
+        "        process = get_context('spawn').Process(target=print, args=('ran',))\n"
+        "        process.start()\n        process.join(60)\n"
+        "    assert 'PYTHONSAFEPATH' not in os.environ\n"
+        "    raise SystemExit(process.exitcode)\n"
+    )
+    done = run("../script.py", cwd=tmp_path / "work")
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr

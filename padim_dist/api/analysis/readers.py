@@ -12,6 +12,7 @@ from padim_dist.api.settings.lookup import choose_run, newest_model
 from padim_dist.api.settings.places import ConfigLike, locate
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
+from padim_dist.store.arrays import store_at
 from padim_dist.store.models import find_model
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import REGIONS, SCORES
@@ -234,10 +235,9 @@ def _open_zarr(run: Run, path: str) -> xr.Dataset:
     """Open a Zarr group of a run as a dataset, read on demand."""
     import xarray as xr
 
-    folder = run.workspace.folder
-    options = None if folder.is_local else folder.protocol_options
+    store, options = store_at(run.workspace, path)
     dataset: xr.Dataset = xr.open_zarr(
-        folder.at(path), chunks=None, consolidated=False, storage_options=options
+        store, chunks=None, consolidated=False, storage_options=options
     )
     return dataset
 

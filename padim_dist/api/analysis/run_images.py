@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from padim_dist.api.analysis.tables import open_table
-from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.settings.moved import moved_hint
+from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
@@ -51,6 +52,8 @@ class RunImages:
     @cached_property
     def reader(self) -> ImageReader:
         """Reader of its images."""
+        if hint := moved_hint(self._config):
+            logger.warning(hint)
         return reader_of(self._config, self.model.info.embedding.geometry)
 
     @cached_property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from padim_dist.api.settings.moved import moved_hint
 from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
 from padim_dist.events import Listener, ignore
 from padim_dist.store.history import Entry, read_history
@@ -11,9 +12,10 @@ from padim_dist.store.history import Entry, read_history
 
 @dataclass(frozen=True)
 class HistoryResult:
-    """Entries of an archive's history, the oldest first."""
+    """Entries of an archive's history, the oldest first, and notes on it."""
 
     entries: list[Entry]
+    notes: list[str] = field(default_factory=list)
 
 
 def history(config: ConfigLike, _listener: Listener = ignore) -> HistoryResult:
@@ -26,4 +28,6 @@ def history(config: ConfigLike, _listener: Listener = ignore) -> HistoryResult:
     """
     config = as_config(config)
     workspace, settings = workspace_of(config), archive_settings(config)
-    return HistoryResult(read_history(workspace, settings, all_of_them=False))
+    entries = read_history(workspace, settings, all_of_them=False)
+    hint = "" if entries else moved_hint(config)
+    return HistoryResult(entries, [hint] if hint else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,14 +13,15 @@ import pyarrow.compute as pc
 from padim_dist.api.pipeline.index import current_manifest, cut_rows
 from padim_dist.api.pipeline.new_images import scored_images
 from padim_dist.api.settings.lookup import promoted_model
-from padim_dist.api.settings.places import archive_of, archive_settings, workspace_of
+from padim_dist.api.settings.moved import rows_here
+from padim_dist.api.settings.places import archive_of, archive_root, archive_settings, workspace_of
 from padim_dist.archive.listing.increments import not_scored
 from padim_dist.archive.listing.workbench import Workbench
 from padim_dist.config import SPLITS, Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.history import read_history
-from padim_dist.store.manifests import Shard, read_manifest, read_shards, write_manifest
+from padim_dist.store.manifests import Shard, read_manifest, write_manifest
 
 _Cut = tuple[Shard, pa.Table]
 
@@ -64,13 +66,14 @@ def plan_backfill(
     workspace, settings = workspace_of(config), archive_settings(config)
     manifest = current_manifest(config, listener)
     with Workbench() as bench:
-        rows = read_shards(workspace, manifest, config.score.splits)
+        rows = rows_here(config, manifest, config.score.splits)
         came = _came(config, since, until) if since or until else None
-        scored = scored_images(workspace, model.model_id)
+        scored = scored_images(config, model.model_id)
         left = not_scored(bench, _with_prefix(rows, config, prefix), scored, came)
         pieces = _pieces(cut_rows(left, config), piece_images)
         settings = {**settings, "new": True}
-        made = (write_manifest(workspace, piece, settings, {}, bench.folder) for piece in pieces)
+        rest: tuple[dict[str, int], Path, str] = {}, bench.folder, archive_root(config)
+        made = (write_manifest(workspace, piece, settings, *rest) for piece in pieces)
         return [manifest.snapshot for manifest in made]
 
 
@@ -95,7 +98,7 @@ def _came(config: Config, since: date | None, until: date | None) -> Iterator[pa
         )
     for entry in entries:
         if entry.increment and (manifest := read_manifest(workspace, entry.increment)):
-            yield from read_shards(workspace, manifest, SPLITS)
+            yield from rows_here(config, manifest, SPLITS)
 
 
 def _pieces(shards: Iterable[_Cut], images: int) -> Iterator[list[_Cut]]:

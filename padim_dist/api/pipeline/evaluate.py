@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 
+from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import choose_run
-from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
+from padim_dist.api.settings.moved import moved_hint
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.archive.reading.masks import CheckedMask, check_mask
 from padim_dist.archive.reading.reader import ImageReader
+from padim_dist.archive.reading.transform import prepare_mask
+from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.core.geometry import Grid
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.core.status import GOOD
-from padim_dist.errors import ImageError, RequestError
+from padim_dist.errors import RequestError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.gaussians import Model
@@ -60,12 +65,23 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Evaluation metrics of a run by group, and their means over groups."""
+    """Evaluation metrics of a run.
+
+    Attributes
+    ----------
+    run_id, model_id : str
+        The run and its model.
+    groups, mean : mapping
+        Metrics by group, and their means over groups.
+    notes : list of str
+        Masks that may not go with their images.
+    """
 
     run_id: str
     model_id: str
     groups: dict[str, GroupFigures]
     mean: dict[str, float | None]
+    notes: list[str] = field(default_factory=list)
 
 
 class _Tally:
@@ -134,12 +150,14 @@ def evaluate(
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
     reader = plans.reader_of(config, spec.geometry)
     tallies: dict[str, _Tally] = {}
+    doubts = MaskDoubts()
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for rows, distances in _shards(found, head, spec.shape.grids[0]):
             maps = anomaly_map.full(torch.from_numpy(distances)).numpy()
             regions = pool.map(lambda row: _regions(row, reader), rows)
-            for row, full, region in zip(rows, maps, regions, strict=True):
+            for row, full, (region, mask) in zip(rows, maps, regions, strict=True):
+                doubts.add(mask)
                 tally = tallies.setdefault(row.group, _Tally())
                 if row.score is None:
                     tally.not_scored += 1
@@ -162,7 +180,8 @@ def evaluate(
     groups = {group: figures for group, (figures, _) in measured.items()}
     curves = {group: curves for group, (_, curves) in measured.items()}
     mean = {name: _mean(groups, name) for name in ("image_auroc", "pixel_auroc", "pro")}
-    result = EvaluateResult(head.run_id, head.model_id, groups, mean)
+    notes = [*filter(None, [moved_hint(config)]), *doubts.notes()]
+    result = EvaluateResult(head.run_id, head.model_id, groups, mean, notes)
     workspace.folder.put_json(found.metrics_path, {**asdict(result), "curves": curves})
     return result
 
@@ -175,7 +194,7 @@ class _Labelled:
     label: str
     score: float | None
     heatmap_row: int | None
-    mask_uri: str | None
+    image: ImageRow
 
 
 def _shards(
@@ -186,10 +205,9 @@ def _shards(
     columns = ["shard", "image_id", "split", "group", "label", "score", "heatmap_row"]
     for place, table in run.scores.read_shards(columns):
         manifest = read_shard(run.workspace, head.snapshot, head.shards[place])
-        pairs = (manifest[name].to_pylist() for name in ("image_id", "mask_uri"))
-        masks = dict(zip(*pairs, strict=True))
+        images = {row.image_id: row for row in to_rows(manifest)}
         rows = [
-            _Labelled(row["group"], row["label"], row["score"], row["heatmap_row"], masks[name])
+            _Labelled(row["group"], row["label"], row["score"], row["heatmap_row"], images[name])
             for name, row in zip(table["image_id"].to_pylist(), table.to_pylist(), strict=True)
             if row["split"] == "test" and row["label"] is not None and row["group"] is not None
         ]
@@ -205,21 +223,25 @@ def _shards(
         yield rows, distances
 
 
-def _regions(row: _Labelled, reader: ImageReader) -> npt.NDArray[np.int32] | None:
-    """Return ground-truth regions of an image at the size of the crop; None if unknown."""
+def _regions(
+    row: _Labelled, reader: ImageReader
+) -> tuple[npt.NDArray[np.int32] | None, CheckedMask | None]:
+    """Return ground-truth regions of an image at the size of the crop, None if unknown; its mask.
+
+    A mask that may not go with its image is used as it is.
+    """
     if row.score is None:
-        return None
+        return None, None
     if row.label == GOOD:
-        return np.zeros(reader.geometry.crop, np.int32)
-    if row.mask_uri is None:
-        return None
-    try:
-        mask = reader.load_mask(row.mask_uri)
-    except ImageError as error:
-        logger.warning("mask %s is left out: %s", row.mask_uri, error)
-        return None
-    regions: npt.NDArray[np.int32] = ndimage.label(mask.numpy(), _EIGHT_NEIGHBOURS)[0]
-    return regions.astype(np.int32)
+        return np.zeros(reader.geometry.crop, np.int32), None
+    if row.image.mask_uri is None:
+        return None, None
+    mask = check_mask(reader, row.image)
+    if mask.pixels is None:
+        return None, mask
+    pixels = prepare_mask(mask.pixels, reader.geometry).numpy()
+    regions: npt.NDArray[np.int32] = ndimage.label(pixels, _EIGHT_NEIGHBOURS)[0]
+    return regions.astype(np.int32), mask
 
 
 def _mean(groups: dict[str, GroupFigures], name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from padim_dist.api.settings.lookup import find_manifest
+from padim_dist.api.settings.moved import moved_hint, rows_here
 from padim_dist.api.settings.places import (
     ConfigLike,
     archive_of,
+    archive_root,
     archive_settings,
     as_config,
     logger,
+    workspace_in_archive,
     workspace_of,
 )
 from padim_dist.archive.listing.cut import cut, shard_size
@@ -32,7 +36,6 @@ from padim_dist.store.manifests import (
     Snapshot,
     images_by_group,
     read_manifest,
-    read_shards,
     write_manifest,
 )
 
@@ -93,7 +96,7 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
         shards=len(snapshot.shards),
         groups={group: {split: counts[split] for split in SPLITS} for group, counts in groups},
         without_group=sum(shard.images for shard in snapshot.shards if shard.group is None),
-        ignored=dict(snapshot.ignored),
+        ignored=dict(Counter(snapshot.ignored).most_common()),
         number=entry.number,
         **{name: getattr(entry, name) if is_new else 0 for name in _CHANGES},
     )
@@ -108,7 +111,15 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         listener(Progress("index", 0, listed))
 
     tell(0)
-    listing = Listing(archive_of(config), archive.train, archive.group, tell)
+    listing = Listing(
+        archive=archive_of(config),
+        train=archive.train,
+        group=archive.group,
+        tell=tell,
+        exclude=archive.exclude,
+        allow=archive.allow,
+        workspace=workspace_in_archive(config),
+    )
     with Spool() as spool:
         find_layout(archive.layout)(listing, spool)
         yield spool
@@ -133,7 +144,10 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
     with list_archive(config, listener) as spool:
         rows = spool.sorted()
         shards = cut_rows(rows, config)
-        snapshot = write_manifest(workspace, shards, settings, spool.ignored, spool.folder)
+        root = archive_root(config)
+        snapshot = write_manifest(workspace, shards, settings, spool.ignored, spool.folder, root)
+        if last_entry(workspace, settings) is None and (hint := moved_hint(config)):
+            logger.warning(hint)
         while True:
             last = last_entry(workspace, settings)
             if last is not None and last.snapshot == snapshot.snapshot:
@@ -155,11 +169,12 @@ def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None)
     changes = None
     earlier = read_manifest(workspace, last.snapshot) if last else None
     if last and earlier:  # neither the first, nor was the manifest before removed
-        found = compare(spool, spool.joined(), read_shards(workspace, earlier, SPLITS))
+        found = compare(spool, spool.joined(), rows_here(config, earlier, SPLITS))
         increment, counts = None, found.counts
         if found.rows.images:
             shards = cut_rows(found.rows, config)
-            increment = write_manifest(workspace, shards, settings, {}, spool.folder).snapshot
+            root, drafts = archive_root(config), spool.folder
+            increment = write_manifest(workspace, shards, settings, {}, drafts, root).snapshot
         table = found.changes.read_bytes()
         changes = put_changes(workspace, settings, last.snapshot, whole, table)
     return Entry(

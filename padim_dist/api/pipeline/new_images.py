@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from padim_dist.api.pipeline.index import cut_rows
-from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.settings.moved import rows_here, scored_here
+from padim_dist.api.settings.places import archive_root, workspace_of
 from padim_dist.archive.listing.increments import SCORED_SCHEMA, not_scored
 from padim_dist.archive.listing.workbench import Workbench
 from padim_dist.config import Config
 from padim_dist.core.status import SETTLED, UNSETTLED
-from padim_dist.store.manifests import Snapshot, read_shards, write_manifest
+from padim_dist.store.manifests import Snapshot, write_manifest
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import Run, list_runs
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.run import Run, RunHead, list_runs
 
 
 def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:
@@ -26,11 +26,12 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
     """
     workspace = workspace_of(config)
     with Workbench() as bench:
-        rows = read_shards(workspace, manifest, config.score.splits)
-        left = not_scored(bench, rows, scored_images(workspace, model.model_id))
+        rows = rows_here(config, manifest, config.score.splits)
+        left = not_scored(bench, rows, scored_images(config, model.model_id))
         shards = cut_rows(left, config)
         settings = {**manifest.settings, "new": True}
-        return write_manifest(workspace, shards, settings, {}, bench.folder)
+        root = archive_root(config)
+        return write_manifest(workspace, shards, settings, {}, bench.folder, root)
 
 
 def select_unsettled(
@@ -42,29 +43,32 @@ def select_unsettled(
     """
     workspace = workspace_of(config)
     with Workbench() as bench:
-        rows = read_shards(workspace, manifest, config.score.splits)
-        missed = _rows_of(workspace, runs, UNSETTLED)
-        left = not_scored(bench, rows, scored_images(workspace, model.model_id), missed)
+        rows = rows_here(config, manifest, config.score.splits)
+        heads = [head for head in list_runs(workspace) if head.run_id in runs]
+        missed = _rows_of(config, heads, UNSETTLED)
+        left = not_scored(bench, rows, scored_images(config, model.model_id), missed)
         shards = cut_rows(left, config)
         settings = {**manifest.settings, "new": True}
-        return write_manifest(workspace, shards, settings, {}, bench.folder)
+        root = archive_root(config)
+        return write_manifest(workspace, shards, settings, {}, bench.folder, root)
 
 
-def scored_images(workspace: Workspace, model_id: str) -> Iterator[pa.Table]:
+def scored_images(config: Config, model_id: str) -> Iterator[pa.Table]:
     """Yield the images whose status finished runs of a model have settled."""
-    runs = [
-        head.run_id
-        for head in list_runs(workspace)
+    heads = [
+        head
+        for head in list_runs(workspace_of(config))
         if head.model_id == model_id and head.is_finished
     ]
-    return _rows_of(workspace, runs, SETTLED)
+    return _rows_of(config, heads, SETTLED)
 
 
 def _rows_of(
-    workspace: Workspace, runs: Sequence[str], statuses: Sequence[str]
+    config: Config, runs: Sequence[RunHead], statuses: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Yield the images of some runs whose status is one of these."""
-    wanted = pa.array(statuses)
-    for run in runs:
-        for table in Run(workspace, run).scores.read([*SCORED_SCHEMA.names, "status"]):
+    """Yield the images of some runs whose status is one of these, where they are now."""
+    wanted, workspace = pa.array(statuses), workspace_of(config)
+    for head in runs:
+        tables = Run(workspace, head.run_id).scores.read([*SCORED_SCHEMA.names, "status"])
+        for table in scored_here(config, head.snapshot, tables):
             yield table.filter(pc.is_in(table["status"], value_set=wanted))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from padim_dist.api.settings.moved import moved_hint
 from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
 from padim_dist.config import Config, differences
 from padim_dist.errors import RequestError
@@ -46,7 +47,8 @@ def choose_model(config: Config, asked: str | None) -> ModelInfo:
     gap, name = min(gaps, key=lambda item: len(item[0]))
     raise RequestError(
         f"workspace {config.workspace} has no model with these settings. The nearest, {name}, "
-        f"differs in {'; '.join(gap)}. Set them back, or run 'padim-dist fit' for the new ones"
+        f"differs in {'; '.join(gap)}. Set them back, or run 'padim-dist fit' for the new ones. "
+        f"{moved_hint(config)}".rstrip()
     )
 
 

@@ -9,9 +9,11 @@ import logging
 import os
 from typing import Any
 
+from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder, Options
+from padim_dist.store.manifests import root_of
 from padim_dist.store.workspace import Workspace
 
 logger = logging.getLogger("padim_dist")
@@ -19,7 +21,7 @@ logger = logging.getLogger("padim_dist")
 ConfigLike = Config | str | os.PathLike[str]
 """A configuration, or the path of its YAML file."""
 _YAML = (".yaml", ".yml")
-_NOT_OF_A_MANIFEST = {"max_pixels", "bits", "read_deadline", "decode_deadline"}
+_NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline"}
 _ADDED = ("exclude", "allow")
 """Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
 
@@ -78,12 +80,55 @@ def archive_of(config: Config) -> Folder:
     return Folder(config.archive.url, config.storage_options)
 
 
+def workspace_in_archive(config: Config) -> str | None:
+    """Return the path of the workspace inside the archive; None if it lies elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        If both are the same folder.
+    """
+    workspace, archive = workspace_of(config).folder.url, archive_of(config).url
+    path = real_path_below(workspace, archive)
+    if path == "":
+        raise ConfigError(
+            f"workspace and archive.url are the same folder, {archive}; set workspace to a folder "
+            "of its own (and move the files of the workspace there, if it exists already)"
+        )
+    return path
+
+
+def archive_in_workspace(config: Config) -> str | None:
+    """Return the path of the archive inside the workspace; None if it lies elsewhere."""
+    return real_path_below(archive_of(config).url, workspace_of(config).folder.url) or None
+
+
 def archive_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that determine a manifest."""
+    """Return the settings that determine a manifest; its url is the name of the archive."""
     settings = config.archive.model_dump(mode="json", exclude=_NOT_OF_A_MANIFEST)
     added = {name: settings.pop(name) for name in _ADDED}
     given = {name: value for name, value in added.items() if value}
-    return {**settings, **given, "url": archive_of(config).url}
+    return {**settings, **given, "url": _archive_name(config)}
+
+
+def archive_root(config: Config) -> str:
+    """Return the folder (or tar file) below which the archive's relative paths are now."""
+    return root_of({**archive_settings(config), "url": archive_of(config).url})
+
+
+def former_root(config: Config) -> str | None:
+    """Return `archive_root` before the archive moved; None if its name is no former url."""
+    settings = archive_settings(config)
+    has_moved = "/" in settings["url"] and settings["url"] != archive_of(config).url
+    return root_of(settings) if has_moved else None
+
+
+def _archive_name(config: Config) -> str:
+    name = config.archive.name
+    if name is None:
+        return archive_of(config).url
+    # A url as in archive.url, or any other name.
+    return Folder(name).url if "/" in name or name.startswith("~") else name
 
 
 def model_settings(config: Config) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from padim_dist.api.settings.places import archive_of, workspace_of
+from padim_dist.api.settings.places import archive_of, archive_root, former_root, workspace_of
+from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
@@ -29,8 +30,13 @@ def reader_of(
     `witnesses` are uris of images that tell whether the store is well.
     """
     archive = config.archive
+    moved = (former_root(config), archive_root(config))
     fetcher = ObjectFetcher(
-        config.storage_options, archive_of(config).url, archive.read_deadline, witnesses
+        options=config.storage_options,
+        archive=archive_of(config).url,
+        deadline=archive.read_deadline,
+        witnesses=tuple(present_path(uri, *moved) for uri in witnesses),
+        moved=moved,
     )
     return ImageReader(fetcher, geometry, archive.max_pixels, deadline=archive.decode_deadline)
 

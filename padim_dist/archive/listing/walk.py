@@ -6,20 +6,26 @@ be of any size. Pages come in order of arrival.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import quote
 
+from padim_dist.archive.listing.names import as_text, is_utf8, kind_of
 from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 
 THREADS = 16
 _PAGE = 1000
+# Errors that say that a link leads nowhere; others, such as EIO, concern the store.
+BROKEN = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES}
+TOO_LONG = "paths of more than 4,096 bytes, which cannot be opened"
 Item = TypeVar("Item")
 
 
@@ -35,11 +41,18 @@ class File:
         In bytes.
     tag : str or None
         Its `object_tag`, equal to the tag when it is read.
+    address : str or None
+        Where to read it, if its name is not UTF-8 and `path` has some bytes as ``%XX``.
     """
 
     path: str
     size: int
     tag: str | None
+    address: str | None = None
+
+    def uri(self, archive: Folder) -> str:
+        """Return where to read it."""
+        return self.address or archive.at(self.path)
 
 
 @dataclass(frozen=True)
@@ -59,24 +72,28 @@ class Page:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, size: object, tag: str | None) -> None:
-        """Add a file; if its name is not UTF-8, only count it."""
+        """Add a file; if no URL can address it, only count it."""
         if is_utf8(path):
-            # Some stores give no size.
-            self.files.append(File(path, int(str(size or 0)), tag))
+            self.files.append(File(path, int(str(size or 0)), tag))  # some stores give no size
         else:
-            self.ignored["names that are not UTF-8"] += 1
+            self.ignored["names that no URL can address"] += 1
 
 
-def is_utf8(name: str) -> bool:
-    """Return whether a name can be encoded as UTF-8, as tables need it."""
-    return name.encode(errors="replace").decode() == name
-
-
-def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
+def walk(archive: Folder, threads: int = THREADS, workspace: str | None = None) -> Iterator[Page]:
     """Yield the pages of a folder and of all folders below it, in no particular order.
 
-    Links to folders are not followed. Entries that are not files, or that no URL can address, are
-    counted in the pages.
+    Hidden folders, those of systems, links to folders and the workspace are not followed. They
+    are counted in the pages, and so are entries that are not regular files, have such a name or
+    one that no URL can address.
+
+    Parameters
+    ----------
+    archive : Folder
+        The folder.
+    threads : int
+        Number of folders that are listed at once.
+    workspace : str, optional
+        Path of the workspace inside the folder, which is not part of it.
 
     Raises
     ------
@@ -90,7 +107,8 @@ def walk(archive: Folder, threads: int = THREADS) -> Iterator[Page]:
 
     def pages(folder: str) -> Iterator[Page]:
         try:
-            yield from list_folder(archive, folder)
+            for page in list_folder(archive, folder):
+                yield _select(page, workspace)
         except Exception as error:  # stores and HTTP clients raise errors of any class
             raise ArchiveError(
                 f"{archive.at(folder)} cannot be listed ({type(error).__name__}: {error}). "
@@ -143,44 +161,79 @@ def in_threads(
                 future.cancel()
 
 
+def _select(page: Page, workspace: str | None) -> Page:
+    """Return a page without hidden and system names and without the workspace; count them."""
+    chosen = Page(ignored=page.ignored)
+    for file in page.files:
+        if kind := kind_of(file.path.rpartition("/")[2]):
+            chosen.ignored[f"{kind} files"] += 1
+        else:
+            chosen.files.append(file)
+    for folder in page.folders:
+        if kind := kind_of(folder.rstrip("/").rpartition("/")[2]):
+            chosen.ignored[f"{kind} folders, which are not listed"] += 1
+        elif folder.rstrip("/") == workspace:
+            chosen.ignored["workspace inside the archive, which is not listed"] += 1
+        else:
+            chosen.folders.append(folder)
+    return chosen
+
+
 def _local(archive: Folder, folder: str) -> Iterator[Page]:
-    fs = archive.fs
     try:
         entries = os.scandir(archive.at(folder))
     except (PermissionError, FileNotFoundError):
         yield Page(ignored=Counter({"folders that cannot be opened": 1}))
         return
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        yield Page(ignored=Counter({TOO_LONG: 1}))
+        return
     with entries:
         while chunk := list(islice(entries, _PAGE)):
             page = Page()
             for entry in chunk:
-                path = folder + entry.name
-                try:
-                    info = fs.info(entry)
-                except FileNotFoundError:
-                    page.ignored["files deleted during the listing"] += 1
-                    continue
-                linked = info["islink"]
-                if linked:
-                    info = _target(archive, path)
-                if info["type"] == "file":
-                    page.add(path, info["size"], object_tag(info))
-                elif info["type"] != "directory":
-                    page.ignored["devices, pipes and sockets"] += 1
-                elif linked:
-                    page.ignored["links to folders, which are not followed"] += 1
-                else:
-                    page.folders.append(f"{path}/")
+                _look_at(archive, folder, entry, page)
             yield page
 
 
-def _target(archive: Folder, path: str) -> dict[str, Any]:
-    """Return the info of a link's target; a broken link counts as a file, and reading it fails."""
+def _look_at(archive: Folder, folder: str, entry: os.DirEntry[str], page: Page) -> None:
+    """Add an entry of a local folder to a page, or count it. Only its type is looked up."""
+    path = folder + entry.name
     try:
-        info: dict[str, Any] = archive.fs.info(archive.at(path))
-    except OSError:
-        return {"type": "file", "size": 0}
-    return info
+        info = archive.fs.info(entry)
+    except FileNotFoundError:
+        page.ignored["files deleted during the listing"] += 1
+        return
+    except PermissionError:  # a folder whose names may be read, but not its files
+        page.ignored["files that cannot be looked up"] += 1
+        return
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        page.ignored[TOO_LONG] += 1
+        return
+    linked = info["islink"]
+    if linked:
+        try:
+            info = archive.fs.info(archive.at(path))
+        except OSError as error:
+            if error.errno not in BROKEN:
+                raise
+            page.ignored["broken links"] += 1
+            return
+    if info["type"] == "file" and is_utf8(archive.at(path)):
+        page.add(path, info["size"], object_tag(info))
+    elif info["type"] == "file":
+        address = f"file://{quote(os.fsencode(archive.at(path)))}"
+        page.files.append(File(as_text(path), info["size"], object_tag(info), address))
+    elif info["type"] != "directory":
+        page.ignored["devices, pipes and sockets"] += 1
+    elif linked:
+        page.ignored["links to folders, which are not followed"] += 1
+    else:
+        page.folders.append(f"{path}/")
 
 
 def _s3(archive: Folder, folder: str) -> Iterator[Page]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.faults import check_code, image_error, is_passing, reason_of
 from padim_dist.archive.reading.requests import Request
 from padim_dist.archive.reading.threads import timed_part
@@ -82,6 +83,8 @@ class ObjectFetcher:
         Objects of the archive, for the question whose fault a failure is.
     retry : RetryPolicy
         Retries of temporary failures.
+    moved : tuple of str
+        Where the archive was, None if it has not moved, and where it is.
     """
 
     options: Options
@@ -89,6 +92,7 @@ class ObjectFetcher:
     deadline: float = 60.0
     witnesses: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
+    moved: tuple[str | None, str] = (None, "")
 
     @property
     def witness(self) -> Witness:
@@ -105,6 +109,7 @@ class ObjectFetcher:
         RunError
             If the store is ill, or memory runs out.
         """
+        request = self._present(request)
         end = time.monotonic() + _MOST_DEADLINES * self.deadline
         failures, doubts = 0, 0
         bodies: list[str] = []  # digests of bodies that differ from the store's checksum
@@ -149,9 +154,13 @@ class ObjectFetcher:
             If the store is ill.
         """
         late = TimeoutError("no answer")
-        if illness := self.witness.find_illness(request.uri):
+        if illness := self.witness.find_illness(self._present(request).uri):
             raise _ill(request, late, illness)
         return image_error(late)
+
+    def _present(self, request: Request) -> Request:
+        """Return a request for the place where the object is now, local ones by their path."""
+        return replace(request, uri=present_path(request.uri, *self.moved))
 
     def _read(self, request: Request, bodies: list[str]) -> bytes:
         """Attempt a request once; errors other than ImageError and RunError may be the store's."""

@@ -236,15 +236,17 @@ class ImageReader:
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
 
-        Parameters
-        ----------
-        mask_uri : str
-            A file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``.
-
         Raises
         ------
         ImageError, RunError
             If it cannot be read or decoded.
+        """
+        return prepare_mask(self.read_mask(mask_uri)[1], self.geometry)
+
+    def read_mask(self, mask_uri: str) -> tuple[bytes, Tensor]:
+        """Return the file of a mask, and the mask: bool, (height, width), at its own size.
+
+        It is a file, or a member of a tar file as ``<uri>#bytes=<start>-<stop>``.
         """
         match = _RANGE.search(mask_uri)
         start, stop = map(int, match.groups()) if match else (0, 0)
@@ -253,7 +255,15 @@ class ImageReader:
         request = Request(uri, (row,), start, stop) if match else Request(uri, (row,))
         if isinstance(data := self._fetch_one(request), ImageError):
             raise data
-        return prepare_mask(self._decode_within(data, decode_mask), self.geometry)
+        return data, self._decode_within(data, decode_mask)
+
+    def fetch_head(self, row: ImageRow, most: int) -> bytes:
+        """Fetch at most so many first bytes of an image."""
+        head = replace(row, length=min(row.length, most))
+        request = Request(row.uri, (head,), row.offset, row.offset + head.length)
+        if isinstance(data := self._fetch_one(request), ImageError):
+            raise data
+        return data
 
     def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
         """Refuse a row if its columns show that the image cannot be used."""

@@ -1,15 +1,20 @@
-"""Check that a script that starts worker processes has a ``__main__`` guard."""
+"""What worker processes import when they start: neither an unguarded script, nor chance files."""
 
 from __future__ import annotations
 
 import ast
 import multiprocessing
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import spawn
 from pathlib import Path
 from types import FrameType
 
 from padim_dist.errors import ConfigError
+
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def check_guard() -> None:
@@ -43,6 +48,26 @@ def check_guard() -> None:
     for statement in tree.body:
         if statement.lineno <= line <= (statement.end_lineno or 0) and not _is_guard(statement):
             raise _unguarded(f"{main.__file__}, line {line},")
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Start Python processes that do not import from the working folder first.
+
+    Python's ``spawn`` runs ``python -c``, for which a ``types.py`` in the working folder would
+    replace that of the standard library. The environment is changed only while they start, since
+    other programs of this process inherit it. Once started, a process has the module search path of
+    the one that started it.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_SAFE_PATH, None)
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 def _is_guard(statement: ast.stmt) -> bool:

@@ -17,7 +17,7 @@ from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
-from padim_dist.engine.cluster.guard import check_guard
+from padim_dist.engine.cluster.guard import check_guard, safe_path
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes, security_of
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
@@ -167,18 +167,19 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
     cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
         try:
-            return cluster_class(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=worker_memory(config),
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                security=security_of(config.tls),
-                protocol="tls://" if config.tls else "tcp://",
-                # The cluster of a driver that hangs ends; when the driver goes on, it fails.
-                scheduler_kwargs={"idle_timeout": config.idle_timeout},
-            )
+            with safe_path():
+                return cluster_class(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=worker_memory(config),
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                    security=security_of(config.tls),
+                    protocol="tls://" if config.tls else "tcp://",
+                    # The cluster of a driver that hangs ends; when the driver goes on, it fails.
+                    scheduler_kwargs={"idle_timeout": config.idle_timeout},
+                )
         except RuntimeError as error:
             cause = error
             logger.warning("a worker died at its start (attempt %d of %d)", start + 1, _MOST_STARTS)

@@ -14,6 +14,7 @@ from padim_dist.archive.rows import image_id
 from padim_dist.errors import ArchiveError
 from padim_dist.storage import Folder
 
+EXCLUDED = "left out by archive.exclude"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 
@@ -32,12 +33,25 @@ class Listing:
         An image that it does not match has no group: it is never fitted, and its score row says so.
     tell : callable
         Receives the number of files (or rows) listed so far.
+    exclude : str or None
+        Regular expression; what has a path with a match is not part of the archive.
+    allow : tuple of str
+        Folders outside that of a table that its rows may name.
+    workspace : str or None
+        Path of the workspace inside the archive, which is not part of it.
     """
 
     archive: Folder
     train: str
     group: str | None
     tell: Callable[[int], None] = lambda _: None
+    exclude: str | None = None
+    allow: tuple[str, ...] = ()
+    workspace: str | None = None
+
+    def is_excluded(self, path: str) -> bool:
+        """Return whether ``archive.exclude`` leaves a path out."""
+        return bool(self.exclude) and re.search(str(self.exclude), path) is not None
 
     def find_group(self, path: str) -> str | None:
         """Return the group of a path: None without a match, ``"all"`` without an expression."""
@@ -94,7 +108,7 @@ def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Sp
             "table"
         )
     listed = 0
-    for page in walk(archive):
+    for page in walk(archive, workspace=listing.workspace):
         spool.add(_sort_out(listing, page, place))
         listed += len(page.files)
         listing.tell(listed)
@@ -115,8 +129,10 @@ def _sort_out(listing: Listing, page: Page, place_of: Callable[[str], Place | No
     batch = Batch(ignored=Counter(page.ignored))
     for file in page.files:
         suffix = PurePosixPath(file.path).suffix.lower()
-        uri = listing.archive.at(file.path)
-        if suffix not in IMAGE_SUFFIXES:
+        uri = file.uri(listing.archive)
+        if listing.is_excluded(file.path):
+            batch.ignored[EXCLUDED] += 1
+        elif suffix not in IMAGE_SUFFIXES:
             batch.ignored[suffix or "(no suffix)"] += 1
         elif (place := place_of(file.path)) is None:
             batch.ignored["masks and images outside the layout"] += 1

@@ -14,15 +14,16 @@ from tarfile import TarInfo
 from typing import IO
 
 from padim_dist.archive.listing.layouts import mvtec
-from padim_dist.archive.listing.layouts.base import IMAGE_SUFFIXES, Listing, summary
+from padim_dist.archive.listing.layouts.base import EXCLUDED, IMAGE_SUFFIXES, Listing, summary
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.layouts.tar_sidecars import MOST_BYTES, key_of, read_note
+from padim_dist.archive.listing.names import as_text, kind_of_path
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
-from padim_dist.archive.listing.walk import THREADS, File, in_threads, is_utf8, walk
+from padim_dist.archive.listing.walk import THREADS, File, in_threads, walk
 from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder
+from padim_dist.storage import Folder, local_path
 
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
@@ -48,7 +49,7 @@ def list_images(listing: Listing, spool: Spool) -> None:
     archive = listing.archive
     if not archive.exists():
         raise ArchiveError(f"archive.url {archive.url} does not exist; give a folder of tar files")
-    home, files = archive, _files(archive, spool)
+    home, files = archive, _files(listing, spool)
     if archive.fs.isfile(archive.url):
         folder, _, name = archive.url.rpartition("/")
         if not name.lower().endswith(".tar"):
@@ -71,13 +72,15 @@ def list_images(listing: Listing, spool: Spool) -> None:
         )
 
 
-def _files(archive: Folder, spool: Spool) -> Iterator[File]:
+def _files(listing: Listing, spool: Spool) -> Iterator[File]:
     """Yield the tar files of a folder; count the other files."""
-    for page in walk(archive):
+    for page in walk(listing.archive, workspace=listing.workspace):
         spool.ignored.update(page.ignored)
         for file in page.files:
             name = file.path.lower()
-            if name.endswith(".tar"):
+            if listing.is_excluded(file.path):
+                spool.ignored[EXCLUDED] += 1
+            elif name.endswith(".tar"):
                 yield file
             elif _COMPRESSED.search(name):
                 spool.ignored["compressed tar files, which cannot be read by range"] += 1
@@ -98,7 +101,7 @@ class _Scan:
         headers: Headers | None = None
         batch = Batch()
         try:
-            with self.home.fs.open(self._uri, "rb", block_size=_BLOCK) as file:
+            with self.home.fs.open(local_path(self._uri), "rb", block_size=_BLOCK) as file:
                 headers = Headers(file)
                 for number, member in enumerate(headers, 1):
                     self._sort_out(member, headers, file, batch)
@@ -113,10 +116,10 @@ class _Scan:
                     "same command again when it can be read"
                 ) from error
             # A bad disk, or no permission to read: a row stands for the images that were not found.
-            batch.images.append(self._tail(headers.offset if headers else 0, self.tar.size))
+            self._add_tail(batch, headers.offset if headers else 0, self.tar.size)
         else:
             if headers.tail is not None:
-                batch.images.append(self._tail(headers.tail, headers.size))
+                self._add_tail(batch, headers.tail, headers.size)
             if not headers.size:
                 batch.ignored["empty tar files"] += 1
             if headers.goes_on:
@@ -127,12 +130,14 @@ class _Scan:
         if not member.isreg() or member.issparse():
             batch.ignored["links, folders, devices and sparse files in tar files"] += 1
             return
-        name = member.name.removeprefix("./")
+        name = as_text(member.name.removeprefix("./"))
         suffix = PurePosixPath(name).suffix.lower()
         key, kind = key_of(name)
         cut_short = member.offset_data + member.size > headers.size
-        if not is_utf8(name):
-            batch.ignored["names that are not UTF-8"] += 1
+        if hidden := kind_of_path(name):
+            batch.ignored[f"{hidden} files"] += 1
+        elif self.listing.is_excluded(self._path(name)):
+            batch.ignored[EXCLUDED] += 1
         elif suffix in IMAGE_SUFFIXES and kind != "mask.png" and not _MASK.search(self._path(name)):
             batch.images.append(self._member(name, key, member, headers.size))
             return
@@ -157,7 +162,7 @@ class _Scan:
             batch.ignored[suffix or "(no suffix)"] += 1
         if cut_short:
             # A truncated image has a row of its own, added above.
-            batch.images.append(self._tail(member.offset, headers.size))
+            self._add_tail(batch, member.offset, headers.size)
 
     def _member(self, name: str, key: str, member: TarInfo, size: int) -> FoundImage:
         path = self._path(name)
@@ -173,8 +178,11 @@ class _Scan:
             masks=tuple(dict.fromkeys(masks)),
         )
 
-    def _tail(self, offset: int, size: int) -> FoundImage:
-        return self._image(TAIL, offset, size - offset, size)
+    def _add_tail(self, batch: Batch, offset: int, size: int) -> None:
+        if self.listing.is_excluded(self._path(TAIL)):
+            batch.ignored[EXCLUDED] += 1
+        else:
+            batch.images.append(self._image(TAIL, offset, size - offset, size))
 
     def _image(self, name: str, offset: int, length: int, size: int) -> FoundImage:
         return FoundImage(
@@ -191,7 +199,7 @@ class _Scan:
 
     @property
     def _uri(self) -> str:
-        return self.home.at(self.tar.path)
+        return self.tar.uri(self.home)
 
     def _inside(self, name: str) -> str:
         """Return the name of a member, unique among all tar files."""
