@@ -82,7 +82,7 @@ def put(path: str, values: Any) -> Callable[[Workspace], None]:
 def shard_manifest(workspace: Workspace, folder: Path) -> str:
     table = pa.table({"image_id": ["a"]})
     shards = [(Shard(0, "cam", "test", 1, 10, "d"), table)]
-    return write_manifest(workspace, shards, ARCHIVE, {}, folder).snapshot
+    return write_manifest(workspace, shards, ARCHIVE, {}, folder, "/archive").snapshot
 
 
 PLACE = Workspace(Folder("/nowhere"))
@@ -196,7 +196,7 @@ def test_a_damaged_file_is_named(tmp_path, caplog, name, damage):
         assert file.exists() != kind.removed
 
 
-@pytest.mark.parametrize("name", set(KINDS) - {"set aside", "model"})
+@pytest.mark.parametrize("name", sorted({*KINDS} - {"set aside", "model"}))
 def test_fields_of_a_later_version_are_ignored(tmp_path, name):
     """A model is another matter: its attributes have a checksum."""
     workspace, kind = Workspace(Folder(str(tmp_path))), KINDS[name]
