@@ -35,7 +35,7 @@ def names(path):
     return os.listdir(path)
 
 def submitted(address, security, path):
-    with Client(address, timeout=2, security=security, set_as_default=False) as client:
+    with Client(address, timeout=asked["patience"], security=security) as client:
         return client.submit(read, path, pure=False).result(timeout=20)
 
 def page(port, path):
@@ -68,13 +68,14 @@ print(json.dumps(got))
 """
 
 
-def stranger(client: Client, secret: Path) -> dict[str, Any]:
+def stranger(client: Client, secret: Path, patience: float) -> dict[str, Any]:
     """Let another user attack a cluster; return what it got by each attempt that succeeded."""
     own = psutil.Process()
     processes = [own, *own.children()]
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     nobody = pwd.getpwnam("nobody")
     asked = {
+        "patience": patience,
         "uid": nobody.pw_uid,
         "gid": nobody.pw_gid,
         "address": client.scheduler.address,
@@ -106,9 +107,9 @@ def test_another_user_of_the_machine_gets_nothing(tmp_path):
     config = ClusterConfig(workers=1, memory="1GiB")
     with open_client(config, 1) as client:
         assert client.submit(os.getuid, pure=False).result(timeout=60) == os.getuid()
-        assert stranger(client, secret) == {}
+        assert stranger(client, secret, 2.0) == {}
     # Without TLS and with Dask's pages the same attempts succeed.
     with open_local(config, 1, None) as client:
-        got = stranger(client, secret)
+        got = stranger(client, secret, 60.0)
     assert got["submit without a certificate"] == "picture"
     assert sum(name.endswith("/json/identity.json") for name in got) == 1
