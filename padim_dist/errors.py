@@ -4,9 +4,12 @@ Every message names the thing, what was found, and what to do. Each class also i
 matching builtin.
 """
 
+import padim_dist.escaping  # noqa: F401  (makes log records safe)
+from padim_dist.redaction import redacted
+
 
 class PadimDistError(Exception):
-    """Base of all errors that a user can fix.
+    """Base of all errors that a user can fix; the message is without secrets.
 
     Attributes
     ----------
@@ -16,6 +19,9 @@ class PadimDistError(Exception):
     """
 
     exit_code = 1
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(*map(redacted, parts))
 
 
 class ConfigError(PadimDistError, ValueError):
@@ -65,8 +71,7 @@ class ImageError(PadimDistError, ValueError):
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(status, reason)
-        self.status = status
-        self.reason = reason
+        self.status, self.reason = self.args
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}"

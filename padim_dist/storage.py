@@ -67,7 +67,7 @@ class Folder:
     """
 
     url: str
-    options: Options = field(default_factory=dict)
+    options: Options = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         url = self.url.removeprefix("file://")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+from padim_dist.redaction import redacted
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.run_tables import ScoreRow
 from padim_dist.store.workspace import Settings, Workspace
@@ -131,6 +132,9 @@ class NightSummary:
     picture: bool
     opened_at: str
     finished_at: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", redacted(self.folder))
 
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:

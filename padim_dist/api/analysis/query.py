@@ -23,6 +23,7 @@ from padim_dist.api.analysis.views import VIEWS, open_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.errors import RequestError
+from padim_dist.escaping import csv_cell, visible
 from padim_dist.events import Listener, ignore
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -137,14 +138,21 @@ def batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]
 
 
 def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
-    """Write a result as CSV with a header; return the number of rows."""
+    """Write a result as CSV (`csv_cell`) with a header; return the number of rows."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(csv_cell, columns))
     written = 0
+    cell = _shown_cell if file.isatty() else csv_cell
     for rows in batches(found):
-        writer.writerows(rows)
+        writer.writerows(map(cell, row) for row in rows)
         written += len(rows)
     return written
+
+
+def _shown_cell(value: object) -> object:
+    """Return a cell for a terminal."""
+    cell = csv_cell(value)
+    return visible(cell) if isinstance(cell, str) else cell
 
 
 def write_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:

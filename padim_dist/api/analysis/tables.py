@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from padim_dist.errors import RequestError
+from padim_dist.redaction import redacted
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RegionRow, RunTable, ScoreRow
 from padim_dist.store.workspace import Workspace
@@ -120,7 +121,7 @@ def read_rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:
 
 def image_name(archive: str, uri: str, member: str | None) -> str:
     """Return the path of an image in its archive (a URL), and its name in the tar file."""
-    name = uri.removeprefix(f"{archive}/")
+    name = uri.removeprefix(f"{redacted(archive)}/")
     return f"{name} {member}" if member else name
 
 
