@@ -19,7 +19,7 @@ from prefect.events import emit_event
 
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
-from padim_dist.escaping import markdown, markdown_link
+from padim_dist.escaping import markdown, markdown_link, visible
 from padim_dist.events import Event, Listener, Progress, tell_all
 from padim_dist.pages.night import night_markdown
 from padim_dist.redaction import redacted
@@ -103,11 +103,11 @@ def tell_night(config: Config, summary: NightSummary) -> None:
         payload={
             "night": summary.number,
             "day": summary.day,
-            "reasons": summary.reasons,
+            "reasons": [*map(visible, summary.reasons)],
             "images": summary.images,
             "statuses": summary.statuses,
             "model_id": summary.model_id,
-            "summary": f"{summary.folder}/summary.md",
+            "summary": f"{visible(summary.folder)}/summary.md",
         },
     )
 

@@ -6,7 +6,8 @@ import re
 from typing import Any, TypeVar
 
 Tree = TypeVar("Tree")
-_HIDDEN = "…"
+HIDDEN = "…"
+"""What stands in place of a secret."""
 _URL = re.compile(r"(?<![\w+.-])([A-Za-z][\w+.-]*)://(\S+)")
 # Up to the last @ of the authority; or, with a password that has a slash, up to the first @.
 _USER = re.compile(r"(?:[^\s/?#]*|[^\s/@:\[]+:(?!\d*(?:/|$))[^\s@]*)@")
@@ -35,7 +36,7 @@ def redacted(text: str) -> str:
     if "://" in text:
         text = _URL.sub(_hide, text)
     if "PRIVATE KEY-----" in text:
-        text = _PEM.sub(_HIDDEN, text)
+        text = _PEM.sub(HIDDEN, text)
     return text
 
 
@@ -55,10 +56,10 @@ def _hide(match: re.Match[str]) -> str:
     scheme, rest = match[1], match[2]
     user = _USER.match(rest)
     if user and (":" in user[0] or scheme.lower() in ("http", "https")):
-        rest = f"{_HIDDEN}@{rest[user.end() :]}"
+        rest = f"{HIDDEN}@{rest[user.end() :]}"
     rest = _PARAMETER.sub(_hide_parameter, rest)
-    return f"{scheme}://{rest}"
+    return f"{scheme}://{_URL.sub(_hide, rest)}"  # an address may be part of another
 
 
 def _hide_parameter(match: re.Match[str]) -> str:
-    return f"{match[1]}={_HIDDEN}" if _SECRET_NAME.search(match[1]) else match[0]
+    return f"{match[1]}={HIDDEN}" if _SECRET_NAME.search(match[1]) else match[0]

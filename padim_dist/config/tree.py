@@ -103,7 +103,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {key!r} is not of the form path.to.key=value")
+        start = re.split(r"[^\w.-]", override)[0]  # the rest may be a secret
+        raise ConfigError(f"--set {start!r}... is not of the form path.to.key=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
