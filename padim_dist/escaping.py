@@ -35,10 +35,12 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_escape, redacted(text))
 
 
-def visible_lines(text: str) -> str:
-    """Return a text of several lines, each as `visible`; later lines are indented."""
-    first, *rest = map(visible, text.split("\n"))
-    return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in rest)])
+def visible_lines(text: str, indent: str = "  ") -> str:
+    """Return a text of several lines, each as `visible`; later lines are indented.
+
+    So a name with a line break looks like no line of its own.
+    """
+    return f"\n{indent}".join(map(visible, text.split("\n")))
 
 
 def markdown(text: str) -> str:

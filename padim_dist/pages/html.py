@@ -45,7 +45,7 @@ def render(data: ReportData, version: str) -> str:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible_lines(value) if type(value) is str else value,
+        finalize=lambda value: visible_lines(value, "") if type(value) is str else value,
         trim_blocks=True,
     )
     environment.filters.update(getmembers(words, isfunction), data_uri=_data_uri)
