@@ -24,7 +24,7 @@ from benchmarks.pictures import Pictures
 from padim_dist.api.pipeline.fit_plan import plan_fit
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.config import Config
-from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.cluster.local import open_local
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.worker import batches, get_embedder, set_up
 from padim_dist.events import ignore
@@ -67,7 +67,7 @@ def rates(
     pictures: Pictures, place: Path, rounds: int, few: Pictures | None = None, **model: Any
 ) -> Runs:
     """Return images a second of the limit, `fit` and `score`; `few` images warm the workers up."""
-    with open_client(pictures.config(place / "warm").cluster, 2) as client:
+    with open_local(pictures.config(place / "warm").cluster, 2, None) as client:
         address = client.scheduler.address
         limit = rate_of_limit(client, pictures.config(place / "limit", address, model=model))
 

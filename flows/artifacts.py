@@ -17,10 +17,12 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
+from padim_dist.escaping import markdown, markdown_link, visible
 from padim_dist.events import Event, Listener, Progress, tell_all
 from padim_dist.pages.night import night_markdown
-from padim_dist.storage import Folder
+from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage, NightSummary
 from padim_dist.telemetry.measures import observe
 
@@ -82,7 +84,9 @@ def show_night(config: Config, summary: NightSummary) -> None:
         rows = [_row(image) for image in summary.top]
         create_table_artifact(rows, "top-anomalies", f"Most anomalous images, {_title(summary)}")
     if summary.picture:
-        data = Folder(summary.folder, config.storage_options).read("top.jpg")
+        folder = workspace_of(config).folder
+        path = summary.folder.removeprefix(redacted(folder.url)).strip("/")
+        data = folder.read(f"{path}/top.jpg")
         # Inside the artifact: readers need no access to the storage.
         url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
         create_image_artifact(url, "contact-sheet", f"Most anomalous images, {_title(summary)}")
@@ -93,17 +97,17 @@ def tell_night(config: Config, summary: NightSummary) -> None:
     emit_event(
         event=f"padim-dist.night.{summary.state}",
         resource={
-            "prefect.resource.id": f"padim-dist.workspace.{config.workspace}",
-            "prefect.resource.name": config.archive.url,
+            "prefect.resource.id": f"padim-dist.workspace.{redacted(config.workspace)}",
+            "prefect.resource.name": redacted(config.archive.url),
         },
         payload={
             "night": summary.number,
             "day": summary.day,
-            "reasons": summary.reasons,
+            "reasons": [*map(visible, summary.reasons)],
             "images": summary.images,
             "statuses": summary.statuses,
             "model_id": summary.model_id,
-            "summary": f"{summary.folder}/summary.md",
+            "summary": f"{visible(summary.folder)}/summary.md",
         },
     )
 
@@ -114,13 +118,14 @@ def _title(summary: NightSummary) -> str:
 
 def _row(image: NightImage) -> dict[str, Any]:
     # With its folder: file names repeat in the folders of cameras and defects.
-    name = image.member or "/".join(image.uri.split("/")[-2:])
+    uri = redacted(image.uri)
+    name = image.member or "/".join(uri.split("/")[-2:])
     return {
         "score": round(image.score, 2),
         "p-value": None if image.p_value is None else float(f"{image.p_value:.2g}"),
         "flagged": image.flagged,
-        "group": image.group,
-        "image": f"[{name}]({image.uri})" if "://" in image.uri else image.uri,
+        "group": None if image.group is None else markdown(image.group),
+        "image": markdown_link(name, uri) if "://" in uri else markdown(uri),
         "peak (y, x)": f"({image.peak_y}, {image.peak_x})",
         "run": image.run_id,
     }

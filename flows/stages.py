@@ -21,7 +21,9 @@ from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed
 
 from padim_dist.config import Config, load_config
-from padim_dist.errors import ConfigError, PadimDistError
+from padim_dist.errors import ConfigError, PadimDistError, RunError
+from padim_dist.escaping import visible_lines
+from padim_dist.redaction import redacted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,6 +74,12 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
                 # As a state: no retry and no traceback.
                 return Failed(name=_REFUSED, message=_in_words(error))
             raise
+        except Exception as error:
+            # Prefect stores message and traceback.
+            text = f"{type(error).__name__}: {error}"
+            if redacted(text) == text:
+                raise
+            raise RunError(text) from None
 
     run = task(
         name=function.__name__.replace("_", " "),
@@ -108,7 +116,7 @@ def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, S
             return Failed(message=str(error))
         except Exception as error:  # mostly from the client of a storage
             logger.error("the flow failed", exc_info=error)
-            what = f"{type(error).__name__}: {error}".rstrip(".")
+            what = visible_lines(f"{type(error).__name__}: {error}").rstrip(".")
             return Failed(message=f"{what}. {_AGAIN}")
         name, message = found if isinstance(found, tuple) else ("Completed", found)
         return Completed(name=name, message=message)
@@ -122,4 +130,5 @@ def settings(config: str, overrides: list[str] | None) -> Config:
 
 
 def _in_words(error: PadimDistError) -> str:
-    return str(error) if error.exit_code == 2 else f"{error}. {_AGAIN}"
+    message = visible_lines(str(error))
+    return message if error.exit_code == 2 else f"{message}. {_AGAIN}"

@@ -6,9 +6,12 @@ matching builtin.
 
 from __future__ import annotations
 
+import padim_dist.escaping  # noqa: F401  (makes log records safe)
+from padim_dist.redaction import redacted
+
 
 class PadimDistError(Exception):
-    """Base of all errors that a user can fix.
+    """Base of all errors that a user can fix; the message is without secrets.
 
     Attributes
     ----------
@@ -21,6 +24,9 @@ class PadimDistError(Exception):
 
     exit_code = 1
     needs_person = False
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(*map(redacted, parts))
 
 
 class ConfigError(PadimDistError, ValueError):
@@ -101,8 +107,7 @@ class ImageError(PadimDistError, ValueError):
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(status, reason)
-        self.status = status
-        self.reason = reason
+        self.status, self.reason = self.args
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}"

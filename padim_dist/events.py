@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from padim_dist.redaction import redacted
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -85,6 +87,9 @@ class TaskRetried:
     task: str
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
+
 
 @dataclass(frozen=True)
 class TaskFailed:
@@ -99,6 +104,9 @@ class TaskFailed:
     stage: str
     task: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redacted(self.reason))
 
 
 Event = Progress | TaskStarted | TaskFinished | TaskRetried | TaskFailed

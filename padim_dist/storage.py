@@ -52,7 +52,7 @@ class Folder:
     """
 
     url: str
-    options: Options = field(default_factory=dict)
+    options: Options = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         url = local_path(self.url)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.cluster.local import open_local
 
 SHARED = Path(__file__).parents[2] / "shared"
 BOTTLE = SHARED / "data" / "mvtec_bottle"
@@ -56,7 +56,7 @@ def _same_random_numbers() -> None:
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """Address of a running cluster of two real worker processes."""
-    with open_client(ClusterConfig(workers=2, memory="4GiB"), 2) as client:
+    with open_local(ClusterConfig(workers=2, memory="4GiB"), 2, None) as client:
         yield client.scheduler.address
 
 

@@ -33,6 +33,7 @@ from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.pages.words import counted, listed
+from padim_dist.redaction import redacted
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
@@ -68,6 +69,10 @@ class Finding:
     verdict: Literal["ok", "warning", "error"]
     found: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", redacted(self.found))
+        object.__setattr__(self, "remedy", redacted(self.remedy))
 
 
 @dataclass(frozen=True)

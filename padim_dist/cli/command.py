@@ -22,6 +22,7 @@ from padim_dist.cli.progress import progress_bars
 from padim_dist.cli.terminal import Terminal
 from padim_dist.errors import ConfigError, PadimDistError
 from padim_dist.events import Listener, tell_all
+from padim_dist.redaction import redacted_tree
 from padim_dist.telemetry.server import serve_metrics
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def command(
                     session = Session(loaded, listener, screen) if loaded else listener
                     result = function(session, **values)
                 if common.as_json:
-                    sys.stdout.write(json.dumps(dataclasses.asdict(result)) + "\n")
+                    sys.stdout.write(json.dumps(redacted_tree(dataclasses.asdict(result))) + "\n")
                 else:
                     printer(result, terminal)
             if fails and fails(result):

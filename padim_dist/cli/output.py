@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from padim_dist.cli.terminal import PLAIN, Terminal, format_value, is_number
+from padim_dist.escaping import visible, visible_lines
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -53,7 +54,7 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
         best = figures.image_best_f1
         shown = ("-", "-") if best is None else (f"{best.f1:.3f}", f"{best.threshold:.2f}")
         table.add_row(
-            escape(group),
+            Text(visible(group)),
             f"{figures.images:,}",
             f"{figures.anomalous:,}",
             *map(_metric, (figures.image_auroc, figures.pixel_auroc, figures.pro)),
@@ -106,7 +107,8 @@ def print_doctor(result: DoctorResult, terminal: Terminal) -> None:
     for name in ("check", "result", "found", "what to do"):
         table.add_column(name, overflow="fold")
     for finding in result.findings:
-        texts = [escape(terminal.text(text)) for text in (finding.found, finding.remedy)]
+        found = (finding.found, finding.remedy)
+        texts = [Text(visible_lines(terminal.text(text))) for text in found]
         table.add_row(finding.check, _VERDICTS[finding.verdict], *texts)
     terminal.out.print(table)
 
@@ -115,7 +117,7 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
     """Print the rows of a query, or say where they were written; notes go to stderr."""
     out = terminal.out
     for note in result.notes:
-        terminal.err.print(f"note: {terminal.text(note)}", **PLAIN)
+        terminal.err.print(f"note: {visible(terminal.text(note))}", **PLAIN)
     if result.written is not None:
         if result.file:
             terminal.line("rows written", format_value(result.written))
@@ -124,9 +126,11 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
     table = Table(box=SIMPLE_HEAD)
     for number, name in enumerate(result.columns):
         numbers = any(is_number(row[number]) for row in result.rows)
-        table.add_column(escape(name), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(
+            Text(visible(name)), justify="right" if numbers else "left", overflow="fold"
+        )
     for row in result.rows:
-        table.add_row(*(escape(_value(value)) for value in row))
+        table.add_row(*(Text(_value(value)) for value in row))
     shown = result.rows
     unlimited = out.options.update(max_width=100_000)
     if Measurement.get(out, unlimited, table).maximum <= out.width:
@@ -136,7 +140,7 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
         for number, row in enumerate(shown, start=1):
             out.rule(f"row {number}", align="left", style="dim")
             for name, value in zip(result.columns, row, strict=True):
-                out.print(f"{name:>18}  {_value(value)}", **PLAIN)
+                out.print(f"{visible(name):>18}  {_value(value)}", **PLAIN)
     if result.more or len(shown) < len(result.rows):
         out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
 
@@ -177,4 +181,4 @@ def _value(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?\+00:00$", r"\1 \2", str(value))
+    return visible(re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?\+00:00$", r"\1 \2", str(value)))

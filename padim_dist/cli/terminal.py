@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from padim_dist.escaping import visible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,7 +71,7 @@ class Terminal:
 
     def line(self, name: str, text: str, style: str | None = None) -> None:
         """Print a name and a text."""
-        self.out.print(f"{name:>18}  {self.text(text)}", style=style, **PLAIN)
+        self.out.print(f"{name:>18}  {visible(self.text(text))}", style=style, **PLAIN)
 
     def values(self, result: DataclassInstance, **labels: str) -> None:
         """Print a line for each field of a result, and its notes.
@@ -100,7 +102,8 @@ class Terminal:
             values = [getattr(item, name) for item in items]
             if name in hidden or all(value in (None, "") for value in values):
                 continue
-            header, cells, folds = _title(name), list(map(_cell, values)), name in _FOLD
+            cells = [visible(_cell(value)) for value in values]
+            header, folds = _title(name), name in _FOLD
             columns.append(cells)
             table.add_column(
                 header,
@@ -111,7 +114,7 @@ class Terminal:
                 min_width=None if folds else max(map(len, (header, *cells))),
             )
         for row in zip(*columns, strict=True):
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*map(Text, row))
         self.out.print(table)
 
 

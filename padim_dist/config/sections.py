@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
@@ -94,11 +95,8 @@ class ArchiveConfig(Section):
     @field_validator("group", "train", "exclude")
     @classmethod
     def _compiles(cls, value: str | None, info: ValidationInfo) -> str | None:
-        try:
-            pattern = re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"is not a regular expression: {error}") from error
-        if info.field_name == "group" and value is not None and "group" not in pattern.groupindex:
+        names = expression(value or "").names
+        if info.field_name == "group" and value is not None and "group" not in names:
             raise ValueError("needs a group named 'group', e.g. \"^(?P<group>[^/]+)/\"")
         return value
 

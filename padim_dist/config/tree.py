@@ -37,7 +37,7 @@ class Config(Section):
 
     workspace: str
     """Folder of all results: a path or any fsspec URL."""
-    storage_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    storage_options: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     """Options for fsspec, by protocol. Put secrets in the environment."""
     archive: ArchiveConfig
     model: ModelConfig = ModelConfig()
@@ -70,9 +70,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"configuration {path} is not valid YAML: {error}") from error
+        raise ConfigError(f"configuration {path} is not valid YAML: {_place(error)}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"configuration {path} is not a mapping of sections; found {tree!r}")
+        found = type(tree).__name__
+        raise ConfigError(f"configuration {path} is not a mapping of sections; found a {found}")
     for override in overrides:
         _override(tree, override)
     return make_config(tree, str(path))
@@ -102,17 +103,25 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override!r} is not of the form path.to.key=value")
+        start = re.split(r"[^\w.-]", override)[0]  # the rest may be a secret
+        raise ConfigError(f"--set {start!r}... is not of the form path.to.key=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+        raise ConfigError(f"--set {key!r}: the value is not YAML: {_place(error)}") from None
     *path, last = key.split(".")
     for name in path:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"--set {override!r}: {name!r} is a value, not a section")
+            raise ConfigError(f"--set {key!r}: {name!r} is a value, not a section")
     tree[last] = value
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Return what is wrong and where, without the text, which may have a secret."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or 'unreadable'}{where}"
 
 
 def _explain(item: dict[str, Any]) -> str:
@@ -132,6 +141,8 @@ def _explain(item: dict[str, Any]) -> str:
     if item["type"] == "missing":
         return f"missing key {name!r}"
     message = item["msg"].removeprefix("Value error, ")
+    if path[:1] == ["storage_options"]:
+        return f"{name}: {message}; found a {type(item['input']).__name__}"
     return f"{name}: {message}; found {item['input']!r}"
 
 

@@ -22,6 +22,7 @@ from padim_dist.engine.source import ShardSource
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
+from padim_dist.redaction import redacted
 from padim_dist.store.moments import KeptPart, Sample, write_part, write_sample
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
@@ -174,7 +175,12 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
-            {"image_id": i.row.image_id, "uri": i.row.uri, "status": i.status, "error": i.error}
+            {
+                "image_id": i.row.image_id,
+                "uri": redacted(i.row.uri),
+                "status": i.status,
+                "error": i.error,
+            }
             for i in images
             if i.pixels is None
         ]

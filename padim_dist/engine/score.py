@@ -30,6 +30,7 @@ from padim_dist.engine.worker import (
     get_gaussian,
 )
 from padim_dist.errors import RunError
+from padim_dist.redaction import redacted
 from padim_dist.store.calibrations import KeptCalibration
 from padim_dist.store.manifests import Shard
 from padim_dist.store.run import Run
@@ -240,7 +241,8 @@ def _size(row: ScoreRow) -> tuple[int, int]:
 def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
     row = image.row
     return ScoreRow(
-        **_values(row, ("image_id", "uri", "member", "etag", "group", "split", "label")),
+        **_values(row, ("image_id", "member", "etag", "group", "split", "label")),
+        uri=redacted(row.uri),
         status=image.status,
         error=image.error,
         width=image.width,

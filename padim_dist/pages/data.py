@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.redaction import redacted
 from padim_dist.store.run import RunHead
 from padim_dist.store.run_tables import RegionRow, ScoreRow
 
@@ -199,7 +200,7 @@ class GalleryImage:
     @property
     def name(self) -> str:
         """File name: the last part of the member's name or of the address."""
-        return (self.row.member or self.row.uri).rstrip("/").rsplit("/", 1)[-1]
+        return redacted(self.row.member or self.row.uri).rstrip("/").rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)

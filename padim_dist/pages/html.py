@@ -18,6 +18,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from padim_dist.escaping import visible_lines
 from padim_dist.pages import words
 from padim_dist.pages.charts import draw_curves, draw_histogram, draw_trend
 from padim_dist.pages.data import LabelledGroup, ReportData
@@ -44,6 +45,7 @@ def render(data: ReportData, version: str) -> str:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: visible_lines(value, "") if type(value) is str else value,
         trim_blocks=True,
     )
     environment.filters.update(getmembers(words, isfunction), data_uri=_data_uri)

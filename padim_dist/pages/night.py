@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from padim_dist.core.status import UNSETTLED
+from padim_dist.escaping import markdown, markdown_code
 from padim_dist.pages.words import counted, full_name, listed
 from padim_dist.store.nights import GroupNight, NightSummary
 
@@ -18,10 +19,10 @@ def night_markdown(summary: NightSummary) -> str:
     head = [
         f"# Night {summary.number}, {summary.day}: {summary.state}",
         "",
-        *(f"- **{reason}**" for reason in summary.reasons),
+        *(f"- **{markdown(reason)}**" for reason in summary.reasons),
         *([""] if summary.reasons else []),
         f"{counted(summary.images, 'image')}{counts and f' ({counts})'}. "
-        f"Model: `{summary.model_id}`.",
+        f"Model: {markdown_code(summary.model_id)}.",
         "",
         *_unsettled(summary),
     ]
@@ -46,7 +47,7 @@ def _groups(summary: NightSummary) -> list[str]:
     groups = sorted(summary.groups.items(), key=lambda item: -(item[1].highest or 0.0))
     rows = [
         [
-            _code(name),
+            markdown_code(name),
             f"{group.images:,}",
             f"{group.scored:,}",
             "-" if group.flagged is None else f"{group.flagged:,}",
@@ -59,8 +60,8 @@ def _groups(summary: NightSummary) -> list[str]:
     table = _table("## Groups", _GROUP_COLUMNS, rows)
     whys = {name: group.drift_unknown for name, group in groups if group.drift_unknown}
     for why in sorted(set(whys.values())):
-        names = listed(_code(name) for name in sorted(whys) if whys[name] == why)
-        table += [f"Drift unknown: {names}, since {why}.", ""]
+        names = listed(markdown_code(name) for name in sorted(whys) if whys[name] == why)
+        table += [f"Drift unknown: {names}, since {markdown(why)}.", ""]
     if (left := len(groups) - _GROUPS) > 0:
         table += [f"Not shown: {counted(left, 'group')}; all are in summary.json.", ""]
     return table
@@ -72,8 +73,8 @@ def _top(summary: NightSummary) -> list[str]:
             _number(image.score),
             "-" if image.p_value is None else f"{image.p_value:.1e}",
             "yes" if image.flagged else "-",
-            _code(str(image.group)),
-            _code(full_name(image)),
+            markdown_code(str(image.group)),
+            markdown_code(full_name(image)),
             f"({image.peak_y}, {image.peak_x})",
         ]
         for image in summary.top
@@ -84,7 +85,7 @@ def _top(summary: NightSummary) -> list[str]:
 
 def _where(summary: NightSummary) -> list[str]:
     base = summary.folder.split("/nights/")[0]
-    runs = [f"- `{base}/runs/{run}`" for run in summary.runs]
+    runs = [f"- {markdown_code(f'{base}/runs/{run}')}" for run in summary.runs]
     return ["## Score tables and heatmaps", "", *runs, ""] if runs else []
 
 
@@ -93,11 +94,6 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> l
         return []
     lines = [names, ["---"] * len(names), *rows]
     return [title, "", *(f"| {' | '.join(line)} |" for line in lines), ""]
-
-
-def _code(text: str) -> str:
-    """Quote a name, also for a cell of a table."""
-    return f"`{text}`".replace("|", "\\|")
 
 
 def _number(value: float | None) -> str:

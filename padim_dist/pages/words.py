@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
 from padim_dist.pages.data import FlagSummary, GalleryImage, Threshold
+from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage
 from padim_dist.store.run_tables import ScoreRow
 
@@ -139,18 +139,6 @@ def flagged_share(alarms: FlagSummary) -> str:
 
 
 def settings_yaml(settings: Mapping[str, Any]) -> str:
-    """Return settings as YAML, without the passwords in addresses."""
+    """Return settings as YAML, without secrets."""
     text: str = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-    return without_secrets(text)
-
-
-def without_secrets(text: str) -> str:
-    """Return text without user names, passwords and queries in addresses.
-
-    Examples
-    --------
-    >>> without_secrets("s3://me:secret@host/x?sig=abc y")
-    's3://…@host/x?… y'
-    """
-    text = re.sub(r"://[^\s/@]+@", "://…@", text)
-    return re.sub(r"(://[^\s?]+)\?\S+", r"\1?…", text)
+    return redacted(text)

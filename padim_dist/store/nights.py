@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+from padim_dist.redaction import redacted
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.run_tables import ScoreRow
@@ -149,6 +150,9 @@ class NightSummary:
     finished_at: str
     retried: int = 0
     unsettled: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", redacted(self.folder))
 
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from padim_dist.archive.listing.increments import SCORED_SCHEMA, compare, not_scored
 from padim_dist.archive.listing.workbench import SortedRows, Workbench
 from padim_dist.archive.rows import ROWS_SCHEMA
+from padim_dist.redaction import redacted
 
 Rows = dict[tuple[str, str | None], dict[str, Any]]
 
@@ -87,3 +88,16 @@ def test_unscored_rows_are_left(now, scored, more):
     }
     wanted = [k for k, row in now.items() if tuple(row[n] for n in SCORED_SCHEMA.names) not in done]
     assert sorted(found, key=str) == sorted(wanted, key=str)
+
+
+def test_addresses_with_secrets_are_known_by_their_rest():
+    """Score tables hold them without secrets, and the next night has new signatures."""
+    url = "https://me:{0}@host/a?id={1}&sig={0}"
+    names = [url.format("one", number) for number in range(3)] + ["/data/a@b?.jpg", "s3://b/c@d"]
+    plain = {"member": None, "offset": 0, "length": 5, "size": 9, "etag": "1", "group": "x"}
+    rows = [{**plain, "image_id": uri, "uri": uri, "split": "test"} for uri in names]
+    scored = [{**rows[0], "uri": redacted(url.format("two", 0))}, rows[3], rows[4]]
+    with Workbench() as bench:
+        tables = [pa.Table.from_pylist(part, ROWS_SCHEMA) for part in (rows, scored)]
+        left = not_scored(bench, tables[:1], [tables[1].select(SCORED_SCHEMA.names)])
+        assert keys(left) == [(names[1], None), (names[2], None)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.analysis.query import check_reads
+from padim_dist.api.analysis.sandbox import readable
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
 PAGE = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
@@ -29,7 +29,7 @@ def test_its_examples_run(config):
     statements += [one or other for one, other in commands]
     assert len(statements) == 7
     for sql in statements:
-        check_reads(sql)
+        readable(sql)
         assert padim.query(config, sql=sql).columns
     assert len(padim.query(config, sql=statements[0]).rows) == 5
 

@@ -19,7 +19,7 @@ from distributed import Client
 import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import check_kind, open_client, settle
-from padim_dist.engine.cluster.remote import security_of
+from padim_dist.engine.cluster.tls import security_of
 from padim_dist.engine.projection import Need
 from padim_dist.errors import ConfigError, RunError
 from padim_dist.events import Event, TaskFinished, TaskStarted

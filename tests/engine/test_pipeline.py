@@ -15,7 +15,7 @@ from PIL import Image
 import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import ArchiveError, RequestError, ResourceError, RunError
 from padim_dist.events import Event, Progress, TaskFinished, TaskStarted
 from tests.conftest import draw, make_mvtec, tiny_config
@@ -38,7 +38,7 @@ def audit(tmp_path_factory, archive, scheduler) -> Config:
 
 
 def test_one_worker_and_two_give_the_same_bits(tmp_path, archive, audit):
-    with open_client(ClusterConfig(workers=1, memory="4GiB"), 1) as client:
+    with open_local(ClusterConfig(workers=1, memory="4GiB"), 1, None) as client:
         alone = tiny_config(tmp_path, archive, client.scheduler.address)
         padim.fit(alone)
         padim.score(alone)

@@ -12,7 +12,7 @@ import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig
 from padim_dist.engine import projection
-from padim_dist.engine.cluster.local import open_client, settle
+from padim_dist.engine.cluster.local import open_local, settle
 from padim_dist.engine.factorise import band_cells, bands
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ResourceError
@@ -32,7 +32,7 @@ def peak_memory() -> int:
 def test_a_worker_uses_at_most_the_projected_memory(tmp_path):
     """With the paper's sizes; and the projection is not far too high."""
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=20)
-    with open_client(ClusterConfig(workers=1, memory="6GiB"), 1) as client:
+    with open_local(ClusterConfig(workers=1, memory="6GiB"), 1, None) as client:
         config = tiny_config(
             tmp_path,
             root,

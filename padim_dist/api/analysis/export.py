@@ -15,6 +15,7 @@ from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.redaction import redacted
 from padim_dist.store.run import RunHead
 from padim_dist.store.run_tables import REGIONS_SCHEMA
 
@@ -79,7 +80,7 @@ def export(
             query = f"SELECT {columns} FROM regions ORDER BY shard, image_id, region"
             write_csv(connection.execute(query), REGIONS_SCHEMA.names, file)
         else:
-            _write_coco(connection, file, head, f"{archive_of(config).url}/")
+            _write_coco(connection, file, head, f"{redacted(archive_of(config).url)}/")
     return ExportResult(head.run_id, images, regions, notes, out)
 
 

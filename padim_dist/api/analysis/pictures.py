@@ -13,8 +13,10 @@ from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.settings.places import logger
 from padim_dist.config import Config
 from padim_dist.errors import ImageError, PadimDistError, RequestError
+from padim_dist.escaping import visible
 from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.pages.single import side_by_side
+from padim_dist.redaction import redacted
 from padim_dist.store.run_tables import RegionRow, ScoreRow
 
 
@@ -100,11 +102,11 @@ def _item(run: RunImages, row: ScoreRow, usual: float) -> SheetItem:
     assert row.score is not None
     mask = run.reader.load_mask(image.mask_uri).numpy() if image.mask_uri else None
     (heat,) = run.maps([row.heatmap_row])
-    name = row.member or PurePosixPath(row.uri).name
+    name = row.member or PurePosixPath(redacted(row.uri)).name
     return SheetItem(
         pixels=loaded.pixels.permute(1, 2, 0).numpy(),
         heat=((heat - usual) / max(row.score - usual, 1e-6)).astype(np.float32),
         mask=mask,
-        title=f"{row.group}: {row.label}" if row.label else str(row.group),
-        subtitle=f"score {row.score:.1f}, peak at ({row.peak_y}, {row.peak_x}), {name}",
+        title=visible(f"{row.group}: {row.label}" if row.label else str(row.group)),
+        subtitle=f"score {row.score:.1f}, peak at ({row.peak_y}, {row.peak_x}), {visible(name)}",
     )

@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import os
-import re
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,17 +18,18 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow.parquet as pq
 
+from padim_dist.api.analysis.sandbox import close, readable
 from padim_dist.api.analysis.views import VIEWS, open_views
 from padim_dist.api.settings.lookup import progress_note
-from padim_dist.api.settings.places import ConfigLike, as_config
+from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.errors import RequestError
+from padim_dist.escaping import csv_cell, visible
 from padim_dist.events import Listener, ignore
 
 FORMATS = ("table", "csv", "json", "parquet")
 SHOWN = 100
 """Largest number of rows in a table for the screen."""
 _BATCH = 20_000
-_EXPLAIN = re.compile(r"explain\b\s*(analyze\b)?\s*(\([^)]*\))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def query(
 ) -> QueryResult:
     """Run a read-only SQL query; see `padim_dist.connect` for the views.
 
+    The query reads the views and the files of the workspace, nothing else.
+
     Parameters
     ----------
     config : Config or path
@@ -96,8 +98,10 @@ def query(
         raise RequestError("format 'parquet' needs a file: give --out FILE")
     if format == "table" and out is not None:
         raise RequestError("a table is for the screen; for a file give --format csv")
-    check_reads(sql)
-    connection, shown = open_views(as_config(config), None, run)
+    sql = readable(sql)
+    config = as_config(config)
+    connection, shown = open_views(config, None, run)
+    close(connection, workspace_of(config))
     notes = [note for head in shown for note in progress_note(head)]
     try:
         if format == "parquet":
@@ -117,36 +121,6 @@ def query(
         raise RequestError(_explain(error, connection)) from None
 
 
-def check_reads(sql: str) -> None:
-    """Refuse SQL that is not one read-only statement.
-
-    Raises
-    ------
-    RequestError
-        If it is several statements, none, or one that writes.
-    """
-    statements = _parse(sql)
-    if len(statements) != 1:
-        raise RequestError(f"one statement at a time: found {len(statements)}")
-    kind = statements[0].type.name
-    if kind == "EXPLAIN":
-        # EXPLAIN ANALYZE runs the statement.
-        inner = _parse(_EXPLAIN.sub("", statements[0].query.strip(), count=1))
-        kind = inner[0].type.name if len(inner) == 1 else kind
-    if kind != "SELECT":
-        raise RequestError(
-            f"a query is read-only: {kind} is refused. Use SELECT, FROM, WITH, DESCRIBE, SUMMARIZE "
-            "or EXPLAIN; to write the result to a file give --format and --out"
-        )
-
-
-def _parse(sql: str) -> list[duckdb.Statement]:
-    try:
-        return duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise RequestError(f"DuckDB: {error}") from None
-
-
 def _explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
     """Return DuckDB's message, with all views and columns if a name is unknown."""
     message = f"DuckDB: {error}"
@@ -164,14 +138,21 @@ def batches(found: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]
 
 
 def write_csv(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:
-    """Write a result as CSV with a header; return the number of rows."""
+    """Write a result as CSV (`csv_cell`) with a header; return the number of rows."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(csv_cell, columns))
     written = 0
+    cell = _shown_cell if file.isatty() else csv_cell
     for rows in batches(found):
-        writer.writerows(rows)
+        writer.writerows(map(cell, row) for row in rows)
         written += len(rows)
     return written
+
+
+def _shown_cell(value: object) -> object:
+    """Return a cell for a terminal."""
+    cell = csv_cell(value)
+    return visible(cell) if isinstance(cell, str) else cell
 
 
 def write_json(found: duckdb.DuckDBPyConnection, columns: Sequence[str], file: TextIO) -> int:

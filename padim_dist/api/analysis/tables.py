@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from functools import cache
 from itertools import chain
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from padim_dist.errors import RequestError
+from padim_dist.redaction import redacted
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RegionRow, RunTable, ScoreRow
 from padim_dist.store.workspace import Workspace
@@ -20,7 +25,7 @@ MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
 """Order of score rows, the most anomalous first; scores of different groups are not comparable."""
 _THREADS = 16
 Row = TypeVar("Row", ScoreRow, RegionRow)
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # A query never waits for the download of an extension.
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -29,12 +34,22 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 
 def open_connection(workspace: Workspace) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that reads files of a workspace; times are UTC."""
-    connection = duckdb.connect(config=_SETTINGS)
+    connection = duckdb.connect(config=SETTINGS)
     connection.execute("SET TimeZone = 'UTC'")
+    # For results that do not fit in memory; DuckDB's default is a folder in the working folder.
+    connection.execute(f"SET temp_directory = {literal(f'{_scratch().name}/{uuid.uuid4().hex}')}")
     if not workspace.folder.is_local:
         # Through the file system of this process: no credentials in SQL.
         connection.register_filesystem(workspace.folder.fs)
     return connection
+
+
+@cache
+def _scratch() -> TemporaryDirectory[str]:
+    """Temporary folder of this process, which other users cannot read."""
+    folder = TemporaryDirectory(prefix="padim-dist-query-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder
 
 
 def table_query(
@@ -112,7 +127,7 @@ def read_rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:
 
 def image_name(archive: str, uri: str, member: str | None) -> str:
     """Return the path of an image in its archive (a URL), and its name in the tar file."""
-    name = uri.removeprefix(f"{archive}/")
+    name = uri.removeprefix(f"{redacted(archive)}/")
     return f"{name} {member}" if member else name
 
 

@@ -56,7 +56,8 @@ def connect(
     """Connect DuckDB to a workspace, local or in S3.
 
     Only lists of files and small heads are read before a query; the query reads only the columns
-    and row groups that it needs. It shows the workspace at the time of this call.
+    and row groups that it needs. It shows the workspace at the time of this call. The connection is
+    yours: its SQL may read and write any file that you may. For the SQL of others there is `query`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Where a configuration's archive and workspace are, and which settings identify results.
 
-No torch, which takes more memory than listing any archive.
+Settings are stored without secrets, so a new password is no new archive. No torch, which takes
+more memory than listing any archive.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
 from padim_dist.errors import ConfigError
+from padim_dist.redaction import redacted_tree
 from padim_dist.storage import Folder, Options
 from padim_dist.store.manifests import root_of
 from padim_dist.store.workspace import Workspace
@@ -108,7 +110,7 @@ def archive_settings(config: Config) -> dict[str, Any]:
     settings = config.archive.model_dump(mode="json", exclude=_NOT_OF_A_MANIFEST)
     added = {name: settings.pop(name) for name in _ADDED}
     given = {name: value for name, value in added.items() if value}
-    return {**settings, **given, "url": _archive_name(config)}
+    return redacted_tree({**settings, **given, "url": _archive_name(config)})
 
 
 def archive_root(config: Config) -> str:
@@ -135,7 +137,7 @@ def model_settings(config: Config) -> dict[str, Any]:
     """Return the settings that identify a model: its archive and section model."""
     archive = archive_settings(config)
     del archive["shard_images"]
-    return {"archive": archive, "model": config.model.model_dump(mode="json")}
+    return redacted_tree({"archive": archive, "model": config.model.model_dump(mode="json")})
 
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
@@ -146,6 +148,6 @@ def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
 
 def asked_settings(config: Config) -> dict[str, Any]:
     """Return all settings that determine results, for comparison when a run or fit resumes."""
-    settings = config.model_dump(mode="json", include={"model", "fit", "score"})
+    settings = redacted_tree(config.model_dump(mode="json", include={"model", "fit", "score"}))
     archive = archive_settings(config)
     return {**settings, "archive": {**archive, "max_pixels": config.archive.max_pixels}}

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, MOST_BYTES, Total
 from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.errors import ResourceError
+from padim_dist.redaction import redacted
 
 ROWS_A_GROUP = 10_240
 """Rows in a row group of the temporary Parquet files."""
@@ -102,6 +103,8 @@ class Workbench(ExitStack):
     ) -> Answer:
         """Run `work` in DuckDB on Parquet files, with the lowest memory limit that is enough.
 
+        SQL has the function `redacted`.
+
         Raises
         ------
         ResourceError
@@ -111,6 +114,7 @@ class Workbench(ExitStack):
         for memory in _MEMORY:
             config = {"memory_limit": memory, "threads": "1", "temp_directory": temporary}
             with duckdb.connect(config={**config}) as database:
+                database.create_function("redacted", redacted, ["VARCHAR"], "VARCHAR")
                 for name, path in tables.items():
                     database.read_parquet(str(path)).create_view(name)
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -13,12 +14,14 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Adaptive, Client, LocalCluster
 from distributed.core import Status
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
 from padim_dist.engine.cluster.guard import check_guard, safe_path
-from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes, security_of
+from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes
+from padim_dist.engine.cluster.tls import own_security, security_of
 from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
 
@@ -36,6 +39,11 @@ _SETTINGS = {
     "distributed.admin.tick.interval": "500 ms",
     # A nanny may take this long to restart its worker.
     "distributed.deploy.lost-worker-timeout": "15 minutes",
+}
+_NO_PAGES: dict[str, list[str]] = {
+    # Dask's pages have no password, and show arguments of tasks, call stacks and logs.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 _MOST_STARTS = 3
 
@@ -150,19 +158,43 @@ def open_client(config: ClusterConfig, most_tasks: int) -> Iterator[Client]:
                 yield client
             return
         check_guard()
-        most = min(worker_count(config), max(most_tasks, 1))
-        least = min(config.adaptive.minimum, most) if config.adaptive else most
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(config)}),
-            _local(config, least) as cluster,
-            Client(cluster) as client,
-        ):
-            # Also for a fixed size: it replaces workers whose nanny gave up.
-            cluster.adapt(_Replacing, minimum=least, maximum=most, interval="2s", wait_count=15)
+        security = security_of(config.tls) or own_security()
+        with dask.config.set(_NO_PAGES), open_local(config, most_tasks, security) as client:
             yield client
 
 
-def _local(config: ClusterConfig, workers: int) -> LocalCluster:
+@contextmanager
+def open_local(
+    config: ClusterConfig, most_tasks: int, security: Security | None
+) -> Iterator[Client]:
+    """Open a client of a new local cluster.
+
+    Parameters
+    ----------
+    config, most_tasks : ClusterConfig, int
+        As for `open_client`.
+    security : Security or None
+        TLS settings; None: anybody on this machine can run code in the cluster.
+    """
+    most = min(worker_count(config), max(most_tasks, 1))
+    least = min(config.adaptive.minimum, most) if config.adaptive else most
+    settings = _SETTINGS | {"distributed.nanny.pre-spawn-environ": _environment(config)}
+    with (
+        dask.config.set(settings),
+        # Of mode 0700. Dask's own folder may belong to another user of this machine, and Python
+        # imports modules from it.
+        TemporaryDirectory(prefix="padim-dist-workers-", ignore_cleanup_errors=True) as folder,
+        _local(config, least, security, folder) as cluster,
+        Client(cluster) as client,
+    ):
+        # Also for a fixed size: it replaces workers whose nanny gave up.
+        cluster.adapt(_Replacing, minimum=least, maximum=most, interval="2s", wait_count=15)
+        yield client
+
+
+def _local(
+    config: ClusterConfig, workers: int, security: Security | None, folder: str
+) -> LocalCluster:
     """Start a local cluster; try again if a worker dies at its start."""
     cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
@@ -175,10 +207,11 @@ def _local(config: ClusterConfig, workers: int) -> LocalCluster:
                     memory_limit=worker_memory(config),
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
-                    security=security_of(config.tls),
-                    protocol="tls://" if config.tls else "tcp://",
+                    security=security,
+                    protocol="tls://" if security else "tcp://",
+                    local_directory=folder,
                     # The cluster of a driver that hangs ends; when the driver goes on, it fails.
-                    scheduler_kwargs={"idle_timeout": config.idle_timeout},
+                    scheduler_kwargs={"idle_timeout": config.idle_timeout, "dashboard": False},
                 )
         except RuntimeError as error:
             cause = error

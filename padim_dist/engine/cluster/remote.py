@@ -5,17 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dask.utils import format_bytes
 from distributed import Client
-from distributed.security import Security
 
-from padim_dist.config import ClusterConfig, KubernetesConfig, TlsConfig
+from padim_dist.config import ClusterConfig, KubernetesConfig
 from padim_dist.engine.cluster.extras import kube_cluster
-from padim_dist.errors import ConfigError, RunError
+from padim_dist.engine.cluster.tls import security_of
+from padim_dist.errors import RunError
 
 PATIENCE = 30.0
 """Seconds to wait for a scheduler to answer and to have a worker."""
@@ -96,25 +95,6 @@ def _wait_for_worker(client: Client, patience: float, what: str, advice: str) ->
     except TimeoutError as error:
         found = f"the scheduler of {what} has no worker after {patience:.0f} s"
         raise RunError(f"{found}; {advice}") from error
-
-
-def security_of(tls: TlsConfig | None) -> Security | None:
-    """Return Dask's TLS settings, the same for scheduler, worker and client.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing.
-    """
-    if tls is None:
-        return None
-    for path in (tls.ca, tls.cert, tls.key):
-        if not Path(path).is_file():
-            raise ConfigError(f"cluster.tls: there is no file {path}")
-    files = {"cert": tls.cert, "key": tls.key}
-    roles = ("scheduler", "worker", "client")
-    given = {f"tls_{role}_{kind}": path for role in roles for kind, path in files.items()}
-    return Security(require_encryption=True, tls_ca_file=tls.ca, **given)
 
 
 def open_to_all(config: ClusterConfig) -> bool:

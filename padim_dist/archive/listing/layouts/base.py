@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Spool
 from padim_dist.archive.listing.walk import Page, walk
 from padim_dist.archive.rows import image_id
@@ -51,18 +51,20 @@ class Listing:
 
     def is_excluded(self, path: str) -> bool:
         """Return whether ``archive.exclude`` leaves a path out."""
-        return bool(self.exclude) and re.search(str(self.exclude), path) is not None
+        if self.exclude is None:
+            return False
+        return expression(self.exclude).search("archive.exclude", path) is not None
 
     def find_group(self, path: str) -> str | None:
         """Return the group of a path: None without a match, ``"all"`` without an expression."""
         if self.group is None:
             return "all"
-        match = re.search(self.group, path)
+        match = expression(self.group).search("archive.group", path)
         return (match["group"] or None) if match else None
 
     def find_split(self, path: str) -> str:
         """Return ``"train"`` for the path of a normal image, otherwise ``"test"``."""
-        return "train" if re.search(self.train, path) else "test"
+        return "train" if expression(self.train).search("archive.train", path) else "test"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""A local cluster is closed to other users of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+
+from padim_dist.config import ClusterConfig
+from padim_dist.engine.cluster.local import open_client, open_local
+
+# The stranger knows all that ps, ss and ls tell. It imports first: Python may lie where only its
+# owner reads.
+STRANGER = """
+import json, logging, os, sys, urllib.request
+from distributed import Client, Security
+from distributed.comm import tcp
+
+asked, own = json.load(sys.stdin), Security.temporary()
+os.setgroups([]), os.setgid(asked["gid"]), os.setuid(asked["uid"])
+logging.disable()
+
+def read(path):
+    return open(path).read(8)
+
+def names(path):
+    return os.listdir(path)
+
+def submitted(address, security, path):
+    with Client(address, timeout=asked["patience"], security=security) as client:
+        return client.submit(read, path, pure=False).result(timeout=20)
+
+def page(port, path):
+    return urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).read().decode()
+
+address, path = asked["address"], asked["secret"]
+plain, encrypted = (f"{kind}{address[3:]}" for kind in ("tcp", "tls"))
+attempts = {
+    "read the file": lambda: read(path),
+    "submit without a certificate": lambda: submitted(plain, None, path),
+    "submit with a certificate of its own": lambda: submitted(encrypted, own, path),
+    "list the folder of a worker": lambda: names(asked["folder"]),
+    **{
+        f"read {what} of {pid}": lambda pid=pid, what=what: read(f"/proc/{pid}/{what}")
+        for pid in asked["pids"] for what in ("environ", "mem", "maps")
+    },
+    **{
+        f"see {port}{path}": lambda port=port, path=path: page(port, path)
+        for port in asked["ports"]
+        for path in ("/", "/status", "/info/main/workers.html", "/json/identity.json", "/metrics")
+    },
+}
+got = {}
+for name, attempt in attempts.items():
+    try:
+        got[name] = attempt()
+    except Exception:
+        pass
+print(json.dumps(got))
+"""
+
+
+def stranger(client: Client, secret: Path, patience: float) -> dict[str, Any]:
+    """Let another user attack a cluster; return what it got by each attempt that succeeded."""
+    own = psutil.Process()
+    processes = [own, *own.children()]
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    nobody = pwd.getpwnam("nobody")
+    asked = {
+        "patience": patience,
+        "uid": nobody.pw_uid,
+        "gid": nobody.pw_gid,
+        "address": client.scheduler.address,
+        "secret": str(secret),
+        "folder": str(Path(next(iter(workers))["local_directory"]).parents[1]),
+        "pids": [process.pid for process in processes],
+        "ports": [
+            c.laddr.port for p in processes for c in p.net_connections() if c.status == "LISTEN"
+        ],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="SKIPPED PART: only root can act as another user")
+def test_another_user_of_the_machine_gets_nothing(tmp_path):
+    secret = tmp_path / "image"
+    secret.write_text("picture")
+    secret.chmod(0o600)
+    config = ClusterConfig(workers=1, memory="1GiB")
+    with open_client(config, 1) as client:
+        assert client.submit(os.getuid, pure=False).result(timeout=60) == os.getuid()
+        assert stranger(client, secret, 2.0) == {}
+    # Without TLS and with Dask's pages the same attempts succeed.
+    with open_local(config, 1, None) as client:
+        got = stranger(client, secret, 60.0)
+    assert got["submit without a certificate"] == "picture"
+    assert sum(name.endswith("/json/identity.json") for name in got) == 1
