@@ -51,7 +51,7 @@ class RunImages:
     @cached_property
     def reader(self) -> ImageReader:
         """Reader of its images."""
-        return reader_of(self._config, self.model.info.embedding.geometry)
+        return reader_of(self._config, self.model.info.embedding)
 
     @cached_property
     def has_heatmaps(self) -> bool:

@@ -12,7 +12,6 @@ from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.config import Config
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
-from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
@@ -20,15 +19,15 @@ from padim_dist.storage import Folder
 from padim_dist.store.weights import State, fetch_weights
 
 
-def reader_of(config: Config, geometry: InputGeometry) -> ImageReader:
-    """Return the reader of the archive's images, for an embedding of this geometry."""
+def reader_of(config: Config, embedding: EmbeddingSpec) -> ImageReader:
+    """Return the reader of the archive's images for an embedding."""
     fetcher = ObjectFetcher(config.storage_options, archive_of(config).url)
-    return ImageReader(fetcher, geometry, config.archive.max_pixels)
+    return ImageReader(fetcher, embedding.geometry, config.archive.max_pixels, bits=embedding.bits)
 
 
 def reading_of(config: Config, embedding: EmbeddingSpec) -> Reading:
     """Return how workers read images, and how many at a time."""
-    reader = reader_of(config, embedding.geometry)
+    reader = reader_of(config, embedding)
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)
@@ -58,7 +57,14 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
     weights = ""  # not loaded yet
     return EmbeddingSpec(
-        trunk, shape, model.geometry, weights, model.precision, model.batch, model.jpeg
+        trunk,
+        shape,
+        model.geometry,
+        weights,
+        model.precision,
+        model.batch,
+        model.jpeg,
+        config.archive.bits,
     )
 
 

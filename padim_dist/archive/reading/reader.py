@@ -10,7 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.decode import decode, decode_mask, is_plain, open_image
+from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
@@ -70,12 +70,15 @@ class ImageReader:
         Maximum pixels of an image; larger images are not decoded.
     jpeg_device : str, optional
         Device that decodes plain JPEG files together; None: each thread decodes its own files.
+    bits : int, optional
+        Bits of a sample that the camera delivers in files of 16 bits.
     """
 
     fetcher: ObjectFetcher
     geometry: InputGeometry
     max_pixels: int
     jpeg_device: str | None = None
+    bits: int | None = None
 
     def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
@@ -120,10 +123,8 @@ class ImageReader:
             if isinstance(data, ImageError):
                 raise data
             with timed("decode"):
-                if self.jpeg_device:
-                    image = open_image(data, self.max_pixels)
-                    if is_plain(image, data):
-                        return LoadedImage(row, None, *image.size, encoded=data)
+                if self.jpeg_device and (size := size_if_plain(data, self.max_pixels)):
+                    return LoadedImage(row, None, *size, encoded=data)
                 return self._decode(row, data)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
@@ -134,7 +135,7 @@ class ImageReader:
             ) from error
 
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
-        pixels = decode(data, self.max_pixels)
+        pixels = decode(data, self.max_pixels, self.bits)
         height, width = pixels.shape[1:]
         return LoadedImage(row, prepare(pixels, self.geometry), width, height)
 
@@ -200,7 +201,7 @@ class ImageReader:
         (data,) = self.fetch(step)
         if isinstance(data, ImageError):
             raise data
-        return decode(data, self.max_pixels)
+        return decode(data, self.max_pixels, self.bits)
 
     def load_mask(self, mask_uri: str) -> Tensor:
         """Load a ground-truth mask at the size of the crop: bool, (height, width).
