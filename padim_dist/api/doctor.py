@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import pyarrow as pa
+
+from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
@@ -24,10 +28,13 @@ from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
 _GIB = 2**30
+_SAMPLED_GROUPS, _SAMPLED_IMAGES = 20, 3
+"""Groups and their images that are read."""
 # The checks, in order.
 _REMEDIES = {
     "archive": "correct section archive",
     "model": "correct section model",
+    "images": "correct section archive",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
@@ -65,6 +72,7 @@ class _Checks:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.sample: dict[str, list[ImageRow]] = {}
 
     @cached_property
     def spec(self) -> EmbeddingSpec:
@@ -77,8 +85,18 @@ class _Checks:
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
         with list_archive(self.config) as spool:
-            shards = [shard for shard, _ in cut_rows(spool.sorted(), self.config)]
+            shards = []
+            for shard, rows in cut_rows(spool.sorted(), self.config):
+                shards.append(shard)
+                if shard.group is not None and shard.split == "train":
+                    self._add_to_sample(shard.group, rows)
         return shards, dict(spool.ignored)
+
+    def _add_to_sample(self, group: str, rows: pa.Table) -> None:
+        """Keep the first normal images of some groups."""
+        if group in self.sample or len(self.sample) < _SAMPLED_GROUPS:
+            kept = self.sample.setdefault(group, [])
+            kept += to_rows(rows.slice(0, _SAMPLED_IMAGES - len(kept)))
 
     def archive(self) -> Iterator[Finding]:
         shards, ignored = self.listing
@@ -124,6 +142,18 @@ class _Checks:
                 "works, but distances there depend mainly on model.epsilon; add normal images, or "
                 "lower model.channels",
             )
+
+    def images(self) -> Iterator[Finding]:
+        """Read a few normal images."""
+        assert self.listing
+        rows = [row for kept in self.sample.values() for row in kept]
+        reader = plans.reader_of(self.config, self.spec)
+        brightest = sampled_levels(rows, reader)
+        found = f"read {counted(len(rows), 'normal image')} of {counted(len(self.sample), 'group')}"
+        if few := few_levels(brightest):
+            yield Finding("images", "warning", f"{found}: {few}", REMEDY)
+        elif rows:
+            yield Finding("images", "ok", found)
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20

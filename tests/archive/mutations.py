@@ -162,7 +162,8 @@ def decode_range(start: int, stop: int) -> None:
                 read(data, 10**6)
             except ImageError as error:
                 if read is decode:
-                    outcome = error.reason.split(":")[0]
+                    is_large = error.status == "too_large"
+                    outcome = error.status if is_large else error.reason.split(":")[0]
         print(f"{time.perf_counter() - began:.4f} {outcome}", flush=True)
     print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 

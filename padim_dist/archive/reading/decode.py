@@ -9,6 +9,7 @@ from torch import Tensor
 from padim_dist.archive.reading.formats import jpeg
 from padim_dist.archive.reading.formats.kinds import kind_of
 from padim_dist.archive.reading.formats.pillow import read_mask, read_pillow
+from padim_dist.archive.reading.formats.problems import named
 from padim_dist.archive.reading.formats.tiff import read_tiff, read_tiff_mask
 
 
@@ -40,12 +41,13 @@ def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Tensor:
         or damaged.
     """
     kind = kind_of(data)
-    if kind == "JPEG":
-        return jpeg.read_jpeg(data, max_pixels)
-    if kind == "TIFF":
-        pixels = read_tiff(data, max_pixels, bits)
-    else:
-        pixels = read_pillow(data, kind, max_pixels, bits)
+    with named(kind):
+        if kind == "JPEG":
+            return jpeg.read_jpeg(data, max_pixels)
+        if kind == "TIFF":
+            pixels = read_tiff(data, max_pixels, bits)
+        else:
+            pixels = read_pillow(data, kind, max_pixels, bits)
     return torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)
 
 
@@ -59,15 +61,17 @@ def size_if_plain(data: bytes, max_pixels: int) -> tuple[int, int] | None:
     """
     if kind_of(data) != "JPEG":
         return None
-    image = jpeg.open_jpeg(data, max_pixels)
-    return image.size if jpeg.is_plain(image, data) else None
+    with named("JPEG"):
+        image = jpeg.open_jpeg(data, max_pixels)
+        return image.size if jpeg.is_plain(image, data) else None
 
 
 def decode_mask(data: bytes, max_pixels: int) -> Tensor:
     """Decode a ground-truth mask: bool, shape (H, W), true where any channel is not zero."""
     kind = kind_of(data)
-    if kind == "TIFF":
-        values = read_tiff_mask(data, max_pixels)
-    else:
-        values = read_mask(data, kind, max_pixels)
+    with named(kind):
+        if kind == "TIFF":
+            values = read_tiff_mask(data, max_pixels)
+        else:
+            values = read_mask(data, kind, max_pixels)
     return torch.from_numpy((values != 0).reshape(*values.shape[:2], -1).any(axis=-1))

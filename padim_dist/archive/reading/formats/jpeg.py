@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -17,7 +17,6 @@ from padim_dist.archive.reading.formats.problems import (
     DAMAGE,
     check_size,
     damaged,
-    named,
     unsupported,
 )
 from padim_dist.archive.reading.formats.upright import orientation_of, turned
@@ -61,8 +60,7 @@ def open_jpeg(data: bytes, max_pixels: int) -> Image.Image:
         image = _open(data)
     except DAMAGE:
         _check_frame(data)
-        with named("JPEG"):
-            image = _open(without_metadata(data))
+        image = _open(without_metadata(data))
     check_size(*image.size, max_pixels)
     return image
 
@@ -75,11 +73,11 @@ def read_jpeg(data: bytes, max_pixels: int) -> Tensor:
     except RuntimeError:
         if not _has_end(data):
             return _without_end(data)
-    with named("JPEG"):  # Pillow reads some files that torchvision does not
-        image.seek(0)
-        rgb = np.array(image.convert("RGB"))
-        rgb = np.ascontiguousarray(turned(rgb, orientation_of(image.info.get("exif"))))
-        return torch.from_numpy(rgb).permute(2, 0, 1)
+    # Pillow reads some files that torchvision does not
+    image.seek(0)
+    rgb = np.array(image.convert("RGB"))
+    rgb = np.ascontiguousarray(turned(rgb, orientation_of(image.info.get("exif"))))
+    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def read_part(data: bytes) -> Tensor:
@@ -115,14 +113,17 @@ def without_metadata(data: bytes) -> bytes:
     stops = [segment.start for segment in starts[1:]] + [len(data)]
     kept = [b"\xff\xd8"]
     for segment, stop in zip(starts, stops, strict=True):
-        is_metadata = _APP0 < segment.marker < 0xF0 and segment.marker != _APP14
+        is_metadata = _APP0 <= segment.marker < 0xF0 and segment.marker != _APP14
         if not (is_metadata or segment.marker == _COM):
             kept.append(data[segment.start : stop])
     return b"".join(kept)
 
 
 def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=("JPEG",))
+    try:
+        return Image.open(io.BytesIO(data), formats=("JPEG",))
+    except UnidentifiedImageError:
+        raise ValueError("its header cannot be read") from None
 
 
 def _decode(data: bytes, mode: ImageReadMode = ImageReadMode.RGB) -> Tensor:
@@ -184,10 +185,9 @@ def _without_end(data: bytes) -> Tensor:
     """
     body = data.rstrip(b"\xff")
     if _has_all_scans(body):
-        with named("JPEG"):
-            whole = _decode(body + _END)
-            others = [_decode(body + tail + _END) for tail in _TAILS]
-            cut = _decode(body[:-_CUT] + _END)
+        whole = _decode(body + _END)
+        others = [_decode(body + tail + _END) for tail in _TAILS]
+        cut = _decode(body[:-_CUT] + _END)
         if all(torch.equal(whole, other) for other in others) and not torch.equal(whole, cut):
             return whole
     raise damaged("JPEG", "the file ends inside the picture")

@@ -20,7 +20,7 @@ from tifffile import TiffFile, TiffPage
 
 from padim_dist.archive.reading.formats import jpeg
 from padim_dist.archive.reading.formats.levels import eight_bits, three_channels
-from padim_dist.archive.reading.formats.problems import check_size, damaged, named, unsupported
+from padim_dist.archive.reading.formats.problems import check_size, damaged, unsupported
 from padim_dist.archive.reading.formats.upright import ORIENTATION, turned
 
 Array = npt.NDArray[Any]
@@ -86,19 +86,17 @@ def read_tiff(data: bytes, max_pixels: int, bits: int | None) -> Array:
     bits : int or None
         Bits of a sample that the camera delivers in 16 bits.
     """
-    with named("TIFF"):
-        return _to_rgb(_read(data, max_pixels, is_mask=False), bits)
+    return _to_rgb(_read(data, max_pixels, is_mask=False), bits)
 
 
 def read_tiff_mask(data: bytes, max_pixels: int) -> Array:
     """Decode the first page for its zeros: (H, W, samples), any type, upright, without alpha."""
-    with named("TIFF"):
-        samples = _read(data, max_pixels, is_mask=True)
-        if samples.space == "grey" and samples.values.dtype.kind == "u":
-            return (2**samples.bits - 1) - samples.values if samples.is_inverted else samples.values
-        if samples.colours is not None:
-            return samples.colours.T[samples.values[..., 0]]
-        return samples.values if samples.space in ("grey", "RGB") else _to_rgb(samples, None)
+    samples = _read(data, max_pixels, is_mask=True)
+    if samples.space == "grey" and samples.values.dtype.kind == "u":
+        return (2**samples.bits - 1) - samples.values if samples.is_inverted else samples.values
+    if samples.colours is not None:
+        return samples.colours.T[samples.values[..., 0]]
+    return samples.values if samples.space in ("grey", "RGB") else _to_rgb(samples, None)
 
 
 def _read(data: bytes, max_pixels: int, is_mask: bool) -> Samples:
