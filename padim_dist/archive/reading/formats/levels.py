@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_ROWS = 64
+"""Rows that are computed together, in a wider type."""
 
 
 @lru_cache(16)
@@ -39,6 +43,26 @@ def eight_bits(
     is_cut = cut and camera is None and bits == 16
     levels = values >> 8 if is_cut else (values * 255 + most // 2) // most
     return np.asarray(levels, np.uint8)
+
+
+def looked_up(table: npt.NDArray[np.uint8], values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return `table[values]`; NumPy makes 8 bytes of every value, so by a few rows at a time."""
+    found = np.empty((*values.shape, *table.shape[1:]), np.uint8)
+    for start in range(0, len(values), _ROWS):
+        found[start : start + _ROWS] = np.take(table, values[start : start + _ROWS], axis=0)
+    return found
+
+
+def unmultiplied(
+    values: npt.NDArray[np.uint8], opacity: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Divide colours (H, W, channels) by their opacity (H, W), as Pillow does."""
+    found = np.empty_like(values)
+    for start in range(0, len(values), _ROWS):
+        rows = slice(start, start + _ROWS)
+        alpha = np.maximum(opacity[rows], 1)[..., None].astype(np.uint32)
+        found[rows] = np.minimum(values[rows].astype(np.uint32) * 255 // alpha, 255)
+    return found
 
 
 def three_channels(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

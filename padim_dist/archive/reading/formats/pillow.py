@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from padim_dist.archive.reading.formats.kinds import Kind
-from padim_dist.archive.reading.formats.levels import eight_bits, three_channels
+from padim_dist.archive.reading.formats.levels import eight_bits, looked_up, three_channels
 from padim_dist.archive.reading.formats.pieces import png_exif, png_pixels, webp_exif, webp_pixels
 from padim_dist.archive.reading.formats.problems import DAMAGE, check_size
 from padim_dist.archive.reading.formats.upright import orientation_of, turned
@@ -36,7 +36,7 @@ def read_pillow(data: bytes, kind: Kind, max_pixels: int, bits: int | None) -> n
     if bits is not None and _has_wide_colours(data, kind):
         rgb = _wide_colours(data, bits)
     elif image.mode.startswith("I"):
-        rgb = three_channels(np.take(eight_bits(16, bits), np.asarray(image)))
+        rgb = three_channels(looked_up(eight_bits(16, bits), np.asarray(image)))
     else:
         if "transparency" in image.info:
             image = image.convert("RGBA")  # Pillow warns if a palette is converted directly
@@ -51,7 +51,7 @@ def _has_wide_colours(data: bytes, kind: Kind) -> bool:
 
 def _wide_colours(data: bytes, bits: int) -> npt.NDArray[Any]:
     """Decode such a file with all its bits; Pillow has read it without an error before."""
-    samples = np.take(eight_bits(16, bits), imagecodecs.png_decode(png_pixels(data)))
+    samples = looked_up(eight_bits(16, bits), imagecodecs.png_decode(png_pixels(data)))
     return three_channels(samples[..., 0]) if data[25] == 4 else samples[..., :3]
 
 

@@ -19,7 +19,12 @@ from PIL import Image
 from tifffile import TiffFile, TiffPage
 
 from padim_dist.archive.reading.formats import jpeg
-from padim_dist.archive.reading.formats.levels import eight_bits, three_channels
+from padim_dist.archive.reading.formats.levels import (
+    eight_bits,
+    looked_up,
+    three_channels,
+    unmultiplied,
+)
 from padim_dist.archive.reading.formats.problems import check_size, damaged, unsupported
 from padim_dist.archive.reading.formats.upright import ORIENTATION, turned
 
@@ -241,25 +246,19 @@ def _to_rgb(samples: Samples, bits: int | None) -> Array:
     """Map samples to RGB (H, W, 3)."""
     values, space = samples.values, samples.space
     if samples.colours is not None:
-        return (samples.colours >> 8).astype(np.uint8).T[values[..., 0]]
+        return looked_up((samples.colours >> 8).astype(np.uint8).T, values[..., 0])
     bits = bits if samples.bits == 16 else None
     level = eight_bits(samples.bits, bits, samples.is_inverted, cut=space != "grey")
     if values.dtype != np.uint8 or samples.bits != 8 or samples.is_inverted:
-        values = np.take(level, values)
+        values = looked_up(level, values)
     if samples.alpha is not None:
-        opacity = eight_bits(samples.bits, None, cut=space != "grey")[samples.alpha]
-        values = _unmultiplied(values, opacity)
+        opacity = looked_up(eight_bits(samples.bits, cut=space != "grey"), samples.alpha)
+        values = unmultiplied(values, opacity)
     if space == "grey":
         return three_channels(values[..., 0])
     if space == "RGB":
         return values
     return np.asarray(Image.fromarray(np.ascontiguousarray(values), mode=space).convert("RGB"))
-
-
-def _unmultiplied(values: Array, opacity: Array) -> Array:
-    """Divide colours by their opacity, as Pillow does."""
-    alpha = np.maximum(opacity, 1)[..., None].astype(np.uint32)
-    return np.asarray(np.minimum(values.astype(np.uint32) * 255 // alpha, 255), np.uint8)
 
 
 def _name(code: int) -> str:
