@@ -35,7 +35,10 @@ INSIDE = {
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
     "core": {"torch", "torchvision", "numpy", "scipy"},
-    "archive": {"torch", "torchvision", "numpy", "pyarrow", "PIL", "duckdb", "regex"},
+    "archive": {
+        *("torch", "torchvision", "numpy", "pyarrow", "PIL", "tifffile", "imagecodecs", "duckdb"),
+        "regex",
+    },
     "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil", "pydantic"},
 }
 

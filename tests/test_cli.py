@@ -334,3 +334,28 @@ print({"torch", "zarr", "duckdb", "pyarrow"} & set(sys.modules))
     command = [sys.executable, "-c", code, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == "0 0 0 2 set()\n", done.stderr
+
+
+RAW = """
+import os, subprocess, sys
+from padim_dist.cli.logs import json_listener, write_raw_line
+from padim_dist.cli.stderr import collected
+from padim_dist.events import Progress
+
+with collected(write_raw_line):
+    os.write(2, b"Corrupt JPEG data: premature end\\nhalf a line")
+    subprocess.run([sys.executable, "-c", "import sys; sys.stderr.write('a worker\\\\x1b[2J')"])
+    json_listener(sys.stderr)(Progress("score", 2, 1))
+sys.stderr.write("after\\n")
+"""
+
+
+def test_words_of_libraries_are_json_lines_too():
+    """What is written to the file descriptor, by this process or those that it starts."""
+    done = subprocess.run([sys.executable, "-c", RAW], capture_output=True, text=True, timeout=60)
+    *lines, last = done.stderr.splitlines()
+    found = [json.loads(line) for line in lines]
+    said = "".join(line["message"] for line in found if line["event"] == "log")
+    assert said == "Corrupt JPEG data: premature endhalf a linea worker\x1b[2J"
+    assert [line["event"] for line in found].count("progress") == 1
+    assert last == "after"

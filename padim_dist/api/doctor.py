@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import pyarrow.compute as pc
-
+from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.pipeline.mask_doubts import MaskDoubts
+from padim_dist.api.samples import Samples
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -23,7 +22,6 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.archive.reading.masks import check_mask
-from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
@@ -38,14 +36,13 @@ from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
 _GIB = 2**30
-_MASKS = 64
-"""Most masks that are looked at."""
 _THREADS = 4
 # The checks, in order.
 _REMEDIES = {
     "archive": "correct section archive",
     "model": "correct section model",
     "masks": "make sure that images and masks can be read",
+    "images": "correct section archive",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
@@ -87,7 +84,7 @@ class _Checks:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._masked: list[ImageRow] = []  # a sample of the images with a mask
+        self.samples = Samples()
 
     @cached_property
     def spec(self) -> EmbeddingSpec:
@@ -100,15 +97,10 @@ class _Checks:
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:
         shards: list[Shard] = []
-        rng = random.Random(0)
         with list_archive(self.config) as spool:
             for shard, rows in cut_rows(spool.sorted(), self.config):
                 shards.append(shard)
-                masked = to_rows(rows.filter(pc.is_valid(rows["mask_uri"])))
-                self._masked += rng.sample(masked, min(len(masked), _MASKS))
-                if len(self._masked) > 100 * _MASKS:
-                    self._masked = rng.sample(self._masked, _MASKS)
-        self._masked = rng.sample(self._masked, min(len(self._masked), _MASKS))
+                self.samples.add(shard, rows)
         return shards, dict(spool.ignored.most_common())
 
     def archive(self) -> Iterator[Finding]:
@@ -157,11 +149,11 @@ class _Checks:
             )
 
     def masks(self) -> Iterator[Finding]:
-        rows = self._masked
-        if not rows:
+        assert self.listing
+        if not (rows := self.samples.masked):
             return
         doubts = MaskDoubts()
-        reader = plans.reader_of(self.config, self.config.model.geometry)
+        reader = plans.reader_of(self.config, self.spec)
         with ThreadPoolExecutor(_THREADS) as pool:
             for mask in pool.map(lambda row: check_mask(reader, row), rows):
                 doubts.add(mask)
@@ -171,6 +163,19 @@ class _Checks:
             yield Finding("masks", "warning", f"{found}; {'; '.join(notes)}", advice)
         else:
             yield Finding("masks", "ok", found)
+
+    def images(self) -> Iterator[Finding]:
+        """Read a few normal images."""
+        assert self.listing
+        normal = self.samples.normal
+        rows = [row for kept in normal.values() for row in kept]
+        reader = plans.reader_of(self.config, self.spec)
+        brightest = sampled_levels(rows, reader)
+        found = f"read {counted(len(rows), 'normal image')} of {counted(len(normal), 'group')}"
+        if few := few_levels(brightest):
+            yield Finding("images", "warning", f"{found}: {few}", REMEDY)
+        elif rows:
+            yield Finding("images", "ok", found)
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20

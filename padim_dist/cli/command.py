@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from padim_dist.cli.logs import LogHandler, json_listener
+from padim_dist.cli.logs import LogHandler, json_listener, write_raw_line
 from padim_dist.cli.options import Common
 from padim_dist.cli.progress import progress_bars
+from padim_dist.cli.stderr import collected
 from padim_dist.cli.terminal import Terminal
 from padim_dist.errors import ConfigError, PadimDistError
 from padim_dist.events import Listener, tell_all
@@ -100,7 +101,8 @@ def command(
         def run(**values: Any) -> None:
             common = Common(**{part.name: values.pop(part.name) for part in added})
             terminal = Terminal(common.config)
-            with _errors_as_messages(common, terminal):
+            raw = collected(write_raw_line) if common.log_json else nullcontext()
+            with raw, _errors_as_messages(common, terminal):
                 loaded = _load(common) if config else None
                 screen = terminal.draw if terminal.can_draw and not common.as_json else None
                 with _listening(common, terminal) as listener:

@@ -62,6 +62,11 @@ class LogHandler(logging.Handler):
             self._terminal.err.print(line, soft_wrap=True, highlight=False)
 
 
+def write_raw_line(stream: TextIO, line: str) -> None:
+    """Write a line that a C library or a worker printed."""
+    _write(stream, {"event": "log", "level": "info", "message": line})
+
+
 def _write(stream: TextIO, values: dict[str, Any]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     stream.write(json.dumps({"time": now, **values}) + "\n")

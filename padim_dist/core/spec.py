@@ -51,6 +51,8 @@ class EmbeddingSpec:
         Precision of the trunk, one of `PRECISIONS`, and JPEG decoder.
     batch : int
         Images in one call of the trunk.
+    bits : int or None
+        Bits of a sample that the camera delivers in files of 16 bits; None: all of them.
     """
 
     trunk: TrunkSpec
@@ -60,10 +62,14 @@ class EmbeddingSpec:
     precision: Precision
     batch: int
     jpeg: Jpeg
+    bits: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
+        """Return plain values for JSON; without `bits` if unset, as versions before it wrote."""
+        values = asdict(self)
+        if self.bits is None:
+            del values["bits"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:

@@ -96,6 +96,8 @@ class PartReceipt:
         Unusable images by status, and their ids.
     example : str or None
         Reason of the first unusable image.
+    brightest : int or None
+        Highest level (0 to 255) of the usable images; None in receipts of older versions.
     """
 
     done: int
@@ -105,6 +107,7 @@ class PartReceipt:
     failures: dict[str, int] = field(default_factory=dict)
     example: str | None = None
     unusable: frozenset[str] = frozenset()
+    brightest: int | None = None
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> PartReceipt:
@@ -118,6 +121,7 @@ class PartReceipt:
             failures=dict(Counter(failure["status"] for failure in failures)),
             example=f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None,
             unusable=frozenset(failure["image_id"] for failure in failures),
+            brightest=values.get("brightest"),
         )
 
     @property
@@ -161,9 +165,10 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
     failures: list[dict[str, Any]] = []
-    sample, done = Sample(min(job.sample, job.size)), 0
+    sample, done, brightest = Sample(min(job.sample, job.size)), 0, 0
     for images, pixels in batches(job.rows(), job.reading, job.embedding.batch, False):
         if pixels is not None:
+            brightest = max(brightest, int(pixels.max()))
             with timed("embed"):
                 levels = embedder(pixels)
             with timed("measure"):
@@ -202,6 +207,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         "sampled": len(sample.image_ids),
         "moments": path,
         "failures": failures,
+        "brightest": brightest,
     }
     # A part without a readable image gets no receipt, so that it is tried again next time.
     if moments.count and not job.workspace.folder.create_json(job.receipt, values):

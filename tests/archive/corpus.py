@@ -235,7 +235,7 @@ _KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes | None]], str
     "progressive": (lambda rng: (".jpg", encode(picture(rng), "jpg", progressive=True)), "scored"),
     "odd EXIF": (_with_exif, None),
     "odd tag": (_odd_tag, "unreadable"),
-    "bomb of text": (_with_text_bomb, "unreadable"),
+    "bomb of text": (_with_text_bomb, "scored"),
     "odd colour profile": (_with_profile, "scored"),
     "palette or alpha": (_palette, "scored"),
 }

@@ -82,7 +82,7 @@ def test_sixteen_bits_become_eight_by_rounding(kind):
 
 def test_a_wrong_suffix_is_accepted_and_an_unknown_format_refused():
     assert decode(encode(picture(), "PNG"), LIMIT).shape == (3, 47, 61)
-    with pytest.raises(ImageError, match="not a JPEG, PNG, TIFF, WebP or BMP"):
+    with pytest.raises(ImageError, match="unsupported: GIF; JPEG, PNG, TIFF, WebP"):
         decode(encode(picture("P"), "GIF"), LIMIT)
 
 
@@ -94,15 +94,15 @@ def _corrupt_png() -> bytes:
 
 BROKEN = {
     "empty": (b"", "the file is empty"),
-    "web page": (b"<!doctype html><title>404</title>", "starts with b'<!doctype ht'"),
-    "text": (b"hello", "not a JPEG"),
+    "web page": (b"<!doctype html><title>404</title>", "not an image: it is a web page"),
+    "text": (b"hello", "not an image: it is text"),
     "cut jpeg": (encode(picture(), "JPEG")[:900], "damaged JPEG"),
-    "jpeg header alone": (encode(picture(), "JPEG")[:20], "not a JPEG|damaged"),
+    "jpeg header alone": (encode(picture(), "JPEG")[:20], "damaged JPEG"),
     "cut png": (encode(picture(), "PNG")[:700], "damaged PNG"),
-    "png without pixels": (encode(picture(), "PNG")[:33], "damaged|not a JPEG"),
+    "png without pixels": (encode(picture(), "PNG")[:33], "damaged"),
     "corrupt png": (_corrupt_png(), "damaged PNG"),
-    "cut tiff": (encode(picture(), "TIFF")[:600], "damaged|not a JPEG"),
-    "cut webp": (encode(picture(), "WEBP")[:200], "damaged|not a JPEG"),
+    "cut tiff": (encode(picture(), "TIFF")[:600], "damaged"),
+    "cut webp": (encode(picture(), "WEBP")[:200], "damaged"),
     "cut bmp": (encode(picture(), "BMP")[:400], "damaged BMP"),
     "32-bit float": (encode(picture("F"), "TIFF"), "no standard range"),
 }
@@ -148,27 +148,6 @@ def test_decompression_bombs_are_refused_from_their_header():
     with pytest.raises(ImageError, match="30000x30000 pixels are more than") as caught:
         decode(_png_of_claimed_size(30_000, 30_000), LIMIT)
     assert caught.value.status == "too_large"
-
-
-def test_damaged_bytes_never_crash():
-    """A damaged file gives a picture or a reason, in this process."""
-    rng = np.random.default_rng(4)
-    outcomes = {"picture": 0, "reason": 0}
-    for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
-        whole = encode(picture(), kind)
-        for _ in range(120):
-            data = bytearray(whole)
-            for place in rng.integers(0, len(data), rng.integers(1, 9)):
-                data[place] = rng.integers(256)
-            if rng.random() < 0.3:
-                start = rng.integers(8, len(data))
-                data[start : start + 30] = bytes(30)
-            try:
-                assert decode(bytes(data), LIMIT).dtype == torch.uint8
-                outcomes["picture"] += 1
-            except ImageError:
-                outcomes["reason"] += 1
-    assert min(outcomes.values()) > 50
 
 
 def test_palettes_with_transparency():

@@ -54,7 +54,7 @@ class RunImages:
         """Reader of its images."""
         if hint := moved_hint(self._config):
             logger.warning(hint)
-        return reader_of(self._config, self.model.info.embedding.geometry)
+        return reader_of(self._config, self.model.info.embedding)
 
     @cached_property
     def has_heatmaps(self) -> bool:

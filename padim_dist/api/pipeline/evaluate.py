@@ -148,7 +148,7 @@ def evaluate(
     info = Model(workspace, head.model_id).info
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
-    reader = plans.reader_of(config, spec.geometry)
+    reader = plans.reader_of(config, spec)
     tallies: dict[str, _Tally] = {}
     doubts = MaskDoubts()
     done = 0

@@ -113,7 +113,10 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     for receipt in receipts.values():
         failures.update(receipt.failures)
     seconds = time.monotonic() - started
-    warnings = [*plan.warnings, *fit_warnings(counts, plan, failures, images)]
+    warnings = [
+        *plan.warnings,
+        *fit_warnings(counts, plan, receipts, failures, images),
+    ]
     for warning in warnings:
         logger.warning(warning)
     return FitResult(

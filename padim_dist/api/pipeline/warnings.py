@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from padim_dist.api.pipeline.fit_plan import FitPlan
+from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels
 from padim_dist.core.calibration import LEAST_FOR_TAIL
 from padim_dist.core.status import count_unsettled
+from padim_dist.engine.fit import PartReceipt
 from padim_dist.pages.words import counted, listed
 
 
 def fit_warnings(
-    counts: Mapping[str, int], plan: FitPlan, failures: Mapping[str, int], images: int
+    counts: Mapping[str, int],
+    plan: FitPlan,
+    receipts: Mapping[str, PartReceipt],
+    failures: Mapping[str, int],
+    images: int,
 ) -> list[str]:
     """Return warnings about a model."""
     found = []
@@ -28,6 +34,8 @@ def fit_warnings(
             f"{_shown(short)}. Their lowest p-value is 1 / (images + 1), and a lower score.alpha "
             "flags nothing"
         )
+    if few_grey := few_levels(_brightest(plan, receipts)):
+        found.append(f"{few_grey}; {REMEDY}")
     if lost := sorted({job.part.group for job in plan.jobs} - set(counts)):
         found.append(
             f"no normal image could be read of {counted(len(lost), 'group')} "
@@ -50,3 +58,13 @@ def fit_warnings(
 
 def _shown(groups: Mapping[str, int]) -> str:
     return listed(f"{group!r} {n}" for group, n in groups.items())
+
+
+def _brightest(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
+    """Return the highest level in the images of each group, as far as the receipts have it."""
+    found: dict[str, int] = {}
+    for job, is_merged in plan.merged():
+        receipt = receipts.get(job.receipt)
+        if is_merged and receipt and receipt.fitted and receipt.brightest is not None:
+            found[job.part.group] = max(receipt.brightest, found.get(job.part.group, 0))
+    return found

@@ -75,8 +75,8 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
     Raises
     ------
     RequestError
-        If there is none or several, or its settings (section model) are not those of the
-        configuration.
+        If there is none or several, or its settings (section model and archive.bits) are not those
+        of the configuration.
     """
     infos = list_models(workspace_of(config))
     found = [info for info in infos if info.model_id.startswith(asked)]
@@ -91,6 +91,8 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
     (info,) = found
     wanted = config.model.model_dump(mode="json")
     gap = min((differences(s["model"], wanted, "model.") for s in info.settings), key=len)
+    if info.embedding.bits != config.archive.bits:
+        gap = [*gap, f"archive.bits: {info.embedding.bits} -> {config.archive.bits}"]
     if gap:
         raise RequestError(
             f"model {info.model_id} was not made with the settings of the configuration: "

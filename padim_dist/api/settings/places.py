@@ -135,7 +135,7 @@ def _archive_name(config: Config) -> str:
 
 def model_settings(config: Config) -> dict[str, Any]:
     """Return the settings that identify a model: its archive and section model."""
-    archive = archive_settings(config)
+    archive = {**archive_settings(config), **_camera(config)}
     del archive["shard_images"]
     return redacted_tree({"archive": archive, "model": config.model.model_dump(mode="json")})
 
@@ -149,5 +149,10 @@ def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
 def asked_settings(config: Config) -> dict[str, Any]:
     """Return all settings that determine results, for comparison when a run or fit resumes."""
     settings = redacted_tree(config.model_dump(mode="json", include={"model", "fit", "score"}))
-    archive = archive_settings(config)
-    return {**settings, "archive": {**archive, "max_pixels": config.archive.max_pixels}}
+    archive = {**archive_settings(config), "max_pixels": config.archive.max_pixels}
+    return {**settings, "archive": {**archive, **_camera(config)}}
+
+
+def _camera(config: Config) -> dict[str, int]:
+    """Return the bits that the camera delivers, if set: they change pixels, not the manifest."""
+    return {} if config.archive.bits is None else {"bits": config.archive.bits}

@@ -13,7 +13,6 @@ from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.config import Config
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
-from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
@@ -23,9 +22,9 @@ from padim_dist.store.weights import State, fetch_weights
 
 
 def reader_of(
-    config: Config, geometry: InputGeometry, witnesses: tuple[str, ...] = ()
+    config: Config, embedding: EmbeddingSpec, witnesses: tuple[str, ...] = ()
 ) -> ImageReader:
-    """Return the reader of the archive's images, for an embedding of this geometry.
+    """Return the reader of the archive's images for an embedding.
 
     `witnesses` are uris of images that tell whether the store is well.
     """
@@ -38,7 +37,13 @@ def reader_of(
         witnesses=tuple(present_path(uri, *moved) for uri in witnesses),
         moved=moved,
     )
-    return ImageReader(fetcher, geometry, archive.max_pixels, deadline=archive.decode_deadline)
+    return ImageReader(
+        fetcher,
+        embedding.geometry,
+        archive.max_pixels,
+        deadline=archive.decode_deadline,
+        bits=embedding.bits,
+    )
 
 
 def reading_of(config: Config, embedding: EmbeddingSpec, manifest: Snapshot) -> Reading:
@@ -47,7 +52,7 @@ def reading_of(config: Config, embedding: EmbeddingSpec, manifest: Snapshot) -> 
     `manifest` is that of the whole archive.
     """
     witnesses = read_witnesses(workspace_of(config), manifest)
-    reader = reader_of(config, embedding.geometry, witnesses)
+    reader = reader_of(config, embedding, witnesses)
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)
@@ -77,7 +82,14 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
     weights = ""  # not loaded yet
     return EmbeddingSpec(
-        trunk, shape, model.geometry, weights, model.precision, model.batch, model.jpeg
+        trunk,
+        shape,
+        model.geometry,
+        weights,
+        model.precision,
+        model.batch,
+        model.jpeg,
+        config.archive.bits,
     )
 
 

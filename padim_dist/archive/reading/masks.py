@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from padim_dist.archive.reading.formats.problems import DAMAGE
+from padim_dist.archive.reading.formats.upright import ORIENTATION, orientation_of
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import ImageError
@@ -24,20 +25,7 @@ TURNED = "have another EXIF orientation than their image, and may be turned othe
 
 _HEAD = 2**16
 """Bytes of an image that have its size and orientation."""
-_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
-# Errors that Pillow raises for damaged files.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    LookupError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -133,8 +121,8 @@ def _same_shape(mask: Picture, image: Picture) -> bool:
 def _look(data: bytes, pixels: Tensor) -> tuple[Picture, bool]:
     height, width = pixels.shape
     orientation, only_alpha = 1, False
-    with suppress(*_DAMAGE), Image.open(io.BytesIO(data)) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+    with suppress(*DAMAGE), Image.open(io.BytesIO(data)) as image:
+        orientation = _orientation(image)
         if bool(pixels.all()) or not bool(pixels.any()):
             low, high = image.convert("RGBA").getchannel("A").getextrema()
             only_alpha = low != high
@@ -147,9 +135,15 @@ def _head(reader: ImageReader, row: ImageRow) -> Picture | None:
         data = reader.fetch_head(row, _HEAD)
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            orientation = image.getexif().get(_ORIENTATION, 1)
-    except (ImageError, *_DAMAGE):
+            orientation = _orientation(image)
+    except (ImageError, *DAMAGE):
         return None
     if orientation in _SIDEWAYS:
         width, height = height, width
     return Picture(width, height, orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2.get(ORIENTATION, 1))
+    return orientation_of(image.info.get("exif"))

@@ -35,7 +35,7 @@ def decode_together(
     Parameters
     ----------
     files, sizes : sequence of bytes, sequence of (int, int)
-        Files that `decode.is_plain` accepts, and their heights and widths.
+        Files that `decode.size_if_plain` accepts, and their heights and widths.
     geometry : InputGeometry
         The trunk's input.
     device : torch.device

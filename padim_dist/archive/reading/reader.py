@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.decode import decode, decode_mask, is_plain, open_image
+from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
@@ -73,6 +74,8 @@ class ImageReader:
         Device that decodes plain JPEG files together; None: each thread decodes its own files.
     deadline : float
         Seconds that decoding an image may take: ``archive.decode_deadline``.
+    bits : int, optional
+        Bits of a sample that the camera delivers in files of 16 bits.
     """
 
     fetcher: ObjectFetcher
@@ -80,6 +83,7 @@ class ImageReader:
     max_pixels: int
     jpeg_device: str | None = None
     deadline: float = 60.0
+    bits: int | None = None
 
     def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
@@ -120,10 +124,8 @@ class ImageReader:
             if isinstance(data, ImageError):
                 raise data
             with timed("decode"), timed_part():
-                if self.jpeg_device:
-                    image = open_image(data, self.max_pixels)
-                    if is_plain(image, data):
-                        return LoadedImage(row, None, *image.size, encoded=data)
+                if self.jpeg_device and (size := size_if_plain(data, self.max_pixels)):
+                    return LoadedImage(row, None, *size, encoded=data)
                 return self._decode(row, data)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
@@ -134,7 +136,7 @@ class ImageReader:
             ) from error
 
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
-        pixels = decode(data, self.max_pixels)
+        pixels = decode(data, self.max_pixels, self.bits)
         height, width = pixels.shape[1:]
         return LoadedImage(row, prepare(pixels, self.geometry), width, height)
 
@@ -221,7 +223,7 @@ class ImageReader:
             raise ImageError(step.status, str(step.error))
         if isinstance(data := self._fetch_one(step), ImageError):
             raise data
-        return self._decode_within(data, decode)
+        return self._decode_within(data, partial(decode, bits=self.bits))
 
     def _decode_within(self, data: bytes, decoder: Callable[[bytes, int], Tensor]) -> Tensor:
         def timed_decode() -> Tensor:

@@ -1,0 +1,50 @@
+"""A sample of an archive's rows, for the checks of `doctor` that read images."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from padim_dist.archive.rows import ImageRow, to_rows
+from padim_dist.store.manifests import Shard
+
+_MASKS = 64
+_GROUPS, _NORMAL = 20, 3
+
+
+@dataclass
+class Samples:
+    """Rows of a few images.
+
+    Attributes
+    ----------
+    normal : mapping of str to list of ImageRow
+        The first normal images of some groups.
+    """
+
+    normal: dict[str, list[ImageRow]] = field(default_factory=dict)
+    _masked: list[ImageRow] = field(default_factory=list)
+    _random: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def add(self, shard: Shard, rows: pa.Table) -> None:
+        """Take rows of a shard into the sample."""
+        group = shard.group
+        if group is not None and shard.split == "train":
+            if group in self.normal or len(self.normal) < _GROUPS:
+                kept = self.normal.setdefault(group, [])
+                kept += to_rows(rows.slice(0, _NORMAL - len(kept)))
+        masked = to_rows(rows.filter(pc.is_valid(rows["mask_uri"])))
+        self._masked += self._some(masked)
+        if len(self._masked) > 100 * _MASKS:
+            self._masked = self._some(self._masked)
+
+    @property
+    def masked(self) -> list[ImageRow]:
+        """Some images with a mask."""
+        return self._some(self._masked)
+
+    def _some(self, rows: list[ImageRow]) -> list[ImageRow]:
+        return self._random.sample(rows, min(len(rows), _MASKS))
