@@ -32,10 +32,10 @@ class Samples:
     def add(self, shard: Shard, rows: pa.Table) -> None:
         """Take rows of a shard into the sample."""
         group = shard.group
-        if group is not None and shard.split == "train":
-            if group in self.normal or len(self.normal) < _GROUPS:
-                kept = self.normal.setdefault(group, [])
-                kept += to_rows(rows.slice(0, _NORMAL - len(kept)))
+        has_room = group in self.normal or len(self.normal) < _GROUPS
+        if group is not None and shard.split == "train" and has_room:
+            kept = self.normal.setdefault(group, [])
+            kept += to_rows(rows.slice(0, _NORMAL - len(kept)))
         masked = to_rows(rows.filter(pc.is_valid(rows["mask_uri"])))
         self._masked += self._some(masked)
         if len(self._masked) > 100 * _MASKS:

@@ -56,6 +56,8 @@ class KeptPart:
         Path of the moments in the workspace.
     failures : sequence of Failure
         Images that are not in the moments.
+    brightest : int or None
+        Highest level (0 to 255) of the images in the moments; None in those of version 0.2.
     """
 
     images: int
@@ -63,6 +65,7 @@ class KeptPart:
     sampled: int
     moments: str
     failures: Sequence[Failure]
+    brightest: int | None = None
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:

@@ -28,7 +28,7 @@ PATTERNS = [
 ]
 
 
-@given(path=st.text("cam12/goodINGx_-.jp\n é", max_size=40) | st.text(max_size=20))
+@given(path=st.text("cam12/goodINGx_-.jp\n é", max_size=40) | st.text("é線ß 0٣/_-.\n", max_size=20))
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_matches_are_those_of_re(pattern, path):
     for text in (path, f"{path}/" * 20):
