@@ -251,7 +251,7 @@ def test_the_configuration_that_is_not_given(setup, tmp_path, monkeypatch):
     ):
         assert part in done.stderr
     Path("audit.yaml").write_text(path.read_text())
-    assert last_json(run("history", "--json")).keys() == {"entries"}
+    assert last_json(run("history", "--json")).keys() == {"entries", "notes"}
     done = run("history", PADIM_DIST_CONFIG=str(tmp_path / "other.yaml"))
     assert done.exit_code == 2
     assert f"PADIM_DIST_CONFIG is '{tmp_path}/other.yaml'" in done.stderr
