@@ -23,7 +23,7 @@ from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
 from padim_dist.bodies import Body, get_body, get_from_s3, object_tag, read_regular
-from padim_dist.errors import DamagedFileError
+from padim_dist.errors import DamagedFileError, RequestError
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -86,7 +86,26 @@ class Folder:
         return fs
 
     def at(self, *parts: str) -> str:
-        """Return the URL (or local path) of a path inside the folder."""
+        """Return the URL (or local path) of a path inside the folder.
+
+        Raises
+        ------
+        RequestError
+            If the path has a part ``..``: paths and ids come from files and from users, and none
+            may lead out of the folder.
+
+        Examples
+        --------
+        >>> Folder("memory://audit").at("nights/../../x")
+        Traceback (most recent call last):
+        padim_dist.errors.RequestError: path 'nights/../../x' leads out of memory://audit...
+        """
+        path = "/".join(parts)
+        if ".." in path and ".." in path.split("/"):
+            raise RequestError(
+                f"path {path!r} leads out of {self.url}; correct the id, or the file that names "
+                "this path"
+            )
         return "/".join((self.url, *parts))
 
     def read(self, path: str) -> bytes:

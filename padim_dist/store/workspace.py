@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 
 Settings = Mapping[str, Any]
@@ -63,41 +62,10 @@ def group_slug(group: str) -> str:
 
 
 @dataclass(frozen=True)
-class ClosedFolder(Folder):
-    """A folder whose paths do not lead out of it, also those that come from its files.
-
-    Examples
-    --------
-    >>> ClosedFolder("memory://audit").at("nights/../../x")
-    Traceback (most recent call last):
-    padim_dist.errors.RequestError: path 'nights/../../x' leads out of memory://audit...
-    """
-
-    def at(self, *parts: str) -> str:
-        """Return the URL (or local path) of a path inside the folder.
-
-        Raises
-        ------
-        RequestError
-            If the path has a part ``..``.
-        """
-        path = "/".join(parts)
-        if ".." in path and ".." in path.split("/"):
-            raise RequestError(
-                f"path {path!r} leads out of {self.url}; correct the id, or the file of the "
-                "workspace that names this path"
-            )
-        return f"{self.url}/{path}"
-
-
-@dataclass(frozen=True)
 class Workspace:
-    """All paths inside a workspace folder; none leads out of it (`ClosedFolder`)."""
+    """All paths inside a workspace folder."""
 
     folder: Folder
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", ClosedFolder(self.folder.url, self.folder.options))
 
     histories, promotions, models, runs = "snapshots", "promotions", "models", "runs"
 

@@ -113,7 +113,7 @@ def test_an_open_night_is_finished_and_no_empty_night_follows(promoted):
 
 def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch):
     """Its lease must expire: this machine cannot check a process of another one."""
-    monkeypatch.setattr("padim_dist.store.lease.Pace", lambda: Pace(beat=0.05, expiry=0.5))
+    monkeypatch.setattr("padim_dist.store.lease.lease.Pace", lambda: Pace(beat=0.05, expiry=0.5))
     padim.audit(promoted)
     arrive(promoted, 7, images=1)
     left = open_night(promoted)

@@ -13,6 +13,7 @@ from PIL import Image
 import padim_dist as padim
 from padim_dist.config import Config
 from padim_dist.errors import RequestError, RunError
+from padim_dist.escaping import visible_lines
 from tests.conftest import draw
 from tests.results import scores
 
@@ -99,7 +100,7 @@ def test_without_a_name_the_hint_says_what_to_set(tiny_audit, moved, gone, caplo
     assert hint in str(caught.value)
     with caplog.at_level(logging.WARNING, "padim_dist"):
         assert padim.index(config).number == 1
-    assert hint in caplog.text
+    assert visible_lines(hint) in caplog.text
     assert padim.history(config).notes == []
     other = changed(config, train="x/")  # other settings: not this archive
     assert padim.history(other).notes == []

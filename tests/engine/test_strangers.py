@@ -68,8 +68,22 @@ print(json.dumps(got))
 """
 
 
-def stranger(client: Client, secret: Path, patience: float) -> dict[str, Any]:
-    """Let another user attack a cluster; return what it got by each attempt that succeeded."""
+def listening() -> set[int]:
+    """Return the ports on which this process and its children listen."""
+    own = psutil.Process()
+    return {
+        c.laddr.port
+        for process in (own, *own.children())
+        for c in process.net_connections()
+        if c.status == "LISTEN"
+    }
+
+
+def stranger(client: Client, secret: Path, others: set[int], patience: float) -> dict[str, Any]:
+    """Let another user attack a cluster; return what it got by each attempt that succeeded.
+
+    `others` are ports of other clusters of this process.
+    """
     own = psutil.Process()
     processes = [own, *own.children()]
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -82,9 +96,7 @@ def stranger(client: Client, secret: Path, patience: float) -> dict[str, Any]:
         "secret": str(secret),
         "folder": str(Path(next(iter(workers))["local_directory"]).parents[1]),
         "pids": [process.pid for process in processes],
-        "ports": [
-            c.laddr.port for p in processes for c in p.net_connections() if c.status == "LISTEN"
-        ],
+        "ports": sorted(listening() - others),
     }
     done = subprocess.run(
         [sys.executable, "-c", STRANGER],
@@ -104,12 +116,12 @@ def test_another_user_of_the_machine_gets_nothing(tmp_path):
     secret = tmp_path / "image"
     secret.write_text("picture")
     secret.chmod(0o600)
-    config = ClusterConfig(workers=1, memory="1GiB")
+    config, others = ClusterConfig(workers=1, memory="1GiB"), listening()
     with open_client(config, 1) as client:
         assert client.submit(os.getuid, pure=False).result(timeout=60) == os.getuid()
-        assert stranger(client, secret, 2.0) == {}
+        assert stranger(client, secret, others, 2.0) == {}
     # Without TLS and with Dask's pages the same attempts succeed.
     with open_local(config, 1, None) as client:
-        got = stranger(client, secret, 60.0)
+        got = stranger(client, secret, others, 60.0)
     assert got["submit without a certificate"] == "picture"
     assert sum(name.endswith("/json/identity.json") for name in got) == 1

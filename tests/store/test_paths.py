@@ -33,7 +33,7 @@ def test_a_night_with_an_edited_path_writes_nothing_outside(tmp_path, path):
         lambda: put_summary(workspace, edited, night),
         lambda: find_summary(workspace, edited),
     ):
-        with pytest.raises(RequestError, match=r"leads out of .*ws; correct .* the file of"):
+        with pytest.raises(RequestError, match=r"leads out of .*ws; correct .* the file that"):
             write()
     assert files(tmp_path) == {file}
 
