@@ -18,7 +18,7 @@ from distributed import Client
 
 import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config
-from padim_dist.engine.cluster.local import open_client
+from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
@@ -35,8 +35,8 @@ from tests.s3.proxy import FaultProxy
 ILL = tuple(f"ill store: {kind}" for kind in (*illness.ON_DISK, *illness.ON_S3))
 BAD = tuple(f"bad object: {kind}" for kind in BAD_OBJECTS)
 WARD_KINDS = (*ILL, *BAD)
-_MOST_STARTS = 6
-_LONGEST_DELAY = 0.3
+_MOST_STARTS = 4
+_LONGEST_DELAY = 0.1
 _DEADLINE = 3.0
 
 Listener = Callable[[Event], None]
@@ -77,7 +77,7 @@ class Ward:
     seed : int
         Seed of the archive.
     normal : int
-        Normal images in each of its two groups.
+        Its normal images.
     scheduler : str, optional
         Address of a cluster to use, instead of workers of its own.
     """
@@ -91,7 +91,9 @@ class Ward:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-ward")))
             self._folder, self._control = folder, folder / "orders.json"
-            self._files = make_mvtec(folder / "files", normal=self._normal, seed=1000 * self._seed)
+            self._files = make_mvtec(
+                folder / "files", groups=("b",), normal=self._normal, seed=1000 * self._seed
+            )
             self._archive = folder / "archive"
             illness.mount(self._files, self._archive)
             stack.callback(illness.unmount, self._archive)
@@ -117,7 +119,7 @@ class Ward:
         else:
             with (
                 illness.orders_obeyed(self._control),
-                open_client(ClusterConfig(workers=2, memory="4GiB"), 2) as client,
+                open_local(ClusterConfig(workers=2, memory="4GiB"), 2, None) as client,
             ):
                 yield client
 
