@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 Tree = TypeVar("Tree")
 HIDDEN = "…"
 """What stands in place of a secret."""
-_URL = re.compile(r"(?<![\w+.-])([A-Za-z][\w+.-]*)://(\S+)")
+_WORD = re.compile(r"\S+")
+# The name of the scheme begins with the first letter of its word.
+_SCHEME = r"(?<![\w+.-])(?:[^\WA-Za-z]|[+.-])*([A-Za-z][\w+.-]*)://"
 # Up to the last @ of the authority; or, with a password that has a slash, up to the first @.
-_USER = re.compile(r"(?:[^\s/?#]*|[^\s/@:\[]+:(?!\d*(?:/|$))[^\s@]*)@")
-_PARAMETER = re.compile(r"([?&;#][^=&;#\s]*)=[^&;#\s'\")>]+")
+_USER = r"((?:[^\s/?#]*|[^\s/@:\[]+:(?!\d*(?:/|\Z))[^\s@]*)@)"
+_ADDRESS, _ADDRESS_WITH_USER = re.compile(_SCHEME), re.compile(_SCHEME + _USER)
+_NAME, _VALUE = re.compile(r"[?&;#][^=&;#]*"), re.compile(r"=[^&;#'\")>]+")
 _SECRET_NAME = re.compile(
     "sig|token|secret|pass|pwd|key|cred|auth|session|sas|code|jwt|ticket|policy|x-amz-|x-goog-",
     re.IGNORECASE,
@@ -34,7 +37,7 @@ def redacted(text: str) -> str:
     'abfs://container@account.net/a b@c?.jpg'
     """
     if "://" in text:
-        text = _URL.sub(_hide, text)
+        text = _WORD.sub(_hide, text)
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub(HIDDEN, text)
     return text
@@ -53,13 +56,37 @@ def redacted_tree(value: Tree) -> Tree:
 
 
 def _hide(match: re.Match[str]) -> str:
-    scheme, rest = match[1], match[2]
-    user = _USER.match(rest)
-    if user and (":" in user[0] or scheme.lower() in ("http", "https")):
-        rest = f"{HIDDEN}@{rest[user.end() :]}"
-    rest = _PARAMETER.sub(_hide_parameter, rest)
-    return f"{scheme}://{_URL.sub(_hide, rest)}"  # an address may be part of another
+    """Hide the secrets of a word. Addresses may be parts of others: all users come first.
+
+    Each expression sees each character a fixed number of times, also in a text made to delay it:
+    a search for an @ happens only where one follows, and goes on behind it.
+    """
+    word = match[0]
+    if "://" not in word:
+        return word
+    users, at, rest = word.rpartition("@")
+    word = _ADDRESS_WITH_USER.sub(_hide_user, users + at) + rest
+    address = _ADDRESS.search(word)
+    if address is None:
+        return word
+    start = address.end()
+    return word[:start] + _hide_parameters(word[start:])
 
 
-def _hide_parameter(match: re.Match[str]) -> str:
-    return f"{match[1]}={HIDDEN}" if _SECRET_NAME.search(match[1]) else match[0]
+def _hide_user(match: re.Match[str]) -> str:
+    scheme, user = match[1], match[2]
+    if ":" in user or scheme.lower() in ("http", "https"):
+        return f"{match[0].removesuffix(user)}{HIDDEN}@"
+    return match[0]
+
+
+def _hide_parameters(text: str) -> str:
+    """Hide values of parameters. A value that stays may be an address with parameters."""
+    parts, place = [], 0
+    while name := _NAME.search(text, place):
+        parts.append(text[place : name.end()])
+        place = name.end()
+        if _SECRET_NAME.search(name[0]) and (value := _VALUE.match(text, place)):
+            parts.append(f"={HIDDEN}")
+            place = value.end()
+    return "".join(parts) + text[place:]

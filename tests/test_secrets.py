@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import yaml
@@ -14,8 +16,12 @@ from typer.testing import CliRunner
 
 import padim_dist as padim
 from padim_dist.api.settings.places import archive_settings, asked_settings, model_settings
+from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.cli.app import app
 from padim_dist.config import load_config, make_config
+from padim_dist.engine.examine import examine_shard
+from padim_dist.engine.score import ScoreJob, _row
+from padim_dist.engine.source import ShardSource
 from padim_dist.errors import (
     ArchiveError,
     ConfigError,
@@ -30,6 +36,7 @@ from padim_dist.events import TaskFailed, TaskRetried
 from padim_dist.redaction import redacted
 from padim_dist.storage import Folder
 from padim_dist.store.workspace import content_id
+from tests.archive.rows import image_row
 from tests.names import SECRET
 
 URLS = [
@@ -44,7 +51,11 @@ URLS = [
     "https://host/a?id=7&X-Amz-Signature=MARKED&X-Amz-Credential=MARKED%2Fus",
     "https://host/a?AWSAccessKeyId=MARKED;Signature=MARKED",
     "https://host/a#access_token=MARKED",
+    "https://host/a?url=https://host/b?sig=MARKED",
     "simplecache::https://me:MARKED@host/a",
+    "2https://MARKED@host/a",
+    "s3://bucket/-https://host/a?b?token=MARKED",
+    "x://host/https://me:MARKED/slash@host/a?sig=MARKED&x=ftp://me:MARKED@host/b",
     "s3://bucket/https://me:MARKED@host/a",
     "-----BEGIN EC PRIVATE KEY-----\nMARKED\n-----END EC PRIVATE KEY-----",
 ]
@@ -81,6 +92,50 @@ def test_any_text_is_redacted(text):
     assert "://" in text or "PRIVATE" in text or redacted(text) == text
 
 
+PIECES = st.sampled_from(
+    ["a", "https", "://", ":", "@", "/", "?", "&", "=", "#", "[", "sig", "1", " "]
+)
+
+
+@given(
+    before=st.lists(PIECES, max_size=12).map("".join),
+    url=st.sampled_from(URLS),
+    after=st.lists(PIECES, max_size=12).map("".join),
+)
+def test_a_secret_is_hidden_in_any_surroundings(before, url, after):
+    """Also among parts of other addresses."""
+    assert SECRET not in redacted(f"{before} {url} {after}")
+    assert SECRET not in redacted(f"{before}/{url}?{after}")
+
+
+@pytest.mark.parametrize(
+    ("piece", "end"),
+    [
+        ("a://", ""),
+        ("a://", "@"),
+        ("?a", ""),
+        ("?a=", ""),
+        ("?sig=", ""),
+        ("u:px://", ""),
+        ("u:px://", "@"),
+        (":u@x://", ""),
+        ("a", "://"),
+        ("1", "://x@"),
+        ("sig", "=b"),
+        ("@", ""),
+        ("-----BEGIN ", "PRIVATE KEY-----"),
+        ("-----BEGIN PRIVATE KEY-----", ""),
+    ],
+)
+def test_a_long_text_is_redacted(piece, end):
+    """In one pass: a search that starts anew at each piece would take minutes."""
+    planted = f"x://me:{SECRET}@host/x://{piece * 100_000}{end} https://host?sig={SECRET}"
+    found = redacted(planted)
+    assert SECRET not in found
+    assert found.startswith("x://…@host/x://")
+    assert found.endswith("…")
+
+
 @pytest.mark.parametrize("url", URLS[:7])
 def test_settings_hold_no_secret_and_a_new_password_is_no_new_archive(url):
     def settings(url: str) -> list[object]:
@@ -111,6 +166,21 @@ def test_a_row_s_reason_and_events_hold_no_secret():
     assert (error.status, error.reason) == ("missing", "cannot read https://…@host/a")
     for kind in (TaskRetried, TaskFailed):
         assert SECRET not in str(kind("score", "shard 1", f"cannot read {URLS[0]}"))
+
+
+def test_an_image_that_was_set_aside_and_its_row_hold_no_secret(tmp_path):
+    """The reason names a file of the workspace, whose address may have a password."""
+    folder, row = Folder(str(tmp_path)), image_row("a.jpg", image_id="i")
+    folder.put_json("aside.json.journal", {"next": 0, "deaths": 1, "refused": {}})
+    workspace = SimpleNamespace(folder=folder, at=lambda path: f"{URLS[0]}/{path}")
+    shard = {"set_aside_path": "aside.json", "read": lambda: [row], "workspace": workspace}
+    assert examine_shard(cast("ShardSource", SimpleNamespace(**shard))) == 1
+    assert "https://…@host/a/aside.json is removed" in folder.read_json("aside.json")["i"]
+    run = SimpleNamespace(run_id="r")
+    job = cast("ScoreJob", SimpleNamespace(run=run, model_id="m", place=0))
+    told = _row(LoadedImage(row, status="missing", error=f"no {URLS[0]}"), job)
+    assert told.error == "no https://…@host/a"
+    assert _row(LoadedImage(row), job).error is None
 
 
 def test_log_records_hold_no_secret(caplog):

@@ -15,6 +15,7 @@ from distributed import Client, KilledWorker
 
 from padim_dist.engine.source import ShardSource
 from padim_dist.errors import RunError
+from padim_dist.redaction import redacted
 from padim_dist.store.records import find_receipt
 
 _DEATHS = 2
@@ -66,7 +67,7 @@ def examine_shard(source: ShardSource) -> int:
     else:  # the worker that wrote it died at that image
         journal.deaths += 1
         if journal.deaths >= _DEATHS:
-            journal.refused[rows[journal.next].image_id] = (
+            journal.refused[rows[journal.next].image_id] = redacted(
                 f"reading it killed {_DEATHS} workers, most likely because memory ran out; it is "
                 f"set aside until {source.workspace.at(source.set_aside_path)} is removed"
             )

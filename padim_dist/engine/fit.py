@@ -184,7 +184,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
                 "image_id": i.row.image_id,
                 "uri": redacted(i.row.uri),
                 "status": i.status,
-                "error": i.error,
+                "error": i.error and redacted(i.error),
             }
             for i in images
             if i.pixels is None

@@ -244,7 +244,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         **_values(row, ("image_id", "member", "etag", "group", "split", "label")),
         uri=redacted(row.uri),
         status=image.status,
-        error=image.error,
+        error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
         shard=job.place,
