@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,9 +19,11 @@ from typer.testing import CliRunner, Result
 import padim_dist
 from padim_dist.api.analysis.query import QueryResult
 from padim_dist.cli.app import app
+from padim_dist.cli.logs import write_raw_line
 from padim_dist.cli.output import print_query
 from padim_dist.cli.terminal import Terminal
 from tests.conftest import make_mvtec, tiny_config
+from tests.names import SECRET
 
 COMMANDS = sorted(typer.main.get_group(app).commands)
 ENV = {"COLUMNS": "200", "PADIM_DIST_CONFIG": ""}
@@ -359,3 +362,36 @@ def test_words_of_libraries_are_json_lines_too():
     assert said == "Corrupt JPEG data: premature endhalf a linea worker\x1b[2J"
     assert [line["event"] for line in found].count("progress") == 1
     assert last == "after"
+
+
+UNREAD = """
+import os, sys
+from padim_dist.cli.logs import write_raw_line
+from padim_dist.cli.stderr import collected
+
+before = os.fstat(2)
+with collected(write_raw_line):
+    for _ in range(2000):  # more than a pipe holds
+        os.write(2, b"Corrupt JPEG data: premature end\\n" * 4)
+    print("still here")
+    if "fail" in sys.argv:
+        raise SystemExit(7)
+assert os.path.samestat(before, os.fstat(2)) and sys.stderr.fileno() == 2
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["fail"], 7)])
+def test_a_command_goes_on_when_nobody_reads_its_stderr(arguments, code):
+    """As with ``2>&1 | head``."""
+    source, sink = os.pipe()
+    os.close(source)
+    command = [sys.executable, "-c", UNREAD, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sink, text=True, timeout=60)
+    os.close(sink)
+    assert (done.returncode, done.stdout) == (code, "still here\n")
+
+
+def test_words_of_libraries_hold_no_secret():
+    sink = io.StringIO()
+    write_raw_line(sink, f"cannot open https://me:{SECRET}@host/a")
+    assert json.loads(sink.getvalue())["message"] == "cannot open https://…@host/a"

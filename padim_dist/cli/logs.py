@@ -15,6 +15,7 @@ from rich.text import Text
 
 from padim_dist.cli.terminal import Terminal
 from padim_dist.events import Event, Listener, Progress
+from padim_dist.redaction import redacted
 
 _STYLES = {"debug": "dim", "info": "dim", "warning": "bold yellow", "error": "bold red"}
 
@@ -64,7 +65,7 @@ class LogHandler(logging.Handler):
 
 def write_raw_line(stream: TextIO, line: str) -> None:
     """Write a line that a C library or a worker printed."""
-    _write(stream, {"event": "log", "level": "info", "message": line})
+    _write(stream, {"event": "log", "level": "info", "message": redacted(line)})
 
 
 def _write(stream: TextIO, values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 
@@ -19,7 +19,8 @@ from typing import TextIO
 def collected(write: Callable[[TextIO, str], None]) -> Iterator[None]:
     """Give each line that is written to file descriptor 2 to `write`, with the real stderr.
 
-    `sys.stderr` keeps writing to the real one. If it has been replaced, nothing is collected.
+    `sys.stderr` keeps writing to the real one. If it has been replaced, nothing is collected. If
+    nobody reads the real one any more (``2>&1 | head``), lines are dropped.
     """
     try:
         is_plain = sys.stderr.fileno() == 2
@@ -41,11 +42,15 @@ def collected(write: Callable[[TextIO, str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.write(2, b"\n" + last + b"\n")  # all that came before it is written first
-        collector.join()
-        os.dup2(kept, 2)
-        sys.stderr = before
-        real.close()
+        try:
+            with suppress(OSError):
+                os.write(2, b"\n" + last + b"\n")  # all that came before it is written first
+            collector.join()
+        finally:
+            os.dup2(kept, 2)
+            sys.stderr = before
+            with suppress(OSError):
+                real.close()
 
 
 def _collect(source: int, last: bytes, real: TextIO, write: Callable[[TextIO, str], None]) -> None:
@@ -54,4 +59,5 @@ def _collect(source: int, last: bytes, real: TextIO, write: Callable[[TextIO, st
             if line.strip() == last:
                 return
             if text := line.decode(errors="replace").strip():
-                write(real, text)
+                with suppress(OSError):  # goes on reading: a full pipe would block the workers
+                    write(real, text)
