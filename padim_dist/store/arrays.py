@@ -94,7 +94,7 @@ def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], row
 
 
 @contextmanager
-def reports_damage(file: str, advice: str) -> Iterator[None]:
+def reports_array_damage(file: str, advice: str) -> Iterator[None]:
     """Turn errors of Zarr and its codecs inside the block into a `DamagedFileError`.
 
     Errors of the store stay what they are, except that what should be there is not.

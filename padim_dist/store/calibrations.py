@@ -22,7 +22,7 @@ from padim_dist.store.arrays import (
     open_zarr_group,
     put_attributes,
     read_attributes,
-    reports_damage,
+    reports_array_damage,
 )
 from padim_dist.store.models import model_advice
 from padim_dist.store.records import make_record
@@ -77,7 +77,7 @@ def read_left_out(workspace: Workspace, path: str) -> LeftOut:
     """
     advice = "Remove it and run 'padim-dist fit' again: it computes only this file again"
     data = workspace.folder.read(path)
-    with reports_damage(workspace.at(path), advice), np.load(io.BytesIO(data)) as file:
+    with reports_array_damage(workspace.at(path), advice), np.load(io.BytesIO(data)) as file:
         values: dict[str, Any] = dict(file)
         levels = sum(name.startswith("whitened_") for name in values)
         whitened = [values.pop(f"whitened_{a}") for a in range(levels)]
@@ -132,7 +132,7 @@ def read_calibration(workspace: Workspace, model_id: str, group: str) -> KeptCal
     """
     path = f"{workspace.model_group(model_id, group)}/calibration"
     file = workspace.at(path)
-    with reports_damage(file, model_advice(workspace, model_id)):
+    with reports_array_damage(file, model_advice(workspace, model_id)):
         try:
             inner = open_zarr_group(workspace, path, "r")
         except FileNotFoundError:

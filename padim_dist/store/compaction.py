@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
-from padim_dist.store.parquet import reports_damage, table_advice
+from padim_dist.store.parquet import reports_parquet_damage, table_advice
 from padim_dist.store.run import Run
 from padim_dist.store.run_tables import Compacted, RunTable
 from padim_dist.store.workspace import Workspace
@@ -94,7 +94,9 @@ def _read_ahead(table: RunTable) -> Iterator[pa.Table]:
 def _read(table: RunTable, path: str) -> pa.Table:
     """Read the rows of a shard; columns that its version did not have are null."""
     data = table.workspace.folder.read(path)
-    with reports_damage(table.workspace.at(path), table_advice(table.workspace.at(table.run))):
+    with reports_parquet_damage(
+        table.workspace.at(path), table_advice(table.workspace.at(table.run))
+    ):
         rows = pq.read_table(pa.BufferReader(data))
     if unknown := set(rows.column_names) - set(table.schema.names):
         raise RunError(

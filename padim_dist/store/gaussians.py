@@ -22,7 +22,7 @@ from padim_dist.store.arrays import (
     create_array,
     open_zarr_group,
     put_attributes,
-    reports_damage,
+    reports_array_damage,
 )
 from padim_dist.store.calibrations import read_calibration
 from padim_dist.store.models import find_model, model_advice
@@ -108,7 +108,7 @@ def read_gaussian(workspace: Workspace, model_id: str, group: str, shape: Pyrami
         If it is damaged: a checksum does not match, or something is missing.
     """
     file = workspace.at(f"{workspace.model_group(model_id, group)}/gaussian")
-    with reports_damage(file, model_advice(workspace, model_id)):
+    with reports_array_damage(file, model_advice(workspace, model_id)):
         inner = _open(workspace, model_id, group, "gaussian")
 
         def read(name: str, size: tuple[int, ...]) -> torch.Tensor:
@@ -185,7 +185,7 @@ class Model:
         def grid(name: str, level: int) -> npt.NDArray[Any]:
             return shape.unnest(_read(inner, name)[:, None], level)[0].numpy()
 
-        with reports_damage(file, model_advice(self._workspace, self.info.model_id)):
+        with reports_array_damage(file, model_advice(self._workspace, self.info.model_id)):
             inner = _open(self._workspace, self.info.model_id, group, "gaussian")
             return Quality(
                 images=self.info.counts[group],
@@ -200,7 +200,7 @@ class Model:
         shape = self.info.embedding.shape
         file = self._workspace.at(self._workspace.model_group(self.info.model_id, group))
         advice = model_advice(self._workspace, self.info.model_id)
-        with reports_damage(file, advice):
+        with reports_array_damage(file, advice):
             moments = _open(self._workspace, self.info.model_id, group, "moments")
             factors = _open(self._workspace, self.info.model_id, group, "gaussian")
 
@@ -238,7 +238,7 @@ class _Rows:
     advice: str
 
     def __getitem__(self, row: int) -> Any:
-        with reports_damage(self.file, self.advice):
+        with reports_array_damage(self.file, self.advice):
             rows = self.array[row]
             if not np.isfinite(rows).all():
                 raise DamagedFileError(self.file, "it has values that are no number")

@@ -25,7 +25,7 @@ from padim_dist.store.arrays import (
     open_zarr_group,
     put_attributes,
     read_attributes,
-    reports_damage,
+    reports_array_damage,
     write_uncompressed,
 )
 from padim_dist.store.workspace import Workspace
@@ -94,7 +94,7 @@ def read_band(workspace: Workspace, path: str, shape: PyramidShape, band: Band) 
         If it is damaged: a checksum does not match, or something is missing.
     """
     file = workspace.at(path)
-    with reports_damage(file, _advice(workspace, path)):
+    with reports_array_damage(file, _advice(workspace, path)):
         group = open_zarr_group(workspace, path, "r")
 
         def read(name: str, level: int, size: tuple[int, ...]) -> Tensor:
@@ -194,7 +194,7 @@ class SampleReader:
         self._damage = workspace.at(f"{path}/sample"), _advice(workspace, path)
         self._arrays: list[Any] = []
         self.image_ids: list[str] = []
-        with reports_damage(*self._damage):
+        with reports_array_damage(*self._damage):
             open_zarr_group(workspace, path, "r")
             if workspace.folder.exists(f"{path}/sample"):
                 group = open_zarr_group(workspace, f"{path}/sample", "r")
@@ -210,7 +210,7 @@ class SampleReader:
         levels = []
         for array in self._arrays:
             # Reading a slice and selecting is six times faster than reading single rows.
-            with reports_damage(*self._damage):
+            with reports_array_damage(*self._damage):
                 images = torch.from_numpy(array[first:stop])
                 if len(images) < stop - first or not bool(images.sum().isfinite()):
                     raise DamagedFileError(self._damage[0], "embeddings are missing")

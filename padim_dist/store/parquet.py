@@ -32,17 +32,19 @@ def open_parquet(folder: Folder, path: str, advice: str) -> Iterator[pq.ParquetF
     DamagedFileError
         If it cannot be read as Parquet, e.g. since its end is cut off.
     """
-    with reports_damage(folder.at(path), advice):
+    with reports_parquet_damage(folder.at(path), advice):
         file = folder.fs.open(folder.at(path), "rb")
         with file, pq.ParquetFile(file) as parquet:
             yield parquet
 
 
 @contextmanager
-def reports_damage(file: str, advice: str) -> Iterator[None]:
+def reports_parquet_damage(file: str, advice: str) -> Iterator[None]:
     """Turn Arrow's errors about the content of a file into a `DamagedFileError`."""
     try:
         yield
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and not _is_damage(error):
             raise  # of the store

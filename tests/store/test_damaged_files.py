@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from padim_dist.archive.listing.layouts.table_columns import Table
 from padim_dist.engine.fit import KeptPart
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
@@ -34,6 +35,7 @@ from padim_dist.store.nights import (
     put_summary,
     summaries_before,
 )
+from padim_dist.store.parquet import reports_parquet_damage
 from padim_dist.store.promotions import Promotion, add_promotion, read_promotions
 from padim_dist.store.records import find_receipt
 from padim_dist.store.run import Run, RunHead, list_runs
@@ -260,3 +262,13 @@ def test_a_cut_score_table_is_named(tmp_path):
         with pytest.raises(DamagedFileError, match=r"shard-0000001.parquet is damaged: it is not"):
             read()
     assert [error.file for error in run.scores.find_damaged()] == [str(file)]
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    """Neither of a file of the workspace nor of a user's table."""
+    with pytest.raises(MemoryError), reports_parquet_damage("a.parquet", "remove it"):
+        pa.allocate_buffer(2**62)
+    (tmp_path / "t.parquet").touch()
+    monkeypatch.setattr("pyarrow.parquet.read_schema", lambda _: pa.allocate_buffer(2**62))
+    with pytest.raises(MemoryError):
+        Table(Folder(str(tmp_path / "t.parquet")))

@@ -128,6 +128,8 @@ class Table:
         try:
             with fs.open(url, "rb") as file:
                 yield file
+        except MemoryError:  # Arrow's is an ArrowException too
+            raise
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             reason = str(error).splitlines()[0]
             if self._ragged_row:
