@@ -38,9 +38,9 @@ def read_numbered(
         If an entry is damaged, and `all_of_them` are needed.
     """
     entries = []
-    for number in _numbers(workspace, path):
+    for number in list_numbers(workspace, path):
         if number > after:
-            read = partial(read_record, workspace.folder, _file(path, number), kind, advice)
+            read = partial(read_record, workspace.folder, numbered_file(path, number), kind, advice)
             entries.append(read() if all_of_them else unless_damaged(read))
     return [entry for entry in entries if entry is not None]
 
@@ -49,21 +49,24 @@ def read_last(
     workspace: Workspace, path: str, kind: type[Numbered], advice: str = ""
 ) -> Numbered | None:
     """Read the last entry of a list; None if it is empty. Raises `DamagedFileError`."""
-    last = max(_numbers(workspace, path), default=None)
+    last = max(list_numbers(workspace, path), default=None)
     if last is None:
         return None
-    return read_record(workspace.folder, _file(path, last), kind, advice)
+    return read_record(workspace.folder, numbered_file(path, last), kind, advice)
 
 
 def add_numbered(workspace: Workspace, path: str, entry: Any) -> bool:
     """Add an entry; False if one of its number exists already."""
-    return workspace.folder.create_json(_file(path, entry.number), asdict(entry))
+    return workspace.folder.create_json(numbered_file(path, entry.number), asdict(entry))
 
 
-def _file(path: str, number: int) -> str:
-    return f"{path}/{number:05d}.json"
+def numbered_file(path: str, number: int, prefix: str = "") -> str:
+    """Return the path of an entry; `prefix` begins the names of all files of the list."""
+    return f"{path}/{prefix}{number:05d}.json"
 
 
-def _numbers(workspace: Workspace, path: str) -> list[int]:
+def list_numbers(workspace: Workspace, path: str, prefix: str = "") -> list[int]:
+    """Return the numbers of the entries of a list, in order."""
     names = (name.removesuffix(".json") for name in workspace.folder.list(path))
-    return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
+    found = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return sorted(int(number) for number in found if number.isdecimal() and number.isascii())

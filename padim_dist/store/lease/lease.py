@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from padim_dist.errors import DamagedFileError, HeldError
 from padim_dist.events import Event, Listener
 from padim_dist.store.lease.holder import Holder
+from padim_dist.store.numbered import list_numbers, numbered_file
 from padim_dist.store.records import find_record
 from padim_dist.store.workspace import Workspace
 
 logger = logging.getLogger("padim_dist")
+_PREFIX = "lease-"
 _live: set[str] = set()
 """Tokens of the leases that this process holds, or is about to."""
 
@@ -86,7 +88,7 @@ class Lease:
 
     def _write(self) -> bool:
         """Write the file; return False if another process has taken the lease over."""
-        if _numbers(self._workspace, self._path)[-1:] != [self._number]:
+        if list_numbers(self._workspace, self._path, _PREFIX)[-1:] != [self._number]:
             self._lost.set()
             self._tried.set()
             return False
@@ -119,7 +121,7 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
 def _acquire(workspace: Workspace, path: str, pace: Pace, me: Holder) -> int:
     """Return the number of the lease that is now held."""
     while True:
-        numbers = _numbers(workspace, path)
+        numbers = list_numbers(workspace, path, _PREFIX)
         if last := max(numbers, default=0):
             holder = _read(workspace, path, last)
             if isinstance(holder, Holder) and holder.token == me.token:
@@ -186,11 +188,5 @@ def _content(workspace: Workspace, path: str, number: int) -> bytes | None:
     return None
 
 
-def _numbers(workspace: Workspace, path: str) -> list[int]:
-    names = (name.removesuffix(".json") for name in workspace.folder.list(path))
-    found = (name.removeprefix("lease-") for name in names if name.startswith("lease-"))
-    return sorted(int(number) for number in found if number.isdecimal() and number.isascii())
-
-
 def _file(path: str, number: int) -> str:
-    return f"{path}/lease-{number:05d}.json"
+    return numbered_file(path, number, _PREFIX)
