@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def reason_of(data: bytes) -> str:
 
 def test_no_form_of_tiff_is_silently_wrong():
     """One in 97 forms; `python -m tests.archive.tiff_matrix` reads all of them."""
-    verdicts = [tiff_matrix.judge(form) for form in list(tiff_matrix.forms())[::97]]
+    verdicts = [tiff_matrix.judge(form) for form in islice(tiff_matrix.forms(), 0, None, 97)]
     found = [verdict for verdict in verdicts if verdict]
     assert found.count("right") > 30
     assert all(
@@ -275,9 +276,9 @@ def test_a_file_that_is_no_image_is_named_and_not_quoted(data, what):
 
 def test_mutated_files_give_pixels_or_a_reason():
     """Here, in this process; `python -m tests.archive.mutations` decodes 10,000."""
-    outcomes = [outcome(mutate(number)[1]) for number in range(0, 10_000, 17)]
+    outcomes = [outcome(mutate(number)[1]) for number in range(0, 10_000, 49)]
     assert {*outcomes} == {"pixels", "unreadable", "too_large"}
-    assert outcomes.count("pixels") > 100
+    assert outcomes.count("pixels") > 30
 
 
 def outcome(data: bytes) -> str:

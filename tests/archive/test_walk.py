@@ -109,9 +109,10 @@ def test_any_other_store(tmp_path):
         assert read(archive, file)[0] == name.encode()
 
 
-def test_s3_pages_and_prefixes(options):
+def test_s3_pages_and_prefixes(options, monkeypatch):
     """With more objects than a page of the store, and folders on every page."""
-    names = [f"{i:04d}{'/deep/er' if i % 50 == 0 else ''}.jpg" for i in range(1100)]
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "50")
+    names = [f"{i:04d}{'/deep/er' if i % 20 == 0 else ''}.jpg" for i in range(120)]
     archive = bucket(options, "pages", [f"photos/{name}" for name in names] + ["other/x.jpg"])
     files, ignored = look(archive, threads=16)
     assert set(files) == set(names)
