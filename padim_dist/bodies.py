@@ -35,26 +35,22 @@ class Body:
 def read_regular(path: str, start: int | None, stop: int | None) -> bytes:
     """Read a local file, or a range of it.
 
-    Opening a named pipe would wait for a writer, so everything but a file is refused.
+    Opening a named pipe would wait for a writer, and a device may act: both are refused.
 
     Raises
     ------
     OSError
         If there is no such file, it cannot be read, or it is a folder, pipe, socket or device.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-            raise OSError(errno.EINVAL, f"it is {kind}, not a file", path)
-        with open(descriptor, "rb", closefd=False) as file:
-            if start is None or stop is None:
-                return file.read()
-            file.seek(start)
-            return file.read(stop - start)
-    finally:
-        os.close(descriptor)
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", path)
+    with open(path, "rb") as file:
+        if start is None or stop is None:
+            return file.read()
+        file.seek(start)
+        return file.read(stop - start)
 
 
 async def get_body(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:

@@ -100,7 +100,8 @@ class ImageError(PadimDistError, ValueError):
     Parameters
     ----------
     status : str
-        ``"unreadable"``, ``"missing"``, ``"changed"`` or ``"too_large"``.
+        ``"unreadable"``, ``"missing"``, ``"changed"``, ``"unavailable"``, ``"timeout"`` or
+        ``"too_large"``.
     reason : str
         Text of the column ``error``.
     """

@@ -42,6 +42,8 @@ class Folder:
         Any fsspec URL; a local path is made absolute. A ``file://`` address becomes a local path.
     options : mapping
         Options for fsspec by protocol, e.g. ``{"s3": {"endpoint_url": ...}}``.
+    is_closed : bool
+        Whether no path leads out of it: paths and ids in a workspace come from files and users.
 
     Examples
     --------
@@ -49,10 +51,14 @@ class Folder:
     >>> folder.put("runs/a.json", b"{}")
     >>> folder.exists("runs/a.json"), folder.list("runs")
     (True, ['a.json'])
+    >>> Folder("memory://audit", is_closed=True).at("nights/../../x")
+    Traceback (most recent call last):
+    padim_dist.errors.RequestError: path 'nights/../../x' leads out of memory://audit...
     """
 
     url: str
     options: Options = field(default_factory=dict, repr=False)
+    is_closed: bool = False
 
     def __post_init__(self) -> None:
         url = local_path(self.url)
@@ -91,17 +97,10 @@ class Folder:
         Raises
         ------
         RequestError
-            If the path has a part ``..``: paths and ids come from files and from users, and none
-            may lead out of the folder.
-
-        Examples
-        --------
-        >>> Folder("memory://audit").at("nights/../../x")
-        Traceback (most recent call last):
-        padim_dist.errors.RequestError: path 'nights/../../x' leads out of memory://audit...
+            If the folder is closed and the path leads out of it.
         """
         path = "/".join(parts)
-        if ".." in path and ".." in path.split("/"):
+        if self.is_closed and ".." in path.split("/"):
             raise RequestError(
                 f"path {path!r} leads out of {self.url}; correct the id, or the file that names "
                 "this path"

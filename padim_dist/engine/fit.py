@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from padim_dist.archive.reading.ahead import Reading
+import torch
+
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.moments import Moments
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.status import FITTED, count_unsettled
+from padim_dist.core.status import FITTED, UNSETTLED
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.parts import Part
 from padim_dist.engine.source import ShardSource
@@ -33,7 +35,8 @@ from padim_dist.telemetry.measures import count_images, timed
 class EmbedJob:
     """What a worker needs to embed a part of the manifest `snapshot`.
 
-    `sample` is the largest number of images whose embeddings are kept.
+    `sample` is the largest number of images whose embeddings are kept. `again` says that the part
+    has a receipt, with images that could not be reached, and is embedded again if one can be now.
     """
 
     workspace: Workspace
@@ -42,6 +45,7 @@ class EmbedJob:
     embedding: EmbeddingSpec
     sample: int
     reading: Reading
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -66,9 +70,24 @@ class EmbedJob:
         return (row for source in self.sources for row in source.rows())
 
     def find(self) -> PartReceipt | None:
-        """Return the receipt of the part; None if it is not embedded yet."""
+        """Return the receipt of the part; None if it is not embedded yet, or not settled."""
+        kept = self.kept()
+        return None if kept and kept.unsettled and self.again else kept
+
+    def kept(self) -> PartReceipt | None:
+        """Return the receipt of the part, settled or not."""
         kept = find_receipt(self.workspace.folder, self.receipt, KeptPart)
         return PartReceipt.read(asdict(kept)) if kept else None
+
+    def is_still_unsettled(self, kept: PartReceipt) -> bool:
+        """Return whether none of the images that could not be reached can be now."""
+        rows = [
+            row
+            for row in self.rows()
+            if isinstance(row, ImageRow) and row.image_id in kept.unreached
+        ]
+        images = read_ahead(rows, self.reading, self.reading.requests)
+        return all(image.status in UNSETTLED for image in images)
 
     @property
     def receipt(self) -> str:
@@ -94,6 +113,8 @@ class PartReceipt:
         Path of the moments in the workspace.
     failures, unusable : mapping of str to int, frozenset of str
         Unusable images by status, and their ids.
+    unreached : frozenset of str
+        Ids of those that are not settled: another attempt may read them.
     example : str or None
         Reason of the first unusable image.
     brightest : int or None
@@ -107,6 +128,7 @@ class PartReceipt:
     failures: dict[str, int] = field(default_factory=dict)
     example: str | None = None
     unusable: frozenset[str] = frozenset()
+    unreached: frozenset[str] = frozenset()
     brightest: int | None = None
 
     @classmethod
@@ -121,6 +143,7 @@ class PartReceipt:
             failures=dict(Counter(failure["status"] for failure in failures)),
             example=f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None,
             unusable=frozenset(failure["image_id"] for failure in failures),
+            unreached=frozenset(f["image_id"] for f in failures if f["status"] in UNSETTLED),
             brightest=values.get("brightest"),
         )
 
@@ -132,7 +155,7 @@ class PartReceipt:
     @property
     def unsettled(self) -> int:
         """Unusable images that another attempt may read."""
-        return count_unsettled(self.failures)
+        return len(self.unreached)
 
 
 def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
@@ -162,13 +185,17 @@ def is_sampled(place: int, images: int, sample: int) -> bool:
 
 def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     """Task: embed the images of a part and write its moments, then its receipt."""
+    if job.again and (kept := job.kept()) and job.is_still_unsettled(kept):
+        return kept
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
     failures: list[dict[str, Any]] = []
-    sample, done, brightest = Sample(min(job.sample, job.size)), 0, 0
+    sample, done = Sample(min(job.sample, job.size)), 0
+    brightest = torch.zeros((), dtype=torch.uint8)
     for images, pixels in batches(job.rows(), job.reading, job.embedding.batch, False):
         if pixels is not None:
-            brightest = max(brightest, int(pixels.max()))
+            # A number would make a GPU wait.
+            brightest = torch.maximum(brightest.to(pixels.device), pixels.amax())
             with timed("embed"):
                 levels = embedder(pixels)
             with timed("measure"):
@@ -207,14 +234,23 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         "sampled": len(sample.image_ids),
         "moments": path,
         "failures": failures,
-        "brightest": brightest,
+        "brightest": int(brightest),
     }
-    # A part without a readable image gets no receipt, so that it is tried again next time.
-    if moments.count and not job.workspace.folder.create_json(job.receipt, values):
+    made, folder = PartReceipt.read(values), job.workspace.folder
+    if not made.fitted:  # no receipt, so that it is tried again next time
+        return made
+    if job.again and (kept := job.kept()):
+        # Images that were read before may be gone: only more images replace a receipt.
+        if made.unusable < kept.unusable:
+            folder.put_json(job.receipt, values)
+            return made
+        folder.remove_tree(path)
+        return kept
+    if not folder.create_json(job.receipt, values):
         # A copy was faster; or the receipt is ours, and the store's first answer was lost.
-        kept = job.find()
+        kept = job.kept()
         assert kept is not None
         if kept.moments != path:
-            job.workspace.folder.remove_tree(path)
+            folder.remove_tree(path)
         return kept
-    return PartReceipt.read(values)
+    return made

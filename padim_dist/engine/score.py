@@ -103,21 +103,22 @@ class ScoreJob:
         counts = self.run.scores.find_counts(self.place)
         return None if counts and counts.unsettled and self.again else counts
 
+    def known(self) -> dict[str, str]:
+        """Return the status of each image in the shard's table, by id."""
+        return self.run.scores.read_statuses(self.place)
+
     def is_still_unsettled(self) -> bool:
-        """Return whether there is a table, and none of the images that it lacks can be read."""
-        if (unsettled := self.run.scores.find_unsettled(self.place)) is None:
-            return False
-        rows = [row for row in self.sources[0].read() if row.image_id in unsettled]
+        """Return whether none of the images that the shard's table lacks can be read now."""
+        lacking = {image for image, status in self.known().items() if status in UNSETTLED}
+        rows = [row for row in self.sources[0].read() if row.image_id in lacking]
         images = read_ahead(rows, self.reading, self.reading.requests)
         return all(image.status in UNSETTLED for image in images)
 
 
 def score_shard(job: ScoreJob, report: Report) -> ShardCounts:
     """Task: score the images of a shard; write heatmaps first, then the table, its receipt."""
-    if job.again:
-        if job.is_still_unsettled() and (counts := job.run.scores.find_counts(job.place)):
-            return counts
-        job.run.forget(job.place)
+    if job.again and job.is_still_unsettled():
+        return _counts(job)
     spec, rows = job.embedding, job.rows()
     shard = _Shard(job, len(rows))
     for images, pixels in batches(rows, job.reading, spec.batch, True):
@@ -214,6 +215,8 @@ class _Shard:
     def write(self) -> ShardCounts:
         """Write all results; the score table is the receipt and comes last."""
         job, run = self._job, self._job.run
+        if job.again and self._has_lost_images():
+            return _counts(job)
         if job.heatmaps:
             first = run.heatmaps.write(job.place, self._maps)
             for place, row in enumerate(self.table):
@@ -225,11 +228,22 @@ class _Shard:
         if self._regions:
             run.regions.replace(job.place, run.regions.make(self._regions))
         table = run.scores.make(self.table)
-        if run.scores.create(job.place, table):
-            return ShardCounts.of(table)
-        counts = run.scores.find_counts(job.place)  # of a copy of the task
-        assert counts is not None
-        return counts
+        if job.again:
+            run.scores.replace(job.place, table)
+        elif not run.scores.create(job.place, table):
+            return _counts(job)  # of a copy of the task
+        return ShardCounts.of(table)
+
+    def _has_lost_images(self) -> bool:
+        """Return whether an image that was scored before cannot be scored any more."""
+        known = self._job.known()
+        return any(known.get(row.image_id) == SCORED and row.status != SCORED for row in self.table)
+
+
+def _counts(job: ScoreJob) -> ShardCounts:
+    counts = job.run.scores.find_counts(job.place)
+    assert counts is not None
+    return counts
 
 
 def _size(row: ScoreRow) -> tuple[int, int]:

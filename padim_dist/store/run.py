@@ -215,11 +215,6 @@ class Run:
             and find_compacted(self.workspace, self.path) is None
         )
 
-    def forget(self, place: int) -> None:
-        """Remove the results of a shard, so that it is scored again; its receipt goes first."""
-        self.scores.remove(place)
-        self.regions.remove(place)
-
     def conclude(
         self,
         counts: Mapping[int, ShardCounts],

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from padim_dist.core.status import SCORED, UNSETTLED, count_unsettled
+from padim_dist.core.status import SCORED, count_unsettled
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.parquet import COMPACT_ADVICE, find_damaged, open_parquet, table_advice
 from padim_dist.store.records import find_record
@@ -195,12 +195,8 @@ class RunTable:
         return self.workspace.folder.create(self.shard(place), _parquet(table))
 
     def replace(self, place: int, table: pa.Table) -> None:
-        """Write the table of a shard over anything that a killed task has left."""
+        """Write the table of a shard over an older one, or what a killed task has left."""
         self.workspace.folder.put(self.shard(place), _parquet(table))
-
-    def remove(self, place: int) -> None:
-        """Remove the table of a shard if there is one."""
-        self.workspace.folder.remove(self.shard(place))
 
     def make(self, rows: Sequence[ScoreRow] | Sequence[RegionRow]) -> pa.Table:
         """Return rows as a table."""
@@ -219,14 +215,11 @@ class RunTable:
         folder, path = self.workspace.folder, self.shard(place)
         return self._count(path) if folder.exists(path) else None
 
-    def find_unsettled(self, place: int) -> set[str] | None:
-        """Return the ids of a shard's images that are not settled; None if it has no file."""
-        folder, path = self.workspace.folder, self.shard(place)
-        if not folder.exists(path):
-            return None
-        table = pq.read_table(pa.BufferReader(folder.read(path)), columns=["image_id", "status"])
-        wanted = pc.is_in(table["status"], value_set=pa.array(UNSETTLED))
-        return set(table.filter(wanted)["image_id"].to_pylist())
+    def read_statuses(self, place: int) -> dict[str, str]:
+        """Read the status of each image of a finished shard, by image id."""
+        with open_parquet(self.workspace.folder, self.shard(place), self._advice) as parquet:
+            table = parquet.read(["image_id", "status"])
+        return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def finished(self) -> set[int]:
         """Return the places of finished shards."""

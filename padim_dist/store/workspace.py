@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -63,9 +63,12 @@ def group_slug(group: str) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """All paths inside a workspace folder."""
+    """All paths inside a workspace folder; the folder is closed: none leads out of it."""
 
     folder: Folder
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", replace(self.folder, is_closed=True))
 
     histories, promotions, models, runs = "snapshots", "promotions", "models", "runs"
 

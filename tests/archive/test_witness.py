@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from padim_dist.archive.reading import witness
@@ -174,6 +175,24 @@ def test_a_read_that_does_not_end_is_a_row(monkeypatch, archive, fetcher, releas
     assert (len(begun), given_up()) == (2, 2)
     outcome = reading(fetcher, 0.2).reader.load(image_row(archive / "2.png"))
     assert (outcome.status, given_up()) == ("timeout", 3)
+
+
+def test_more_reads_that_do_not_end_than_threads(monkeypatch, archive, fetcher, release):
+    """The second attempt at the first of them waits behind the others."""
+    spoil(monkeypatch, lambda name: release.wait(60) if name != "0.png" else None)
+    known = replace(fetcher, witnesses=(str(archive / "0.png"),))
+    found = statuses(archive, reading(known, 0.1))
+    assert found == ["scored", *["timeout"] * (COUNT - 1)]
+
+
+def test_another_store_is_no_witness(monkeypatch, archive, fetcher):
+    """A table may name objects of several stores."""
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/elsewhere/a.png", b"a")
+    other = replace(fetcher, witnesses=("memory://elsewhere/a.png", str(archive / "1.png")))
+    spoil(monkeypatch, raise_for(ALL, errno.EIO))
+    with pytest.raises(RunError, match="its store is ill"):
+        fetch(other, archive / "3.png")
 
 
 def test_a_decode_that_does_not_end_is_a_row(monkeypatch, archive, fetcher, release):

@@ -8,7 +8,7 @@ import sys
 
 from rich.console import Console
 
-from tests.chaos.laboratory import KINDS, Laboratory, Trial
+from tests.chaos.laboratory import KINDS, TWO_WORKERS, Laboratory, Trial
 from tests.chaos.table import make_table
 from tests.chaos.ward import WARD_KINDS, Ward
 
@@ -36,7 +36,12 @@ def main() -> int:
     if not trials:
         parser.error(f"no kind has {asked.only!r} in its name: {', '.join((*KINDS, *WARD_KINDS))}")
     console.print(make_table(trials))
-    return int(any(trial.differences for trial in trials))
+    unharmed = {trial.kind for trial in trials} - {
+        t.kind for t in trials if t.faults or t.kind == TWO_WORKERS
+    }
+    for kind in sorted(unharmed):
+        console.print(f"no trial of {kind!r} had a fault: try other seeds", markup=False)
+    return int(bool(unharmed) or any(trial.differences for trial in trials))
 
 
 def show(console: Console, trial: Trial) -> None:

@@ -162,7 +162,6 @@ class Ward:
                 )
                 try:
                     step(config, moment.hear)
-                    trial.faults["ended before it"] += 1
                 except (PadimDistError, OSError) as error:
                     trial.faults[type(error).__name__] += 1
                 finally:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 import padim_dist as padim
 from padim_dist.api.nights.audit import conclude_night, open_night, score_night
+from padim_dist.api.pipeline.score_plan import plan_score
+from padim_dist.api.settings.lookup import choose_model, find_manifest
 from padim_dist.config import Config
+from padim_dist.engine.score import score_shard
+from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
 from padim_dist.store.run import Run
@@ -57,6 +63,63 @@ def test_a_score_goes_on_where_images_were_missing(tmp_path, archive, scheduler)
     assert padim.score(config).statuses == usual.statuses
 
 
+def test_what_was_scored_is_not_lost_when_the_rest_is_tried_again(tmp_path, archive, scheduler):
+    """An image of the shard can be read now, and another one that was scored cannot any more."""
+    config = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 50})
+    padim.fit(config)
+    image, other = archive / "b/test/spot/01.png", archive / "b/test/good/03.png"
+    image.rename(tmp_path / "away")
+    padim.score(config)
+    expected = results(config)
+    (tmp_path / "away").rename(image)
+    other.unlink()
+    assert padim.score(config).statuses == {"scored": 17, "unreadable": 3, "missing": 1}
+    assert results(config) == expected
+
+
+def test_a_finished_run_stays_one_while_it_is_tried_again(tmp_path, archive, scheduler):
+    config = tiny_config(tmp_path, archive, scheduler)
+    padim.fit(config)
+    image = archive / "b/test/spot/01.png"
+    image.rename(tmp_path / "away")
+    first = padim.score(config)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TaskStarted):
+            assert padim.top(config).run_id == first.run_id
+            raise KeyboardInterrupt
+
+    (tmp_path / "away").rename(image)
+    with pytest.raises(KeyboardInterrupt):
+        padim.score(config, stop)
+    assert padim.top(config).run_id == first.run_id
+    assert padim.score(config).unsettled == 0
+
+
+def test_a_copy_of_a_task_that_tries_again_changes_nothing(tmp_path, archive, scheduler):
+    """Both found the shard not settled; the second one writes what the first one has written."""
+    config = tiny_config(tmp_path, archive, scheduler, archive={"shard_images": 50})
+    padim.fit(config)
+    image = archive / "b/test/spot/01.png"
+    image.rename(tmp_path / "away")
+    padim.score(config)
+    (tmp_path / "away").rename(image)
+    plan = plan_score(config, choose_model(config, None), find_manifest(config), partial=False)
+    places = [job for job in plan.jobs if job.find().unsettled]
+    (job,) = (replace(job, again=True) for job in places)
+    with Client(scheduler, set_as_default=False) as client:
+        first, second = (
+            client.submit(score_shard, job, ignore_report, pure=False).result() for _ in range(2)
+        )
+    assert first == second
+    assert first.unsettled == 0
+    assert padim.score(config).unsettled == 0
+
+
+def ignore_report(_done: int, _failed: int) -> None:
+    """Ignore how far a task is."""
+
+
 def test_a_part_with_unreachable_images_is_embedded_again(tmp_path, archive, scheduler):
     config = tiny_config(tmp_path, archive, scheduler)
     padim.fit(config)
@@ -74,6 +137,24 @@ def test_a_part_with_unreachable_images_is_embedded_again(tmp_path, archive, sch
     assert str(model) in warning
     shutil.rmtree(model)
     assert padim.fit(config).embedded == 3  # images of its part
+    assert same(arrays(config), expected)
+
+
+def test_a_part_whose_images_are_gone_keeps_its_moments(tmp_path, archive, scheduler):
+    """With `fit.window` old images may be removed: only more images replace what was embedded."""
+    config = tiny_config(tmp_path, archive, scheduler)
+    image = archive / "b/train/good/07.jpg"
+    padim.index(config)
+    image.rename(tmp_path / "away")
+    first = padim.fit(config)
+    expected = arrays(config)
+    shutil.rmtree(Path(config.workspace) / "models")
+    (tmp_path / "away").rename(image)
+    for other in (archive / "b/train/good").glob("*.jpg"):
+        if other != image:
+            other.unlink()
+    again = padim.fit(config)
+    assert (again.model_id, again.failures) == (first.model_id, {"missing": 1})
     assert same(arrays(config), expected)
 
 

@@ -102,7 +102,10 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     model = find_model(workspace, plan.model_id)
     if model is None:
         with hold(workspace, workspace.fit(plan.fit_id)) as lease:
-            receipts = _settled(find_receipts(jobs), plan)
+            found = find_receipts(jobs)
+            # What an earlier attempt could not reach may be there now.
+            receipts = {path: receipt for path, receipt in found.items() if not receipt.unsettled}
+            plan = plan.trying_again({*found} - {*receipts})
             embedded = sum(job.size for job in jobs if job.receipt not in receipts)
             receipts = _run(plan, receipts, config, lease.guard(listener))
         counts = _counts(plan, receipts)
@@ -131,17 +134,6 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
         images_per_second=round(embedded / seconds, 1),
         warnings=warnings,
     )
-
-
-def _settled(receipts: dict[str, PartReceipt], plan: FitPlan) -> dict[str, PartReceipt]:
-    """Return the receipts of settled parts; remove the others, so that they are embedded again.
-
-    What an earlier attempt could not read may be there now. Finished models keep what they have.
-    """
-    unsettled = {path for path, receipt in receipts.items() if receipt.unsettled}
-    for path in unsettled:  # not their moments, which another fit may be reading
-        plan.workspace.folder.remove(path)
-    return {path: receipt for path, receipt in receipts.items() if path not in unsettled}
 
 
 def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
@@ -275,7 +267,7 @@ def _check_taken_out(plan: FitPlan) -> None:
 
 def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
     """Return which of these images are not in a part's moments."""
-    receipt = job.find()
+    receipt = job.kept()
     return images & receipt.unusable if receipt else images  # no image of it could be used
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +56,11 @@ class FitPlan:
     sigma: float
     cluster: ClusterConfig
     warnings: list[str]
+
+    def trying_again(self, receipts: Collection[str]) -> FitPlan:
+        """Return the plan that embeds parts with these receipts once more, if that may help."""
+        jobs = [replace(job, again=job.receipt in receipts) for job in self.jobs]
+        return replace(self, jobs=jobs)
 
     def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
         """Yield each job, and whether its moments are merged; otherwise they are subtracted."""

@@ -126,12 +126,12 @@ def score(
     scored = 0
     is_done = before is not None and before.is_finished and not run.can_go_on(before)
     if len(done) < len(plan.shards) or not is_done:
-        if before:
-            plan = plan.resuming(before)
         with hold(workspace, run.path) as lease:
             done = run.scores.finished()
             scored = sum(job.size for job in plan.jobs if job.place not in done)
-            counts, drifts = _score(config, plan, done, lease.guard(listener))
+            # A finished run stays one while what it has not settled is tried again.
+            is_whole = before is not None and before.is_finished and len(done) == len(plan.shards)
+            counts, drifts = _score(config, plan, done, not is_whole, lease.guard(listener))
             run.conclude(counts, drifts.figures, drifts.unknown)
     head = run.ask_again(head.settings[0], head.asked_at)
     rows = sum(head.statuses.values())
@@ -162,9 +162,12 @@ def _notes(head: RunHead) -> list[str]:
 
 
 def _score(
-    config: Config, plan: ScorePlan, done: set[int], listener: Listener
+    config: Config, plan: ScorePlan, done: set[int], starts: bool, listener: Listener
 ) -> tuple[dict[int, ShardCounts], RunDrifts]:
-    """Score the missing shards; return the counts of all shards by place, and drift by group."""
+    """Score the missing shards; return the counts of all shards by place, and drift by group.
+
+    `starts` says whether the head of an unfinished run is written.
+    """
     counts = plan.run.scores.count(done)
     again = {place for place, count in counts.items() if count.unsettled}
     work = [
@@ -181,7 +184,8 @@ def _score(
     heatmaps = config.score.heatmaps == "grid"
     disk = projection.score_disk(embedding, sum(job.size for job in work), heatmaps)
     projection.check_disk("score", disk, plans.free_disk(workspace.folder), config.workspace)
-    plan.run.start(plan.head, plan.shards, embedding.shape, heatmaps)
+    if starts:
+        plan.run.start(plan.head, plan.shards, embedding.shape, heatmaps)
     with open_workers(cluster, len(work) or 1, listener) as workers:
         scored = workers.map(score_shard, work, "score")
         counts |= {job.place: receipt for job, receipt in scored}

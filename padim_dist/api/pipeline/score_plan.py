@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
@@ -17,6 +17,7 @@ from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.workspace import content_id
@@ -32,12 +33,6 @@ class ScorePlan:
     shards: list[Shard]
     jobs: list[ScoreJob]
     alarms: Alarms
-
-    def resuming(self, before: RunHead) -> ScorePlan:
-        """Return the plan with the settings under which the run was asked for before."""
-        (own,) = self.head.settings
-        settings = [*(other for other in before.settings if other != own), own]
-        return replace(self, head=replace(self.head, settings=settings))
 
 
 def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bool) -> ScorePlan:
@@ -75,7 +70,8 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
-    reading = plans.reading_of(config, model.embedding, find_manifest(config) or manifest)
+    whole = unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
+    reading = plans.reading_of(config, model.embedding, whole or manifest)
     jobs = [
         ScoreJob(
             run=run,

@@ -132,18 +132,17 @@ class _Loader:
 
     def result(self, item: _Ahead) -> LoadedImage:
         """Wait for an image until it is there or has exceeded a deadline."""
-        reader, decoding = self._reader, item.decoding
+        decoding = item.decoding
         while not item.image.done():
-            fetch = self._fetches.get(item.body) if item.body else None
-            reading = fetch.call if fetch else None
-            if fetch and reading and reading.is_overdue(reader.fetcher.deadline):
-                self._fetching.give_up(reading)
-                self._fail(fetch, reader.fetcher.give_up(fetch.request))
-            elif decoding and decoding.is_overdue(reader.deadline):
+            # Any of the reads: if all threads are blocked, the one that is waited for never begins.
+            fetches = [*dict.fromkeys([*self._fetches.values()])]
+            for fetch in fetches:
+                self._end_overdue(fetch)
+            if decoding and decoding.is_overdue(self._reader.deadline):
                 self._decoding.give_up(decoding)
-                return reader.too_slow(item.row)
-            else:
-                await_any([item.image], [call for call in (reading, decoding) if call])
+                return self._reader.too_slow(item.row)
+            calls = [fetch.call for fetch in fetches if fetch.call]
+            await_any([item.image], [*calls, *([decoding] if decoding else [])])
         return item.image.result()
 
     def close(self) -> None:
@@ -152,6 +151,17 @@ class _Loader:
             body.cancel()  # a decoder may wait for it
         self._fetching.close()
         self._decoding.close()
+
+    def _end_overdue(self, fetch: _Fetch) -> None:
+        """Give up a read that has exceeded the deadline."""
+        fetcher, call = self._reader.fetcher, fetch.call
+        if call and call.is_overdue(fetcher.deadline) and self._is_awaited(fetch):
+            self._fetching.give_up(call)
+            self._fail(fetch, fetcher.give_up(fetch.request))
+
+    def _is_awaited(self, fetch: _Fetch) -> bool:
+        """Return whether no later attempt has taken the place of a read."""
+        return any(self._fetches.get(body) is fetch for body in fetch.bodies)
 
     def _begin(self, fetch: _Fetch) -> None:
         for body in fetch.bodies:
@@ -162,10 +172,13 @@ class _Loader:
         try:
             found = self._reader.fetch(fetch.request)
         except BaseException as error:
-            for body in fetch.bodies:
-                self._fetches.pop(body, None)
-                body.set_exception(error)
+            if self._is_awaited(fetch):
+                for body in fetch.bodies:
+                    self._fetches.pop(body, None)
+                    body.set_exception(error)
             return
+        if not self._is_awaited(fetch):
+            return  # it was given up
         if isinstance(found[0], ImageError):
             self._fail(fetch, found[0])
         else:

@@ -171,10 +171,7 @@ class ImageReader:
         elif (pixels := next(decoded)) is not None:
             finished = replace(image, pixels=pixels, encoded=None)
         else:  # libjpeg tries, and gives the reason
-            try:
-                finished = self._decode(image.row, image.encoded)
-            except ImageError as error:
-                finished = LoadedImage(image.row, status=error.status, error=error.reason)
+            finished = replace(self, jpeg_device=None)._decode_in_time(image.row, image.encoded)
         if finished.pixels is None:
             return finished
         return replace(finished, pixels=finished.pixels.to(device))
@@ -184,13 +181,14 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
-        data = self._fetch_one(step)
-        try:
-            image = within(self.deadline, lambda: self.decode(row, data))
-        except OverdueError:
-            image = self.too_slow(row)
-        (image,) = self.finish([image])
+        (image,) = self.finish([self._decode_in_time(row, self._fetch_one(step))])
         return image
+
+    def _decode_in_time(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
+        try:
+            return within(self.deadline, lambda: self.decode(row, data))
+        except OverdueError:
+            return self.too_slow(row)
 
     def too_slow(self, row: ImageRow) -> LoadedImage:
         """Return the outcome of an image whose decoding exceeded the deadline."""

@@ -17,8 +17,8 @@ from padim_dist.archive.reading.threads import OverdueError, timed_part, within
 from padim_dist.storage import Folder, Options
 
 _SEEN = 3
-_seen: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_SEEN))
-"""Objects that this process has read last, by archive."""
+_seen: dict[tuple[str, str], deque[str]] = defaultdict(lambda: deque(maxlen=_SEEN))
+"""Objects that this process has read last, by archive and store."""
 _lock = threading.Lock()
 
 
@@ -46,31 +46,30 @@ class Witness:
     def saw(self, uri: str) -> None:
         """Note that an object was read."""
         with _lock:
-            seen = _seen[self.archive]
+            seen = _seen[self.archive, _store_of(uri)]
             if uri not in seen:
                 seen.append(uri)
 
     def find_illness(self, uri: str) -> str | None:
         """Return why the store is ill; None if it is well, so that a fault of `uri` is its own."""
+        store = _store_of(uri)
         with _lock:
-            seen = [*reversed(_seen[self.archive])]
+            seen = [*reversed(_seen[self.archive, store])]
         errors: dict[str, Exception] = {}
-        for other in dict.fromkeys([*seen, *self.others]):
+        others = [other for other in self.others if _store_of(other) == store]
+        for other in dict.fromkeys([*seen, *others]):
             if other != uri and (error := self._ask(other)):
                 errors[other] = error
             elif other != uri:
                 return None
         # All may have been deleted, but not all be forbidden or damaged.
         if all(isinstance(error, FileNotFoundError) for error in errors.values()):
-            errors = {self.archive: error} if (error := self._ask_root()) else {}
+            root = self.archive if _store_of(self.archive) == store else store
+            errors = {root: error} if root and (error := self._ask_root(root)) else {}
         return next((f"{a} cannot be read either: {reason_of(e)}" for a, e in errors.items()), None)
 
-    def _ask_root(self) -> Exception | None:
-        if not self.archive:
-            return None
-        return self._ask_within(
-            lambda: Folder(self.archive, self.options).check_there(self.deadline)
-        )
+    def _ask_root(self, root: str) -> Exception | None:
+        return self._ask_within(lambda: Folder(root, self.options).check_there(self.deadline))
 
     def _ask(self, uri: str) -> Exception | None:
         """Return why an object cannot be read; None if it can."""
@@ -90,3 +89,15 @@ class Witness:
         except Exception as error:
             return error
         return None
+
+
+def _store_of(uri: str) -> str:
+    """Return what fails as one: a bucket or host, or the local disks (``""``).
+
+    Examples
+    --------
+    >>> _store_of("s3://photos/a/b.jpg"), _store_of("/data/b.jpg")
+    ('s3://photos', '')
+    """
+    scheme, found, rest = uri.partition("://")
+    return f"{scheme}://{rest.split('/')[0]}" if found else ""
