@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import find_manifest
+from padim_dist.api.settings.moved import move_since
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
@@ -75,7 +76,9 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
-    reading = plans.reading_of(config, model.embedding, find_manifest(config) or manifest)
+    witnesses = plans.witnesses_of(config, find_manifest(config) or manifest)
+    moved = move_since(config, manifest)
+    reading = plans.reading_of(config, model.embedding, moved, witnesses)
     jobs = [
         ScoreJob(
             run=run,
