@@ -132,6 +132,18 @@ def test_an_archive_with_a_plain_name_moves_twice(tmp_path, scheduler):
     assert (again.model_id != model, counts) == (True, {"a": 5})
 
 
+def test_doctor_says_how_many_images_it_could_read(moved):
+    """Also if it could read none of them."""
+    good = sorted(Path(moved.archive.url).glob("*/train/good/*.jpg"))
+    for path, expected in ((good[:1], "read 5 of 6"), (good, "read 0 of 6")):
+        for file in path:
+            file.write_bytes(b"no image")
+        (found,) = (one for one in padim.doctor(moved).findings if one.check == "images")
+        assert found.verdict == "warning"
+        assert found.found.startswith(f"{expected} normal images of 2 groups; not ")
+        assert "a/train/good/00.jpg (unreadable: not an image" in found.found
+
+
 def test_without_a_name_the_hint_says_what_to_set(tiny_audit, moved, gone, caplog):
     config = changed(moved, name=None)
     former = tiny_audit.archive.url
