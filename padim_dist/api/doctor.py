@@ -170,12 +170,21 @@ class _Checks:
         normal = self.samples.normal
         rows = [row for kept in normal.values() for row in kept]
         reader = plans.reader_of(self.config, self.spec)
-        brightest = sampled_levels(rows, reader)
-        found = f"read {counted(len(rows), 'normal image')} of {counted(len(normal), 'group')}"
-        if few := few_levels(brightest):
-            yield Finding("images", "warning", f"{found}: {few}", REMEDY)
-        elif rows:
-            yield Finding("images", "ok", found)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            sampled = sampled_levels(rows, reader, pool)
+        found = f"{counted(len(rows), 'normal image')} of {counted(len(normal), 'group')}"
+        if failures := sampled.failures:
+            yield Finding(
+                "images",
+                "warning",
+                f"read {sampled.read} of {found}; not {listed(failures, most=3)}",
+                "correct these images, or remove them from the archive: the model is fitted "
+                "without them",
+            )
+        if few := few_levels(sampled.brightest):
+            yield Finding("images", "warning", f"read {found}: {few}", REMEDY)
+        elif rows and not failures:
+            yield Finding("images", "ok", f"read {found}")
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from urllib.parse import unquote
+import re
+from urllib.parse import quote, unquote
 
 from padim_dist.storage import local_path
 
 _SAME = {"s3a": "s3", "gcs": "gs"}
 _WEB = ("http", "https")
+_RANGE = re.compile(r"#bytes=\d+-\d+")
 
 
 def elements(address: str) -> tuple[str, ...]:
@@ -72,16 +74,51 @@ def real_path_below(address: str, folder: str) -> str | None:
     )
 
 
-def present_path(address: str, former: str | None, now: str) -> str:
-    """Return `local_path` of an address, below `now` if it is below a former folder.
+def relocated(address: str, former: str | None, now: str) -> str:
+    """Return an address below a former folder as one below the present folder, others as they are.
+
+    Parameters
+    ----------
+    address : str
+        A URL, a local path, or a range of a file: ``<uri>#bytes=<start>-<stop>``.
+    former, now : str
+        The folder (or tar file) before and now, without a trailing slash; `former` is None if it
+        has not moved.
 
     Examples
     --------
-    >>> present_path("/old/a.jpg", "/old", "s3://new"), present_path("/old/a.jpg", None, "/new")
-    ('s3://new/a.jpg', '/old/a.jpg')
+    >>> relocated("/old/a.jpg", "/old", "s3://new"), relocated("/older/a.jpg", "/old", "s3://new")
+    ('s3://new/a.jpg', '/older/a.jpg')
+    >>> relocated("file:///my%20photos/a%20b.jpg", "/my photos", "/new")
+    'file:///new/a%20b.jpg'
     """
-    path = local_path(address)
-    if former is None or path.startswith(f"{now}/") or path == now:
-        return path
-    is_inside = path == former or path.startswith(f"{former}/")
-    return now + path[len(former) :] if is_inside else path
+    if former is None or former == now:
+        return address
+    if not address.startswith("file://"):
+        rest = _rest(address, former)
+        return address if rest is None else now.rstrip("/") + rest
+    start = "file://localhost" if address.startswith("file://localhost/") else "file://"
+    for written in (_quoted, str):  # listings quote names that are not UTF-8; tables may not
+        rest = _rest(address.removeprefix(start), written(former))
+        if rest is not None and "://" in now:
+            return now + unquote(rest)
+        if rest is not None:
+            return start + written(now).rstrip("/") + rest
+    return address
+
+
+def _rest(address: str, folder: str) -> str | None:
+    """Return what follows a folder in an address, None if the address is outside."""
+    folder = folder.rstrip("/")
+    rest = address[len(folder) :]
+    is_inside = rest.startswith("/") or not rest or _RANGE.fullmatch(rest)
+    return rest if is_inside and address.startswith(folder) else None
+
+
+def _quoted(path: str) -> str:
+    return quote(os.fsencode(path))
+
+
+def present_path(address: str, former: str | None, now: str) -> str:
+    """Return the `local_path` of a `relocated` address."""
+    return local_path(relocated(address, former, now))

@@ -63,8 +63,8 @@ class Snapshot:
         Shards, in order.
     ignored : mapping of str to int
         Counts of ignored files, by suffix or reason.
-    root : str
-        Folder or tar file below which the archive's relative paths were.
+    below : str
+        Folder or tar file below which the images were.
     """
 
     snapshot: str
@@ -72,7 +72,7 @@ class Snapshot:
     shards: list[Shard]
     ignored: Mapping[str, int]
     created_at: str
-    root: str
+    below: str
 
     @property
     def images(self) -> int:
@@ -139,8 +139,8 @@ def write_manifest(
     workspace.folder.put(f"{workspace.manifest(snapshot)}/shards.parquet", sink.getvalue())
     now = datetime.now(UTC).isoformat()
     made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now, root)
-    names = ("settings", "ignored", "created_at", "images", "root")
-    head = {name: getattr(made, name) for name in names}
+    names = ("settings", "ignored", "created_at", "images")
+    head = {**{name: getattr(made, name) for name in names}, "root": root}
     workspace.folder.put_json(f"{workspace.manifest(snapshot)}/manifest.json", head)
     return made
 

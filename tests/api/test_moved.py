@@ -11,10 +11,14 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.analysis.run_images import RunImages
+from padim_dist.api.analysis.tables import read_rows
+from padim_dist.api.nights.audit import open_night, unfinished_night
 from padim_dist.config import Config
 from padim_dist.errors import RequestError, RunError
 from padim_dist.escaping import visible_lines
-from tests.conftest import draw
+from padim_dist.store.run_tables import ScoreRow
+from tests.conftest import draw, make_mvtec, tiny_config
 from tests.results import scores
 
 ODD = "::x *[a]?%20#'\"é\n"
@@ -87,6 +91,57 @@ def test_old_runs_are_read_where_the_archive_is(tiny_audit, moved, gone, tmp_pat
     assert padim.query(moved, sql="SELECT count(*) FROM scores").rows == [[39]]
     (row,) = (row for row in scores(moved) if row["image_id"] == image.image_id)
     assert row["uri"].startswith(tiny_audit.archive.url)  # old rows stay as they are
+
+
+def test_an_archive_with_a_plain_name_moves_twice(tmp_path, scheduler):
+    """Runs, an open night and a window of three places are read at the third."""
+    make_mvtec(tmp_path / "1", groups=("a",), normal=4)
+    named = {"name": "line-3", "shard_images": 64}
+    first = tiny_config(tmp_path, tmp_path / "1", scheduler, archive=named)
+    model = padim.fit(first).model_id
+    padim.promote(first, model=model)
+    (run,) = padim.audit(first).nights[0].runs
+    metrics = padim.evaluate(first, run=run)
+
+    (tmp_path / "1").rename(tmp_path / "2")
+    second = changed(first, url=str(tmp_path / "2"))
+    draw(tmp_path / "2/a/test/good/99.png", 99)
+    draw(tmp_path / "2/a/train/good/99.jpg", 98)
+    night = open_night(second)
+
+    (tmp_path / "2").rename(tmp_path / "3")
+    third = changed(first, url=str(tmp_path / "3"))
+    assert unfinished_night(third) == night
+    (done,) = padim.audit(third).nights
+    assert (done.number, done.statuses) == (2, {"scored": 2})
+    assert done.picture
+    assert padim.evaluate(third, run=run) == metrics
+    for run_id in (run, *done.runs):
+        images = RunImages(third, run_id)
+        rows = read_rows(ScoreRow, padim.open_scores(f"{third.workspace}/runs/{run_id}"))
+        assert rows
+        for row in rows:
+            if row.status == "scored":
+                found = images.manifest_rows([row])[row.image_id]
+                assert images.reader.load_original(found).shape == (3, 80, 96)
+    padim.show(third, image_id=rows[0].image_id, run=run_id, out=str(tmp_path / "a.png"))
+    seeded = third.model.model_copy(update={"seed": 1})
+    window = third.fit.model_copy(update={"window": 3})
+    again = padim.fit(third.model_copy(update={"model": seeded, "fit": window}))
+    counts = padim.open_model(third.workspace).info.counts
+    assert (again.model_id != model, counts) == (True, {"a": 5})
+
+
+def test_doctor_says_how_many_images_it_could_read(moved):
+    """Also if it could read none of them."""
+    good = sorted(Path(moved.archive.url).glob("*/train/good/*.jpg"))
+    for path, expected in ((good[:1], "read 5 of 6"), (good, "read 0 of 6")):
+        for file in path:
+            file.write_bytes(b"no image")
+        (found,) = (one for one in padim.doctor(moved).findings if one.check == "images")
+        assert found.verdict == "warning"
+        assert found.found.startswith(f"{expected} normal images of 2 groups; not ")
+        assert "a/train/good/00.jpg (unreadable: not an image" in found.found
 
 
 def test_without_a_name_the_hint_says_what_to_set(tiny_audit, moved, gone, caplog):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +108,49 @@ def test_orientations(tmp_path, orientations, size, fault):
     assert check(tmp_path, mask, size, orientations).fault == fault
 
 
+def chunk(name: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
+
+
+@pytest.mark.parametrize("place", ["eXIf after the pixels", "text"])
+@pytest.mark.parametrize("size", [(72, 96), (300, 400)], ids=["small", "larger than its head"])
+def test_exif_data_wherever_decoding_finds_them(tmp_path, place, size):
+    """Of an image that is shown sideways, and of its mask."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = exif.tobytes().removeprefix(b"Exif\0\0")
+
+    def turned(picture: Image.Image, path: Path) -> Path:
+        picture.save(path)
+        data = path.read_bytes()
+        if place == "text":
+            text = b"\nexif\n%8d\n" % len(raw) + raw.hex().encode() + b"\n"
+            extra = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+            data = data[:33] + extra + data[33:]
+        else:
+            data = data[:-12] + chunk(b"eXIf", raw) + data[-12:]
+        path.write_bytes(data)
+        return path
+
+    image = turned(Image.effect_noise(size, 80).convert("RGB"), tmp_path / "a.png")
+    assert (image.stat().st_size > 2**16) == (size[0] == 300)
+    shown = READER.load_original(row_of(image, "")).shape[1:]
+    assert shown == size
+    upright = saved(square(size[::-1]), tmp_path / "m.png")
+    assert masks.check_mask(READER, row_of(image, upright)).fault is None
+    same = turned(square(size), tmp_path / "n.png")
+    assert masks.check_mask(READER, row_of(image, same)).fault is None
+
+
 def test_masks_that_cannot_be_read_and_images_that_cannot(tmp_path):
     image = saved(Image.new("RGB", (96, 80)), tmp_path / "a.jpg")
     missing = masks.check_mask(READER, row_of(image, tmp_path / "none.png"))
-    assert (missing.fault, missing.pixels) == (masks.UNREADABLE, None)
+    assert (missing.fault, missing.pixels) == (masks.NOT_READ, None)
     image.write_bytes(b"no image")
     mask = saved(square(), tmp_path / "m.png")
     assert masks.check_mask(READER, row_of(image, mask)).fault is None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from padim_dist.api.analysis.tables import open_table
-from padim_dist.api.settings.moved import moved_hint
+from padim_dist.api.settings.moved import move_since_id, moved_hint
 from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
 from padim_dist.archive.reading.reader import ImageReader
@@ -54,7 +54,8 @@ class RunImages:
         """Reader of its images."""
         if hint := moved_hint(self._config):
             logger.warning(hint)
-        return reader_of(self._config, self.model.info.embedding)
+        moved = move_since_id(self._config, self.head.snapshot)
+        return reader_of(self._config, self.model.info.embedding, moved)
 
     @cached_property
     def has_heatmaps(self) -> bool:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import choose_run
-from padim_dist.api.settings.moved import moved_hint
+from padim_dist.api.settings.moved import move_since_id, moved_hint
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.archive.reading.masks import CheckedMask, check_mask
 from padim_dist.archive.reading.reader import ImageReader
@@ -148,7 +148,8 @@ def evaluate(
     info = Model(workspace, head.model_id).info
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
-    reader = plans.reader_of(config, spec)
+    moved = move_since_id(config, head.snapshot)
+    reader = plans.reader_of(config, spec, moved, plans.witnesses_of(config))
     tallies: dict[str, _Tally] = {}
     doubts = MaskDoubts()
     done = 0

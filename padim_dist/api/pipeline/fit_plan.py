@@ -10,6 +10,7 @@ from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed
+from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_settings, asked_settings, workspace_of
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.spec import EmbeddingSpec
@@ -86,7 +87,11 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
-    reading = plans.reading_of(config, spec, snapshot)
+    witnesses = plans.witnesses_of(config, snapshot)
+    readings = {
+        manifest: plans.reading_of(config, spec, move_since_id(config, manifest), witnesses)
+        for manifest in {piece.manifest for piece in pieces}
+    }
     jobs = [
         EmbedJob(
             workspace=workspace,
@@ -94,7 +99,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
             part=piece.part,
             embedding=spec,
             sample=config.fit.sample,
-            reading=reading,
+            reading=readings[piece.manifest],
         )
         for piece in pieces
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow
@@ -35,14 +37,42 @@ def few_levels(brightest: Mapping[str, int]) -> str | None:
     return f"few grey levels in {counted(len(few), 'group')}: {listed(few)}" if few else None
 
 
-def sampled_levels(rows: Iterable[ImageRow], reader: ImageReader) -> dict[str, int]:
-    """Read images, and return the highest level in each group; what cannot be read is left out."""
-    brightest: dict[str, int] = {}
-    for row in rows:
+@dataclass
+class SampledLevels:
+    """What reading a few images showed.
+
+    Attributes
+    ----------
+    read : int
+        Number of images that could be read.
+    brightest : mapping of str to int
+        The highest level in each group.
+    failures : list of str
+        The images that could not be read, and why.
+    """
+
+    read: int = 0
+    brightest: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+def sampled_levels(
+    rows: Iterable[ImageRow], reader: ImageReader, threads: Executor
+) -> SampledLevels:
+    """Read images, several at a time, and return the highest level in each group."""
+
+    def level_of(row: ImageRow) -> int | ImageError:
         try:
-            level = int(reader.load_original(row).max())
-        except ImageError:
+            return int(reader.load_original(row).max())
+        except ImageError as error:
+            return error
+
+    found, rows = SampledLevels(), [*rows]
+    for row, level in zip(rows, threads.map(level_of, rows), strict=True):
+        if isinstance(level, ImageError):
+            found.failures.append(f"{row.uri} ({level})")
             continue
+        found.read += 1
         if row.group is not None:
-            brightest[row.group] = max(level, brightest.get(row.group, 0))
-    return brightest
+            found.brightest[row.group] = max(level, found.brightest.get(row.group, 0))
+    return found

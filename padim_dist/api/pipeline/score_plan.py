@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
-from padim_dist.api.settings.lookup import find_manifest
+from padim_dist.api.settings.moved import move_since
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
@@ -17,7 +17,6 @@ from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.records import unless_damaged
 from padim_dist.store.run import Run, RunHead
 from padim_dist.store.run_tables import ShardCounts
 from padim_dist.store.workspace import content_id
@@ -70,8 +69,8 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
-    whole = unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
-    reading = plans.reading_of(config, model.embedding, whole or manifest)
+    witnesses = plans.witnesses_of(config, manifest)
+    reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
     jobs = [
         ScoreJob(
             run=run,

@@ -10,24 +10,42 @@ from padim_dist.api.settings.places import archive_root, archive_settings, works
 from padim_dist.archive.listing.relocate import relocate
 from padim_dist.config import Config
 from padim_dist.store.history import last_entries
-from padim_dist.store.manifests import Snapshot, find_head, read_shards
+from padim_dist.store.manifests import ManifestHead, Snapshot, find_head, read_shards
+
+Move = tuple[str | None, str]
+"""Where the archive was when a manifest was made, None if it has not moved since; where it is."""
+
+
+def move_since(config: Config, manifest: Snapshot | ManifestHead | None) -> Move:
+    """Return how the archive has moved since a manifest was made.
+
+    A manifest of an archive with another name is of another archive, which has not moved.
+    """
+    now = archive_root(config)
+    if manifest is None or manifest.settings["url"] != archive_settings(config)["url"]:
+        return None, now
+    return (None if manifest.below == now else manifest.below), now
+
+
+def move_since_id(config: Config, snapshot: str) -> Move:
+    """Return how the archive has moved since the manifest with an id was made."""
+    return move_since(config, find_head(workspace_of(config), snapshot))
 
 
 def rows_here(config: Config, manifest: Snapshot, splits: Sequence[str]) -> Iterator[pa.Table]:
     """Read the rows of a manifest, with the addresses that they have now."""
     rows = read_shards(workspace_of(config), manifest, splits)
-    return relocate(rows, manifest.root, archive_root(config))
+    return relocate(rows, *move_since(config, manifest))
 
 
 def scored_here(config: Config, snapshot: str, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Return score rows of a manifest's images, with the addresses that they have now.
 
-    Only an archive with a name can have moved; those of another archive stay as they are.
+    Only an archive with a name can have moved.
     """
-    head = find_head(workspace_of(config), snapshot) if config.archive.name else None
-    if head is None or head.settings["url"] != archive_settings(config)["url"]:
+    if config.archive.name is None:
         return tables
-    return relocate(tables, head.below, archive_root(config))
+    return relocate(tables, *move_since_id(config, snapshot))
 
 
 def former_names(config: Config) -> list[str]:

@@ -118,13 +118,6 @@ def archive_root(config: Config) -> str:
     return root_of({**archive_settings(config), "url": archive_of(config).url})
 
 
-def former_root(config: Config) -> str | None:
-    """Return `archive_root` before the archive moved; None if its name is no former url."""
-    settings = archive_settings(config)
-    has_moved = "/" in settings["url"] and settings["url"] != archive_of(config).url
-    return root_of(settings) if has_moved else None
-
-
 def _archive_name(config: Config) -> str:
     name = config.archive.name
     if name is None:

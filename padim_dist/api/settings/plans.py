@@ -6,7 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from padim_dist.api.settings.places import archive_of, archive_root, former_root, workspace_of
+from padim_dist.api.settings.lookup import find_manifest
+from padim_dist.api.settings.moved import Move, move_since
+from padim_dist.api.settings.places import archive_of, archive_root, workspace_of
 from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
@@ -18,24 +20,34 @@ from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
 from padim_dist.store.manifests import Snapshot, read_witnesses
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.weights import State, fetch_weights
 
 
 def reader_of(
-    config: Config, embedding: EmbeddingSpec, witnesses: tuple[str, ...] = ()
+    config: Config,
+    embedding: EmbeddingSpec,
+    moved: Move | None = None,
+    witnesses: tuple[str, ...] = (),
 ) -> ImageReader:
     """Return the reader of the archive's images for an embedding.
 
-    `witnesses` are uris of images that tell whether the store is well.
+    Parameters
+    ----------
+    config, embedding : Config, EmbeddingSpec
+        Where the archive is; the geometry.
+    moved : Move, optional
+        How the archive has moved since the manifest of the rows that are read was made.
+    witnesses : tuple of str, optional
+        Addresses of images that tell whether the store is well.
     """
     archive = config.archive
-    moved = (former_root(config), archive_root(config))
     fetcher = ObjectFetcher(
         options=config.storage_options,
         archive=archive_of(config).url,
         deadline=archive.read_deadline,
-        witnesses=tuple(present_path(uri, *moved) for uri in witnesses),
-        moved=moved,
+        witnesses=witnesses,
+        moved=moved or (None, archive_root(config)),
     )
     return ImageReader(
         fetcher,
@@ -46,16 +58,26 @@ def reader_of(
     )
 
 
-def reading_of(config: Config, embedding: EmbeddingSpec, manifest: Snapshot) -> Reading:
-    """Return how workers read images of an archive, and how many at a time.
-
-    `manifest` is that of the whole archive.
-    """
-    witnesses = read_witnesses(workspace_of(config), manifest)
-    reader = reader_of(config, embedding, witnesses)
+def reading_of(
+    config: Config, embedding: EmbeddingSpec, moved: Move, witnesses: tuple[str, ...]
+) -> Reading:
+    """Return how workers read images of a manifest, and how many at a time. See `reader_of`."""
+    reader = reader_of(config, embedding, moved, witnesses)
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)
+
+
+def witnesses_of(config: Config, manifest: Snapshot | None = None) -> tuple[str, ...]:
+    """Return where a few images from all over the archive are: of its newest manifest.
+
+    If there is none, or it is damaged, they are of another `manifest`.
+    """
+    newest = unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
+    if (known := newest or manifest) is None:
+        return ()
+    moved = move_since(config, known)
+    return tuple(present_path(uri, *moved) for uri in read_witnesses(workspace_of(config), known))
 
 
 def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:

@@ -7,16 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from padim_dist.archive.reading.formats.heads import Picture, head_of
 from padim_dist.archive.reading.formats.problems import DAMAGE
-from padim_dist.archive.reading.formats.upright import ORIENTATION, orientation_of
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import ImageError
 
-UNREADABLE = "cannot be read"
+NOT_READ = "cannot be read"
 SHAPE = "do not have the shape of their image"
 EMPTY = "are empty, though their image is labelled as defective"
 INVERTED = "cover more than half of their image, as if inverted"
@@ -25,19 +24,6 @@ TURNED = "have another EXIF orientation than their image, and may be turned othe
 
 _HEAD = 2**16
 """Bytes of an image that have its size and orientation."""
-_SIDEWAYS = (5, 6, 7, 8)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Size of a picture as it is shown, and its EXIF orientation (1: none)."""
-
-    width: int
-    height: int
-    orientation: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
 
 
 @dataclass(frozen=True)
@@ -73,9 +59,15 @@ def check_mask(reader: ImageReader, row: ImageRow) -> CheckedMask:
     try:
         data, pixels = reader.read_mask(uri)
     except ImageError as error:
-        return CheckedMask(uri, None, UNREADABLE, error.reason)
-    mask, only_alpha = _look(data, pixels)
-    return CheckedMask(uri, pixels, *find_fault(mask, _head(reader, row), pixels, only_alpha))
+        return CheckedMask(uri, None, NOT_READ, error.reason)
+    only_alpha = _has_only_alpha(data, pixels)
+    height, width = pixels.shape
+    mask = Picture(width, height, _orientation(data, reader))
+    fault, detail = find_fault(mask, _head(reader, row, _HEAD), pixels, only_alpha)
+    if fault in (SHAPE, TURNED) and row.length > _HEAD:  # EXIF data may follow the pixels
+        image = _head(reader, row, row.length)
+        fault, detail = find_fault(mask, image, pixels, only_alpha)
+    return CheckedMask(uri, pixels, fault, detail)
 
 
 def find_fault(
@@ -102,7 +94,7 @@ def find_fault(
     if share > 0.5:
         return INVERTED, f"{100 * share:.0f} %"
     if image and mask.orientation != image.orientation:
-        sideways = any(one.orientation in _SIDEWAYS for one in (mask, image))
+        sideways = mask.is_sideways or image.is_sideways
         if not sideways or image.width == image.height:  # otherwise the shapes would differ
             return TURNED, f"{mask.orientation}, its image {image.orientation}"
     return None, ""
@@ -118,32 +110,25 @@ def _same_shape(mask: Picture, image: Picture) -> bool:
     return False
 
 
-def _look(data: bytes, pixels: Tensor) -> tuple[Picture, bool]:
-    height, width = pixels.shape
-    orientation, only_alpha = 1, False
+def _has_only_alpha(data: bytes, pixels: Tensor) -> bool:
+    if not bool(pixels.all()) and bool(pixels.any()):
+        return False
     with suppress(*DAMAGE), Image.open(io.BytesIO(data)) as image:
-        orientation = _orientation(image)
-        if bool(pixels.all()) or not bool(pixels.any()):
-            low, high = image.convert("RGBA").getchannel("A").getextrema()
-            only_alpha = low != high
-    return Picture(width, height, orientation), only_alpha
+        low, high = image.convert("RGBA").getchannel("A").getextrema()
+        return bool(low != high)
+    return False
 
 
-def _head(reader: ImageReader, row: ImageRow) -> Picture | None:
-    """Return the size and orientation of an image; None if its head does not have them."""
+def _orientation(data: bytes, reader: ImageReader) -> int:
     try:
-        data = reader.fetch_head(row, _HEAD)
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            orientation = _orientation(image)
-    except (ImageError, *DAMAGE):
+        return head_of(data, reader.max_pixels).orientation
+    except ImageError:
+        return 1
+
+
+def _head(reader: ImageReader, row: ImageRow, most: int) -> Picture | None:
+    """Return the size and orientation of an image; None if its first bytes do not have them."""
+    try:
+        return head_of(reader.fetch_head(row, most), reader.max_pixels)
+    except ImageError:
         return None
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    return Picture(width, height, orientation)
-
-
-def _orientation(image: Image.Image) -> int:
-    if isinstance(image, TiffImageFile):
-        return int(image.tag_v2.get(ORIENTATION, 1))
-    return orientation_of(image.info.get("exif"))

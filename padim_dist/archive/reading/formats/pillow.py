@@ -82,12 +82,28 @@ def load(data: bytes, kind: Kind, max_pixels: int) -> Image.Image:
         raise
 
 
-def _load(data: bytes, kind: Kind, max_pixels: int) -> Image.Image:
+def read_head(data: bytes, kind: Kind, max_pixels: int) -> tuple[int, int, int]:
+    """Return width, height and EXIF orientation from the first bytes of a file."""
+    try:
+        image = _open(data, kind, max_pixels)
+    except DAMAGE:
+        if kind not in _ONLY_PIXELS:
+            raise
+        image = _open(_ONLY_PIXELS[kind](data), kind, max_pixels)
+    return *image.size, _orientation(data, kind)
+
+
+def _open(data: bytes, kind: Kind, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=(kind.upper(),))
     except UnidentifiedImageError:
         raise ValueError("its header cannot be read") from None
     check_size(*image.size, max_pixels)
+    return image
+
+
+def _load(data: bytes, kind: Kind, max_pixels: int) -> Image.Image:
+    image = _open(data, kind, max_pixels)
     image.seek(0)
     image.load()
     return image

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -104,12 +105,24 @@ def read_tiff_mask(data: bytes, max_pixels: int) -> Array:
     return samples.values if samples.space in ("grey", "RGB") else _to_rgb(samples, None)
 
 
-def _read(data: bytes, max_pixels: int, is_mask: bool) -> Samples:
+def read_head(data: bytes) -> tuple[int, int, int]:
+    """Return width, height and orientation of the first page; its tags may be at the file's end."""
+    with _first_page(data) as page:
+        return page.imagewidth, page.imagelength, page.tags.valueof(ORIENTATION, 1)
+
+
+@contextmanager
+def _first_page(data: bytes) -> Iterator[TiffPage]:
     with TiffFile(
         io.BytesIO(data), _multifile=False, is_lsm=False, is_scanimage=False, is_ndpi=False
     ) as file:
         page = file.pages.first
         assert isinstance(page, TiffPage)
+        yield page
+
+
+def _read(data: bytes, max_pixels: int, is_mask: bool) -> Samples:
+    with _first_page(data) as page:
         _check(page, max_pixels, is_mask)
         space, count = _SPACES[page.photometric]
         if space == "YCbCr" and page.compression == _JPEG:
