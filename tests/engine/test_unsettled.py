@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ import padim_dist as padim
 from padim_dist.api.nights.audit import conclude_night, open_night, score_night
 from padim_dist.api.pipeline.score_plan import plan_score
 from padim_dist.api.settings.lookup import choose_model, find_manifest
+from padim_dist.archive.reading.objects import RetryPolicy
 from padim_dist.config import Config
 from padim_dist.engine.score import score_shard
+from padim_dist.errors import RunError
 from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
@@ -183,3 +186,17 @@ def test_the_next_nights_take_up_what_was_not_settled(tmp_path, archive, schedul
     assert third.runs == second.runs, "the same images: the same run goes on"
     (fourth,) = padim.audit(config).nights
     assert (fourth.retried, fourth.images) == (0, 0)
+
+
+def test_masks_are_not_blamed_for_an_ill_store(tmp_path, archive, scheduler, monkeypatch):
+    config = tiny_config(tmp_path, archive, scheduler)
+    padim.fit(config)
+    padim.score(config)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Folder, "read_body", fail)
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *_: None)
+    with pytest.raises(RunError, match="its store is ill"):
+        padim.evaluate(config)
