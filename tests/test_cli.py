@@ -366,13 +366,15 @@ def test_words_of_libraries_are_json_lines_too():
 
 UNREAD = """
 import os, sys
-from padim_dist.cli.logs import write_raw_line
+from padim_dist.cli.logs import json_listener, write_raw_line
 from padim_dist.cli.stderr import collected
+from padim_dist.events import Progress
 
 before = os.fstat(2)
 with collected(write_raw_line):
     for _ in range(2000):  # more than a pipe holds
         os.write(2, b"Corrupt JPEG data: premature end\\n" * 4)
+    json_listener(sys.stderr)(Progress("score", 2, 1))
     print("still here")
     if "fail" in sys.argv:
         raise SystemExit(7)

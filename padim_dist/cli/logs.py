@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -70,5 +71,6 @@ def write_raw_line(stream: TextIO, line: str) -> None:
 
 def _write(stream: TextIO, values: dict[str, Any]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    stream.write(json.dumps({"time": now, **values}) + "\n")
-    stream.flush()
+    with suppress(OSError):  # if nobody reads it any more, or the disk is full, the work goes on
+        stream.write(json.dumps({"time": now, **values}) + "\n")
+        stream.flush()

@@ -19,8 +19,9 @@ from typing import TextIO
 def collected(write: Callable[[TextIO, str], None]) -> Iterator[None]:
     """Give each line that is written to file descriptor 2 to `write`, with the real stderr.
 
-    `sys.stderr` keeps writing to the real one. If it has been replaced, nothing is collected. If
-    nobody reads the real one any more (``2>&1 | head``), lines are dropped.
+    `sys.stderr` keeps writing to the real one. If it has been replaced, nothing is collected.
+    `write` is to raise no error if nobody reads the real one any more (``2>&1 | head``): lines
+    have to be read until the end, since a full pipe blocks the workers.
     """
     try:
         is_plain = sys.stderr.fileno() == 2
@@ -59,5 +60,4 @@ def _collect(source: int, last: bytes, real: TextIO, write: Callable[[TextIO, st
             if line.strip() == last:
                 return
             if text := line.decode(errors="replace").strip():
-                with suppress(OSError):  # goes on reading: a full pipe would block the workers
-                    write(real, text)
+                write(real, text)

@@ -115,6 +115,7 @@ def test_s3_pages_and_prefixes(options, monkeypatch):
     names = [f"{i:04d}{'/deep/er' if i % 20 == 0 else ''}.jpg" for i in range(120)]
     archive = bucket(options, "pages", [f"photos/{name}" for name in names] + ["other/x.jpg"])
     files, ignored = look(archive, threads=16)
+    assert sum(bool(page.files) for page in walk(archive)) > 1 + len(names) // 20
     assert set(files) == set(names)
     assert not ignored
 
