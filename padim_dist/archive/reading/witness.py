@@ -64,7 +64,8 @@ class Witness:
                 return None
         # All may have been deleted, but not all be forbidden or damaged.
         if all(isinstance(error, FileNotFoundError) for error in errors.values()):
-            root = self.archive if _store_of(self.archive) == store else store
+            is_inside = _store_of(self.archive) == store
+            root = self.archive if is_inside or not self.archive else store
             errors = {root: error} if root and (error := self._ask_root(root)) else {}
         return next((f"{a} cannot be read either: {reason_of(e)}" for a, e in errors.items()), None)
 
