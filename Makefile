@@ -6,18 +6,19 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
-.PHONY: help demo test test-s3 test-flows test-browser wheel e2e chaos bench guard lint format \
+.PHONY: help demo test test-slow test-s3 test-flows test-browser wheel e2e chaos bench guard lint format \
   requirements clean
 
 help:
 	@echo "make demo   set up; fit, score, evaluate a synthetic archive; make a picture and a report"
 	@echo "make test   set up, run the tests"
+	@echo "make test-slow  run the tests that take longest"
 	@echo "make test-s3  run the tests of object storage on a real server (Ceph's gateway, Debian)"
 	@echo "make test-flows  run the tests of the flows with a real Prefect server"
 	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
 	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
 	@echo "make e2e    run nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
-	@echo "make chaos  set up; kill workers and drivers, fail requests; check that no result changes"
+	@echo "make chaos  set up; kill workers and drivers, make stores ill; check that no result changes"
 	@echo "make bench  measure speed, memory and scale, also of anomalib and Ray (about an hour)"
 	@echo "make guard  fail if the core is too slow relative to dense products"
 	@echo "make lint   set up; check format, lint and types"
@@ -28,7 +29,10 @@ demo: $(VENV)/.run
 # Two files at a time, since most tests wait for their own processes. A crash ends the run;
 # otherwise each new process would run the crashing test again.
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --max-worker-restart 0
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
 
 # A server on its own port. It is stopped also if a test fails or the run is interrupted.
 test-s3: $(VENV)/.dev
@@ -52,7 +56,7 @@ e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e e2e
 
 chaos: $(VENV)/.dev
-	$(BIN)/python -m tests.chaos --trials 20
+	$(BIN)/python -m tests.chaos
 
 bench: $(VENV)/.run .venv-bench/.done
 	$(ALLOCATOR) $(BIN)/python -W ignore -m benchmarks

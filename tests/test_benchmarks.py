@@ -48,6 +48,7 @@ def test_a_ratio_has_the_spread_of_its_rounds():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about the processor")
+@pytest.mark.slow
 def test_the_gpu_script_runs_on_a_processor(tmp_path):
     out = tmp_path / "out.json"
     command = [sys.executable, "-W", "ignore", "benchmarks/gpu.py", "--models", "R18-100"]

@@ -132,6 +132,7 @@ def test_figures_of_the_paper(audit):
     check_figures(audit, 0.99, 0.978, 0.935)
 
 
+@pytest.mark.slow
 def test_figures_of_all_channels(tmp_path, scheduler):
     # The figures need no calibration, and the sample would be more than a gigabyte.
     config = bottle_config(tmp_path, scheduler, "model.channels=null", "fit.sample=0")

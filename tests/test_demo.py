@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -15,6 +16,7 @@ from padim_dist.synthetic.archive import make_archive
 from padim_dist.synthetic.parts import DEFECTS, GROUPS, SIZE, draw_part
 
 
+@pytest.mark.slow
 def test_demo_from_nothing(tmp_path):
     """All of it: an archive, a local cluster, metrics, one picture."""
     make_archive(tmp_path / "archive", normal=12, good=3, defects=1)

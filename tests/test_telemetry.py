@@ -59,6 +59,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_of_this_machine_is_counted(tmp_path):
     """By the driver and its workers together; counts of a killed process stay."""
     archive = make_mvtec(tmp_path / "archive", groups=("b",))

@@ -27,6 +27,7 @@ def ward(scheduler) -> Iterator[Ward]:
         yield ward
 
 
+@pytest.mark.slow
 def test_killed_drivers_change_nothing(laboratory):
     """tests/engine/test_faults.py tests killed workers, tests/s3 failing requests."""
     # This seed kills a fit between its shards, and a score.

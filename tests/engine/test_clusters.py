@@ -131,6 +131,7 @@ def unscored(audit: Config, folder: Path, cluster: dict[str, object]) -> Config:
     return audit.model_copy(update=changes)
 
 
+@pytest.mark.slow
 def test_workers_that_come_and_go_behind_tls(tmp_path, audit, tls, monkeypatch):
     """One worker, then four, then one: three are killed when all four have tasks.
 

@@ -147,6 +147,7 @@ def test_a_task_that_fails_without_one_bad_image_ends_the_run(
     assert isinstance(heard[-1], TaskFailed)
 
 
+@pytest.mark.slow
 def test_workers_die_in_every_stage(tmp_path, archive, audit, scheduler):
     """All workers in the stages that read images, one in the others; the same bits."""
     config = tiny_config(tmp_path, archive, scheduler)
@@ -285,6 +286,7 @@ def workers_of(scheduler: str) -> list[str]:
         return list(client.nthreads())
 
 
+@pytest.mark.slow
 def test_a_cluster_that_scales_itself_behind_tls(tmp_path, archive, audit):
     security = Security.temporary()
     tls = {

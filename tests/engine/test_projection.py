@@ -29,6 +29,7 @@ def peak_memory() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
+@pytest.mark.slow
 def test_a_worker_uses_at_most_the_projected_memory(tmp_path):
     """With the paper's sizes; and the projection is not far too high."""
     root = make_mvtec(tmp_path / "archive", groups=("a",), normal=20)
