@@ -18,7 +18,7 @@ _MOST_SHOWN = 5
 def main() -> int:
     """Run the trials and print the table; return 1 if a result differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--trials", type=int, default=3, help="trials of each kind")
+    parser.add_argument("--trials", type=int, default=2, help="trials of each kind")
     parser.add_argument("--only", default="", help="run only kinds with this in their names")
     parser.add_argument("--seed", type=int, default=0, help="seed of archive and first trial")
     asked = parser.parse_args()
