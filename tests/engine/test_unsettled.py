@@ -13,7 +13,7 @@ from distributed import Client
 import padim_dist as padim
 from padim_dist.api.nights.audit import conclude_night, open_night, score_night
 from padim_dist.api.pipeline.score_plan import plan_score
-from padim_dist.api.settings.lookup import choose_model, find_manifest
+from padim_dist.api.settings.lookup import choose_model, choose_run, find_manifest
 from padim_dist.archive.reading.objects import RetryPolicy
 from padim_dist.config import Config
 from padim_dist.engine.score import score_shard
@@ -85,17 +85,17 @@ def test_a_finished_run_stays_one_while_it_is_tried_again(tmp_path, archive, sch
     padim.fit(config)
     image = archive / "b/test/spot/01.png"
     image.rename(tmp_path / "away")
-    first = padim.score(config)
+    first, workspace = padim.score(config), Workspace(Folder(config.workspace))
 
     def stop(event: Event) -> None:
         if isinstance(event, TaskStarted):
-            assert padim.top(config).run_id == first.run_id
+            assert choose_run(workspace, None).run_id == first.run_id
             raise KeyboardInterrupt
 
     (tmp_path / "away").rename(image)
     with pytest.raises(KeyboardInterrupt):
         padim.score(config, stop)
-    assert padim.top(config).run_id == first.run_id
+    assert choose_run(workspace, None).run_id == first.run_id
     assert padim.score(config).unsettled == 0
 
 
