@@ -9,7 +9,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
-from padim_dist.store.moments import KeptPart, Sample, write_part, write_sample
+from padim_dist.store.moments import Failure, KeptPart, Sample, write_part, write_sample
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
@@ -77,7 +76,7 @@ class EmbedJob:
     def kept(self) -> PartReceipt | None:
         """Return the receipt of the part, settled or not."""
         kept = find_receipt(self.workspace.folder, self.receipt, KeptPart)
-        return PartReceipt.read(asdict(kept)) if kept else None
+        return PartReceipt.of(kept) if kept else None
 
     def is_still_unsettled(self, kept: PartReceipt) -> bool:
         """Return whether none of the images that could not be reached can be now."""
@@ -132,19 +131,19 @@ class PartReceipt:
     brightest: int | None = None
 
     @classmethod
-    def read(cls, values: dict[str, Any]) -> PartReceipt:
-        """Read a receipt from JSON."""
-        failures = values["failures"]
+    def of(cls, kept: KeptPart) -> PartReceipt:
+        """Return the outcome that a receipt tells."""
+        failures = kept.failures
         return cls(
-            done=values["images"],
-            fitted=values["fitted"],
-            sampled=values["sampled"],
-            moments=values["moments"],
-            failures=dict(Counter(failure["status"] for failure in failures)),
-            example=f"{failures[0]['uri']}: {failures[0]['error']}" if failures else None,
-            unusable=frozenset(failure["image_id"] for failure in failures),
-            unreached=frozenset(f["image_id"] for f in failures if f["status"] in UNSETTLED),
-            brightest=values.get("brightest"),
+            done=kept.images,
+            fitted=kept.fitted,
+            sampled=kept.sampled,
+            moments=kept.moments,
+            failures=dict(Counter(failure.status for failure in failures)),
+            example=f"{failures[0].uri}: {failures[0].error}" if failures else None,
+            unusable=frozenset(failure.image_id for failure in failures),
+            unreached=frozenset(f.image_id for f in failures if f.status in UNSETTLED),
+            brightest=kept.brightest,
         )
 
     @property
@@ -189,7 +188,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         return kept
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
-    failures: list[dict[str, Any]] = []
+    failures: list[Failure] = []
     sample, done = Sample(min(job.sample, job.size)), 0
     brightest = torch.zeros((), dtype=torch.uint8)
     for images, pixels in batches(job.rows(), job.reading, job.embedding.batch, False):
@@ -207,12 +206,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
-            {
-                "image_id": i.row.image_id,
-                "uri": redacted(i.row.uri),
-                "status": i.status,
-                "error": i.error and redacted(i.error),
-            }
+            Failure(i.row.image_id, redacted(i.row.uri), i.status, i.error and redacted(i.error))
             for i in images
             if i.pixels is None
         ]
@@ -228,15 +222,15 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     with timed("write"):
         write_part(job.workspace, path, moments, shape, band_cells(shape))
         write_sample(job.workspace, path, sample)
-    values = {
-        "images": done,
-        "fitted": moments.count,
-        "sampled": len(sample.image_ids),
-        "moments": path,
-        "failures": failures,
-        "brightest": int(brightest),
-    }
-    made, folder = PartReceipt.read(values), job.workspace.folder
+    receipt = KeptPart(
+        images=done,
+        fitted=moments.count,
+        sampled=len(sample.image_ids),
+        moments=path,
+        failures=failures,
+        brightest=int(brightest),
+    )
+    made, folder, values = PartReceipt.of(receipt), job.workspace.folder, asdict(receipt)
     if not made.fitted:  # no receipt, so that it is tried again next time
         return made
     if job.again and (kept := job.kept()):
