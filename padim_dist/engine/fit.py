@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from padim_dist.archive.reading.ahead import Reading, read_ahead
+from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.moments import Moments
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import FITTED, UNSETTLED
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.parts import Part
-from padim_dist.engine.source import ShardSource
+from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
@@ -77,16 +77,6 @@ class EmbedJob:
         """Return the receipt of the part, settled or not."""
         kept = find_receipt(self.workspace.folder, self.receipt, KeptPart)
         return PartReceipt.of(kept) if kept else None
-
-    def is_still_unsettled(self, kept: PartReceipt) -> bool:
-        """Return whether none of the images that could not be reached can be now."""
-        rows = [
-            row
-            for row in self.rows()
-            if isinstance(row, ImageRow) and row.image_id in kept.unreached
-        ]
-        images = read_ahead(rows, self.reading, self.reading.requests)
-        return all(image.status in UNSETTLED for image in images)
 
     @property
     def receipt(self) -> str:
@@ -184,7 +174,8 @@ def is_sampled(place: int, images: int, sample: int) -> bool:
 
 def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     """Task: embed the images of a part and write its moments, then its receipt."""
-    if job.again and (kept := job.kept()) and job.is_still_unsettled(kept):
+    kept = job.kept() if job.again else None
+    if kept and none_can_be_reached(job.rows(), kept.unreached, job.reading):
         return kept
     embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.ahead import Reading, read_ahead
+from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.alarms import is_flagged
@@ -19,7 +19,7 @@ from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
-from padim_dist.engine.source import ShardSource
+from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import (
     batches,
@@ -110,9 +110,7 @@ class ScoreJob:
     def is_still_unsettled(self) -> bool:
         """Return whether none of the images that the shard's table lacks can be read now."""
         lacking = {image for image, status in self.known().items() if status in UNSETTLED}
-        rows = [row for row in self.sources[0].read() if row.image_id in lacking]
-        images = read_ahead(rows, self.reading, self.reading.requests)
-        return all(image.status in UNSETTLED for image in images)
+        return none_can_be_reached(self.rows(), lacking, self.reading)
 
 
 def score_shard(job: ScoreJob, report: Report) -> ShardCounts:

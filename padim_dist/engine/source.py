@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from padim_dist.archive.reading.ahead import Reading
+from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.rows import ImageRow, RefusedRow, to_rows
-from padim_dist.core.status import UNREADABLE
+from padim_dist.core.status import UNREADABLE, UNSETTLED
 from padim_dist.store.manifests import Shard, read_shard
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
@@ -38,3 +39,12 @@ class ShardSource:
             RefusedRow(row, UNREADABLE, aside[row.image_id]) if row.image_id in aside else row
             for row in self.read()
         ]
+
+
+def none_can_be_reached(
+    rows: Iterable[ImageRow | RefusedRow], image_ids: Collection[str], reading: Reading
+) -> bool:
+    """Return whether none of some images can be reached: reading them settles none of them."""
+    wanted = (row for row in rows if isinstance(row, ImageRow) and row.image_id in image_ids)
+    images = read_ahead(wanted, reading, reading.requests)
+    return all(image.status in UNSETTLED for image in images)
