@@ -13,6 +13,7 @@ from flows.jobs import fit_model
 from flows.stages import ends_in_words, settings, stage
 from padim_dist.api.nights import audit
 from padim_dist.config import Config
+from padim_dist.pages.words import counted
 from padim_dist.store.lease import Lease
 from padim_dist.store.nights import Night, NightSummary
 
@@ -104,7 +105,9 @@ def _work(config: Config, night: Night) -> NightSummary:
 def _line(summary: NightSummary) -> str:
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.statuses.items())
     left = (
-        f", of which the next night tries {summary.unsettled:,} again" if summary.unsettled else ""
+        f"; the next night tries {counted(summary.unsettled, 'image')} again"
+        if summary.unsettled
+        else ""
     )
     reasons = f" - odd: {'; '.join(summary.reasons)}" if summary.reasons else ""
     return f"Night {summary.number}: {counts or 'no images'}{left}{reasons}"

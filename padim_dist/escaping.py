@@ -1,6 +1,6 @@
 """Text of an archive in an output: one function for each, so that no name breaks out of it.
 
-Names of files, groups and labels are made by whoever writes to the archive. HTML is escaped by
+People who write to the archive choose the names of files, groups and labels. HTML is escaped by
 Jinja (`padim_dist.pages.html`), JSON and Prometheus' labels by their libraries.
 """
 

@@ -210,7 +210,7 @@ class _Checks:
                 "workspace",
                 "warning",
                 f"the archive lies inside the workspace ({path})",
-                "keep them apart: whoever deletes the workspace deletes the images",
+                "keep them apart: deleting the workspace deletes the images",
             )
 
     def needs(self) -> Iterator[Finding]:

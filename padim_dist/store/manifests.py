@@ -190,17 +190,19 @@ def read_shards(
                     yield parquet.read_row_group(number)
 
 
-def read_shard(workspace: Workspace, snapshot: str, shard: int) -> pa.Table:
-    """Read the rows of a shard."""
+def read_shard(
+    workspace: Workspace, snapshot: str, shard: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read the rows of a shard: some columns, or all."""
     with _opened(workspace, snapshot, shard) as parquet:
-        return parquet.read_row_group(shard % SHARDS_A_FILE)
+        return parquet.read_row_group(shard % SHARDS_A_FILE, columns)
 
 
 def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> tuple[str, ...]:
     """Return the uris of a few images from all over a manifest."""
     shards = snapshot.shards
     spread = sorted({len(shards) * i // most for i in range(most)}) if shards else []
-    tables = [read_shard(workspace, snapshot.snapshot, number) for number in spread]
+    tables = [read_shard(workspace, snapshot.snapshot, number, ["uri"]) for number in spread]
     return tuple(dict.fromkeys(str(table["uri"][0]) for table in tables))
 
 

@@ -149,7 +149,7 @@ class Ward:
         return trial
 
     def _try_illness(self, ill: illness.Illness, config: Config, trial: Trial) -> None:
-        """Run two commands, one of which the illness strikes, and run that one again."""
+        """Run two commands; make the store ill during one of them, and run that one again."""
         chance = random.Random(trial.seed)
         if chance.random() < 0.5 and not self._scheduler:
             self._client.restart()  # workers that have read nothing yet

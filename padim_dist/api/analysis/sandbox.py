@@ -1,8 +1,8 @@
 """The sandbox of ``query``: one statement that only reads, and only files of the workspace.
 
-DuckDB's own parse is judged, not text. Three things can leave a database: statements other than
-SELECT, parts of a SELECT that write (``WITH x AS (COPY ...)``), and table functions, some of which
-run SQL in a string or change settings. So there are lists of what is allowed, not of what is not.
+DuckDB's own parse is judged, not text. Three things can leave a database: a statement other than
+SELECT; a part of a SELECT that writes (``WITH x AS (COPY ...)``); a table function that runs SQL in
+a string or changes settings. So the lists say what is allowed; all else is refused.
 """
 
 from __future__ import annotations

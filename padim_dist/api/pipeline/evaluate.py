@@ -149,7 +149,9 @@ def evaluate(
     spec = info.embedding
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
     moved = move_since_id(config, head.snapshot)
-    reader = plans.reader_of(config, spec, moved, plans.witnesses_of(config))
+    reader = plans.reader_of(
+        config, spec, moved, plans.witnesses_of(config, plans.whole_manifest(config))
+    )
     tallies: dict[str, _Tally] = {}
     doubts = MaskDoubts()
     done = 0

@@ -69,7 +69,8 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         asked_at=now,
     )
     run = Run(workspace_of(config), run_id)
-    witnesses = plans.witnesses_of(config, manifest)
+    whole = plans.whole_manifest(config) or manifest if partial else manifest
+    witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
     jobs = [
         ScoreJob(

@@ -68,16 +68,17 @@ def reading_of(
     return Reading(reader, config.cluster.requests, config.cluster.readers)
 
 
-def witnesses_of(config: Config, manifest: Snapshot | None = None) -> tuple[str, ...]:
-    """Return where a few images from all over the archive are: of its newest manifest.
-
-    If there is none, or it is damaged, they are of another `manifest`.
-    """
-    newest = unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
-    if (known := newest or manifest) is None:
+def witnesses_of(config: Config, manifest: Snapshot | None) -> tuple[str, ...]:
+    """Return where a few images from all over a manifest of the archive are now."""
+    if manifest is None:
         return ()
-    moved = move_since(config, known)
-    return tuple(present_path(uri, *moved) for uri in read_witnesses(workspace_of(config), known))
+    moved, uris = move_since(config, manifest), read_witnesses(workspace_of(config), manifest)
+    return tuple(present_path(uri, *moved) for uri in uris)
+
+
+def whole_manifest(config: Config) -> Snapshot | None:
+    """Return the newest manifest of the archive; None if there is none, or it is damaged."""
+    return unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
 
 
 def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
