@@ -22,7 +22,7 @@ from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
-from padim_dist.store.run import Run, list_runs
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 from tests.chaos import illness
 from tests.chaos.bad_objects import BAD_OBJECTS, BadObject
