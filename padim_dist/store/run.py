@@ -21,6 +21,8 @@ from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts, 
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
+_PIXEL_ALPHA = 0.001
+"""Of runs whose head does not say it."""
 _ADVICE = (
     "Remove it and run 'padim-dist score' again with the settings of this run: its finished shards "
     "are not scored again. If the run is not needed, remove its folder"
@@ -108,6 +110,11 @@ class RunHead:
     def known_cutoff(self) -> float | None:
         """Highest p-value that is flagged; None while it is not known, or without a rule."""
         return self.alarms.known_cutoff(self.cutoff, self.is_finished) if self.alarms else None
+
+    @property
+    def pixel_alpha(self) -> float:
+        """Share of normal pixels above the threshold of a region (``score.pixel_alpha``)."""
+        return float((self.asked.get("score") or {}).get("pixel_alpha", _PIXEL_ALPHA))
 
 
 @dataclass(frozen=True)
