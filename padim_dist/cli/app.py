@@ -230,12 +230,17 @@ def export(
     format: options.ExportFormat,
     out: options.ExportFile,
     run: options.RunId = None,
+    all_images: options.AllImages = False,
+    min_area: options.MinArea = 0.0,
 ) -> "ExportResult":
-    """Export the regions of a run for labelling, as CSV or COCO detections.
+    """Export the regions of a run for labelling, as CSV or COCO polygons.
 
     FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
     """
-    return padim.export(session.config, session.listener, format=format, out=out, run=run)
+    where = (session.config, session.listener)
+    return padim.export(
+        *where, format=format, out=out, run=run, all_images=all_images, min_area=min_area
+    )
 
 
 def main() -> None:

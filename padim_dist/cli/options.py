@@ -115,6 +115,12 @@ PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
 ExportFile = Annotated[str, _out(help="File to write.")]
+AllImages = Annotated[
+    bool, Option("--all", help="COCO: list all scored images, also those without regions.")
+]
+MinArea = Annotated[
+    float, Option(metavar="PIXELS", min=0, help="Leave out regions with fewer pixels.")
+]
 Folder = Annotated[
     str, Argument(metavar="FOLDER", help="Folder for the archive, the workspace and the results.")
 ]

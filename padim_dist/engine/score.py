@@ -14,7 +14,8 @@ from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.alarms import Alarms
-from padim_dist.core.heatmap import AnomalyMap, find_peaks
+from padim_dist.core.gaussian import nested_squares
+from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
 from padim_dist.engine.regions import region_rows
@@ -171,7 +172,8 @@ class _Shard:
         workspace = job.run.workspace
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
-        distances = shape.unnest(gaussian.distances(levels))[: len(usable)]
+        squares = [own[:, : len(usable)] for own in nested_squares(gaussian.whitened(levels))]
+        distances = shape.unnest(squares[0].sqrt())
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
@@ -183,9 +185,12 @@ class _Shard:
                 "float16"
             )
         self._maps[usable] = distances.cpu().numpy()
-        for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=True):
+        parts = divide_scores(squares, shape, self._anomaly_map, peaks).tolist()
+        found = zip(usable, scores.tolist(), peaks.tolist(), parts, strict=True)
+        for place, score, (y, x), own in found:
             row = self.table[place]
             row.score = score
+            row.score_fine, row.score_middle, row.score_coarse = fine_middle_coarse(own)
             row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
         kept = get_calibration(*model)
         if kept is None:

@@ -45,6 +45,9 @@ class ScoreRow:
     resolution: float | None = None
     peak_y: int | None = None
     peak_x: int | None = None
+    score_fine: Float32 | None = None
+    score_middle: Float32 | None = None
+    score_coarse: Float32 | None = None
     width: int | None
     height: int | None
     heatmap_row: Int64 | None = None
