@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
     from padim_dist.api.nights.history import history as history
     from padim_dist.api.nights.promotions import models as models
@@ -54,6 +55,7 @@ _HOMES = {
     "fit": "api.pipeline.fit",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
+    "label": "api.labels.label",
     "models": "api.nights.promotions",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",

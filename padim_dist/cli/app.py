@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
@@ -164,6 +165,33 @@ def top(
 ) -> "TopResult":
     """List the strongest anomalies of a run: lowest p-value first, then highest score."""
     return padim.top(session.config, session.listener, n=n, run=run, group=group, flagged=flagged)
+
+
+@command(output.print_label)
+def label(
+    session: Session,
+    *,
+    words: options.Labelled = None,
+    file: options.ReviewFile = None,
+    kind: options.Kind = None,
+    note: options.ReviewNote = "",
+    by: options.Reviewer = None,
+    run: options.SeenRun = None,
+) -> "LabelResult":
+    """Say that images are ok or show a defect; evaluate, top and report then use it."""
+    images = list(words or [])
+    verdict = images.pop() if images and images[-1].lower() in ("ok", "defect") else None
+    return padim.label(
+        session.config,
+        session.listener,
+        images=images,
+        verdict=verdict,
+        kind=kind,
+        note=note,
+        file=file,
+        run=run,
+        by=by,
+    )
 
 
 @command(output.print_show)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
@@ -149,6 +150,12 @@ def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
     terminal.table("Anomalies", result.anomalies, hidden=("p_extrapolated", "peak_at"))
+
+
+def print_label(result: LabelResult, terminal: Terminal) -> None:
+    """Print what was written, and the reviews that differ from earlier ones."""
+    terminal.values(result, number="batch of reviews")
+    terminal.table("Differ from earlier reviews", result.disagreements)
 
 
 def print_show(result: ShowResult, terminal: Terminal) -> None:

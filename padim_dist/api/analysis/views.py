@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import (
@@ -30,7 +31,7 @@ from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("scores", "regions", "runs", "models", "images")
+VIEWS = ("scores", "regions", "runs", "models", "images", "reviews")
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
@@ -72,8 +73,8 @@ def connect(
     Returns
     -------
     duckdb.DuckDBPyConnection
-        With the views ``scores``, ``regions``, ``runs``, ``models`` and ``images`` (the newest
-        manifest of the configuration's archive, or of the workspace). Columns as in
+        With the views ``scores``, ``regions``, ``runs``, ``models``, ``reviews`` and ``images``
+        (the newest manifest of the configuration's archive, or of the workspace). Columns as in
         docs/formats.md and docs/analysis.md.
 
     Examples
@@ -95,29 +96,31 @@ def open_views(
     finished = [head for head in heads if head.is_finished]
     shown = [pick_run(workspace, heads, run)] if run else finished
     connection = open_connection(workspace)
-    add_views(connection, workspace, shown)
+    reviewed = add_views(connection, workspace, shown)
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
     try:
         if images:
-            connection.execute(f"CREATE VIEW images AS SELECT * FROM {images}")
+            listed = with_verdicts(f"SELECT * FROM {images}", reviewed)
+            connection.execute(f"CREATE VIEW images AS {listed}")
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         logger.warning("the manifest is damaged, and the view images is empty: %s", reason)
         images = None
     if not images:
-        connection.register("images", MANIFEST_SCHEMA.empty_table())
+        connection.register("_images", MANIFEST_SCHEMA.empty_table())
+        connection.execute(f"CREATE VIEW images AS {with_verdicts('FROM _images', False)}")
     return connection, shown
 
 
 def add_views(
     connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
-) -> None:
-    """Add the views ``scores`` and ``regions`` of some runs.
+) -> bool:
+    """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
 
-    Runs with a damaged file are left out, with a warning; a single run, or the last one that is
-    left, is an error instead.
+    Return whether there are reviews. Runs with a damaged file are left out, with a warning; a
+    single run, or the last one that is left, is an error instead.
     """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
     tables = (SCORES, REGIONS)
@@ -129,8 +132,11 @@ def add_views(
             raise
         runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
-    for table, query in zip(tables, queries, strict=True):
-        connection.execute(f"CREATE VIEW {table} AS {query}")
+    reviewed = add_reviews_table(connection, workspace) > 0
+    scores, regions = queries
+    connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
+    connection.execute(f"CREATE VIEW regions AS {regions}")
+    return reviewed
 
 
 def _check(one: tuple[Run, RunHead]) -> bool:
@@ -153,7 +159,7 @@ def _add_table(
 
 
 def run_views(config: Config, run: str | None) -> tuple[RunHead, duckdb.DuckDBPyConnection]:
-    """Choose a run; open a database with its views ``scores`` and ``regions``."""
+    """Choose a run; open a database with its views ``scores`` and ``regions``, and ``reviews``."""
     workspace = workspace_of(config)
     head, connection = choose_run(workspace, run), open_connection(workspace)
     add_views(connection, workspace, [head])
