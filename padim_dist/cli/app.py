@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.evaluate import EvaluateResult
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
     from padim_dist.api.pipeline.fit import FitResult
     from padim_dist.api.pipeline.index import IndexResult
     from padim_dist.api.pipeline.score import ScoreResult
@@ -79,9 +79,9 @@ def score(
     )
 
 
-@command(output.print_metrics)
+@command(output.print_evaluation)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
-    """Compute the evaluation metrics of a run, from the archive's labels and masks."""
+    """Compute the evaluation metrics of a run, from labels, masks and reviews."""
     return padim.evaluate(session.config, session.listener, run=run)
 
 

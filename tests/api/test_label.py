@@ -127,6 +127,8 @@ def test_of_reviewers_who_disagree_the_newest_counts_and_both_are_kept(config, i
     assert (one.image, one.verdict, one.before, one.by) == ("a/0002.png", "defect", "ok", "ann")
     assert "said otherwise of 1 image: the newest counts, all are kept" in made.notes[0]
     wanted = {ids[0]: "ok", ids[1]: "ok", ids[2]: "defect", ids[3]: "defect"}
+    shown = {image.image_id: image.verdict for image in padim.top(config, n=40).anomalies}
+    assert {i: shown[i] for i in ids[:5]} == {**wanted, ids[4]: None}
     assert verdicts(config) == wanted
     both = f"SELECT who, newest FROM reviews WHERE image_id = '{ids[2]}' ORDER BY review"
     assert ask(config, both) == [("ann", False), ("bob", True)]
@@ -148,6 +150,7 @@ def test_a_verdict_is_about_the_object_that_was_reviewed(config, ids):
     seen = "SELECT run_id, verdict FROM scores WHERE image_id = '{}' ORDER BY 1"
     assert ask(config, seen.format(ids[0])) == [(A, "ok"), (B, None)]
     assert ask(config, seen.format(ids[1])) == [(A, "ok"), (B, "ok")]
+    assert "1 image of the run: reviewed as another object" in padim.evaluate(config).notes[0]
     assert padim.label(config, images=ids[:1], verdict="defect").disagreements == []
     assert ask(config, seen.format(ids[0])) == [(A, None), (B, "defect")]
     padim.label(config, images=ids[:1], verdict="ok", run=A)
