@@ -15,9 +15,12 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 import padim_dist as padim
+from padim_dist.api.report.verdicts import Verdicts
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.cli.app import app
 from padim_dist.core.evaluation.flags import FlagCounts, binomial_interval
 from padim_dist.errors import RequestError
+from padim_dist.store.run import Run
 from tests.api.workspace import config_file, made_config, put_run, score_rows
 
 A = "a" * 16
@@ -79,6 +82,9 @@ def test_image_auroc_follows_the_reviews(config):
     wanted = roc_auc_score(truth, [row["score"] for row in own])
     assert figures.image_auroc == pytest.approx(wanted)
     assert figures.without_mask == sum(truth)
+    run = Run(workspace_of(config), A)
+    shown = Counter(Verdicts(run, run.head()).labelled()["label"])
+    assert shown["crack"] == sum(f.anomalous for f in padim.evaluate(config).groups.values())
     written = json.loads(Path(config.workspace, "runs", A, "metrics.json").read_text())
     assert written["groups"]["a"]["flags"]["recall"]["whole"] == sum(truth)
 

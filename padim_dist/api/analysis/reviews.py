@@ -6,6 +6,8 @@ verdict is null.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import duckdb
 import pyarrow as pa
 
@@ -24,11 +26,15 @@ REVIEWS_SCHEMA = pa.schema(
         ("newest", pa.bool_()),
     ]
 )
-TRUTH = (
+_TRUTH = (
     f"CASE verdict WHEN '{OK}' THEN '{GOOD}' "
     f"WHEN '{DEFECT}' THEN coalesce(kind, nullif(label, '{GOOD}'), '{DEFECT}') ELSE label END"
 )
-"""SQL of the truth about a row with a verdict: ``good``, a kind of defect, or null if unknown."""
+KNOWN = "truth IS NOT NULL AND (split = 'test' OR verdict IS NOT NULL AND in_model IS NOT NULL)"
+"""Rows that count in metrics of scores. Labels count in the split ``test``, reviews in any split,
+unless an older version scored an image with the model that it was fitted on."""
+OUTSIDE = "(split = 'test' OR verdict IS NOT NULL) AND NOT coalesce(in_model, split = 'train')"
+"""Rows of images that the model was not fitted on, known or not."""
 
 
 def add_reviews_table(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> int:
@@ -63,6 +69,17 @@ def with_verdicts(query: str, reviewed: bool) -> str:
         "LEFT JOIN (SELECT image_id, etag, verdict, kind FROM reviews WHERE newest) r "
         "ON r.image_id = q.image_id"
     )
+
+
+def truth_columns(columns: Collection[str]) -> str:
+    """Return the SQL of the columns that `KNOWN` and `OUTSIDE` need, of rows with verdicts.
+
+    ``truth`` is ``good``, a kind of defect, or null: the newest review, else the label.
+    ``in_model`` says whether the model was fitted on the image, so that its score is a
+    leave-one-out score; null in runs of versions that had no such scores.
+    """
+    left_out = "left_out" if "left_out" in columns else "NULL::BOOLEAN"
+    return f"{_TRUTH} AS truth, {left_out} AS in_model"
 
 
 def _rows(batches: list[ReviewBatch]) -> list[dict[str, object]]:

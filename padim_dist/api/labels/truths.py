@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.reviews import TRUTH
+from padim_dist.api.analysis.reviews import KNOWN, OUTSIDE, truth_columns
 from padim_dist.core.evaluation.flags import FlagCounts
 from padim_dist.core.status import GOOD
 
@@ -61,21 +61,16 @@ class Truths:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        # Older runs do not say which rows are leave-one-out.
-        has = "left_out" in connection.sql("FROM scores").columns
-        left_out = "left_out" if has else "NULL::BOOLEAN"
-        rows = (
-            f"SELECT *, {TRUTH} AS truth, {left_out} AS is_left_out FROM scores "
-            "WHERE \"group\" IS NOT NULL AND (verdict IS NOT NULL OR split = 'test')"
+        columns = truth_columns(connection.sql("FROM scores").columns)
+        # In one pass; of an archive of any size, since DuckDB moves what is too large to disk.
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE truths AS "
+            f'SELECT image_id, shard, "group", split, score, flagged, heatmap_row, verdict, '
+            f'{columns} FROM scores WHERE "group" IS NOT NULL '
+            "AND (split = 'test' OR verdict IS NOT NULL)"
         )
-        self._known = (
-            f"SELECT *, truth != '{GOOD}' AS anomalous FROM ({rows}) WHERE truth IS NOT NULL "
-            "AND (split = 'test' OR is_left_out IS NOT NULL)"
-        )
-        self._outside = (
-            f"SELECT * FROM ({rows}) WHERE NOT coalesce(is_left_out, split = 'train') "
-            "AND flagged IS NOT NULL"
-        )
+        self._known = f"SELECT *, truth != '{GOOD}' AS anomalous FROM truths WHERE {KNOWN}"
+        self._outside = f"SELECT * FROM truths WHERE {OUTSIDE} AND flagged IS NOT NULL"
 
     def by_group(self) -> dict[str, GroupTruths]:
         """Return the images of each group whose truth is known, sorted by group."""
@@ -109,7 +104,7 @@ class Truths:
 
     def count_reviewed(self) -> int:
         """Return the images with a verdict."""
-        ((reviewed,),) = self._connection.execute("SELECT count(verdict) FROM scores").fetchall()
+        ((reviewed,),) = self._connection.execute("SELECT count(verdict) FROM truths").fetchall()
         return int(reviewed)
 
     def count_changed(self) -> int:
