@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.labels.evaluate import evaluate as evaluate
+    from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
     from padim_dist.api.nights.history import history as history
     from padim_dist.api.nights.promotions import models as models
     from padim_dist.api.nights.promotions import promote as promote
     from padim_dist.api.nights.promotions import rollback as rollback
-    from padim_dist.api.pipeline.evaluate import evaluate as evaluate
     from padim_dist.api.pipeline.fit import fit as fit
     from padim_dist.api.pipeline.index import index as index
     from padim_dist.api.pipeline.judge import judge as judge
@@ -50,12 +51,13 @@ _HOMES = {
     "connect": "api.analysis.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
-    "evaluate": "api.pipeline.evaluate",
+    "evaluate": "api.labels.evaluate",
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
     "judge": "api.pipeline.judge",
+    "label": "api.labels.label",
     "models": "api.nights.promotions",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",

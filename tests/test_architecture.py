@@ -31,6 +31,7 @@ INSIDE = {
     ("api", "analysis"): {"settings"},
     ("api", "nights"): {"settings", "pipeline", "analysis"},
     ("api", "report"): {"settings", "analysis"},
+    ("api", "labels"): {"settings", "analysis"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
@@ -105,6 +106,7 @@ LIGHT = [
     "api.analysis.compare",
     "api.analysis.export",
     "api.analysis.compact",
+    "api.labels.label",
     "api.nights.history",
     "api.nights.promotions",
     "cli.app",

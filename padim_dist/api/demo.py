@@ -12,7 +12,7 @@ import yaml
 from padim_dist.api.analysis.flags import MOST_ANOMALOUS
 from padim_dist.api.analysis.pictures import draw_top
 from padim_dist.api.analysis.tables import open_table, read_rows
-from padim_dist.api.pipeline.evaluate import GroupFigures, evaluate
+from padim_dist.api.labels.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
 from padim_dist.api.pipeline.score import score

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.evaluate import EvaluateResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
     from padim_dist.api.pipeline.fit import FitResult
     from padim_dist.api.pipeline.index import IndexResult
     from padim_dist.api.pipeline.judge import JudgeResult
@@ -103,9 +104,9 @@ def judge(
     )
 
 
-@command(output.print_metrics)
+@command(output.print_evaluation)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
-    """Compute the evaluation metrics of a run, from the archive's labels and masks."""
+    """Compute the evaluation metrics of a run, from labels, masks and reviews."""
     return padim.evaluate(session.config, session.listener, run=run)
 
 
@@ -194,6 +195,33 @@ def top(
     """List the strongest anomalies of a run: lowest p-value first, then highest score."""
     where = (session.config, session.listener)
     return padim.top(*where, n=n, run=run, group=group, flagged=flagged, alpha=alpha)
+
+
+@command(output.print_label)
+def label(
+    session: Session,
+    *,
+    words: options.Labelled = None,
+    file: options.ReviewFile = None,
+    kind: options.Kind = None,
+    note: options.ReviewNote = "",
+    by: options.Reviewer = None,
+    run: options.SeenRun = None,
+) -> "LabelResult":
+    """Say that images are ok or show a defect; evaluate, top and report then use it."""
+    images = list(words or [])
+    verdict = images.pop() if images and images[-1].lower() in ("ok", "defect") else None
+    return padim.label(
+        session.config,
+        session.listener,
+        images=images,
+        verdict=verdict,
+        kind=kind,
+        note=note,
+        file=file,
+        run=run,
+        by=by,
+    )
 
 
 @command(output.print_show)

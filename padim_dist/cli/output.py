@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.evaluate import EvaluateResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
 
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
@@ -44,7 +45,7 @@ def fields(**labels: str) -> Callable[[DataclassInstance, Terminal], None]:
 
 def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> None:
     """Print a result with evaluation metrics by group."""
-    terminal.values(result, mean="")
+    terminal.values(result, mean="", flags="", promised="", reviewed="images reviewed")
     table = Table(title="Evaluation metrics", title_justify="left")
     table.add_column("group")
     metrics = ("image AUROC", "pixel AUROC", "PRO", "best F1", "score at best F1")
@@ -65,6 +66,29 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
         means = (_metric(result.mean[name]) for name in ("image_auroc", "pixel_auroc", "pro"))
         table.add_row("mean", "", "", *means, "", "")
     terminal.out.print(table)
+
+
+def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
+    """Print evaluation metrics, and how good the flags are."""
+    print_metrics(result, terminal)
+    judged = [(name, found.flags) for name, found in result.groups.items() if found.flags]
+    if result.flags is None or not judged:
+        return
+    table = Table(title="Flags, with 95 % intervals", title_justify="left")
+    table.add_column("group")
+    for name in ("flagged", "precision", "recall", "false-alarm rate"):
+        table.add_column(name, justify="right")
+    several = [("all images", result.flags)] if result.flags.counts != judged[0][1].counts else []
+    for number, (name, flags) in enumerate([*judged, *several]):
+        if number == len(judged):
+            table.add_section()
+        shares = (flags.precision, flags.recall, flags.false_alarm_rate)
+        described = ("-" if share is None else share.describe() for share in shares)
+        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described)
+    terminal.out.print(table)
+    if result.promised is not None:
+        rate = f"{100 * result.promised:.3g} %"
+        terminal.line("promised", f"the rule flags {rate} of new normal images")
 
 
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
@@ -149,6 +173,12 @@ def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
     terminal.table("Anomalies", result.anomalies, hidden=("p_extrapolated", "peak_at"))
+
+
+def print_label(result: LabelResult, terminal: Terminal) -> None:
+    """Print what was written, and the reviews that differ from earlier ones."""
+    terminal.values(result, number="batch of reviews")
+    terminal.table("Differ from earlier reviews", result.disagreements)
 
 
 def print_show(result: ShowResult, terminal: Terminal) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_dist.api.analysis.flags import MOST_ANOMALOUS, cutoff_sql
+from padim_dist.api.analysis.reviews import KNOWN, truth_columns
 from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.pages.data import FlagSummary, GroupRow
 from padim_dist.store.runs.head import RunHead
@@ -76,9 +77,13 @@ class Verdicts:
         return read_rows(ScoreRow, failed.order("status, uri, member").limit(most))
 
     def labelled(self) -> dict[str, npt.NDArray[Any]]:
-        """Return columns group, label, score, flagged of scored test images with a label."""
-        rows = self._scores.filter("split = 'test' AND label IS NOT NULL AND score IS NOT NULL")
-        columns = rows.project(
-            '"group", label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
+        """Return columns group, label, score, flagged of scored images whose truth is known.
+
+        The label is the newest review, else the label of the archive.
+        """
+        rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
+        known = rows.filter(f'{KNOWN} AND score IS NOT NULL AND "group" IS NOT NULL')
+        columns = known.project(
+            '"group", truth AS label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
         ).fetchnumpy()
         return {name: np.ma.getdata(column) for name, column in columns.items()}
