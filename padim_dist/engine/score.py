@@ -14,6 +14,7 @@ from torch import Tensor
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.archive.times import PathTime
 from padim_dist.core.alarms import is_flagged
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
@@ -58,6 +59,8 @@ class ScoreJob:
     alpha, pixel_alpha : float
         Images with at most this p-value are flagged; share of normal pixels above the threshold
         of a region.
+    time : PathTime or None
+        Where the path says when an image was taken; otherwise its EXIF data do.
     """
 
     run: Run
@@ -74,6 +77,7 @@ class ScoreJob:
     alpha: float
     pixel_alpha: float
     again: bool = False
+    time: PathTime | None = None
 
     @property
     def name(self) -> str:
@@ -259,6 +263,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
+        captured_at=(job.time and job.time.find(row)) or image.captured_at,
         shard=job.place,
         run_id=job.run.run_id,
         model_id=job.model_id,

@@ -60,6 +60,7 @@ class ScoreRow:
     peak_x: int | None = None
     width: int | None
     height: int | None
+    captured_at: datetime | None = None
     heatmap_row: Int64 | None = None
     shard: int
     run_id: str
