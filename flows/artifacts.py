@@ -113,7 +113,7 @@ def tell_night(config: Config, summary: NightSummary) -> None:
 
 
 def _title(summary: NightSummary) -> str:
-    return f"night {summary.number}, {summary.day}: {summary.state}"
+    return visible(summary.headline)
 
 
 def _row(image: NightImage) -> dict[str, Any]:

@@ -77,6 +77,7 @@ New = Annotated[
 Refit = Annotated[
     bool, Option("--refit", help="Also fit a candidate, on fit.window if that is set.")
 ]
+FailOnOdd = Annotated[bool, Option("--fail-on-odd", help="End with exit code 3 if a night is odd.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
 Gallery = Annotated[int, Option(metavar="N", help="Largest number of images in the gallery.")]
 Number = Annotated[int, Option("-n", metavar="N", help="Number of images.")]

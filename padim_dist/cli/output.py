@@ -70,18 +70,26 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
-        terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
+        terminal.line("night", night.headline)
         for reason in night.reasons:
             terminal.line("odd", reason, "yellow")
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
         if night.unsettled:
             terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
         terminal.line("model", night.model_id)
+        if night.flagged is not None:
+            by_group = f" ({format_value(night.flagged_groups)})" if night.flagged else ""
+            terminal.line("flagged", f"{night.flagged:,}{by_group}")
+        for name, sentence in (("drift", night.drift), ("earlier nights", night.past)):
+            if sentence:
+                terminal.line(name, sentence)
         for image in night.top[:3]:
             terminal.line("highest", f"{image.score:.1f}  {image.uri}")
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
+        for run in night.runs:
+            terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)
 
 

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import partial
-from typing import TypeVar
 
 from padim_dist.core.status import SCORED
 from padim_dist.redaction import redacted
-from padim_dist.store.numbered import add_numbered, list_numbers, read_last, read_numbered
+from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.run_tables import ScoreRow
 from padim_dist.store.workspace import Settings, Workspace
@@ -22,7 +21,6 @@ _ADVICE = (
 )
 _THREADS = 16
 _OTHERWISE = "the night counts as not finished"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,13 @@ class DriftNight:
     """The drift of a group in a night.
 
     `excess` is the squared distance of its mean embedding from the model's, minus the expected
-    value; `noise` is the standard deviation of this excess if nothing has changed.
+    value; `noise` is the standard deviation of this excess if nothing has changed. `changed` says
+    whether the group differs significantly from the model; None in files of earlier versions.
     """
 
     excess: float
     noise: float
+    changed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,9 @@ class NightSummary:
         ISO 8601, UTC.
     archive : str
         Name of the archive; empty in summaries of earlier versions.
-    notes : list of str
-        What the summary says besides the reasons.
+    drift, past : str
+        A sentence each: whether the images differ from those of the model, and what the night was
+        compared with. Empty in summaries of earlier versions.
     notices : list of Notice
         Whom it was sent to.
     """
@@ -181,7 +182,8 @@ class NightSummary:
     retried: int = 0
     unsettled: int = 0
     archive: str = ""
-    notes: list[str] = field(default_factory=list)
+    drift: str = ""
+    past: str = ""
     notices: list[Notice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -191,6 +193,13 @@ class NightSummary:
     def title(self) -> str:
         """Title that people know the night by."""
         return night_title(self.number, self.day, self.archive)
+
+    @property
+    def headline(self) -> str:
+        """Title with the result, e.g. ``"Night 2, 26 November, photos: 5 flagged, odd"``."""
+        flagged = [] if self.flagged is None else [f"{self.flagged or 'none'} flagged"]
+        found = [*flagged, *(["odd"] if self.state == "odd" else [])]
+        return f"{self.title}: {', '.join(found) or self.state}"
 
     @property
     def flagged(self) -> int | None:
@@ -268,22 +277,3 @@ def read_nights(
     with ThreadPoolExecutor(_THREADS) as pool:
         summaries = pool.map(partial(find_summary, workspace), nights)
         return list(zip(nights, summaries, strict=True))
-
-
-def read_summaries(workspace: Workspace, kind: type[T]) -> list[T]:
-    """Return the summaries of the finished nights of all archives, by archive and number.
-
-    Parameters
-    ----------
-    kind : type
-        `NightSummary`, or a dataclass with some of its fields, which is faster to read.
-    """
-    lists = [f"nights/{name}" for name in workspace.folder.list("nights")]
-    nights = [f"{path}/night-{n:05d}" for path in lists for n in list_numbers(workspace, path)]
-
-    def read(path: str) -> T | None:
-        file = f"{path}/summary.json"
-        return unless_damaged(lambda: find_record(workspace.folder, file, kind), _OTHERWISE)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [found for found in pool.map(read, nights) if found is not None]

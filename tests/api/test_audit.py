@@ -63,11 +63,16 @@ def test_nights_follow_one_another(promoted):
     (empty,) = padim.audit(config).nights
     assert (empty.number, empty.state, empty.images, empty.runs) == (1, "odd", 0, [])
     assert "no image came" in empty.reasons[0]
+    assert empty.headline.endswith(", archive: odd")
+    assert empty.past.startswith("Odd nights can be told from night 4 on: no earlier night")
 
     arrive(config, 1)
     result = padim.audit(config, refit=True)
     (night,) = result.nights
     assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
+    assert night.flagged == night.groups["a"].flagged
+    assert night.drift.endswith(" from those of the model (drift).")
+    assert night.groups["a"].drift.changed == ("do not" not in night.drift)
     assert night.top[0].uri.endswith("/1-0.png"), "the image with the defect"
     assert night.groups["a"].images == 4
     assert result.candidate == night.model_id, "no new normal image, so the same model"

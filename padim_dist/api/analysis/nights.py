@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
-from padim_dist.store.nights import NightSummary, night_title, read_summaries
+from padim_dist.store.nights import NightSummary, night_title
+from padim_dist.store.numbered import list_numbers
+from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.workspace import Workspace
+
+_THREADS = 16
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,27 @@ class NightRow:
             opened_at=summary.opened_at,
             finished_at=summary.finished_at,
         )
+
+
+def read_summaries(workspace: Workspace, kind: type[T]) -> list[T]:
+    """Return the summaries of the finished nights of all archives, by archive and number.
+
+    Parameters
+    ----------
+    kind : type
+        `NightSummary`, or a dataclass with some of its fields, which is faster to read.
+    """
+    lists = [f"nights/{name}" for name in workspace.folder.list("nights")]
+    nights = [f"{path}/night-{n:05d}" for path in lists for n in list_numbers(workspace, path)]
+
+    def read(path: str) -> T | None:
+        file = f"{path}/summary.json"
+        return unless_damaged(
+            lambda: find_record(workspace.folder, file, kind), "the night counts as not finished"
+        )
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [found for found in pool.map(read, nights) if found is not None]
 
 
 @dataclass(frozen=True)

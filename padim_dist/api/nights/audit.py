@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.nights.night_figures import night_figures
-from padim_dist.api.nights.oddness import odd_reasons
+from padim_dist.api.nights.night_figures import drift_sentence, night_figures
+from padim_dist.api.nights.oddness import odd_reasons, past_sentence
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
@@ -23,6 +23,7 @@ from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
     archive_settings,
+    archive_title,
     as_config,
     logger,
     workspace_of,
@@ -207,9 +208,10 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         sink = io.BytesIO()
         picture.save(sink, "JPEG", quality=85)
         folder.put(f"{night.path}/top.jpg", sink.getvalue())
+    state = "odd" if reasons else "done"
     summary = NightSummary(
         number=night.number,
-        state="odd" if reasons else "done",
+        state=state,
         reasons=reasons,
         day=night.opened_at[:10],
         model_id=night.model_id,
@@ -224,6 +226,9 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
+        archive=archive_title(config),
+        drift=drift_sentence(groups),
+        past=past_sentence(night.number, state, night.model_id, before),
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     put_summary(workspace, night, summary)
