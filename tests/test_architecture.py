@@ -106,6 +106,7 @@ LIGHT = [
     "api.analysis.export",
     "api.analysis.compact",
     "api.nights.history",
+    "api.nights.nights",
     "api.nights.promotions",
     "cli.app",
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from padim_dist.api.doctor import DoctorResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
     from padim_dist.api.pipeline.evaluate import EvaluateResult
     from padim_dist.api.pipeline.fit import FitResult
@@ -110,6 +111,20 @@ def audit(
 ) -> "AuditResult":
     """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
     return padim.audit(session.config, session.listener, refit=refit)
+
+
+@command(output.print_nights)
+def nights(
+    session: Session, *, number: options.NightNumber = None, weeks: options.Weeks = False
+) -> "NightsResult":
+    """List the nights of the archive, or compare one of them with the night before."""
+    return padim.nights(session.config, session.listener, number=number, weeks=weeks)
+
+
+@command(output.print_groups)
+def groups(session: Session) -> "GroupsResult":
+    """List the groups over the last nights, the worst first: flagged share, drift, trend."""
+    return padim.groups(session.config, session.listener)
 
 
 @command(output.print_history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from padim_dist.api.doctor import DoctorResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
     from padim_dist.api.pipeline.evaluate import EvaluateResult
 
@@ -91,6 +93,27 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
         for run in night.runs:
             terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)
+
+
+def print_nights(result: NightsResult, terminal: Terminal) -> None:
+    """Print nights, and how one of them differs from the one before."""
+    terminal.notes(result.notes)
+    terminal.table("Nights", result.nights, hidden=("number",))
+    for sentence in result.sentences:
+        terminal.line("", sentence)
+    for name, groups in (("new groups", result.came), ("groups without images", result.gone)):
+        if groups:
+            terminal.line(name, format_value(groups))
+    terminal.table("Groups", result.groups)
+    weeks = [replace(week, group=week.group or "(all groups)") for week in result.weeks]
+    terminal.table("Weeks", weeks)
+
+
+def print_groups(result: GroupsResult, terminal: Terminal) -> None:
+    """Print groups over nights, the worst first."""
+    terminal.notes(result.notes)
+    title = f"Groups over {result.nights:,} night{'' if result.nights == 1 else 's'}"
+    terminal.table(title, result.groups)
 
 
 def print_history(result: HistoryResult, terminal: Terminal) -> None:
