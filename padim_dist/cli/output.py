@@ -90,6 +90,9 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
+        for notice in night.notices:
+            what = f"{notice.service}: not sent, {notice.error}" if notice.error else notice.service
+            terminal.line("notified", what, "yellow" if notice.error else None)
         for run in night.runs:
             terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)

@@ -28,7 +28,8 @@ def night_markdown(summary: NightSummary) -> str:
         *(line for text in (summary.drift, summary.past) if text for line in (markdown(text), "")),
         *_unsettled(summary),
     ]
-    return "\n".join([*head, *_groups(summary), *_top(summary), *_where(summary)])
+    parts = (_groups(summary), _top(summary), _where(summary), _notices(summary))
+    return "\n".join([*head, *(line for part in parts for line in part)])
 
 
 def _flagged(summary: NightSummary) -> list[str]:
@@ -98,6 +99,17 @@ def _where(summary: NightSummary) -> list[str]:
         for run in summary.runs
     ]
     return ["## Score tables and heatmaps", "", *runs, ""] if runs else []
+
+
+def _notices(summary: NightSummary) -> list[str]:
+    lines = [
+        f"Not notified: {markdown(notice.service)}, since {markdown(notice.error)}."
+        for notice in summary.notices
+        if notice.error
+    ]
+    if told := [markdown(notice.service) for notice in summary.notices if not notice.error]:
+        lines.append(f"Notified: {', '.join(told)}.")
+    return [text for line in lines for text in (line, "")]
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
