@@ -103,6 +103,8 @@ def tell_night(config: Config, summary: NightSummary) -> None:
         payload={
             "night": summary.number,
             "day": summary.day,
+            "title": visible(summary.title),
+            "flagged": summary.flagged,
             "reasons": [*map(visible, summary.reasons)],
             "images": summary.images,
             "statuses": summary.statuses,
