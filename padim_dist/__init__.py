@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
     from padim_dist.api.nights.history import history as history
+    from padim_dist.api.nights.nights import groups as groups
+    from padim_dist.api.nights.nights import nights as nights
     from padim_dist.api.nights.promotions import models as models
     from padim_dist.api.nights.promotions import promote as promote
     from padim_dist.api.nights.promotions import rollback as rollback
@@ -54,11 +56,13 @@ _HOMES = {
     "evaluate": "api.labels.evaluate",
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
+    "groups": "api.nights.nights",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
     "judge": "api.pipeline.judge",
     "label": "api.labels.label",
     "models": "api.nights.promotions",
+    "nights": "api.nights.nights",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",
     "open_model": "api.analysis.readers",

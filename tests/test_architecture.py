@@ -108,6 +108,7 @@ LIGHT = [
     "api.analysis.compact",
     "api.labels.label",
     "api.nights.history",
+    "api.nights.nights",
     "api.nights.promotions",
     "cli.app",
 ]

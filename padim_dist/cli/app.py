@@ -1,7 +1,8 @@
 """The command line: commands of the pipeline, of nights and for analysts.
 
 Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
-image has a row; 1 the run failed; 2 the request or the configuration is wrong; 130 interrupted.
+image has a row; 1 the run failed; 2 the request or the configuration is wrong; 3 a night is odd
+(`audit --fail-on-odd`); 130 interrupted.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
     from padim_dist.api.pipeline.fit import FitResult
     from padim_dist.api.pipeline.index import IndexResult
@@ -123,10 +125,33 @@ def report(
     return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
 
 
-@command(output.print_audit, metrics=True)
-def audit(session: Session, *, refit: options.Refit = False) -> "AuditResult":
+def _odd(result: "AuditResult", *, fail_on_odd: bool, **_: object) -> int:
+    return 3 if fail_on_odd and any(night.state == "odd" for night in result.nights) else 0
+
+
+@command(output.print_audit, metrics=True, exit_code=_odd)
+def audit(
+    session: Session,
+    *,
+    refit: options.Refit = False,
+    fail_on_odd: options.FailOnOdd = False,  # noqa: ARG001  (for `_odd`)
+) -> "AuditResult":
     """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
     return padim.audit(session.config, session.listener, refit=refit)
+
+
+@command(output.print_nights)
+def nights(
+    session: Session, *, number: options.NightNumber = None, weeks: options.Weeks = False
+) -> "NightsResult":
+    """List the nights of the archive, or compare one of them with the night before."""
+    return padim.nights(session.config, session.listener, number=number, weeks=weeks)
+
+
+@command(output.print_groups)
+def groups(session: Session) -> "GroupsResult":
+    """List the groups over the last nights, the worst first: flagged share, drift, trend."""
+    return padim.groups(session.config, session.listener)
 
 
 @command(output.print_history)
@@ -154,7 +179,8 @@ def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
 
 
 @command(
-    output.print_doctor, fails=lambda result: any(f.verdict == "error" for f in result.findings)
+    output.print_doctor,
+    exit_code=lambda result: 2 if any(f.verdict == "error" for f in result.findings) else 0,
 )
 def doctor(session: Session) -> "DoctorResult":
     """Check configuration, weights, archive, workspace, cluster and memory; say what to do."""

@@ -77,6 +77,11 @@ New = Annotated[
 Refit = Annotated[
     bool, Option("--refit", help="Also fit a candidate, on fit.window if that is set.")
 ]
+FailOnOdd = Annotated[bool, Option("--fail-on-odd", help="End with exit code 3 if a night is odd.")]
+NightNumber = Annotated[
+    int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
+]
+Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
 Labelled = Annotated[
     list[str] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
 
 _RECORDS = 20
@@ -94,19 +96,51 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
-        terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
+        terminal.line("night", night.headline)
         for reason in night.reasons:
             terminal.line("odd", reason, "yellow")
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
         if night.unsettled:
             terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
         terminal.line("model", night.model_id)
+        if night.flagged is not None:
+            by_group = f" ({format_value(night.flagged_groups)})" if night.flagged else ""
+            terminal.line("flagged", f"{night.flagged:,}{by_group}")
+        for name, sentence in (("drift", night.drift), ("earlier nights", night.past)):
+            if sentence:
+                terminal.line(name, sentence)
         for image in night.top[:3]:
             terminal.line("highest", f"{image.score:.1f}  {image.uri}")
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
+        for notice in night.notices:
+            what = f"{notice.service}: not sent, {notice.error}" if notice.error else notice.service
+            terminal.line("notified", what, "yellow" if notice.error else None)
+        for run in night.runs:
+            terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)
+
+
+def print_nights(result: NightsResult, terminal: Terminal) -> None:
+    """Print nights, and how one of them differs from the one before."""
+    terminal.notes(result.notes)
+    terminal.table("Nights", result.nights, hidden=("number",))
+    for sentence in result.sentences:
+        terminal.line("", sentence)
+    for name, groups in (("new groups", result.came), ("groups without images", result.gone)):
+        if groups:
+            terminal.line(name, format_value(groups))
+    terminal.table("Groups", result.groups)
+    weeks = [replace(week, group=week.group or "(all groups)") for week in result.weeks]
+    terminal.table("Weeks", weeks)
+
+
+def print_groups(result: GroupsResult, terminal: Terminal) -> None:
+    """Print groups over nights, the worst first."""
+    terminal.notes(result.notes)
+    title = f"Groups over {result.nights:,} night{'' if result.nights == 1 else 's'}"
+    terminal.table(title, result.groups)
 
 
 def print_history(result: HistoryResult, terminal: Terminal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -37,6 +38,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class TimeConfig(Section):
+    """Where the path of an image says when it was taken."""
+
+    path: str
+    """Regular expression with a group named ``time``, searched in the path inside the archive."""
+    format: str
+    """Format of that group, as of Python's strptime, e.g. ``%Y%m%d_%H%M%S``. A time without a zone
+    (``%z``) is UTC."""
+
+    @field_validator("path")
+    @classmethod
+    def _has_time(cls, value: str) -> str:
+        if "time" not in expression(value).names:
+            raise ValueError("needs a group named 'time', e.g. \"_(?P<time>[0-9]{8})_\"")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _has_a_date(cls, value: str) -> str:
+        sample = datetime(2026, 11, 27, 13, 14, 15, tzinfo=UTC)
+        try:
+            found = datetime.strptime(sample.strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"is not a format of strptime: {error}") from None
+        if found.date() != sample.date():
+            raise ValueError("needs year, month and day, e.g. '%Y%m%d_%H%M%S'")
+        return value
+
+
 class ArchiveConfig(Section):
     """The images of the archive and how they are read."""
 
@@ -64,6 +94,9 @@ class ArchiveConfig(Section):
     bits: Annotated[int, Field(ge=9, le=16)] | None = None
     """Bits of a sample that the camera delivers in files of 16 bits, e.g. 12: the grey level
     2^bits - 1 becomes white. Null: the range that the file states."""
+    time: TimeConfig | None = None
+    """Where the path says when an image was taken (column ``captured_at``). Null, or no match: the
+    EXIF data of the file do. It applies to images that are scored from then on."""
     exclude: str | None = None
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""

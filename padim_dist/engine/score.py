@@ -13,6 +13,7 @@ from torch import Tensor
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.archive.times import PathTime
 from padim_dist.core.alarms import Alarms
 from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
@@ -64,6 +65,8 @@ class ScoreJob:
         more, `padim_dist.judge` finds theirs in the kept heatmaps.
     pixel_alpha : float
         Share of normal pixels above the threshold of a region.
+    time : PathTime or None
+        Where the path says when an image was taken; otherwise its EXIF data do.
     """
 
     run: Run
@@ -80,6 +83,7 @@ class ScoreJob:
     alarms: Alarms
     pixel_alpha: float
     again: bool = False
+    time: PathTime | None = None
 
     @property
     def name(self) -> str:
@@ -265,6 +269,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
+        captured_at=(job.time and job.time.find(row)) or image.captured_at,
         shard=job.place,
         run_id=job.run.run_id,
         model_id=job.model_id,

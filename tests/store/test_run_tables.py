@@ -28,6 +28,7 @@ def test_the_columns_of_the_score_table_are_those_of_the_format():
             ("score_coarse", pa.float32()),
             ("width", pa.int32()),
             ("height", pa.int32()),
+            ("captured_at", pa.timestamp("us", tz="UTC")),
             ("heatmap_row", pa.int64()),
             ("shard", pa.int32()),
             ("run_id", pa.string()),

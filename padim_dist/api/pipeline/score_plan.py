@@ -70,6 +70,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     whole = plans.whole_manifest(config) or manifest if partial else manifest
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
+    time = plans.time_of(config, manifest)
     jobs = [
         ScoreJob(
             run=run,
@@ -85,6 +86,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             has_model=shard.group is None or shard.group in model.counts,
             alarms=alarms,
             pixel_alpha=score.pixel_alpha,
+            time=time,
         )
         for place, shard in enumerate(shards)
     ]

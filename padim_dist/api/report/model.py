@@ -9,15 +9,12 @@ import numpy as np
 
 from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.core.drift import Drift
+from padim_dist.core.drift import FALSE_DRIFT, Drift
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.store.gaussians import Model
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
-
-_FALSE_DRIFT = 0.001
-"""Family-wise false-alarm rate of drift."""
 
 
 def thresholds_of(model: Model, groups: Sequence[str], head: RunHead) -> dict[str, Threshold]:
@@ -55,7 +52,7 @@ def drift_maps(run: RunImages, groups: Sequence[str]) -> list[DriftMap]:
     if not groups:
         return []
     ratios = open_drift(run.run.url, run.run.workspace.folder.options)["ratio"]
-    chance = _FALSE_DRIFT / len(run.head.drift)
+    chance = FALSE_DRIFT / len(run.head.drift)
     maps = []
     for group, ratio in zip(groups, ratios.sel(group=list(groups)).values, strict=True):
         figures = run.head.drift[group]

@@ -50,6 +50,7 @@ class ScoreRow:
     score_coarse: Float32 | None = None
     width: int | None
     height: int | None
+    captured_at: datetime | None = None
     heatmap_row: Int64 | None = None
     shard: int
     run_id: str
