@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from matplotlib import dates
@@ -53,7 +53,7 @@ def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -
 def draw_weeks(weeks: Sequence[Week]) -> str:
     """Draw the flagged share and the number of images of each week."""
     figure, (shares, images) = make_rows(10.6, 3.6, 2)
-    days = [date.fromisoformat(week.week) for week in weeks]
+    days = [datetime.strptime(f"{week.week}-1", "%G-W%V-%u") for week in weeks]
     known = [
         (day, 100 * week.flagged_share)
         for day, week in zip(days, weeks, strict=True)
@@ -66,7 +66,7 @@ def draw_weeks(weeks: Sequence[Week]) -> str:
     images.yaxis.set_major_formatter(FuncFormatter(plain))
     images.yaxis.get_major_locator().set_params(integer=True)
     images.set_ylabel("images", color=FAINT, fontsize=9)
-    images.set_xlabel("first day of the week", color=FAINT, fontsize=9)
+    images.set_xlabel("Monday of the week", color=FAINT, fontsize=9)
     _date_axis(images)
     return to_svg(figure, "weeks", f"Flagged share and images of {counted(len(weeks), 'week')}")
 

@@ -193,7 +193,7 @@ class Labels:
 class Week:
     """Images of a week and the share of them that is flagged; None if none has a p-value.
 
-    `week` is its first day (ISO 8601).
+    `week` is an ISO week, e.g. ``"2026-W48"``.
     """
 
     week: str

@@ -187,9 +187,9 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
             True,
         ),
         weeks=[
-            Week("2026-11-09", 500, 0.01),
-            Week("2026-11-16", 480, None),
-            Week("2026-11-23", 520, 0.04),
+            Week("2026-W46", 500, 0.01),
+            Week("2026-W47", 480, None),
+            Week("2026-W48", 520, 0.04),
         ],
         suspects=[
             Suspect("a" * 16, "cam-0", "cam-0/train/img77.jpg", 49.8, 0.0005, False, picture(5)),

@@ -56,11 +56,11 @@ def test_each_split_has_a_panel_with_its_counts():
 
 
 def test_weeks_without_a_share_have_no_point():
-    weeks = [Week("2026-11-09", 5, 0.25), Week("2026-11-16", 7, None), Week("2026-11-23", 9, 0.5)]
+    weeks = [Week("2026-W46", 5, 0.25), Week("2026-W47", 7, None), Week("2026-W48", 9, 0.5)]
     uses = [e for e in elements(draw_weeks(weeks)) if e.tag.endswith("use")]
     points = [e for e in uses if "fill-alarm" in e.attrib.get("class", "")]
     assert len(points) == 2
-    assert draw_weeks([Week("2026-11-16", 7, None)])
+    assert draw_weeks([Week("2026-W47", 7, None)])
 
 
 @pytest.mark.parametrize("high", [16.0, np.inf])
@@ -76,7 +76,7 @@ def test_the_same_figure_is_the_same_text():
 def test_figures_of_one_page_share_no_id():
     points = [DriftPoint(f"2026-11-{d:02d}T00:00:00+00:00", "a", float(d)) for d in range(1, 5)]
     curve = draw_curves("roc", [[(0.0, 0.0), (1.0, 1.0)]])
-    weeks = draw_weeks([Week("2026-11-09", 5, 0.25)])
+    weeks = draw_weeks([Week("2026-W46", 5, 0.25)])
     wide, narrow = draw_histogram(histogram()), draw_histogram(histogram(), "small", 3.7)
     figures = [wide, narrow, draw_trend(points, 3.0, None), curve, weeks]
     ids = [[e.attrib["id"] for e in elements(svg) if "id" in e.attrib] for svg in figures]

@@ -33,6 +33,7 @@ from padim_dist.store.run_tables import REGIONS, RegionRow, ScoreRow
 _THREADS = 4
 """Images that are read and encoded at the same time."""
 _MAPS_AT_ONCE = 32
+_LEVELS = ("fine", "middle", "coarse")
 
 
 def choose_rows(verdicts: Verdicts, most: int) -> list[ScoreRow]:
@@ -143,6 +144,7 @@ class _Studio:
             mask=mask,
             gone=gone,
             review=self.reviews.get(row.image_id),
+            levels=_levels(row),
         )
 
     def _picture(self, row: ScoreRow, most: int) -> tuple[bytes | None, str | None]:
@@ -178,6 +180,14 @@ class _Studio:
 def archive_url(run: RunImages) -> str:
     """Return the address of the archive that a run scored."""
     return str(run.head.asked["archive"]["url"])
+
+
+def _levels(row: ScoreRow) -> dict[str, float] | None:
+    """Return the share of each level in the score; None where the score table has no such parts."""
+    parts = {name: getattr(row, f"score_{name}", None) for name in _LEVELS}
+    known = {name: part for name, part in parts.items() if part is not None}
+    total = sum(known.values())
+    return {name: part / total for name, part in known.items()} if total > 0 else None
 
 
 def _read_maps(run: RunImages, rows: Sequence[ScoreRow]) -> list[Maps | None]:

@@ -76,9 +76,10 @@ function makeGallery(list) {
       address.write({ section: "anomalies", settings });
     });
   }
-  // Marks change what is missed or a false alarm. Images stay until a filter is chosen again.
+  // A mark hides no image at once, though it changes what is missed or a false alarm: filters are
+  // applied when one of them is changed.
   byId("more").addEventListener("click", () => {
-    const open = byId("tools").classList.toggle("open");
+    const open = byId("tools").classList.toggle("unfolded");
     byId("more").setAttribute("aria-expanded", String(open));
   });
 

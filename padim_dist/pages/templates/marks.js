@@ -58,7 +58,7 @@ const marks = (() => {
     const reviews = Object.entries(all).map(([image_id, mark]) => ({
       image_id,
       verdict: mark.verdict,
-      kind: mark.kind || null,
+      kind: (mark.verdict === "defect" && mark.kind) || null,
       note: mark.note || null,
     }));
     const text = JSON.stringify({ padim_dist: "reviews", run: root.dataset.run, reviews }, null, 1);

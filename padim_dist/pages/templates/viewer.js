@@ -78,7 +78,8 @@ function makeViewer(gallery) {
     marks.press(judge.querySelectorAll("button"), mark?.verdict);
     for (const [name, input] of Object.entries(texts)) {
       input.value = mark?.[name] || "";
-      input.disabled = !mark;
+      // Only a defect has a kind.
+      input.disabled = name === "kind" ? mark?.verdict !== "defect" : !mark;
     }
   }
   marks.onChange(showMark);
