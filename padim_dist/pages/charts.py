@@ -25,6 +25,8 @@ from padim_dist.pages.words import counted
 
 _CURVES = 40
 """Most curves in one chart."""
+_WEEK_LABELS = 10
+"""Most weeks that are named on an axis."""
 
 
 def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -> str:
@@ -66,8 +68,9 @@ def draw_weeks(weeks: Sequence[Week]) -> str:
     images.yaxis.set_major_formatter(FuncFormatter(plain))
     images.yaxis.get_major_locator().set_params(integer=True)
     images.set_ylabel("images", color=FAINT, fontsize=9)
-    images.set_xlabel("Monday of the week", color=FAINT, fontsize=9)
-    _date_axis(images)
+    step = -(-len(weeks) // _WEEK_LABELS)
+    images.set_xticks(days[::step], [week.week for week in weeks[::step]])
+    images.set_xlabel("week", color=FAINT, fontsize=9)
     return to_svg(figure, "weeks", f"Flagged share and images of {counted(len(weeks), 'week')}")
 
 

@@ -99,13 +99,14 @@ def _note(data: ReportData, flagged: int, near: int) -> str:
 
 
 def _threshold(data: ReportData) -> str:
-    if data.alarms is None:
-        return ""
-    lines = {group.threshold for group in data.groups}
-    (line,) = lines if len(lines) == 1 and len(data.groups) == 1 else (None,)
-    score = f", score ≥ {words.score(line.value)}" if line else ""
-    cutoff = words.probability(data.alarms.cutoff)
-    return f"Threshold: p ≤ {cutoff}{score}. The images below are not flagged."
+    line = data.histogram.threshold if data.histogram else None
+    if line is None or data.histogram is None:
+        where = "Threshold of the group" if len(data.groups) > 1 else "Threshold"
+    elif data.histogram.of_p_values:
+        where = f"Threshold: p ≤ {words.probability(10.0**-line.value)}"
+    else:
+        where = f"Threshold: score ≥ {words.score(line.value)}"
+    return f"{where}. The images below are not flagged."
 
 
 def _legend(scales: Mapping[str, HeatScale]) -> HeatLegend:

@@ -555,3 +555,10 @@ def test_a_report_without_images(open_report):
     assert page.locator("#dialog").count() == 0
     assert page.get_by_text("No image has a score yet").count() == 2
     page.locator("#groups th button").first.click()
+
+
+def test_flagged_images_come_first_also_with_a_threshold_for_each_group(open_report):
+    near = anomaly(0, flagged=False, p_value=0.002, group="strict")
+    flagged = anomaly(1, flagged=True, p_value=0.004, group="loose")
+    page = open_report(sample(anomalies=[flagged, near]))
+    assert divided(page) == (["img1.jpg"], ["img0.jpg"])

@@ -199,6 +199,10 @@ def test_the_title_names_the_night_or_the_run_and_its_archive():
 def test_near_misses_follow_the_threshold():
     items = [anomaly(i, flagged=i < 3) for i in range(60)]
     found = page(sample(anomalies=items))
+    histogram = sample().histogram
+    assert histogram
+    own = page(sample(histogram=replace(histogram, threshold=None))).text
+    assert "Threshold of the group. The images below are not flagged." in own
     cards = [
         a for a in found.all("li") if a.get("class", "").split()[:1] in (["card"], ["divider"])
     ]

@@ -37,16 +37,16 @@ _LEVELS = ("fine", "middle", "coarse")
 
 
 def choose_rows(verdicts: Verdicts, most: int) -> list[ScoreRow]:
-    """Return the rows of the gallery, the most anomalous first.
+    """Return the rows of the gallery: the flagged ones, then the others, the most anomalous first.
 
     A quarter of the places is kept for missed anomalies that are less anomalous than the others.
     """
-    top = verdicts.top(most)
-    if len(top) < most:
-        return top  # all images
-    known = {row.image_id for row in top}
-    missed = [row for row in verdicts.missed(most) if row.image_id not in known][: most // 4]
-    return [*top[: most - len(missed)], *missed]
+    rows = verdicts.top(most)
+    if len(rows) == most:  # perhaps not all
+        known = {row.image_id for row in rows}
+        missed = [row for row in verdicts.missed(most) if row.image_id not in known][: most // 4]
+        rows = [*rows[: most - len(missed)], *missed]
+    return sorted(rows, key=lambda row: not row.flagged)
 
 
 def scales_of(

@@ -19,6 +19,7 @@ _SPLITS = 4
 def histogram_of(
     verdicts: Verdicts,
     alarms: FlagSummary | None,
+    cutoff: float | None,
     lines: Mapping[str, Threshold],
     groups: Sequence[str],
 ) -> Histogram | None:
@@ -30,6 +31,8 @@ def histogram_of(
         The score table.
     alarms : FlagSummary or None
         What is flagged.
+    cutoff : float or None
+        Highest flagged p-value, if it is the same in all groups.
     lines : mapping of str to Threshold
         Thresholds by group.
     groups : sequence of str
@@ -46,11 +49,9 @@ def histogram_of(
         return None
     line = lines.get(groups[0]) if len(groups) == 1 else None
     if of_p_values:
-        assert alarms is not None
         values = -np.log10(np.maximum(values, 1e-300))
-        if alarms.cutoff > 0:
-            cutoff = float(-np.log10(alarms.cutoff))
-            line = Threshold(cutoff, cutoff, cutoff)
+        if cutoff:
+            line = Threshold(*(3 * [float(-np.log10(cutoff))]))
     ends = [values.min(), values.max(), *([line.value] if line else [])]
     low, high = (0.0 if of_p_values else float(min(ends))), float(max(ends))
     high += max(1e-6, 0.02 * (high - low))

@@ -133,6 +133,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     names = [group.name for group in groups if group.name in model.info.counts]
     shown = sorted({*names, *(str(row.group) for row in rows)})
     lines = thresholds_of(model, shown, flags.cutoff) if flags else {}
+    cutoff = flags.cutoff if flags else None
     scales = scales_of(images, rows, every, lines)
     quality, faults = quality_of(model, names)
     metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
@@ -144,7 +145,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         shards_done=len(run.scores.finished()),
         statuses=verdicts.statuses(),
         alarms=flags,
-        histogram=histogram_of(verdicts, flags, lines, [group.name for group in every]),
+        histogram=histogram_of(verdicts, flags, cutoff, lines, [group.name for group in every]),
         groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
         groups_left=len(every) - len(groups),
         anomalies=make_gallery(images, rows, scales, listener),

@@ -2,17 +2,20 @@
 function makeGallery(list) {
   const cards = [...list.querySelectorAll(".card")];
   const divider = byId("divider");
+  const flagged = (card) => card.dataset.flagged === "1";
   const number = (card, key) => (card.dataset[key] === "" ? Infinity : Number(card.dataset[key]));
   const byScore = (a, b) => number(b, "score") - number(a, "score");
   const byName = (a, b) => collator.compare(a.dataset.name, b.dataset.name);
   const orders = {
     score: byScore,
-    p: (a, b) => (number(a, "p") === number(b, "p") ? byScore(a, b) : number(a, "p") - number(b, "p")),
+    // Flagged images come first, also where the groups have different thresholds.
+    p: (a, b) =>
+      flagged(b) - flagged(a) ||
+      (number(a, "p") === number(b, "p") ? byScore(a, b) : number(a, "p") - number(b, "p")),
     name: byName,
     group: (a, b) => collator.compare(a.dataset.group, b.dataset.group) || byScore(a, b),
   };
   const truth = (card) => marks.get(card.dataset.id)?.verdict || card.dataset.truth;
-  const flagged = (card) => card.dataset.flagged === "1";
   const kinds = {
     near: (card) => flagged(card) || card.dataset.near === "1",
     flagged,
