@@ -55,6 +55,10 @@ class Gaussian:
             kept=self.kept.to(device),
         )
 
+    def kept_by_patch(self) -> Tensor:
+        """Return `kept` of each patch, shape (G_0, 1)."""
+        return self.kept.repeat_interleave(self.mean[0].shape[0] // self.kept.shape[0])[:, None]
+
     def whitened(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Return the whitened residuals z[a] (G_a, d_a, N) of level matrices x[a], same shapes."""
         whitened: dict[int, Tensor] = {}

@@ -19,6 +19,7 @@ from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.regions import Region, find_regions
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
+from padim_dist.engine.leave_out import leave_out_members
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import (
@@ -28,6 +29,7 @@ from padim_dist.engine.worker import (
     get_calibration,
     get_embedder,
     get_gaussian,
+    get_members,
 )
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
@@ -55,6 +57,8 @@ class ScoreJob:
     again : bool
         Whether the shard has a table, with rows that are not settled, and is scored again if one
         of their images can be read now.
+    leaves_out : bool
+        Whether the model knows its images, which are then judged by all the others.
     alpha, pixel_alpha : float
         Images with at most this p-value are flagged; share of normal pixels above the threshold
         of a region.
@@ -73,6 +77,7 @@ class ScoreJob:
     has_model: bool
     alpha: float
     pixel_alpha: float
+    leaves_out: bool = False
     again: bool = False
 
     @property
@@ -166,7 +171,12 @@ class _Shard:
         workspace = job.run.workspace
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
-        distances = shape.unnest(gaussian.distances(levels))[: len(usable)]
+        distances = gaussian.distances(levels)
+        self._own = np.full(len(usable), np.nan)
+        if job.leaves_out:
+            rows = [self.table[place] for place in usable]
+            self._own = leave_out_members(get_members(*model), gaussian, distances, rows)
+        distances = shape.unnest(distances)[: len(usable)]
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
@@ -194,7 +204,7 @@ class _Shard:
     ) -> None:
         """Add p-values and flags, and the regions of flagged images."""
         job, calibration = self._job, kept.calibration
-        p_values, extrapolated = calibration.p_values(scores.cpu().numpy())
+        p_values, extrapolated = calibration.p_values(scores.cpu().numpy(), self._own)
         flags = is_flagged(p_values, job.alpha)
         level = calibration.pixel_threshold(job.pixel_alpha)
         for i, place in enumerate(usable):
@@ -205,7 +215,7 @@ class _Shard:
             if row.flagged:
                 assert row.score is not None
                 found = find_regions(maps[i].cpu().numpy(), min(level, row.score))
-                p_of_peaks, _ = calibration.p_values([region.peak for region in found])
+                p_of_peaks, _ = calibration.p_values([r.peak for r in found], self._own[i])
                 for number, (region, p) in enumerate(zip(found, p_of_peaks, strict=True), 1):
                     if is_flagged(p, job.alpha):
                         self._regions.append(_region(row, number, region, float(p), job))

@@ -56,6 +56,7 @@ class ScoreRow:
     p_value: float | None = None
     flagged: bool | None = None
     p_extrapolated: bool | None = None
+    left_out: bool | None = None
     peak_y: int | None = None
     peak_x: int | None = None
     width: int | None

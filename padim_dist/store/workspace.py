@@ -7,7 +7,8 @@
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
-    models/<model_id>.zarr, with .receipts/<group>/band-*.json and (temporary) .left_out
+    models/<model_id>.zarr, with .receipts/<group>/band-*.json, .normals/<group>.parquet and
+        (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
@@ -119,6 +120,14 @@ class Workspace:
     def calibrated(self, model_id: str, group: str) -> str:
         """Receipt of the calibration of a group of a model."""
         return f"{self.model(model_id)}/.receipts/{group_slug(group)}/calibration.json"
+
+    def drop_round(self, model_id: str, group: str, number: int) -> str:
+        """Receipt of a round of dropping suspects from a group of a model."""
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/drop-{number:03d}.json"
+
+    def normals(self, model_id: str, group: str) -> str:
+        """Table of the normal images of a group of a model."""
+        return f"{self.model(model_id)}/.normals/{group_slug(group)}.parquet"
 
     def all_left_out(self, model_id: str) -> str:
         """Folder of the leave-one-out results of parts, temporary."""

@@ -53,6 +53,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             "max_pixels": config.archive.max_pixels,
             "alarms": alarms.identity(),
             "pixel_alpha": score.pixel_alpha,
+            **({} if model.suspects is None else {"left_out": True}),
         }
     )
     now = datetime.now(UTC).isoformat()
@@ -85,6 +86,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             reading=reading,
             heatmaps=score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
+            leaves_out=model.suspects is not None,
             alpha=alarms.alpha,
             pixel_alpha=score.pixel_alpha,
         )

@@ -1,0 +1,164 @@
+"""The normal images behind a model: judged as if they were not in it, suspects, forgotten ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import padim_dist as padim
+from padim_dist.config import Config
+from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
+from padim_dist.errors import DamagedFileError
+from padim_dist.storage import Folder
+from padim_dist.store.models import list_models
+from padim_dist.store.normals import read_members, read_normals
+from padim_dist.store.workspace import Workspace
+from tests.conftest import draw, tiny_config
+from tests.results import scores
+
+NORMAL = 30
+BAD = ("07.jpg", "19.jpg")
+"""Normal images with a defect."""
+
+
+def make_archive(root: Path) -> Path:
+    for i in range(NORMAL):
+        name = f"{i:02d}.jpg"
+        draw(root / "train/good" / name, i, spoiled=name in BAD)
+    draw(root / "test/good/new.png", 999)
+    return root
+
+
+def config_of(tmp_path: Path, root: Path, scheduler: str | None, **changes: object) -> Config:
+    archive = {"group": None, "shard_images": 6}
+    given = {"fit": {"parts": 3}, **changes}
+    return tiny_config(tmp_path, root, scheduler, archive=archive, **given)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    return make_archive(tmp_path_factory.mktemp("normals") / "archive")
+
+
+@pytest.fixture(scope="module")
+def warned(tmp_path_factory, archive, scheduler) -> Config:
+    """A fit that warns of its suspects, and a run that scores all images."""
+    config = config_of(tmp_path_factory.mktemp("warned"), archive, scheduler)
+    padim.fit(config)
+    padim.score(config)
+    return config
+
+
+def workspace_of(config: Config) -> Workspace:
+    return Workspace(Folder(config.workspace))
+
+
+def normals(config: Config) -> pa.Table:
+    workspace = workspace_of(config)
+    return read_normals(workspace, list_models(workspace)[-1].model_id, "all")
+
+
+def name_of(row: dict) -> str:
+    return Path(row["uri"]).name
+
+
+def test_images_in_the_model_are_judged_by_a_fit_without_them(tmp_path, warned, archive, scheduler):
+    """The regularisation of the others is that for which leaving out is exact."""
+    rows = {name_of(row): row for row in scores(warned)}
+    assert {row["left_out"] for name, row in rows.items() if name != "new.png"} == {True}
+    assert rows["new.png"]["left_out"] is False
+    n, epsilon = NORMAL, warned.model.epsilon
+    for name in ("07.jpg", "00.jpg"):
+        root = tmp_path / name
+        shutil.copytree(archive, root)
+        (root / "train/good" / name).rename(root / "test/good" / name)
+        model = {"epsilon": epsilon * (n - 1) / (n - 2)}
+        config = config_of(tmp_path / f"of-{name}", root, scheduler, model=model)
+        padim.fit(config)
+        padim.score(config)
+        found, alone = rows[name], {name_of(row): row for row in scores(config)}[name]
+        assert alone["left_out"] is False
+        assert found["score"] == pytest.approx(alone["score"], rel=1e-3)
+        assert (found["peak_y"], found["peak_x"]) == (alone["peak_y"], alone["peak_x"])
+
+
+def test_their_p_values_are_those_among_the_others(warned):
+    rows = [row for row in scores(warned) if row["left_out"]]
+    values = np.array([row["score"] for row in rows])
+    for i, row in enumerate(rows):
+        others = Calibration(np.sort(np.delete(values, i)), np.zeros(len(PIXEL_ALPHAS)))
+        p, extrapolated = others.p_values([values[i]])
+        assert row["p_value"] == pytest.approx(p[0], rel=0.05 if extrapolated[0] else 1e-9)
+        assert row["p_extrapolated"] == extrapolated[0]
+    # The same numbers are in the model.
+    kept = {row["image_id"]: row for row in normals(warned).to_pylist()}
+    for row in rows:
+        assert kept[row["image_id"]]["score"] == pytest.approx(row["score"], rel=1e-4)
+        assert kept[row["image_id"]]["p_value"] == pytest.approx(row["p_value"], rel=1e-2)
+
+
+def test_the_table_has_every_normal_image_and_names_the_suspects(warned):
+    rows = normals(warned).to_pylist()
+    assert len(rows) == NORMAL
+    assert {name_of(row) for row in rows[:2]} == set(BAD)
+    assert [row["suspect"] for row in rows] == [True, True] + [False] * (NORMAL - 2)
+    values = [row["score"] for row in rows]
+    assert values == sorted(values, reverse=True)
+    median = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - median))
+    assert rows[0]["threshold"] == pytest.approx(median + 4 * spread)
+    assert not any(row["dropped"] for row in rows)
+
+
+def test_a_replaced_image_is_judged_as_any_other(tmp_path, warned, scheduler):
+    """Its etag is another one than that of the image in the model."""
+    shutil.copytree(warned.archive.url, tmp_path / "archive")
+    shutil.copytree(warned.workspace, tmp_path / "audit")
+    config = config_of(tmp_path, tmp_path / "archive", scheduler)
+    config = config.model_copy(
+        update={"archive": config.archive.model_copy(update={"name": warned.archive.url})}
+    )
+    draw(tmp_path / "archive/train/good/03.jpg", 1234)
+    padim.index(config)
+    model = list_models(workspace_of(config))[-1].model_id
+    run = padim.score(config, model=model)
+    found = padim.open_scores(f"{config.workspace}/runs/{run.run_id}")
+    left_out = {name_of(row): row["left_out"] for row in found.to_arrow_table().to_pylist()}
+    assert {name for name, is_left_out in left_out.items() if not is_left_out} == {
+        "03.jpg",
+        "new.png",
+    }
+
+
+def test_members_are_found_by_id_and_etag(warned):
+    workspace = workspace_of(warned)
+    rows = normals(warned).to_pylist()
+    members = read_members(workspace, list_models(workspace)[-1].model_id, "all")
+    assert members.count == NORMAL
+    ids, etags = [row["image_id"] for row in rows], [row["etag"] for row in rows]
+    found, own = members.find(ids, etags)
+    assert found.all()
+    assert own.tolist() == [row["score"] for row in rows]
+    assert not members.find(ids, ["another"] * NORMAL)[0].any()
+
+
+def test_a_changed_bit_in_the_table_is_never_another_number(tmp_path, warned):
+    shutil.copytree(warned.workspace, tmp_path / "audit")
+    workspace = Workspace(Folder(str(tmp_path / "audit")))
+    model = list_models(workspace)[-1].model_id
+    wanted = read_normals(workspace, model, "all")
+    (file,) = (tmp_path / "audit/models").rglob(".normals/*.parquet")
+    column = pq.read_metadata(file).row_group(0).column(wanted.column_names.index("score"))
+    start, data, damaged = column.dictionary_page_offset, file.read_bytes(), 0
+    for at in range(start, start + column.total_compressed_size, 5):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            assert read_normals(workspace, model, "all") == wanted
+        except DamagedFileError:
+            damaged += 1
+    assert damaged > 20
