@@ -11,15 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import padim_dist as padim
-from padim_dist.config import Config
+from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
+from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import DamagedFileError
+from padim_dist.events import Event, Listener, TaskFinished
 from padim_dist.storage import Folder
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import read_members, read_normals
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, tiny_config
-from tests.results import scores
+from tests.results import Arrays, arrays, same, scores
 
 NORMAL = 30
 BAD = ("07.jpg", "19.jpg")
@@ -162,3 +164,99 @@ def test_a_changed_bit_in_the_table_is_never_another_number(tmp_path, warned):
         except DamagedFileError:
             damaged += 1
     assert damaged > 20
+
+
+@pytest.fixture(scope="module")
+def dropped(tmp_path_factory, archive, scheduler) -> Config:
+    """A fit that drops its suspects."""
+    fit = {"parts": 3, "suspects": "drop"}
+    config = config_of(tmp_path_factory.mktemp("dropped"), archive, scheduler, fit=fit)
+    found = padim.fit(config)
+    assert (found.dropped, found.suspects, found.groups) == ({"all": 2}, {}, {"all": NORMAL - 2})
+    assert "dropped as suspects: 2 normal images in 1 of 1 group" in " ".join(found.warnings)
+    return config
+
+
+def test_a_fit_warns_of_its_suspects(warned):
+    found = padim.fit(warned)
+    assert found.suspects == {"all": 2}
+    (text,) = [text for text in found.warnings if "look like defects to all others" in text]
+    for name in BAD:
+        assert f"train/good/{name} (score" in text
+    assert "times the median of 'all'" in text
+    assert f"padim-dist suspects {found.model_id}" in text
+    quiet = padim.fit(with_fit(warned, suspects="keep"))
+    assert quiet.model_id == found.model_id
+    assert not [text for text in quiet.warnings if "look like defects" in text]
+
+
+def test_the_model_says_who_was_dropped_and_why(dropped):
+    rows = normals(dropped).to_pylist()
+    out = [row for row in rows if row["dropped"]]
+    assert {name_of(row) for row in out} == set(BAD)
+    for row in out:
+        assert row["suspect"]
+        assert row["score"] > row["threshold"]
+        assert row["round"] >= 1
+        assert row["p_value"] < 0.1
+    assert len(rows) == NORMAL
+
+
+def test_a_fit_that_drops_is_a_fit_that_never_saw_them(tmp_path, dropped, archive, scheduler):
+    root = tmp_path / "archive"
+    shutil.copytree(archive, root)
+    for name in BAD:
+        (root / "train/good" / name).unlink()
+    clean = config_of(tmp_path, root, scheduler)
+    padim.fit(clean)
+    assert_close(arrays(dropped), arrays(clean))
+    found = padim.score(dropped)
+    rows = padim.open_scores(f"{dropped.workspace}/runs/{found.run_id}").to_arrow_table()
+    new = {name_of(row) for row in rows.to_pylist() if not row["left_out"]}
+    assert new == {*BAD, "new.png"}
+
+
+def test_dropping_resumes_to_the_same_bits_with_one_worker(tmp_path, dropped, archive):
+    """It is killed at the end of the first round, and before the second one."""
+    fit = {"parts": 3, "suspects": "drop"}
+    with open_local(ClusterConfig(workers=1, memory="4GiB"), 1, None) as client:
+        config = config_of(tmp_path, archive, client.scheduler.address, fit=fit)
+        for stage in ("fit: trial, drop suspects", "fit: take out"):
+            with pytest.raises(KeyboardInterrupt):
+                padim.fit(config, interrupt_at(stage))
+            assert not list_models(workspace_of(config))
+        found = padim.fit(config)
+    assert found.dropped == {"all": 2}
+    assert same(arrays(config), arrays(dropped))
+    assert normals(config).drop_columns(["model_id"]) == normals(dropped).drop_columns(["model_id"])
+    models = [path.name for path in (Path(config.workspace) / "models").iterdir()]
+    assert models == [f"{found.model_id}.zarr"]
+    moments = Path(config.workspace) / "moments"
+    assert len(list(moments.glob("*/*/*.json"))) == len(list(moments.glob("*/*/*.zarr"))) == 3
+
+
+def test_no_more_than_the_share_is_dropped(tmp_path, archive, scheduler):
+    fit = {"parts": 3, "suspects": "drop", "suspects_share": 0.04}
+    config = config_of(tmp_path, archive, scheduler, fit=fit)
+    found = padim.fit(config)
+    assert (found.dropped, found.suspects) == ({"all": 1}, {"all": 1})
+    assert "fit.suspects_share allows no more to be dropped" in " ".join(found.warnings)
+
+
+def interrupt_at(stage: str) -> Listener:
+    def listener(event: Event) -> None:
+        if isinstance(event, TaskFinished) and event.stage == stage:
+            raise KeyboardInterrupt
+
+    return listener
+
+
+def assert_close(found: Arrays, wanted: Arrays) -> None:
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        scale = np.abs(array).max()
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+
+
+def with_fit(config: Config, **fit: object) -> Config:
+    return make_config({**config.model_dump(), "fit": {**config.fit.model_dump(), **fit}})

@@ -21,7 +21,8 @@ from padim_dist.engine.suspects import RoundJob, choose_suspects
 from padim_dist.engine.workers import Workers
 from padim_dist.store.normals import Dropped
 
-Drops = Mapping[str, list[Dropped]]
+TAKE_OUT = "fit: take out"
+_TRIAL = "-trial-"
 
 
 def drop_suspects(
@@ -63,7 +64,19 @@ def drop_suspects(
     raise AssertionError
 
 
-TAKE_OUT = "fit: take out"
+def remove_trials(plan: FitPlan, receipts: Receipts, kept: int) -> None:
+    """Remove what only served to drop suspects, once the model is finished.
+
+    These are the moments of what was dropped, in the jobs of the plan after the first `kept` ones,
+    and trial models of rounds that were killed.
+    """
+    folder = plan.workspace.folder
+    for job in plan.jobs[kept:]:
+        folder.remove(job.receipt)
+        folder.remove_tree(receipts[job.receipt].moments)
+    for name in folder.list(plan.workspace.models):
+        if name.startswith(f"{plan.model_id}{_TRIAL}"):
+            folder.remove_tree(f"{plan.workspace.models}/{name}")
 
 
 def _round(
@@ -83,7 +96,7 @@ def _round(
     ]
     found = {job.group: job.find() for job in jobs}
     if missing := [job for job in jobs if found[job.group] is None]:
-        trial = replace(plan, model_id=f"{plan.model_id}-trial-{number}")
+        trial = replace(plan, model_id=f"{plan.model_id}{_TRIAL}{number}")
         counts = count_images(plan, receipts)
         counts = {job.group: counts[job.group] for job in missing}
         factorise(workers, trial, receipts, counts, config, "fit: trial, factorise")

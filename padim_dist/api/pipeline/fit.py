@@ -14,7 +14,7 @@ import torch
 import torchvision
 import zarr
 
-from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects
+from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials
 from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
 from padim_dist.api.pipeline.stages import calibrate, count_images, factorise, leave_out
 from padim_dist.api.pipeline.taken_out import check_taken_out
@@ -159,7 +159,7 @@ def _run(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
 ) -> tuple[dict[str, PartReceipt], ModelInfo]:
     """Embed the missing parts, factorise, calibrate, finish the model; return all receipts."""
-    workspace = plan.workspace
+    workspace, asked = plan.workspace, plan
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = len({job.part.group for job in plan.jobs})
     drops = config.fit.suspects == "drop"
@@ -210,6 +210,8 @@ def _run(
         dropped={group: len(own) for group, own in dropped.items()},
     )
     finish_model(workspace, info)
+    if drops:
+        remove_trials(plan, done, len(asked.jobs))
     return done, info
 
 
