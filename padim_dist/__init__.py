@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.readers import open_regions as open_regions
     from padim_dist.api.analysis.readers import open_scores as open_scores
     from padim_dist.api.analysis.show import show as show
+    from padim_dist.api.analysis.suspects import suspects as suspects
     from padim_dist.api.analysis.top import top as top
     from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.promotions import rollback as rollback
     from padim_dist.api.pipeline.evaluate import evaluate as evaluate
     from padim_dist.api.pipeline.fit import fit as fit
+    from padim_dist.api.pipeline.forget import forget as forget
     from padim_dist.api.pipeline.index import index as index
     from padim_dist.api.pipeline.score import score as score
     from padim_dist.api.report.report import report as report
@@ -52,6 +54,7 @@ _HOMES = {
     "evaluate": "api.pipeline.evaluate",
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
+    "forget": "api.pipeline.forget",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
     "models": "api.nights.promotions",
@@ -66,6 +69,7 @@ _HOMES = {
     "rollback": "api.nights.promotions",
     "score": "api.pipeline.score",
     "show": "api.analysis.show",
+    "suspects": "api.analysis.suspects",
     "top": "api.analysis.top",
 }
 __all__ = ["__version__", *_HOMES]

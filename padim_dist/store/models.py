@@ -56,6 +56,12 @@ def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
     return head.asked if head else None
 
 
+def manifests_of_fit(workspace: Workspace, fit_id: str) -> list[str]:
+    """Return the ids of the manifests of a fit's parts; none if the head of the fit is gone."""
+    head = find_record(workspace.folder, f"{workspace.fit(fit_id)}/fit.json", FitHead)
+    return sorted({part.manifest for part in head.parts}) if head else []
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Settings and inputs of a model: its Zarr attributes.

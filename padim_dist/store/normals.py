@@ -2,6 +2,8 @@
 
 A row for each image that was fitted, and for each that was dropped as a suspect. Models of version
 0.3 and earlier have no such tables.
+
+The images that fits of an archive forget are an append-only list beside the models.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.store.models import ModelInfo, model_advice
+from padim_dist.store.numbered import add_numbered, read_numbered
 from padim_dist.store.parquet import open_parquet
 from padim_dist.store.records import find_receipt
-from padim_dist.store.workspace import Workspace
+from padim_dist.store.workspace import Settings, Workspace
 
 NORMALS_SCHEMA = pa.schema(
     [
@@ -34,6 +37,10 @@ NORMALS_SCHEMA = pa.schema(
 )
 """`docs/formats.md` describes the columns."""
 _WORST = 3
+_FORGET_ADVICE = (
+    "Restore it from a copy of the workspace, or remove it: what it says is then lost, so run "
+    "'padim-dist forget' again for its images"
+)
 _ROWS = 2**16
 """Rows of a row group: no more are in memory at a time as text."""
 
@@ -117,6 +124,57 @@ def find_group_receipt(workspace: Workspace, model_id: str, group: str) -> Group
     return find_receipt(workspace.folder, workspace.calibrated(model_id, group), GroupReceipt)
 
 
+@dataclass(frozen=True)
+class Forgetting:
+    """An entry of the list of forgotten images.
+
+    Attributes
+    ----------
+    number : int
+        Number, from 1.
+    image_ids : sequence of str
+        Images that fits leave out from now on; if `undo` is set, that they may use again.
+    note, by, at : str
+        The reason; user and machine; ISO 8601, UTC.
+    """
+
+    number: int
+    image_ids: Sequence[str]
+    undo: bool
+    note: str
+    by: str
+    at: str
+
+
+def read_forgettings(workspace: Workspace, settings: Settings) -> list[Forgetting]:
+    """Read the list of an archive's forgotten images, the oldest entry first."""
+    path = workspace.forgotten(settings)
+    return read_numbered(workspace, path, Forgetting, advice=_FORGET_ADVICE)
+
+
+def add_forgetting(workspace: Workspace, settings: Settings, entry: Forgetting) -> bool:
+    """Add an entry to the list; False if one of this number exists already."""
+    return add_numbered(workspace, workspace.forgotten(settings), entry)
+
+
+def forgotten_images(entries: Iterable[Forgetting]) -> set[str]:
+    """Return the ids of the images that are forgotten after all entries of a list.
+
+    Examples
+    --------
+    >>> first = Forgetting(1, ["a", "b"], False, "", "", "")
+    >>> forgotten_images([first, Forgetting(2, ["a"], True, "", "", "")])
+    {'b'}
+    """
+    forgotten: set[str] = set()
+    for entry in entries:
+        if entry.undo:
+            forgotten.difference_update(entry.image_ids)
+        else:
+            forgotten.update(entry.image_ids)
+    return forgotten
+
+
 def write_normals(workspace: Workspace, model_id: str, group: str, rows: pa.Table) -> None:
     """Write the table of a group over what a killed task has left: the highest scores first."""
     order = [("score", "descending"), ("uri", "ascending"), ("member", "ascending")]
@@ -149,7 +207,7 @@ def read_normals(
 
 
 def normals_files(workspace: Workspace, models: Iterable[ModelInfo]) -> list[str]:
-    """Return the URLs of the tables of all groups of some models."""
+    """Return the URLs of the tables of all groups of some models, if they have any."""
     return [
         workspace.at(workspace.normals(info.model_id, group))
         for info in models

@@ -12,6 +12,7 @@
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
+    forgotten/<archive>/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
 
@@ -84,6 +85,10 @@ class Workspace:
     def history(self, settings: Settings) -> str:
         """Folder of the history of an archive with these settings."""
         return f"{self.histories}/{_archive_id(settings)}"
+
+    def forgotten(self, settings: Settings) -> str:
+        """Folder of the list of an archive's forgotten images, whatever its other settings."""
+        return f"forgotten/{content_id({'url': settings['url']})}"
 
     def nights(self, settings: Settings) -> str:
         """Folder of the nights of an archive."""

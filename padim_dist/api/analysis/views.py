@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from padim_dist.api.analysis.normals import add_normals
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import (
@@ -30,7 +31,7 @@ from padim_dist.store.run import Run, RunHead, list_runs
 from padim_dist.store.run_tables import REGIONS, SCORES
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("scores", "regions", "runs", "models", "images")
+VIEWS = ("scores", "regions", "runs", "models", "images", "normals")
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
@@ -98,6 +99,7 @@ def open_views(
     add_views(connection, workspace, shown)
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
+    add_normals(connection, workspace)
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
     try:
         if images:

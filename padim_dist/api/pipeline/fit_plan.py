@@ -31,7 +31,7 @@ from padim_dist.store.manifests import (
     read_manifest,
 )
 from padim_dist.store.models import asked_of_fit
-from padim_dist.store.normals import Dropped
+from padim_dist.store.normals import Dropped, forgotten_images, read_forgettings
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -168,16 +168,28 @@ def _take_out(config: Config, pieces: list[Piece]) -> tuple[list[Piece], list[st
     RequestError
         If no piece has an image that ``fit.without`` names.
     """
-    wanted = set(config.fit.without_images)
-    notes: list[str] = []
-    found = find_in_pieces(workspace_of(config), pieces, wanted)
+    wanted, workspace = set(config.fit.without_images), workspace_of(config)
+    forgotten = forgotten_images(read_forgettings(workspace, archive_settings(config)))
+    found = find_in_pieces(workspace, pieces, wanted | forgotten)
     pieces, left_out = take_out(pieces, found)
+    notes = []
+    if names := sorted(left_out & forgotten):
+        notes.append(
+            f"{counted(len(names), 'forgotten image')} left out of the fit ({listed(names, 3)}); "
+            "'padim-dist forget --undo IMAGE_ID' takes an image back"
+        )
     if unknown := wanted - left_out:
         raise RequestError(
             f"fit.without names {listed(sorted(unknown))}, but no normal image of the fit has such "
             "an id. 'padim-dist suspects' and the view normals have the ids of all"
         )
     return pieces, notes
+
+
+def find_normal(config: Config, snapshot: Snapshot, image_ids: Collection[str]) -> set[str]:
+    """Return which of some images are normal images that a fit of a configuration would use."""
+    pieces = _pieces(config, snapshot)
+    return take_out(pieces, find_in_pieces(workspace_of(config), pieces, image_ids))[1]
 
 
 def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
