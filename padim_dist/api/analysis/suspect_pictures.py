@@ -101,7 +101,7 @@ def _find(
 ) -> dict[str, tuple[ImageReader, ImageRow]]:
     """Return the manifest row of each image, and how it is read, by image id."""
     workspace, etags = workspace_of(config), {row["image_id"]: row["etag"] for row in rows}
-    found = {}
+    found: dict[str, tuple[ImageReader, ImageRow]] = {}
     for manifest in {info.snapshot: 0, **dict.fromkeys(manifests_of_fit(workspace, info.fit_id))}:
         shards = find_images(workspace, manifest, etags.keys() - found.keys())
         if not shards:

@@ -91,8 +91,8 @@ def forget(
     wrong = [repr(name) for name in ids if not re.fullmatch("[0-9a-f]{16}", name)]
     if wrong or not ids:
         raise RequestError(
-            f"an image id has 16 hex digits; found {listed(wrong) or 'none'}. 'padim-dist suspects' "
-            "and the view normals list ids"
+            f"an image id has 16 hex digits; found {listed(wrong) or 'none'}. "
+            "'padim-dist suspects' and the view normals list ids"
         )
     before = _forgotten(config)
     if undo:
@@ -128,8 +128,8 @@ def _without(config: Config, ids: set[str]) -> Config:
 def _check_known(ids: Sequence[str] | set[str], known: set[str], what: str) -> None:
     if unknown := sorted(set(ids) - known):
         raise RequestError(
-            f"{counted(len(unknown), 'id')} not of {what}: {listed(unknown)}. 'padim-dist suspects' "
-            "and the view normals list ids"
+            f"{counted(len(unknown), 'id')} not of {what}: {listed(unknown)}. "
+            "'padim-dist suspects' and the view normals list ids"
         )
 
 
