@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from padim_dist.api.pipeline.fit import fit as fit
     from padim_dist.api.pipeline.forget import forget as forget
     from padim_dist.api.pipeline.index import index as index
+    from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
     from padim_dist.api.report.report import report as report
     from padim_dist.config import Config as Config
@@ -57,6 +58,7 @@ _HOMES = {
     "forget": "api.pipeline.forget",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
+    "judge": "api.pipeline.judge",
     "models": "api.nights.promotions",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",

@@ -27,7 +27,7 @@ INSIDE = {
     ("archive", "listing"): set(),
     ("archive", "reading"): set(),
     ("api", "settings"): set(),
-    ("api", "pipeline"): {"settings"},
+    ("api", "pipeline"): {"settings", "analysis"},
     ("api", "analysis"): {"settings"},
     ("api", "nights"): {"settings", "pipeline", "analysis"},
     ("api", "report"): {"settings", "analysis"},

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from padim_dist.api.pipeline.fit import FitResult
     from padim_dist.api.pipeline.forget import ForgetResult
     from padim_dist.api.pipeline.index import IndexResult
+    from padim_dist.api.pipeline.judge import JudgeResult
     from padim_dist.api.pipeline.score import ScoreResult
     from padim_dist.api.report.report import ReportResult
     from padim_dist.store.promotions import Promotion
@@ -105,6 +106,30 @@ def score(
     )
 
 
+@command(output.fields(before="flagged before", cutoff="flagged up to p", regions="new regions"))
+def judge(
+    session: Session,
+    *,
+    run: options.RunId = None,
+    alpha: options.Alpha = None,
+    per_million: options.PerMillion = None,
+    false_alarms_per_run: options.PerRun = None,
+    fdr: options.Fdr = None,
+    review: options.Review = None,
+) -> "JudgeResult":
+    """Flag the images of a run by another rule: nothing is scored again, no image is read."""
+    return padim.judge(
+        session.config,
+        session.listener,
+        run=run,
+        alpha=alpha,
+        per_million=per_million,
+        false_alarms_per_run=false_alarms_per_run,
+        fdr=fdr,
+        review=review,
+    )
+
+
 @command(output.print_metrics)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
     """Compute the evaluation metrics of a run, from the archive's labels and masks."""
@@ -118,9 +143,10 @@ def report(
     run: options.RunId = None,
     top: options.Gallery = 200,
     out: options.ReportFile = None,
+    alpha: options.Alpha = None,
 ) -> "ReportResult":
     """Write a report about a run: an HTML file with flagged images, drift and failures."""
-    return padim.report(session.config, session.listener, run=run, top=top, out=out)
+    return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
 
 
 @command(output.print_audit, metrics=True)
@@ -175,9 +201,11 @@ def query(
     run: options.OnlyRun = None,
     format: options.QueryFormat = "table",
     out: options.QueryFile = None,
+    alpha: options.Alpha = None,
 ) -> "QueryResult":
     """Query the workspace in SQL (DuckDB), read-only."""
-    return padim.query(session.config, session.listener, sql=sql, format=format, out=out, run=run)
+    where = (session.config, session.listener)
+    return padim.query(*where, sql=sql, format=format, out=out, run=run, alpha=alpha)
 
 
 @command(output.print_top)
@@ -188,9 +216,11 @@ def top(
     run: options.RunId = None,
     group: options.Group = None,
     flagged: options.Flagged = False,
+    alpha: options.Alpha = None,
 ) -> "TopResult":
     """List the strongest anomalies of a run: lowest p-value first, then highest score."""
-    return padim.top(session.config, session.listener, n=n, run=run, group=group, flagged=flagged)
+    where = (session.config, session.listener)
+    return padim.top(*where, n=n, run=run, group=group, flagged=flagged, alpha=alpha)
 
 
 @command(output.print_show)

@@ -92,10 +92,25 @@ Gallery = Annotated[int, Option(metavar="N", help="Largest number of images in t
 Number = Annotated[int, Option("-n", metavar="N", help="Number of images.")]
 Group = Annotated[str | None, Option(metavar="GROUP", help="Only this group.")]
 Flagged = Annotated[bool, Option("--flagged", help="Only flagged images.")]
+Alpha = Annotated[
+    str | None, Option(metavar="SHARE", help="Flag images with a p-value up to this share, or "
+           "'auto', instead of by the rule of the run.")
+]  # fmt: skip
+PerMillion = Annotated[
+    float | None, Option(metavar="N", help="Target of false alarms per million normal images.")
+]
+PerRun = Annotated[float | None, Option(metavar="N", help="Target of false alarms per run.")]
+Fdr = Annotated[
+    float | None, Option(metavar="SHARE", help="Largest share of false alarms among the flagged.")
+]
+Review = Annotated[
+    int | None, Option(metavar="N", help="Flag this number of images, the most anomalous ones.")
+]
 Sql = Annotated[
     str,
     Argument(
-        metavar="SQL", help="Query on the views scores, regions, runs, models, images, normals."
+        metavar="SQL",
+        help="Query on the views latest, scores, regions, groups, runs, models, images, normals.",
     ),
 ]
 QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]

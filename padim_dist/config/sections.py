@@ -18,6 +18,7 @@ from pydantic import (
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
+from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 
@@ -222,8 +223,9 @@ class ScoreConfig(Section):
         AfterValidator(lambda splits: tuple(sorted(set(splits), reverse=True))),
     ] = SPLITS
     """Splits to score; by default all images of the manifest."""
-    alpha: float = Field(0.001, gt=0, lt=1)
-    """Target share of false alarms: images with a p-value of at most this are flagged."""
+    alpha: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    """Target share of false alarms: images with a p-value of at most this are flagged. Auto: the
+    smallest share that the normal images of a group resolve, 1 / (n + 1), and 0.001 at least."""
     per_million: float | None = Field(None, gt=0, lt=1_000_000)
     """Instead of alpha: target of false alarms per million normal images."""
     false_alarms_per_run: float | None = Field(None, gt=0)
@@ -231,12 +233,15 @@ class ScoreConfig(Section):
     fdr: float | None = Field(None, gt=0, lt=1)
     """Instead of alpha: largest share of false alarms among the flagged images of a run (Benjamini
     and Hochberg)."""
+    review: Annotated[int, Field(ge=1)] | None = None
+    """Instead of alpha: the number of images to flag, the most anomalous ones of a run, whatever
+    their p-values."""
     pixel_alpha: float = Field(0.001, gt=0, lt=1)
     """Level of the regions in a flagged image: at most this share of normal pixels reaches it."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> ScoreConfig:
-        others = ("per_million", "false_alarms_per_run", "fdr")
+        others = RULES[1:]
         given = [name for name in others if getattr(self, name)]
         given += ["alpha"] if "alpha" in self.model_fields_set and given else []
         if len(given) > 1:

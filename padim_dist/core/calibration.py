@@ -219,6 +219,10 @@ class Calibration:
         """Lowest p-value without the tail: 1 / (n + 1)."""
         return 1 / (len(self.scores) + 1)
 
+    def resolution_without(self, own: float) -> float:
+        """Return `resolution` for an image with this score in the sample; NaN: it is not in it."""
+        return self.resolution if np.isnan(own) else 1 / len(self.scores)
+
     def p_values(
         self, scores: npt.ArrayLike, own: npt.ArrayLike = np.nan
     ) -> tuple[Array, npt.NDArray[np.bool_]]:

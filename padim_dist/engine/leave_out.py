@@ -24,7 +24,7 @@ from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.calibrations import LeftOut, write_left_out
 from padim_dist.store.moments import SampleReader
 from padim_dist.store.normals import Members, find_group_receipt
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 
 _BATCH = 64
 _IN_NOISE = 64

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from padim_dist.redaction import redacted
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.records import find_record, unless_damaged
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 from padim_dist.store.workspace import Settings, Workspace
 
 _ADVICE = (

@@ -16,8 +16,8 @@ from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.redaction import redacted
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import REGIONS_SCHEMA
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import REGIONS_SCHEMA
 
 FORMATS = ("csv", "coco")
 

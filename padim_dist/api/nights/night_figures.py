@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
+from padim_dist.api.analysis.flags import MOST_ANOMALOUS
+from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
 from padim_dist.store.nights import DriftNight, GroupNight
-from padim_dist.store.run import Run
-from padim_dist.store.run_arrays import DriftFigures
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 
 
 def night_figures(
@@ -26,10 +28,9 @@ def night_figures(
     statuses = dict(scores.aggregate("status, count(*)", "status").order("status").fetchall())
     figures = scores.filter('"group" IS NOT NULL').aggregate(
         '"group", count(*), count(score), median(score), max(score), '
-        "count(flagged), count(*) FILTER (flagged)",
+        "count(flagged), count(*) FILTER (flagged), max(resolution)",
         '"group"',
     )
-    alpha = max((head.alarms.alpha for head in heads if head.alarms), default=None)
     unknown = {name: why for head in heads for name, why in head.drift_unknown.items()}
     by_group = figures.order('"group"').fetchall()
     groups = {
@@ -39,11 +40,11 @@ def night_figures(
             median=_rounded(middle),
             highest=_rounded(highest),
             flagged=flagged if judged else None,
-            alpha=alpha if judged else None,
+            alpha=_alpha(heads, resolution or 0.0) if judged else None,
             drift=combine_drifts([head.drift[name] for head in heads if name in head.drift]),
             drift_unknown=unknown.get(name),
         )
-        for name, images, scored, middle, highest, judged, flagged in by_group
+        for name, images, scored, middle, highest, judged, flagged, resolution in by_group
     }
     worst = scores.filter("status = 'scored'").order(MOST_ANOMALOUS).limit(config.audit.top)
     return statuses, groups, read_rows(ScoreRow, worst)
@@ -64,6 +65,14 @@ def combine_drifts(drifts: Sequence[DriftFigures]) -> DriftNight | None:
     excess = sum(drift.images * (drift.drift - drift.expected) for drift in drifts)
     noise = sqrt(sum((drift.images * drift.noise) ** 2 for drift in drifts))
     return DriftNight(round(excess / images, 4), round(noise / images, 4))
+
+
+def _alpha(heads: Sequence[RunHead], resolution: float) -> float | None:
+    """Return the share of normal images that runs flag; None if a rule promises none."""
+    rules = [head.alarms for head in heads if head.alarms]
+    if any(rule.alpha is None for rule in rules):
+        return None
+    return max((rule.likely(resolution) for rule in rules), default=None)
 
 
 def _rounded(score: float | None) -> float | None:

@@ -29,7 +29,8 @@ from padim_dist.events import Listener, Progress, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.run import Run, RunHead
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3))
 _THREADS = 4

@@ -12,19 +12,23 @@ from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.core.drift import Drift
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.store.gaussians import Model
-from padim_dist.store.run import RunHead, list_runs
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
 
 _FALSE_DRIFT = 0.001
 """Family-wise false-alarm rate of drift."""
 
 
-def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[str, Threshold]:
+def thresholds_of(model: Model, groups: Sequence[str], head: RunHead) -> dict[str, Threshold]:
     """Return the lowest flagged score of each group, if its calibration resolves it."""
     found = {}
     for group in groups:
         calibration = model.calibration(group)
-        if calibration and math.isfinite(value := calibration.threshold(cutoff)):
+        cutoff = head.cutoff_in(calibration.resolution) if calibration else None
+        if calibration is None or cutoff is None:
+            continue
+        if math.isfinite(value := calibration.threshold(cutoff)):
             found[group] = Threshold(value, *calibration.interval(cutoff))
     return found
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
+from padim_dist.api.analysis.flags import MOST_ANOMALOUS, cutoff_sql
+from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.pages.data import FlagSummary, GroupRow
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 
 
 class Verdicts:
@@ -36,12 +38,16 @@ class Verdicts:
         return dict(self._scores.aggregate("status, count(*)", "status").fetchall())
 
     def flags(self) -> FlagSummary | None:
-        """Return what is flagged; None if no image has a p-value."""
-        counts = self._scores.aggregate("count(*) FILTER (flagged), count(p_value)")
-        ((flagged, judged),) = counts.fetchall()
-        if not judged or self._head.alarms is None:
+        """Return what is flagged; None if nothing can be."""
+        expected = f"sum({cutoff_sql([self._head])}) FILTER (p_value IS NOT NULL)"
+        counts = self._scores.aggregate(
+            f"count(*) FILTER (flagged), count(p_value), count(flagged), {expected}"
+        )
+        ((flagged, judged, known, false),) = counts.fetchall()
+        alarms = self._head.alarms
+        if alarms is None or not (known or judged):
             return None
-        return FlagSummary(self._head.alarms, self._head.known_cutoff or 0.0, flagged, judged)
+        return FlagSummary(alarms, flagged, judged, None if alarms.needs_all else false)
 
     def groups(self) -> list[GroupRow]:
         """Return figures of each group, sorted by name."""

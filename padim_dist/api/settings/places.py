@@ -12,6 +12,7 @@ from typing import Any
 
 from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
+from padim_dist.core.alarms import RULES
 from padim_dist.errors import ConfigError
 from padim_dist.redaction import redacted_tree
 from padim_dist.storage import Folder, Options
@@ -135,7 +136,9 @@ def model_settings(config: Config) -> dict[str, Any]:
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
     """Return the settings that identify a run; `partial`: it has only some of the images."""
-    settings: dict[str, Any] = {"score": config.score.model_dump(mode="json")}
+    # A rule makes no other run: it is applied to one.
+    score = config.score.model_dump(mode="json", exclude=set(RULES))
+    settings: dict[str, Any] = {"score": score}
     return {**settings, "partial": True} if partial else settings
 
 
