@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
 from padim_dist.engine.cluster.local import open_local
-from padim_dist.errors import DamagedFileError
+from padim_dist.errors import ConfigError, DamagedFileError, RequestError
 from padim_dist.events import Event, Listener, TaskFinished
 from padim_dist.storage import Folder
 from padim_dist.store.models import list_models
@@ -260,3 +261,121 @@ def assert_close(found: Arrays, wanted: Arrays) -> None:
 
 def with_fit(config: Config, **fit: object) -> Config:
     return make_config({**config.model_dump(), "fit": {**config.fit.model_dump(), **fit}})
+
+
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory, archive, scheduler) -> Config:
+    """A copy of the archive, fitted with few kept embeddings: those of one image in five."""
+    tmp_path = tmp_path_factory.mktemp("forgetful")
+    shutil.copytree(archive, tmp_path / "archive")
+    config = config_of(tmp_path, tmp_path / "archive", scheduler, fit={"parts": 3, "sample": 2})
+    padim.fit(config)
+    return config
+
+
+def test_a_forgotten_image_was_never_seen_and_stays_forgotten(tmp_path, forgetful, scheduler):
+    """One of them was kept as an embedding, and its file is gone; the other one is read again."""
+    before = padim.fit(forgetful).model_id
+    rows = normals(forgetful).to_pylist()
+    kept = next(row for row in rows if row["score"] is not None and name_of(row) not in BAD)
+    read = next(row for row in rows if row["score"] is None)
+    forgotten = [kept["image_id"], read["image_id"]]
+    Path(kept["uri"]).rename(tmp_path / "gone.jpg")
+    found = padim.forget(forgetful, image_ids=forgotten, note="wrong lens")
+    assert (found.images, found.forgotten, found.groups) == (2, 2, {"all": NORMAL - 2})
+    assert not set(forgotten) & set(normals(forgetful)["image_id"].to_pylist())
+    root = tmp_path / "archive"
+    shutil.copytree(forgetful.archive.url, root)
+    (root / "train/good" / name_of(read)).unlink()
+    never = config_of(tmp_path / "never", root, scheduler, fit={"parts": 3, "sample": 2})
+    padim.fit(never)
+    of_moments = [name for name in arrays(never) if "/calibration/" not in name]
+    found_arrays, wanted = arrays(forgetful), arrays(never)
+    assert_close(
+        {name: found_arrays[name] for name in of_moments},
+        {name: wanted[name] for name in of_moments},
+    )
+    again = padim.fit(forgetful)
+    assert (again.model_id, again.groups) == (found.model_id, found.groups)
+    assert "2 forgotten images left out of the fit" in " ".join(again.warnings)
+    by_name = padim.fit(with_fit(forgetful, without=forgotten))
+    assert by_name.model_id == found.model_id
+    back = padim.forget(forgetful, image_ids=forgotten, undo=True)
+    assert (back.forgotten, back.model_id) == (0, before)
+    (tmp_path / "gone.jpg").rename(kept["uri"])
+
+
+def test_a_part_whose_images_are_all_forgotten_is_not_needed(forgetful):
+    rows = {name_of(row): row["image_id"] for row in normals(forgetful).to_pylist()}
+    first = [image_id for name, image_id in sorted(rows.items())][:12]
+    found = padim.fit(with_fit(forgetful, without=first))
+    assert found.images == NORMAL - 12
+    assert found.groups == {"all": NORMAL - 12}
+
+
+def test_ids_that_nobody_knows_are_refused(forgetful):
+    unknown = "0123456789abcdef"
+    with pytest.raises(RequestError, match=f"1 id not of a normal image of the fit: {unknown}"):
+        padim.forget(forgetful, image_ids=[unknown])
+    with pytest.raises(RequestError, match="1 id not of a forgotten image"):
+        padim.forget(forgetful, image_ids=[unknown], undo=True)
+    with pytest.raises(RequestError, match="an image id has 16 hex digits; found '12'"):
+        padim.forget(forgetful, image_ids=["12"])
+    with pytest.raises(RequestError, match=f"fit.without names {unknown}, but no normal image"):
+        padim.fit(with_fit(forgetful, without=[unknown]))
+    with pytest.raises(ConfigError, match="'without' needs a 'window' for days"):
+        with_fit(forgetful, without=["7"])
+
+
+def test_an_image_that_has_changed_cannot_be_taken_out(tmp_path, forgetful):
+    rows = normals(forgetful).to_pylist()
+    read = next(row for row in rows if row["score"] is None)
+    Path(read["uri"]).rename(tmp_path / "away.jpg")
+    with pytest.raises(RequestError, match=f"{read['image_id']} cannot be taken out of the fit"):
+        padim.forget(forgetful, image_ids=[read["image_id"]])
+    assert padim.fit(forgetful).groups == {"all": NORMAL}
+    (tmp_path / "away.jpg").rename(read["uri"])
+
+
+def test_suspects_are_listed_and_drawn(tmp_path, warned, dropped):
+    picture = tmp_path / "suspects.png"
+    found = padim.suspects(warned, out=str(picture))
+    assert (found.images, found.in_model, found.dropped) == (NORMAL, 2, 0)
+    assert {Path(one.image).name for one in found.suspects} == set(BAD)
+    assert all(one.image.startswith("train/good/") for one in found.suspects)
+    assert found.suspects[0].times_median > 1.5
+    with Image.open(picture) as image:
+        assert image.size[0] > 800
+    of_dropped = padim.suspects(dropped, n=1, out=str(picture))
+    assert (of_dropped.in_model, of_dropped.dropped) == (0, 2)
+    assert [one.state for one in of_dropped.suspects] == ["dropped"]
+    with pytest.raises(RequestError, match="the name of a picture ends in"):
+        padim.suspects(warned, out="suspects.gif")
+
+
+def test_the_view_has_the_normal_images_of_all_models(dropped):
+    query = 'SELECT "group", count(*), sum(dropped::int) FROM normals GROUP BY ALL'
+    assert padim.query(dropped, sql=query).rows == [["all", NORMAL, 2]]
+
+
+def test_without_scores_there_are_no_suspects(tmp_path, archive, scheduler):
+    config = config_of(tmp_path, archive, scheduler, fit={"parts": 3, "sample": 0})
+    found = padim.fit(config)
+    assert "fit.sample is 0" in " ".join(found.warnings)
+    assert padim.suspects(config).notes[0].startswith("suspects are not known")
+    assert normals(config).num_rows == NORMAL
+    padim.score(config)  # its images are judged by all others nevertheless
+    rows = scores(config)
+    assert sum(row["left_out"] for row in rows) == NORMAL
+    assert {row["p_value"] for row in rows} == {None}
+    with pytest.raises(ConfigError, match="set 'sample' to 1 or more"):
+        with_fit(config, suspects="drop")
+
+
+def test_two_images_cannot_be_left_out(tmp_path, scheduler):
+    for i in range(2):
+        draw(tmp_path / "archive/train/good" / f"{i}.jpg", i)
+    config = config_of(tmp_path, tmp_path / "archive", scheduler, fit={"suspects": "drop"})
+    assert padim.fit(config).groups == {"all": 2}
+    padim.score(config)
+    assert [row["left_out"] for row in scores(config)] == [False, False]
