@@ -96,6 +96,9 @@ ReportFile = Annotated[
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
+Why = Annotated[
+    bool, Option("--why", help="Explain the score; reads and embeds the image once more.")
+]
 ExportFile = Annotated[str, _out(help="File to write.")]
 AllImages = Annotated[
     bool, Option("--all", help="COCO: list all scored images, also those without regions.")
