@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.labels.evaluate import evaluate as evaluate
+    from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
     from padim_dist.api.nights.history import history as history
+    from padim_dist.api.nights.nights import groups as groups
+    from padim_dist.api.nights.nights import nights as nights
     from padim_dist.api.nights.promotions import models as models
     from padim_dist.api.nights.promotions import promote as promote
     from padim_dist.api.nights.promotions import rollback as rollback
-    from padim_dist.api.pipeline.evaluate import evaluate as evaluate
     from padim_dist.api.pipeline.fit import fit as fit
     from padim_dist.api.pipeline.index import index as index
+    from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
     from padim_dist.api.report.report import report as report
     from padim_dist.config import Config as Config
@@ -49,12 +53,16 @@ _HOMES = {
     "connect": "api.analysis.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
-    "evaluate": "api.pipeline.evaluate",
+    "evaluate": "api.labels.evaluate",
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
+    "groups": "api.nights.nights",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
+    "judge": "api.pipeline.judge",
+    "label": "api.labels.label",
     "models": "api.nights.promotions",
+    "nights": "api.nights.nights",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",
     "open_model": "api.analysis.readers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
+from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 
@@ -34,6 +36,35 @@ class Section(BaseModel):
     """A frozen section; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TimeConfig(Section):
+    """Where the path of an image says when it was taken."""
+
+    path: str
+    """Regular expression with a group named ``time``, searched in the path inside the archive."""
+    format: str
+    """Format of that group, as of Python's strptime, e.g. ``%Y%m%d_%H%M%S``. A time without a zone
+    (``%z``) is UTC."""
+
+    @field_validator("path")
+    @classmethod
+    def _has_time(cls, value: str) -> str:
+        if "time" not in expression(value).names:
+            raise ValueError("needs a group named 'time', e.g. \"_(?P<time>[0-9]{8})_\"")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _has_a_date(cls, value: str) -> str:
+        sample = datetime(2026, 11, 27, 13, 14, 15, tzinfo=UTC)
+        try:
+            found = datetime.strptime(sample.strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"is not a format of strptime: {error}") from None
+        if found.date() != sample.date():
+            raise ValueError("needs year, month and day, e.g. '%Y%m%d_%H%M%S'")
+        return value
 
 
 class ArchiveConfig(Section):
@@ -63,6 +94,9 @@ class ArchiveConfig(Section):
     bits: Annotated[int, Field(ge=9, le=16)] | None = None
     """Bits of a sample that the camera delivers in files of 16 bits, e.g. 12: the grey level
     2^bits - 1 becomes white. Null: the range that the file states."""
+    time: TimeConfig | None = None
+    """Where the path says when an image was taken (column ``captured_at``). Null, or no match: the
+    EXIF data of the file do. It applies to images that are scored from then on."""
     exclude: str | None = None
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
@@ -194,8 +228,9 @@ class ScoreConfig(Section):
         AfterValidator(lambda splits: tuple(sorted(set(splits), reverse=True))),
     ] = SPLITS
     """Splits to score; by default all images of the manifest."""
-    alpha: float = Field(0.001, gt=0, lt=1)
-    """Target share of false alarms: images with a p-value of at most this are flagged."""
+    alpha: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    """Target share of false alarms: images with a p-value of at most this are flagged. Auto: the
+    smallest share that the normal images of a group resolve, 1 / (n + 1), and 0.001 at least."""
     per_million: float | None = Field(None, gt=0, lt=1_000_000)
     """Instead of alpha: target of false alarms per million normal images."""
     false_alarms_per_run: float | None = Field(None, gt=0)
@@ -203,12 +238,15 @@ class ScoreConfig(Section):
     fdr: float | None = Field(None, gt=0, lt=1)
     """Instead of alpha: largest share of false alarms among the flagged images of a run (Benjamini
     and Hochberg)."""
+    review: Annotated[int, Field(ge=1)] | None = None
+    """Instead of alpha: the number of images to flag, the most anomalous ones of a run, whatever
+    their p-values."""
     pixel_alpha: float = Field(0.001, gt=0, lt=1)
     """Level of the regions in a flagged image: at most this share of normal pixels reaches it."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> ScoreConfig:
-        others = ("per_million", "false_alarms_per_run", "fdr")
+        others = RULES[1:]
         given = [name for name in others if getattr(self, name)]
         given += ["alpha"] if "alpha" in self.model_fields_set and given else []
         if len(given) > 1:

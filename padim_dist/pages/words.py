@@ -11,7 +11,7 @@ import yaml
 from padim_dist.pages.data import FlagSummary, GalleryImage, Threshold
 from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 
 _NONE = "–"
 

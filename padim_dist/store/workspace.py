@@ -11,6 +11,7 @@
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
+    reviews/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
 
@@ -70,7 +71,8 @@ class Workspace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", replace(self.folder, is_closed=True))
 
-    histories, promotions, models, runs = "snapshots", "promotions", "models", "runs"
+    histories, promotions, reviews = "snapshots", "promotions", "reviews"
+    models, runs = "models", "runs"
 
     def at(self, *parts: str) -> str:
         """Return the URL (or local path) of a path in the workspace."""

@@ -203,7 +203,8 @@ def test_zero_flagged(config):
     result = padim.top(config, flagged=True)
     assert result.anomalies == []
     assert result.notes == [
-        "none of 19 scored images is flagged: the lowest p-value is 0.048; flagged: p <= 0.001"
+        "none of 19 scored images is flagged (target: 0.1 % of normal images): the lowest p-value "
+        "is 0.048"
     ]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import padim_dist as padim
-from padim_dist.api.analysis.levels import LevelPart, level_sentence
+from padim_dist.api.analysis.explain.levels import LevelPart, level_sentence
 from padim_dist.archive.reading.transform import prepare
 from padim_dist.cli.app import app
 from padim_dist.core.embedding import Embedder

@@ -17,7 +17,7 @@ from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.escaping import visible
 from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.pages.single import side_by_side
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 
 def draw_top(

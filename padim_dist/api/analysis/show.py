@@ -20,10 +20,10 @@ from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 if TYPE_CHECKING:
-    from padim_dist.api.analysis.why import Why
+    from padim_dist.api.analysis.explain.why import Why
 
 Screen = Callable[[Image.Image], None]
 _COPIED = ("run_id", "image_id", "group", "label", "status", "error", "score", "p_value", "flagged")
@@ -122,7 +122,7 @@ def show(
     else:
         draw: Callable[[], Image.Image] = partial(draw_image, config, row, regions)
         if why:
-            from padim_dist.api.analysis.why import Explanation
+            from padim_dist.api.analysis.explain.why import Explanation
 
             explained = Explanation(config, connection, row, regions)
             draw = explained.draw

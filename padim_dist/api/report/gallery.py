@@ -20,7 +20,7 @@ from padim_dist.events import Listener, Progress
 from padim_dist.pages.data import GalleryImage
 from padim_dist.pages.encode import HEAT_BYTES, HEAT_SIDE, PICTURE_BYTES, encode
 from padim_dist.pages.heat import heat_layer
-from padim_dist.store.run_tables import REGIONS, RegionRow, ScoreRow
+from padim_dist.store.runs.rows import REGIONS, RegionRow, ScoreRow
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""

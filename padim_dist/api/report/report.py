@@ -16,6 +16,7 @@ from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thr
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -24,8 +25,9 @@ from padim_dist.pages.html import render
 from padim_dist.pages.words import counted, listed
 from padim_dist.storage import Folder
 from padim_dist.store.records import unless_damaged
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_arrays import DriftFigures
+from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
 
 _GROUPS = 200
 """Groups in the tables, the worst ones."""
@@ -71,6 +73,7 @@ def report(
     run: str | None = None,
     top: int = 200,
     out: str | None = None,
+    alpha: Alpha | None = None,
 ) -> ReportResult:
     """Write a report about a run: one HTML file that works offline.
 
@@ -87,6 +90,8 @@ def report(
         Largest number of images in the gallery.
     out : str, optional
         Path or URL of the file; by default ``report.html`` in the run.
+    alpha : float or "auto", optional
+        Flags of this alpha, instead of those of the rule of the run.
 
     Raises
     ------
@@ -103,7 +108,7 @@ def report(
         raise RequestError(f"--top is how many images the gallery shows: 1 or more; found {top}")
     config = as_config(config)
     workspace = workspace_of(config)
-    head = choose_run(workspace, run)
+    head = with_alpha(config, choose_run(workspace, run), alpha)
     data = _gather(config, head, top, listener)
     page = render(data, padim_dist.__version__).encode()
     target = out or workspace.at(Run(workspace, head.run_id).report_path)
@@ -128,7 +133,9 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     every = _worst_first(verdicts.groups(), head.drift)
     groups, rows = every[:_GROUPS], verdicts.top(top)
     names = [group.name for group in groups if group.name in model.info.counts]
-    lines = thresholds_of(model, names, flags.cutoff) if flags else {}
+    lines = thresholds_of(model, names, head)
+    # Under the rule auto the cut-offs of groups differ: the lowest one is none of them all.
+    cutoff = None if head.alarms and head.alarms.follows_resolution else head.cutoff_in(0.0)
     floors = {name: line.value for name, line in lines.items()}
     quality, faults = quality_of(model, names)
     metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
@@ -139,7 +146,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         shards_done=len(run.scores.finished()),
         statuses=verdicts.statuses(),
         alarms=flags,
-        histogram=_histogram(verdicts, flags, lines, [group.name for group in every]),
+        histogram=_histogram(verdicts, flags, cutoff, lines, [group.name for group in every]),
         groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
         groups_left=len(every) - len(groups),
         anomalies=make_gallery(images, rows, floors, listener),
@@ -168,21 +175,23 @@ def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) 
 def _histogram(
     verdicts: Verdicts,
     alarms: FlagSummary | None,
+    cutoff: float | None,
     lines: Mapping[str, Threshold],
     groups: Sequence[str],
 ) -> Histogram | None:
-    """Return the histogram: scores of one group with its threshold, or p-values of several."""
-    of_p_values = alarms is not None and len(groups) > 1
+    """Return the histogram: scores of one group with its threshold, or p-values of several.
+
+    `cutoff` is the highest flagged p-value, if it is the same in all groups.
+    """
+    of_p_values = alarms is not None and alarms.judged > 0 and len(groups) > 1
     values, flagged = verdicts.values("p_value" if of_p_values else "score")
     if not len(values):
         return None
     line = lines.get(groups[0]) if len(groups) == 1 else None
     if of_p_values:
-        assert alarms is not None
         values = -np.log10(np.maximum(values, 1e-300))
-        if alarms.cutoff > 0:
-            cutoff = float(-np.log10(alarms.cutoff))
-            line = Threshold(cutoff, cutoff, cutoff)
+        if cutoff:
+            line = Threshold(*(3 * [float(-np.log10(cutoff))]))
     ends = [values.min(), values.max(), *([line.value] if line else [])]
     low, high = (0.0 if of_p_values else float(min(ends))), float(max(ends))
     high += max(1e-6, 0.02 * (high - low))
@@ -201,7 +210,7 @@ def _warnings(
 ) -> list[str]:
     """Return warnings about the figures."""
     found = list(faults)
-    if head.alarms and head.known_cutoff is None:
+    if head.alarms and head.alarms.needs_all and not head.is_finished:
         found.append("Flags are known only when the run is finished: their rule needs all images.")
     for why in sorted(set(head.drift_unknown.values())):
         names = sorted(name for name, own in head.drift_unknown.items() if own == why)

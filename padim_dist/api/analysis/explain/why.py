@@ -10,8 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from padim_dist.api.analysis.levels import LevelPart, level_parts, level_sentence, usual_parts
-from padim_dist.api.analysis.nearest import Found, NormalImage, find_nearest, load_normal
+from padim_dist.api.analysis.explain.levels import (
+    LevelPart,
+    level_parts,
+    level_sentence,
+    usual_parts,
+)
+from padim_dist.api.analysis.explain.nearest import Found, NormalImage, find_nearest, load_normal
 from padim_dist.api.analysis.pictures import read_picture
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.analysis.tables import image_name
@@ -27,7 +32,7 @@ from padim_dist.pages.explained import Bar, Explained, explanation
 from padim_dist.pages.words import probability, score
 from padim_dist.store.gaussians import Model
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 from padim_dist.store.weights import kept_weights
 
 

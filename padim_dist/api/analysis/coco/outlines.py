@@ -12,7 +12,7 @@ import numpy.typing as npt
 from contourpy import FillType, contour_generator
 from scipy import ndimage
 
-from padim_dist.api.analysis.coco import MarkedImage
+from padim_dist.api.analysis.coco.file import MarkedImage
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.config import Config
 from padim_dist.core.calibration import Calibration
@@ -20,8 +20,8 @@ from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.regions import EIGHT_NEIGHBOURS, Region, find_regions
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import RegionRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import RegionRow
 
 _BATCH = 64
 """Images whose heatmaps are read together."""

@@ -16,11 +16,11 @@ from padim_dist.api.analysis.query import batches, write_json
 from padim_dist.api.analysis.tables import quoted
 from padim_dist.config import Config
 from padim_dist.redaction import redacted
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import RegionRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import RegionRow
 
 if TYPE_CHECKING:
-    from padim_dist.api.analysis.outlines import Outline
+    from padim_dist.api.analysis.coco.outlines import Outline
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _write_annotations(
     if first is None:
         file.write("[]")
         return [], 0, []
-    from padim_dist.api.analysis.outlines import RegionTracer  # imports torch
+    from padim_dist.api.analysis.coco.outlines import RegionTracer  # imports torch
 
     tracer = RegionTracer(config, head)
     annotated: dict[int, None] = {}

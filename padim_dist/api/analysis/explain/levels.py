@@ -8,7 +8,7 @@ import duckdb
 
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.pages.words import few, score
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 
 LEVELS = ("fine", "middle", "coarse")
 LEAST_OTHERS = 5
