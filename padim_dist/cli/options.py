@@ -56,6 +56,16 @@ LaterRun = Annotated[
 ImageId = Annotated[
     str, Argument(metavar="IMAGE", help="Id of an image, or a unique prefix; see 'padim-dist top'.")
 ]
+ImageIds = Annotated[
+    list[str],
+    Argument(metavar="IMAGE_ID...", help="Ids of normal images; see 'padim-dist suspects'."),
+]
+Undo = Annotated[bool, Option("--undo", help="Let fits use these images again.")]
+SuspectsModel = Annotated[
+    str | None,
+    Argument(metavar="MODEL", help="Id of a model, a unique prefix, or 'promoted'; default: the "
+             "newest of these settings."),
+]  # fmt: skip
 ModelId = Annotated[
     str,
     Argument(metavar="MODEL", help="Id of a model, or a unique prefix; see 'padim-dist models'."),
@@ -139,6 +149,9 @@ PictureFile = Annotated[
 ]
 Why = Annotated[
     bool, Option("--why", help="Explain the score; reads and embeds the image once more.")
+]
+SuspectsFile = Annotated[
+    str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
 ]
 ExportFile = Annotated[str, _out(help="File to write.")]
 AllImages = Annotated[

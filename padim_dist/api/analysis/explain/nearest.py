@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from padim_dist.core.embedding import similarities
 from padim_dist.store.manifests import find_images, read_shard
 from padim_dist.store.models import ModelInfo, find_fit
 from padim_dist.store.moments import KeptPart, SampleReader
+from padim_dist.store.normals import read_normals
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.workspace import Workspace
 
@@ -131,7 +133,7 @@ def _candidates(
     head = find_fit(workspace, info.fit_id)
     shape = info.embedding.shape
     samples: list[tuple[SampleReader, str]] = []
-    left = {without}
+    taken_out = {without}
     for part in head.parts if head else ():
         receipt = _receipt(workspace, part.receipt) if part.group == group else None
         if receipt is None or not receipt.sampled or not workspace.folder.exists(receipt.moments):
@@ -140,12 +142,25 @@ def _candidates(
         if part.merged:
             samples.append((reader, part.manifest))
         else:
-            left.update(reader.image_ids)
+            taken_out.update(reader.image_ids)
+    fitted = _fitted(workspace, info, group)
+
+    def is_compared(name: str) -> bool:
+        return name not in taken_out and (fitted is None or name in fitted)
+
     return [
         _Candidate(reader, places, manifest)
         for reader, manifest in samples
-        if (places := [i for i, name in enumerate(reader.image_ids) if name not in left])
+        if (places := [i for i, name in enumerate(reader.image_ids) if is_compared(name)])
     ]
+
+
+def _fitted(workspace: Workspace, info: ModelInfo, group: str) -> set[str] | None:
+    """Return the ids of the images in the model; None for models of version 0.3 and earlier."""
+    if info.suspects is None:
+        return None
+    rows = read_normals(workspace, info.model_id, group, ["image_id", "dropped"])
+    return set(rows.filter(pc.invert(rows["dropped"]))["image_id"].to_pylist())
 
 
 def _receipt(workspace: Workspace, path: str) -> KeptPart | None:
