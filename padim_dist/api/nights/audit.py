@@ -46,6 +46,7 @@ from padim_dist.store.nights import (
     add_night,
     find_summary,
     last_night,
+    night_title,
     put_summary,
     summaries_before,
 )
@@ -216,7 +217,8 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     before = earlier[-config.audit.compare :]
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
     picture = None
-    if drawn := draw_top(config, top):
+    day = night.opened_at[:10]
+    if drawn := draw_top(config, top, night_title(night.number, day, archive_title(config))):
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=85)
         picture = sink.getvalue()
@@ -226,7 +228,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         number=night.number,
         state=state,
         reasons=reasons,
-        day=night.opened_at[:10],
+        day=day,
         model_id=night.model_id,
         images=sum(statuses.values()),
         statuses=statuses,
