@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from padim_dist.api.analysis.flags import literal
+from padim_dist.api.analysis.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
 from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
@@ -34,7 +35,7 @@ from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("latest", "scores", "regions", "groups", "reviews", "runs", "models", "images")
+VIEWS = ("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "images")
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot", "archive")),
@@ -86,9 +87,9 @@ def connect(
     -------
     duckdb.DuckDBPyConnection
         With the views ``latest`` (a row for each image, of the newest run that has it),
-        ``scores`` (every row of every run), ``regions``, ``groups``, ``reviews``, ``runs``,
-        ``models`` and ``images`` (the newest manifest of the configuration's archive, or of the
-        workspace). Columns as in docs/formats.md and docs/analysis.md.
+        ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
+        ``runs``, ``models`` and ``images`` (the newest manifest of the configuration's archive, or
+        of the workspace). Columns as in docs/formats.md and docs/analysis.md.
 
     Examples
     --------
@@ -117,7 +118,9 @@ def open_views(
     if config:
         shown = [with_alpha(config, head, alpha) for head in shown]
     connection = open_connection(workspace)
-    reviewed = add_views(connection, workspace, shown)
+    nights = night_rows(workspace)
+    reviewed = add_views(connection, workspace, shown, nights)
+    _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
     connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
@@ -138,12 +141,16 @@ def open_views(
 
 
 def add_views(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    heads: Sequence[RunHead],
+    nights: Sequence[NightRow] = (),
 ) -> bool:
     """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
 
-    Return whether there are reviews. Runs with a damaged file are left out, with a warning; a
-    single run, or the last one that is left, is an error instead.
+    The rows of both have their night if `nights` are given. Return whether there are reviews. Runs
+    with a damaged file are left out, with a warning; a single run, or the last one that is left, is
+    an error instead.
     """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
     tables = (SCORES, REGIONS)
@@ -156,7 +163,7 @@ def add_views(
         runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
     reviewed = add_reviews_table(connection, workspace) > 0
-    scores, regions = queries
+    scores, regions = (with_night(connection, query, nights) for query in queries)
     connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
     connection.execute(f"CREATE VIEW regions AS {regions}")
     return reviewed

@@ -44,6 +44,7 @@ from padim_dist.store.nights import (
     add_night,
     find_summary,
     last_night,
+    night_title,
     put_summary,
     summaries_before,
 )
@@ -209,8 +210,9 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     statuses, groups, top = night_figures(config, runs)
     before = summaries_before(workspace, settings, night.number, config.audit.compare)
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    picture = None
-    if drawn := draw_top(config, top):
+    archive, day, picture = archive_title(config), night.opened_at[:10], None
+    title = night_title(night.number, day, archive)
+    if drawn := draw_top(config, top, title):
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=85)
         picture = sink.getvalue()
@@ -220,7 +222,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         number=night.number,
         state=state,
         reasons=reasons,
-        day=night.opened_at[:10],
+        day=day,
         model_id=night.model_id,
         images=sum(statuses.values()),
         statuses=statuses,
@@ -233,7 +235,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
-        archive=archive_title(config),
+        archive=archive,
         drift=drift_sentence(groups),
         past=past_sentence(night.number, state, night.model_id, before),
     )
