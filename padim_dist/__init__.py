@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.readers import open_regions as open_regions
     from padim_dist.api.analysis.readers import open_scores as open_scores
     from padim_dist.api.analysis.show import show as show
+    from padim_dist.api.analysis.suspects import suspects as suspects
     from padim_dist.api.analysis.top import top as top
     from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.promotions import promote as promote
     from padim_dist.api.nights.promotions import rollback as rollback
     from padim_dist.api.pipeline.fit import fit as fit
+    from padim_dist.api.pipeline.forget import forget as forget
     from padim_dist.api.pipeline.index import index as index
     from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
@@ -57,6 +59,7 @@ _HOMES = {
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
     "groups": "api.nights.nights",
+    "forget": "api.pipeline.forget",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
     "judge": "api.pipeline.judge",
@@ -74,6 +77,7 @@ _HOMES = {
     "rollback": "api.nights.promotions",
     "score": "api.pipeline.score",
     "show": "api.analysis.show",
+    "suspects": "api.analysis.suspects",
     "top": "api.analysis.top",
 }
 __all__ = ["__version__", *_HOMES]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.export import ExportResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
+    from padim_dist.api.analysis.suspects import SuspectsResult
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
     from padim_dist.api.pipeline.fit import FitResult
+    from padim_dist.api.pipeline.forget import ForgetResult
     from padim_dist.api.pipeline.index import IndexResult
     from padim_dist.api.pipeline.judge import JudgeResult
     from padim_dist.api.pipeline.score import ScoreResult
@@ -65,6 +67,31 @@ def index(session: Session) -> "IndexResult":
 def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     """Fit a Gaussian for every patch on the normal images of every group."""
     return padim.fit(session.config, session.listener, resume=resume)
+
+
+@command(output.fields(warnings=""), metrics=True)
+def forget(
+    session: Session,
+    *,
+    image_ids: options.ImageIds,
+    undo: options.Undo = False,
+    note: options.Note = "",
+) -> "ForgetResult":
+    """Fit without some normal images, now and in every later fit of the archive."""
+    where = (session.config, session.listener)
+    return padim.forget(*where, image_ids=image_ids, undo=undo, note=note)
+
+
+@command(output.print_suspects)
+def suspects(
+    session: Session,
+    *,
+    model: options.SuspectsModel = None,
+    n: options.Number = 20,
+    out: options.SuspectsFile = None,
+) -> "SuspectsResult":
+    """List normal images of a model that all others of their group find anomalous."""
+    return padim.suspects(session.config, session.listener, model=model, n=n, out=out)
 
 
 @command(output.fields(unsettled=""), metrics=True)

@@ -56,6 +56,16 @@ LaterRun = Annotated[
 ImageId = Annotated[
     str, Argument(metavar="IMAGE", help="Id of an image, or a unique prefix; see 'padim-dist top'.")
 ]
+ImageIds = Annotated[
+    list[str],
+    Argument(metavar="IMAGE_ID...", help="Ids of normal images; see 'padim-dist suspects'."),
+]
+Undo = Annotated[bool, Option("--undo", help="Let fits use these images again.")]
+SuspectsModel = Annotated[
+    str | None,
+    Argument(metavar="MODEL", help="Id of a model, a unique prefix, or 'promoted'; default: the "
+             "newest of these settings."),
+]  # fmt: skip
 ModelId = Annotated[
     str,
     Argument(metavar="MODEL", help="Id of a model, or a unique prefix; see 'padim-dist models'."),
@@ -136,6 +146,9 @@ ReportFile = Annotated[
 ]
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
+]
+SuspectsFile = Annotated[
+    str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
 ]
 ExportFile = Annotated[str, _out(help="File to write.")]
 AllImages = Annotated[

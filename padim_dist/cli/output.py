@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.compare import CompareResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
+    from padim_dist.api.analysis.suspects import SuspectsResult
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
@@ -201,6 +202,12 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
                 out.print(f"{visible(name):>18}  {_value(value)}", **PLAIN)
     if result.more or len(shown) < len(result.rows):
         out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
+
+
+def print_suspects(result: SuspectsResult, terminal: Terminal) -> None:
+    """Print the suspects of a model."""
+    terminal.values(result, images="images in the model", in_model="suspects in the model")
+    terminal.table("Suspects", result.suspects)
 
 
 def print_top(result: TopResult, terminal: Terminal) -> None:

@@ -27,6 +27,7 @@ Size = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
 ]
+_IMAGE_ID = "[0-9a-f]{16}"
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 """All splits."""
@@ -197,23 +198,50 @@ class FitConfig(Section):
         tuple[Annotated[str, BeforeValidator(str)], ...],
         AfterValidator(lambda names: tuple(sorted(set(names)))),
     ] = ()
-    """Parts of the window to leave out: days (``2026-11-20``), entries of the history (``7``), or
-    their shards (``7/12``)."""
+    """What to leave out: image ids (16 hex digits, in quotes); and of a window days
+    (``2026-11-20``), entries of the history (``7``), or their shards (``7/12``)."""
+    suspects: Literal["keep", "warn", "drop"] = "warn"
+    """Normal images that all others find anomalous: say nothing (``keep``), warn of them, or drop
+    them from the fit until no other one is found."""
+    suspects_share: float = Field(0.2, gt=0, le=0.5)
+    """Largest share of a group's images that ``suspects: drop`` drops."""
 
     @field_validator("without")
     @classmethod
     def _names_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not re.fullmatch(r"\d{4}-\d\d-\d\d|\d+(/\d+)?", name):
+            if not re.fullmatch(rf"{_IMAGE_ID}|\d{{4}}-\d\d-\d\d|\d+(/\d+)?", name):
                 raise ValueError(
-                    f"{name!r} is neither a day (2026-11-20) nor an entry (7) nor a shard (7/12)"
+                    f"{name!r} is neither a day (2026-11-20) nor an entry (7) nor a shard (7/12) "
+                    "nor an image id (16 hex digits)"
                 )
         return value
 
+    @property
+    def without_images(self) -> tuple[str, ...]:
+        """The image ids of `without`."""
+        return tuple(name for name in self.without if re.fullmatch(_IMAGE_ID, name))
+
+    @property
+    def without_parts(self) -> tuple[str, ...]:
+        """The days, entries and shards of `without`."""
+        return tuple(name for name in self.without if not re.fullmatch(_IMAGE_ID, name))
+
     @model_validator(mode="after")
     def _needs_window(self) -> FitConfig:
-        if self.without and self.window is None:
-            raise ValueError("'without' needs a 'window'; set that too")
+        if self.without_parts and self.window is None:
+            raise ValueError(
+                "'without' needs a 'window' for days, entries and shards; set that too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _needs_sample(self) -> FitConfig:
+        if self.sample == 0 and self.suspects == "drop":
+            raise ValueError(
+                "'suspects: drop' finds suspects among the images whose embeddings are kept: set "
+                "'sample' to 1 or more"
+            )
         return self
 
 

@@ -55,6 +55,11 @@ class Gaussian:
             kept=self.kept.to(device),
         )
 
+    def kept_at(self, level: int) -> Tensor:
+        """Return `kept` of each position of a level, shape (G_a, 1)."""
+        positions = self.mean[level].shape[0]
+        return self.kept.repeat_interleave(positions // self.kept.shape[0])[:, None]
+
     def whitened(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Return the whitened residuals z[a] (G_a, d_a, N) of level matrices x[a], same shapes."""
         whitened: dict[int, Tensor] = {}

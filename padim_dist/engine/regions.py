@@ -19,6 +19,7 @@ def region_rows(
     calibration: Calibration,
     pixel_alpha: float,
     geometry: InputGeometry,
+    own: float = np.nan,
 ) -> list[RegionRow]:
     """Return the regions of an image, the one with the highest peak first.
 
@@ -35,10 +36,12 @@ def region_rows(
         exceeds. The peak of the image is always in a region.
     geometry : InputGeometry
         From pixels of the map to those of the original.
+    own : float, optional
+        Score of the image in the calibration sample; NaN if it is not in it.
     """
     level = min(calibration.pixel_threshold(pixel_alpha), float(anomaly_map.max()))
     found = find_regions(anomaly_map, level)
-    p_values, _ = calibration.p_values([region.peak for region in found])
+    p_values, _ = calibration.p_values([region.peak for region in found], own)
     return [
         _row(row, number, region, float(p), geometry)
         for number, (region, p) in enumerate(zip(found, p_values, strict=True), 1)

@@ -19,6 +19,7 @@ from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
+from padim_dist.engine.leave_out import leave_out_members
 from padim_dist.engine.regions import region_rows
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
@@ -29,6 +30,7 @@ from padim_dist.engine.worker import (
     get_calibration,
     get_embedder,
     get_gaussian,
+    get_members,
 )
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
@@ -60,6 +62,8 @@ class ScoreJob:
     again : bool
         Whether the shard has a table, with rows that are not settled, and is scored again if one
         of their images can be read now.
+    leaves_out : bool
+        Whether the model knows its images, which are then judged by all the others.
     alarms : Alarms
         The rule of the run. Regions are found in images that it is likely to flag; if it flags
         more, `padim_dist.judge` finds theirs in the kept heatmaps.
@@ -82,6 +86,7 @@ class ScoreJob:
     has_model: bool
     alarms: Alarms
     pixel_alpha: float
+    leaves_out: bool = False
     again: bool = False
     time: PathTime | None = None
 
@@ -177,6 +182,10 @@ class _Shard:
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
         squares = [own[:, : len(usable)] for own in nested_squares(gaussian.whitened(levels))]
+        self._own = np.full(len(usable), np.nan)
+        if job.leaves_out:
+            rows = [self.table[place] for place in usable]
+            self._own = leave_out_members(get_members(*model), gaussian, squares, rows)
         distances = shape.unnest(squares[0].sqrt())
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
@@ -206,19 +215,19 @@ class _Shard:
     def _judge(self, kept: KeptCalibration, scores: Tensor, usable: Sequence[int]) -> None:
         """Add p-values, and the regions of images that are likely to be flagged."""
         job, calibration = self._job, kept.calibration
-        p_values, extrapolated = calibration.p_values(scores.cpu().numpy())
-        likely = job.alarms.likely(calibration.resolution)
+        own = self._own  # scores in the calibration sample, of images that are in it
+        p_values, extrapolated = calibration.p_values(scores.cpu().numpy(), own)
         for i, place in enumerate(usable):
             row = self.table[place]
             row.p_value = float(p_values[i])
             row.p_extrapolated = bool(extrapolated[i])
-            row.resolution = calibration.resolution
-            if row.p_value <= likely:
+            row.resolution = calibration.resolution_without(own[i])
+            if row.p_value <= job.alarms.likely(row.resolution):
                 # In the precision of the kept heatmaps, in which `judge` finds others.
                 grid = torch.from_numpy(as_kept(self._maps[place][None])).to(device())
                 full = self._anomaly_map.full(grid)[0].cpu().numpy()
-                geometry = job.embedding.geometry
-                self._regions += region_rows(row, full, calibration, job.pixel_alpha, geometry)
+                where = (job.pixel_alpha, job.embedding.geometry)
+                self._regions += region_rows(row, full, calibration, *where, own[i])
 
     def write(self) -> ShardCounts:
         """Write all results; the score table is the receipt and comes last."""

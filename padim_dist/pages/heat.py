@@ -1,10 +1,56 @@
-"""Heatmaps in colours; all pictures use the same scale."""
+"""Heatmaps and masks in colours; all pictures use the same scale."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
+
+_MASK = (0, 200, 255)
+_MASK_ALPHA = 130
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """Colour scale of a group: from the same distance on, every image has the same colour.
+
+    The colours are logarithmic below and above the middle, since distances are.
+
+    Attributes
+    ----------
+    start : float
+        Distances up to this one, usual in normal images, are transparent.
+    middle : float
+        Distance of the middle colour: the group's threshold, where it is known.
+    is_threshold : bool
+        Whether the middle is the threshold; else it is a high score of the group.
+
+    Examples
+    --------
+    >>> HeatScale(5.0, 20.0).shares(np.array([4.0, 10.0, 20.0, 80.0])).round(3)
+    array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
+    """
+
+    start: float
+    middle: float
+    is_threshold: bool = True
+
+    @property
+    def top(self) -> float:
+        """Distance from which on the colour is the hottest: twice the middle."""
+        return 2 * self.middle
+
+    def shares(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Return the shares of the scale, 0 to 1, of distances; 0 where they are NaN."""
+        start = max(self.start, 1e-6)
+        middle = max(self.middle, 1.001 * start)
+        known = np.nan_to_num(np.asarray(distances, np.float64), nan=start).clip(start)
+        low = 0.5 * np.log(known / start) / np.log(middle / start)
+        high = 0.5 + 0.5 * np.log(known / middle) / np.log(2.0)
+        shares: npt.NDArray[np.float32] = np.where(known < middle, low, high).clip(0, 1)
+        return shares.astype(np.float32)
 
 
 def heat_layer(shares: npt.NDArray[np.floating]) -> Image.Image:
@@ -30,3 +76,16 @@ def heat_layer(shares: npt.NDArray[np.floating]) -> Image.Image:
     colours = ImageOps.colorize(level, black="#2b0a57", mid="#e0442e", white="#ffe45c")
     colours.putalpha(level.point(lambda value: min(round(value * 1.1), 215)))
     return colours
+
+
+def mask_layer(mask: npt.NDArray[np.bool_]) -> Image.Image:
+    """Return a mask, shape (H, W), to draw over an image: RGBA, transparent outside.
+
+    Examples
+    --------
+    >>> mask_layer(np.array([[False, True]])).getpixel((1, 0))
+    (0, 200, 255, 130)
+    """
+    layer = Image.new("RGBA", mask.shape[::-1], _MASK)
+    layer.putalpha(Image.fromarray(mask.astype(np.uint8) * _MASK_ALPHA))
+    return layer

@@ -59,7 +59,9 @@ def test_counts_are_those_of_the_run(audit):
     assert b.median == pytest.approx(np.median(scores), rel=1e-6)
     assert b.p99 == pytest.approx(np.quantile(scores, 0.99), rel=1e-6)
     assert data.histogram is not None
-    assert data.histogram.counts.sum() == 37
+    counts = {split.name: split.counts.sum() for split in data.histogram.splits}
+    splits = padim.open_scores(audit.workspace).filter("score IS NOT NULL")
+    assert counts == dict(splits.aggregate("split, count(*)", "split").fetchall())
 
 
 def test_the_gallery_begins_with_the_most_anomalous(audit):
@@ -79,7 +81,7 @@ def test_verdicts_are_those_of_the_run(audit):
     assert data.alarms.expected == pytest.approx(0.1 * 37)
     assert sum(group.flagged or 0 for group in data.groups) == head["flagged"]
     assert data.histogram is not None
-    assert data.histogram.flagged.sum() == head["flagged"]
+    assert sum(split.flagged.sum() for split in data.histogram.splits) == head["flagged"]
     assert data.histogram.of_p_values
     model = padim.open_model(audit.workspace)
     for group in data.groups:

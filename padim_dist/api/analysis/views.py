@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from padim_dist.api.analysis.flags import literal
 from padim_dist.api.analysis.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
+from padim_dist.api.analysis.normals import add_normals
 from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
 from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
@@ -35,7 +36,10 @@ from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "images")
+VIEWS = (
+    *("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "normals"),
+    "images",
+)
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot", "archive")),
@@ -88,8 +92,8 @@ def connect(
     duckdb.DuckDBPyConnection
         With the views ``latest`` (a row for each image, of the newest run that has it),
         ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
-        ``runs``, ``models`` and ``images`` (the newest manifest of the configuration's archive, or
-        of the workspace). Columns as in docs/formats.md and docs/analysis.md.
+        ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the configuration's
+        archive, or of the workspace). Columns as in docs/formats.md and docs/analysis.md.
 
     Examples
     --------
@@ -125,6 +129,7 @@ def open_views(
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
     connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
+    add_normals(connection, workspace)
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
     try:
         if images:

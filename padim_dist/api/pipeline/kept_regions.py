@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from padim_dist.core.heatmap import AnomalyMap
@@ -11,6 +12,7 @@ from padim_dist.engine.regions import region_rows
 from padim_dist.events import Listener, Progress
 from padim_dist.store.calibrations import KeptCalibration, read_calibration
 from padim_dist.store.gaussians import Model
+from padim_dist.store.normals import Members, read_members
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 from padim_dist.store.runs.run import Run
@@ -32,6 +34,7 @@ def find_kept_regions(
     geometry, sigma = info.embedding.geometry, info.sigma
     anomaly_map = AnomalyMap.build(info.embedding.shape.grids[0], geometry.crop, sigma)
     calibrations: dict[str | None, KeptCalibration | None] = {}
+    members: dict[str | None, Members] = {}
     regions: list[RegionRow] = []
     for start in range(0, len(rows), _BATCH):
         some = rows[start : start + _BATCH]
@@ -41,9 +44,14 @@ def find_kept_regions(
         for row, full in zip(some, maps, strict=True):
             if row.group not in calibrations:
                 assert row.group is not None
-                calibrations[row.group] = read_calibration(run.workspace, head.model_id, row.group)
+                where = (run.workspace, head.model_id, row.group)
+                calibrations[row.group] = read_calibration(*where)
+                if row.left_out is not None:
+                    members[row.group] = read_members(*where)
             if kept := calibrations[row.group]:
-                alpha = head.pixel_alpha
-                regions += region_rows(row, full, kept.calibration, alpha, geometry)
+                alpha, own = head.pixel_alpha, np.nan
+                if row.left_out:
+                    own = members[row.group].find([row.image_id], [row.etag])[1][0]
+                regions += region_rows(row, full, kept.calibration, alpha, geometry, own)
     listener(Progress("judge: regions", len(rows), len(rows)))
     return regions

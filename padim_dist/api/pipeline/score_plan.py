@@ -51,6 +51,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             "heatmaps": score.heatmaps,
             "max_pixels": config.archive.max_pixels,
             "pixel_alpha": score.pixel_alpha,
+            **({} if model.suspects is None else {"left_out": True}),
         }
     )
     now = datetime.now(UTC).isoformat()
@@ -84,6 +85,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             reading=reading,
             heatmaps=score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
+            leaves_out=model.suspects is not None,
             alarms=alarms,
             pixel_alpha=score.pixel_alpha,
             time=time,

@@ -43,6 +43,7 @@ class ScoreRow:
     flagged: bool | None = field(default=None, metadata=_COMPUTED)
     p_extrapolated: bool | None = None
     resolution: float | None = None
+    left_out: bool | None = None
     peak_y: int | None = None
     peak_x: int | None = None
     score_fine: Float32 | None = None
