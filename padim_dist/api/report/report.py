@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import padim_dist
-from padim_dist.api.analysis.nights import title_of_run
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.weeks import weeks_of_archive
 from padim_dist.api.report.gallery import choose_rows, make_gallery, scales_of
 from padim_dist.api.report.histogram import histogram_of
 from padim_dist.api.report.labels import find_metrics, labels_of
@@ -19,6 +17,8 @@ from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.nights import title_of_run
+from padim_dist.api.sql.weeks import weeks_of_archive
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from padim_dist.api.analysis.views import open_views
 from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.views import open_views
 from padim_dist.config import Config
 
 _WEEK = "strftime(coalesce(captured_at, scored_at) AT TIME ZONE 'UTC', '%G-W%V')"
