@@ -216,9 +216,9 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     statuses, groups, top = night_figures(config, runs)
     before = earlier[-config.audit.compare :]
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    picture = None
-    day = night.opened_at[:10]
-    if drawn := draw_top(config, top, night_title(night.number, day, archive_title(config))):
+    archive, day, picture = archive_title(config), night.opened_at[:10], None
+    title = night_title(night.number, day, archive)
+    if drawn := draw_top(config, top, title):
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=85)
         picture = sink.getvalue()
@@ -241,7 +241,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
-        archive=archive_title(config),
+        archive=archive,
         drift=drift_sentence(groups),
         past=past_sentence(night.number, state, night.model_id, before),
         batch=batch,
