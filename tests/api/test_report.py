@@ -13,8 +13,13 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.analysis.views import open_views
+from padim_dist.api.report import suspects
+from padim_dist.api.report.gallery import choose_rows
 from padim_dist.api.report.report import _gather
+from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.config import Config
+from padim_dist.core.status import GOOD
 from padim_dist.errors import RequestError
 from padim_dist.events import ignore
 from padim_dist.pages.data import ReportData
@@ -72,6 +77,93 @@ def test_the_gallery_begins_with_the_most_anomalous(audit):
     assert [(item.row.p_value, -item.row.score) for item in data.anomalies] == ranks[:9]
     assert {item.row.label for item in data.anomalies} == {"spot"}
     assert all(item.row.flagged for item in data.anomalies)
+
+
+@pytest.fixture(scope="module")
+def data(audit) -> ReportData:
+    return gather(audit)
+
+
+def test_missed_anomalies_have_places_in_a_short_gallery(audit):
+    """As if the spots were flagged normal images, and all others missed anomalies."""
+    (head,) = list_runs(Workspace(Folder(audit.workspace)))
+    verdicts = Verdicts(Run(Workspace(Folder(audit.workspace)), head.run_id), head)
+    label = f"CASE WHEN label = '{GOOD}' THEN 'dent' ELSE '{GOOD}' END AS label"
+    verdicts._scores = verdicts._scores.project(f"* REPLACE ({label}, label = 'spot' AS flagged)")
+    top, missed = verdicts.top(40), verdicts.missed(40)
+    assert [row.label for row in top] == [GOOD] * 9 + ["dent"] * 28
+    assert missed == top[9:]
+    assert choose_rows(verdicts, 8) == [*top[:6], *missed[:2]]
+    assert choose_rows(verdicts, 40) == top
+
+
+def test_images_of_a_group_have_one_colour_scale_with_the_threshold_in_the_middle(data):
+    for group in data.groups:
+        scale = data.scales[group.name]
+        assert scale.is_threshold
+        assert scale.middle == group.threshold.value
+        assert 0 < scale.start < scale.middle
+        assert scale.top == max(group.highest, 2 * scale.middle)
+    for item in data.anomalies:
+        alpha = np.asarray(Image.open(io.BytesIO(item.heat)).getchannel("A"), float)
+        expected = data.scales[item.row.group].shares(np.array([item.row.score]))[0]
+        # The heatmap is smaller than the map, so its peak is a little lower.
+        assert (alpha.max() / 215) ** 1.25 == pytest.approx(expected, abs=0.08)
+
+
+def test_masks_are_where_the_spots_are(data):
+    masks = [item for item in data.anomalies if item.mask]
+    assert {item.row.label for item in masks} == {"spot"}
+    assert len(masks) == 8
+    for item in masks:
+        alpha = np.asarray(Image.open(io.BytesIO(item.mask)).getchannel("A"))
+        rows, columns = np.nonzero(alpha > 60)
+        top, left, bottom, right = item.map_box
+        y, x = (bottom - top) / alpha.shape[0], (right - left) / alpha.shape[1]
+        found = [rows.min() * y, (rows.max() + 1) * y, columns.min() * x, (columns.max() + 1) * x]
+        expected = [40 - top, 56 - top, 20 - left, 36 - left]
+        assert found == pytest.approx(expected, abs=2)
+
+
+def test_paths_are_those_in_the_archive(audit, data):
+    for item in data.anomalies:
+        assert Path(audit.archive.url, item.path) == Path(item.row.uri)
+
+
+def test_the_operating_point_is_that_of_the_flags(audit, data):
+    labels = data.labels
+    rows = padim.open_scores(audit.workspace).filter("split = 'test' AND score IS NOT NULL")
+    rates = "avg(flagged::INT) FILTER (label = 'good'), avg(flagged::INT) FILTER (label != 'good')"
+    expected = rows.aggregate(f'"group", {rates}', '"group"').fetchall()
+    assert {(group.name, *group.operating) for group in labels.groups} == set(expected)
+
+
+def test_suspects_are_read_from_the_view_normals(audit, data, monkeypatch):
+    """The view is a stand-in: two suspects, of which one was dropped, and two other images."""
+    assert data.suspects == []
+    (head,) = list_runs(Workspace(Folder(audit.workspace)))
+    connection, _ = open_views(audit, None, None)
+    connection.execute(
+        f"CREATE TABLE normals AS SELECT '{head.model_id}' AS model_id, \"group\", image_id, uri, "
+        "member, (10 * rank)::FLOAT AS score, (1 / rank)::DOUBLE AS p_value, rank = 4 AS suspect, "
+        "rank = 3 AS dropped FROM (SELECT *, row_number() OVER (ORDER BY uri) AS rank FROM images "
+        "WHERE split = 'train' LIMIT 4)"
+    )
+    connection.execute("INSERT INTO normals SELECT * REPLACE ('other' AS model_id) FROM normals")
+    monkeypatch.setattr(suspects, "open_views", lambda *_: (connection, []))
+    found = gather(audit).suspects
+    assert [(item.score, item.dropped) for item in found] == [(40.0, False), (30.0, True)]
+    for item in found:
+        shown = np.asarray(Image.open(io.BytesIO(item.picture)).convert("RGB"), float)
+        original = np.asarray(Image.open(Path(audit.archive.url, item.path)).convert("RGB"), float)
+        assert np.abs(shown - original).mean() < 6
+
+
+def test_drift_is_drawn_over_a_typical_image(audit, data):
+    for item in data.drift:
+        assert item.picture
+        size = Image.open(io.BytesIO(item.picture)).size
+        assert size == tuple(reversed(audit.model.crop))
 
 
 def test_verdicts_are_those_of_the_run(audit):

@@ -163,7 +163,7 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
             GroupRow("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
         ],
         anomalies=[anomaly(place) for place in range(images)],
-        scales={"cam-0": HeatScale(5.0, 25.0), "cam-1": HeatScale(4.0, 28.0, False)},
+        scales={"cam-0": HeatScale(5.0, 25.0, 50.0), "cam-1": HeatScale(4.0, 28.0, 56.0, False)},
         failures=[score_row("/data/photos/cut.jpg", error="damaged file: cut short")],
         drift=[
             DriftMap(
@@ -217,7 +217,6 @@ def hostile() -> ReportData:
         head=head(asked={"archive": {"url": BREAKOUT}, HOSTILE: BREAKOUT}),
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
         groups=[GroupRow(HOSTILE, 1, 1), GroupRow(BREAKOUT, 1, 1)],
-        scales={"cam-0": HeatScale(5.0, 25.0), "cam-1": HeatScale(4.0, 28.0, False)},
         failures=[score_row(HOSTILE, BREAKOUT, error=HOSTILE)],
         suspects=[Suspect("a" * 16, BREAKOUT, HOSTILE, 9.0, None, False)],
         title=BREAKOUT,

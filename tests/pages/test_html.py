@@ -227,9 +227,9 @@ def test_figures_of_the_curves():
 
 
 def test_one_threshold_is_in_the_legend():
-    one = {"cam-0": HeatScale(5.0, 25.0)}
+    one = {"cam-0": HeatScale(5.0, 25.0, 50.0)}
     text = page(sample(scales=one)).text
-    assert "usual 5 threshold 25 2 × = 50" in text
+    assert "usual 5 threshold 25 50" in text
     assert "or, where that is not known, a high score" in page_of("whole").text
 
 

@@ -58,13 +58,11 @@ def scales_of(
     """Return the colours of the heatmaps of rows, by group; none if no heatmaps were kept."""
     if not run.has_heatmaps:
         return {}
-    high = {group.name: group.p99 or 0.0 for group in groups}
-    usual = run.usual(sorted({str(row.group) for row in rows}))
+    figures = {group.name: (group.p99 or 0.0, group.highest or 0.0) for group in groups}
     scales = {}
-    for name, start in usual.items():
+    for name, usual in run.usual(sorted({str(row.group) for row in rows})).items():
         line = thresholds.get(name)
-        middle = line.value if line else max(high.get(name, 0.0), 2 * start)
-        scales[name] = HeatScale(start, max(middle, 1.1 * start), line is not None)
+        scales[name] = HeatScale.of(usual, line.value if line else None, *figures[name])
     return scales
 
 
