@@ -35,8 +35,8 @@ from padim_dist.engine.task import Done, Report
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Event, TaskStarted, ignore
 from padim_dist.store.manifests import Shard, Snapshot, write_manifest
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 
 _SHARD = 512
 _ROWS_A_TABLE = 51_200

@@ -27,10 +27,11 @@ INSIDE = {
     ("archive", "listing"): set(),
     ("archive", "reading"): set(),
     ("api", "settings"): set(),
-    ("api", "pipeline"): {"settings"},
+    ("api", "pipeline"): {"settings", "analysis"},
     ("api", "analysis"): {"settings"},
     ("api", "nights"): {"settings", "pipeline", "analysis"},
     ("api", "report"): {"settings", "analysis"},
+    ("api", "labels"): {"settings", "analysis"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
@@ -105,7 +106,9 @@ LIGHT = [
     "api.analysis.compare",
     "api.analysis.export",
     "api.analysis.compact",
+    "api.labels.label",
     "api.nights.history",
+    "api.nights.nights",
     "api.nights.promotions",
     "cli.app",
 ]

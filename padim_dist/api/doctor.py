@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from padim_dist.api.labels.mask_doubts import MaskDoubts
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
-from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.samples import Samples
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import (

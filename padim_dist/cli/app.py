@@ -1,7 +1,8 @@
 """The command line: commands of the pipeline, of nights and for analysts.
 
 Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
-image has a row; 1 the run failed; 2 the request or the configuration is wrong; 130 interrupted.
+image has a row; 1 the run failed; 2 the request or the configuration is wrong; 3 a night is odd
+(`audit --fail-on-odd`); 130 interrupted.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.export import ExportResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
+    from padim_dist.api.analysis.suspects import SuspectsResult
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.evaluate import EvaluateResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
     from padim_dist.api.pipeline.fit import FitResult
+    from padim_dist.api.pipeline.forget import ForgetResult
     from padim_dist.api.pipeline.index import IndexResult
+    from padim_dist.api.pipeline.judge import JudgeResult
     from padim_dist.api.pipeline.score import ScoreResult
     from padim_dist.api.report.report import ReportResult
     from padim_dist.store.promotions import Promotion
@@ -63,6 +69,31 @@ def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     return padim.fit(session.config, session.listener, resume=resume)
 
 
+@command(output.fields(warnings=""), metrics=True)
+def forget(
+    session: Session,
+    *,
+    image_ids: options.ImageIds,
+    undo: options.Undo = False,
+    note: options.Note = "",
+) -> "ForgetResult":
+    """Fit without some normal images, now and in every later fit of the archive."""
+    where = (session.config, session.listener)
+    return padim.forget(*where, image_ids=image_ids, undo=undo, note=note)
+
+
+@command(output.print_suspects)
+def suspects(
+    session: Session,
+    *,
+    model: options.SuspectsModel = None,
+    n: options.Number = 20,
+    out: options.SuspectsFile = None,
+) -> "SuspectsResult":
+    """List normal images of a model that all others of their group find anomalous."""
+    return padim.suspects(session.config, session.listener, model=model, n=n, out=out)
+
+
 @command(output.fields(unsettled=""), metrics=True)
 def score(
     session: Session,
@@ -78,9 +109,33 @@ def score(
     )
 
 
-@command(output.print_metrics)
+@command(output.fields(before="flagged before", cutoff="flagged up to p", regions="new regions"))
+def judge(
+    session: Session,
+    *,
+    run: options.RunId = None,
+    alpha: options.Alpha = None,
+    per_million: options.PerMillion = None,
+    false_alarms_per_run: options.PerRun = None,
+    fdr: options.Fdr = None,
+    review: options.Review = None,
+) -> "JudgeResult":
+    """Flag the images of a run by another rule: nothing is scored again, no image is read."""
+    return padim.judge(
+        session.config,
+        session.listener,
+        run=run,
+        alpha=alpha,
+        per_million=per_million,
+        false_alarms_per_run=false_alarms_per_run,
+        fdr=fdr,
+        review=review,
+    )
+
+
+@command(output.print_evaluation)
 def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
-    """Compute the evaluation metrics of a run, from the archive's labels and masks."""
+    """Compute the evaluation metrics of a run, from labels, masks and reviews."""
     return padim.evaluate(session.config, session.listener, run=run)
 
 
@@ -91,15 +146,39 @@ def report(
     run: options.RunId = None,
     top: options.Gallery = 200,
     out: options.ReportFile = None,
+    alpha: options.Alpha = None,
 ) -> "ReportResult":
     """Write a report about a run: an HTML file with flagged images, drift and failures."""
-    return padim.report(session.config, session.listener, run=run, top=top, out=out)
+    return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
 
 
-@command(output.print_audit, metrics=True)
-def audit(session: Session, *, refit: options.Refit = False) -> "AuditResult":
+def _odd(result: "AuditResult", *, fail_on_odd: bool, **_: object) -> int:
+    return 3 if fail_on_odd and any(night.state == "odd" for night in result.nights) else 0
+
+
+@command(output.print_audit, metrics=True, exit_code=_odd)
+def audit(
+    session: Session,
+    *,
+    refit: options.Refit = False,
+    fail_on_odd: options.FailOnOdd = False,  # noqa: ARG001  (for `_odd`)
+) -> "AuditResult":
     """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
     return padim.audit(session.config, session.listener, refit=refit)
+
+
+@command(output.print_nights)
+def nights(
+    session: Session, *, number: options.NightNumber = None, weeks: options.Weeks = False
+) -> "NightsResult":
+    """List the nights of the archive, or compare one of them with the night before."""
+    return padim.nights(session.config, session.listener, number=number, weeks=weeks)
+
+
+@command(output.print_groups)
+def groups(session: Session) -> "GroupsResult":
+    """List the groups over the last nights, the worst first: flagged share, drift, trend."""
+    return padim.groups(session.config, session.listener)
 
 
 @command(output.print_history)
@@ -127,7 +206,8 @@ def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
 
 
 @command(
-    output.print_doctor, fails=lambda result: any(f.verdict == "error" for f in result.findings)
+    output.print_doctor,
+    exit_code=lambda result: 2 if any(f.verdict == "error" for f in result.findings) else 0,
 )
 def doctor(session: Session) -> "DoctorResult":
     """Check configuration, weights, archive, workspace, cluster and memory; say what to do."""
@@ -148,9 +228,11 @@ def query(
     run: options.OnlyRun = None,
     format: options.QueryFormat = "table",
     out: options.QueryFile = None,
+    alpha: options.Alpha = None,
 ) -> "QueryResult":
     """Query the workspace in SQL (DuckDB), read-only."""
-    return padim.query(session.config, session.listener, sql=sql, format=format, out=out, run=run)
+    where = (session.config, session.listener)
+    return padim.query(*where, sql=sql, format=format, out=out, run=run, alpha=alpha)
 
 
 @command(output.print_top)
@@ -161,9 +243,38 @@ def top(
     run: options.RunId = None,
     group: options.Group = None,
     flagged: options.Flagged = False,
+    alpha: options.Alpha = None,
 ) -> "TopResult":
     """List the strongest anomalies of a run: lowest p-value first, then highest score."""
-    return padim.top(session.config, session.listener, n=n, run=run, group=group, flagged=flagged)
+    where = (session.config, session.listener)
+    return padim.top(*where, n=n, run=run, group=group, flagged=flagged, alpha=alpha)
+
+
+@command(output.print_label)
+def label(
+    session: Session,
+    *,
+    words: options.Labelled = None,
+    file: options.ReviewFile = None,
+    kind: options.Kind = None,
+    note: options.ReviewNote = "",
+    by: options.Reviewer = None,
+    run: options.SeenRun = None,
+) -> "LabelResult":
+    """Say that images are ok or show a defect; evaluate, top and report then use it."""
+    images = list(words or [])
+    verdict = images.pop() if images and images[-1].lower() in ("ok", "defect") else None
+    return padim.label(
+        session.config,
+        session.listener,
+        images=images,
+        verdict=verdict,
+        kind=kind,
+        note=note,
+        file=file,
+        run=run,
+        by=by,
+    )
 
 
 @command(output.print_show)
@@ -200,12 +311,17 @@ def export(
     format: options.ExportFormat,
     out: options.ExportFile,
     run: options.RunId = None,
+    all_images: options.AllImages = False,
+    min_area: options.MinArea = 0.0,
 ) -> "ExportResult":
-    """Export the regions of a run for labelling, as CSV or COCO detections.
+    """Export the regions of a run for labelling, as CSV or COCO polygons.
 
     FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
     """
-    return padim.export(session.config, session.listener, format=format, out=out, run=run)
+    where = (session.config, session.listener)
+    return padim.export(
+        *where, format=format, out=out, run=run, all_images=all_images, min_area=min_area
+    )
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from padim_dist.config.cluster import ClusterConfig
+from padim_dist.config.notify import NotifyConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
     AuditConfig,
@@ -44,6 +45,7 @@ class Config(Section):
     fit: FitConfig = FitConfig()
     score: ScoreConfig = ScoreConfig()
     audit: AuditConfig = AuditConfig()
+    notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from padim_dist.core.status import GOOD
 from padim_dist.redaction import redacted
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 Truth = Literal["ok", "defect"]
 """What a person or the archive says of an image."""

@@ -12,8 +12,8 @@ from padim_dist.core.alarms import Alarms
 from padim_dist.pages.cards import GalleryImage, Suspect, split_path
 from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import ScoreRow
 
 Points = Sequence[tuple[float, float]]
 """Points (x, y) of a curve."""
@@ -27,21 +27,16 @@ class FlagSummary:
     ----------
     rule : Alarms
         The rule of the run.
-    cutoff : float
-        Images with a p-value up to this are flagged.
     flagged, judged : int
         Images that are flagged, and that have a p-value.
+    expected : float or None
+        Expected false alarms if all images are normal; None if the rule promises no number.
     """
 
     rule: Alarms
-    cutoff: float
     flagged: int
     judged: int
-
-    @property
-    def expected(self) -> float:
-        """Expected false alarms if all images are normal."""
-        return self.cutoff * self.judged
+    expected: float | None
 
 
 @dataclass(frozen=True)

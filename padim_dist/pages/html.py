@@ -144,8 +144,8 @@ def _verdict(data: ReportData) -> str:
         )
     else:
         of = f"{alarms.flagged:,} of {words.counted(alarms.judged, 'image')}"
-        few = words.few(alarms.expected)
-        expected = "" if alarms.rule.needs_all else f" (expected false alarms: {few})"
+        few = "" if alarms.expected is None else words.few(alarms.expected)
+        expected = f" (expected false alarms: {few})" if few else ""
         parts.append(f"{of} {'is' if alarms.flagged == 1 else 'are'} flagged{expected}.")
     if failed := data.rows - data.scored:
         has = "has" if failed == 1 else "have"

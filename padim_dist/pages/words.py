@@ -14,7 +14,7 @@ from padim_dist.pages.data import FlagSummary, Threshold
 from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 
 _NONE = "–"
 

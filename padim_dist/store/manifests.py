@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.store.parquet import open_parquet
@@ -196,6 +197,38 @@ def read_shard(
     """Read the rows of a shard: some columns, or all."""
     with _opened(workspace, snapshot, shard) as parquet:
         return parquet.read_row_group(shard % SHARDS_A_FILE, columns)
+
+
+def read_masked(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
+    """Read the rows of a manifest that have a mask; shards without masks are skipped."""
+    path = workspace.manifest(snapshot)
+    names = [name for name in workspace.folder.list(path) if name.startswith("part-")]
+    for name in names:
+        file, advice = f"{path}/{name}", _advice(workspace, snapshot)
+        with open_parquet(workspace.folder, file, advice) as parquet:
+            column = parquet.schema_arrow.get_field_index("mask_uri")
+            for number in range(parquet.num_row_groups):
+                group = parquet.metadata.row_group(number)
+                statistics = group.column(column).statistics
+                if statistics is None or statistics.null_count < group.num_rows:
+                    table = parquet.read_row_group(number)
+                    yield table.filter(pc.is_valid(table["mask_uri"]))
+
+
+def find_images(
+    workspace: Workspace, snapshot: str, image_ids: Collection[str]
+) -> dict[int, list[str]]:
+    """Return which of some images a manifest has, by shard, in the order of its rows."""
+    wanted = pa.array(sorted(image_ids), pa.string())
+    advice = _advice(workspace, snapshot)
+    path, found = workspace.manifest(snapshot), dict[int, list[str]]()
+    for name in sorted(n for n in workspace.folder.list(path) if n.startswith("part-")):
+        with open_parquet(workspace.folder, f"{path}/{name}", advice) as parquet:
+            rows = parquet.read(["image_id", "shard"])
+        rows = rows.filter(pc.is_in(rows["image_id"], wanted))
+        for image_id, shard in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            found.setdefault(shard, []).append(image_id)
+    return found
 
 
 def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Attributes are read without Zarr and torch, so that commands that compute nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,12 @@ def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
     return head.asked if head else None
 
 
+def manifests_of_fit(workspace: Workspace, fit_id: str) -> list[str]:
+    """Return the ids of the manifests of a fit's parts; none if the head of the fit is gone."""
+    head = find_record(workspace.folder, f"{workspace.fit(fit_id)}/fit.json", FitHead)
+    return sorted({part.manifest for part in head.parts}) if head else []
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Settings and inputs of a model: its Zarr attributes.
@@ -79,6 +85,11 @@ class ModelInfo:
         Versions of the libraries that computed it.
     turn : int
         Its place among the models; see `padim_dist.store.order`.
+    suspects : mapping of str to int, or None
+        Fitted images that all others find anomalous, in groups that have any. None for models of
+        version 0.3 and earlier, which have no tables of their normal images (`store/normals.py`).
+    dropped : mapping of str to int
+        Images that were dropped as suspects, in groups that lost any.
     """
 
     model_id: str
@@ -94,6 +105,8 @@ class ModelInfo:
     asked_at: str
     versions: Mapping[str, str]
     turn: int = 0
+    suspects: Mapping[str, int] | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def model_advice(workspace: Workspace, model_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from padim_dist.store.records import read_record, unless_damaged
 from padim_dist.store.workspace import Workspace
 
 Numbered = TypeVar("Numbered")
+_THREADS = 16
 
 
 def read_numbered(
@@ -37,12 +39,15 @@ def read_numbered(
     DamagedFileError
         If an entry is damaged, and `all_of_them` are needed.
     """
-    entries = []
-    for number in list_numbers(workspace, path):
-        if number > after:
-            read = partial(read_record, workspace.folder, numbered_file(path, number), kind, advice)
-            entries.append(read() if all_of_them else unless_damaged(read))
-    return [entry for entry in entries if entry is not None]
+
+    def read(number: int) -> Numbered | None:
+        file = numbered_file(path, number)
+        one = partial(read_record, workspace.folder, file, kind, advice)
+        return one() if all_of_them else unless_damaged(one)
+
+    numbers = [number for number in list_numbers(workspace, path) if number > after]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [entry for entry in pool.map(read, numbers) if entry is not None]
 
 
 def read_last(

@@ -28,8 +28,8 @@ from padim_dist.pages.data import (
 )
 from padim_dist.pages.encode import HEAT_BYTES, MASK_BYTES, PICTURE_BYTES, encode
 from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 BREAKOUT = "\"'></script><script>alert(2)</script><!-- {{ 7 * 7 }} </template>"
@@ -148,7 +148,7 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
         backbone="resnet18",
         shards_done=4,
         statuses={"scored": 115, "unreadable": 3, "too_large": 2},
-        alarms=FlagSummary(Alarms("alpha", 0.001, 0.001), 0.001, 3, 115),
+        alarms=FlagSummary(Alarms("alpha", 0.001, 0.001), 3, 115, 0.115),
         histogram=Histogram(
             edges,
             [

@@ -14,8 +14,9 @@ from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.arrays import store_at
 from padim_dist.store.models import find_model
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import REGIONS, SCORES
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import REGIONS, SCORES
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 
 _SAMPLE = 16
 """Images of a group, with the lowest scores, that determine the start of its colour scale."""

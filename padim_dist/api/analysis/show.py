@@ -18,7 +18,7 @@ from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 Screen = Callable[[Image.Image], None]
 _COPIED = ("run_id", "image_id", "group", "label", "status", "error", "score", "p_value", "flagged")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.nights.night_figures import night_figures
-from padim_dist.api.nights.oddness import odd_reasons
+from padim_dist.api.nights.night_figures import drift_sentence, night_figures
+from padim_dist.api.nights.notify import notify_night, telling_failures
+from padim_dist.api.nights.oddness import odd_reasons, past_sentence
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
@@ -23,6 +24,7 @@ from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
     archive_settings,
+    archive_title,
     as_config,
     logger,
     workspace_of,
@@ -92,12 +94,13 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
     """
     started = time.monotonic()
     config = as_config(config)
-    done = []
-    if left := unfinished_night(config):
-        done.append(_work(config, left, listener))
-    if night := open_night(config, listener, even_if_empty=not done):
-        done.append(_work(config, night, listener))
-    candidate = fit(config, listener).model_id if refit else None
+    with telling_failures(config):
+        done = []
+        if left := unfinished_night(config):
+            done.append(_work(config, left, listener))
+        if night := open_night(config, listener, even_if_empty=not done):
+            done.append(_work(config, night, listener))
+        candidate = fit(config, listener).model_id if refit else None
     return AuditResult(done, candidate, round(time.monotonic() - started, 2))
 
 
@@ -195,7 +198,10 @@ def score_night(config: Config, night: Night, listener: Listener = ignore) -> li
 
 
 def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
-    """Write a night's ``top.jpg``, ``summary.md`` and, last, ``summary.json``."""
+    """Write a night's ``top.jpg`` and ``summary.md``, notify, and write ``summary.json`` last.
+
+    So a process that dies in between notifies twice, but never not at all.
+    """
     workspace, settings = workspace_of(config), archive_settings(config)
     folder = workspace.folder
     if there := find_summary(workspace, night):
@@ -203,13 +209,16 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     statuses, groups, top = night_figures(config, runs)
     before = summaries_before(workspace, settings, night.number, config.audit.compare)
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    if picture := draw_top(config, top):
+    picture = None
+    if drawn := draw_top(config, top):
         sink = io.BytesIO()
-        picture.save(sink, "JPEG", quality=85)
-        folder.put(f"{night.path}/top.jpg", sink.getvalue())
+        drawn.save(sink, "JPEG", quality=85)
+        picture = sink.getvalue()
+        folder.put(f"{night.path}/top.jpg", picture)
+    state = "odd" if reasons else "done"
     summary = NightSummary(
         number=night.number,
-        state="odd" if reasons else "done",
+        state=state,
         reasons=reasons,
         day=night.opened_at[:10],
         model_id=night.model_id,
@@ -224,7 +233,13 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
+        archive=archive_title(config),
+        drift=drift_sentence(groups),
+        past=past_sentence(night.number, state, night.model_id, before),
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
+    if notices := notify_night(config, summary, picture):
+        summary = replace(summary, notices=notices)
+        folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     put_summary(workspace, night, summary)
     return summary

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.moved import move_since
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
+from padim_dist.api.settings.rules import plan_alarms
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
 from padim_dist.core.status import NO_MODEL, SCORED
@@ -17,8 +18,9 @@ from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 from padim_dist.store.workspace import content_id
 
 
@@ -41,18 +43,15 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     """
     shards, score = wanted_shards(manifest, config), config.score
     images = sum(shard.images for shard in shards)
-    alarms = Alarms.plan(
-        images,
-        **score.model_dump(include={"alpha", "per_million", "false_alarms_per_run", "fdr"}),
-    )
+    alarms = plan_alarms(config, images)
     run_id = content_id(
         {
             "model": model.model_id,
             "shards": [shard.digest for shard in shards],
             "heatmaps": score.heatmaps,
             "max_pixels": config.archive.max_pixels,
-            "alarms": alarms.identity(),
             "pixel_alpha": score.pixel_alpha,
+            **({} if model.suspects is None else {"left_out": True}),
         }
     )
     now = datetime.now(UTC).isoformat()
@@ -72,6 +71,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     whole = plans.whole_manifest(config) or manifest if partial else manifest
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
+    time = plans.time_of(config, manifest)
     jobs = [
         ScoreJob(
             run=run,
@@ -85,8 +85,10 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             reading=reading,
             heatmaps=score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
-            alpha=alarms.alpha,
+            leaves_out=model.suspects is not None,
+            alarms=alarms,
             pixel_alpha=score.pixel_alpha,
+            time=time,
         )
         for place, shard in enumerate(shards)
     ]

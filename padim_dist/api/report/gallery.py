@@ -28,7 +28,7 @@ from padim_dist.pages.encode import (
     encode,
 )
 from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
-from padim_dist.store.run_tables import REGIONS, RegionRow, ScoreRow
+from padim_dist.store.runs.rows import REGIONS, RegionRow, ScoreRow
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""

@@ -43,7 +43,7 @@ def histogram_of(
     Histogram or None
         None if there is no score.
     """
-    of_p_values = alarms is not None and len(groups) > 1
+    of_p_values = alarms is not None and alarms.judged > 0 and len(groups) > 1
     values, flagged, splits = verdicts.values("p_value" if of_p_values else "score")
     if not len(values):
         return None

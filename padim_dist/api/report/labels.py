@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.core.metrics import exact_curve
+from padim_dist.core.evaluation.metrics import exact_curve
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
 from padim_dist.store.records import find_record
-from padim_dist.store.run import Run
+from padim_dist.store.runs.run import Run
 
 
 @dataclass(frozen=True)

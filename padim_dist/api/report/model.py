@@ -11,25 +11,26 @@ from PIL import Image
 from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.settings.places import logger
-from padim_dist.core.drift import Drift
+from padim_dist.core.drift import FALSE_DRIFT, Drift
 from padim_dist.errors import RunError
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
 from padim_dist.store.gaussians import Model
-from padim_dist.store.run import RunHead, list_runs
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import ScoreRow
+from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
 
-_FALSE_DRIFT = 0.001
-"""Family-wise false-alarm rate of drift."""
 
-
-def thresholds_of(model: Model, groups: Sequence[str], cutoff: float) -> dict[str, Threshold]:
+def thresholds_of(model: Model, groups: Sequence[str], head: RunHead) -> dict[str, Threshold]:
     """Return the lowest flagged score of each group, if its calibration resolves it."""
     found = {}
     for group in groups:
         calibration = model.calibration(group)
-        if calibration and math.isfinite(value := calibration.threshold(cutoff)):
+        cutoff = head.cutoff_in(calibration.resolution) if calibration else None
+        if calibration is None or cutoff is None:
+            continue
+        if math.isfinite(value := calibration.threshold(cutoff)):
             found[group] = Threshold(value, *calibration.interval(cutoff))
     return found
 
@@ -56,7 +57,7 @@ def drift_maps(run: RunImages, typical: Mapping[str, ScoreRow | None]) -> list[D
     if not typical:
         return []
     ratios = open_drift(run.run.url, run.run.workspace.folder.options)["ratio"]
-    chance = _FALSE_DRIFT / len(run.head.drift)
+    chance = FALSE_DRIFT / len(run.head.drift)
     pictures = _seen(run, [row for row in typical.values() if row])
     maps = []
     for group, ratio in zip(typical, ratios.sel(group=list(typical)).values, strict=True):

@@ -16,6 +16,7 @@ from padim_dist.api.report.suspects import find_suspects
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -24,8 +25,9 @@ from padim_dist.pages.html import render
 from padim_dist.pages.words import counted, listed
 from padim_dist.storage import Folder
 from padim_dist.store.records import unless_damaged
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_arrays import DriftFigures
+from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
 
 _GROUPS = 200
 """Groups in the tables, the worst ones."""
@@ -68,6 +70,7 @@ def report(
     run: str | None = None,
     top: int = 200,
     out: str | None = None,
+    alpha: Alpha | None = None,
     title: str | None = None,
     weeks: Sequence[Week] = (),
 ) -> ReportResult:
@@ -86,6 +89,8 @@ def report(
         Largest number of images in the gallery.
     out : str, optional
         Path or URL of the file; by default ``report.html`` in the run.
+    alpha : float or "auto", optional
+        Flags of this alpha, instead of those of the rule of the run.
     title : str, optional
         Title of the page; by default the run and the archive.
     weeks : sequence of Week, optional
@@ -106,7 +111,7 @@ def report(
         raise RequestError(f"--top is how many images the gallery shows: 1 or more; found {top}")
     config = as_config(config)
     workspace = workspace_of(config)
-    head = choose_run(workspace, run)
+    head = with_alpha(config, choose_run(workspace, run), alpha)
     data = replace(_gather(config, head, top, listener), title=title, weeks=weeks)
     page = render(data, padim_dist.__version__).encode()
     target = out or workspace.at(Run(workspace, head.run_id).report_path)
@@ -132,8 +137,9 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     groups, rows = every[:_GROUPS], choose_rows(verdicts, top)
     names = [group.name for group in groups if group.name in model.info.counts]
     shown = sorted({*names, *(str(row.group) for row in rows)})
-    lines = thresholds_of(model, shown, flags.cutoff) if flags else {}
-    cutoff = flags.cutoff if flags else None
+    lines = thresholds_of(model, shown, head)
+    # Under the rule auto the cut-offs of groups differ: the lowest one is none of them all.
+    cutoff = None if head.alarms and head.alarms.follows_resolution else head.cutoff_in(0.0)
     scales = scales_of(images, rows, every, lines)
     quality, faults = quality_of(model, names)
     metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
@@ -179,7 +185,7 @@ def _warnings(
 ) -> list[str]:
     """Return warnings about the figures."""
     found = list(faults)
-    if head.alarms and head.known_cutoff is None:
+    if head.alarms and head.alarms.needs_all and not head.is_finished:
         found.append("Flags are known only when the run is finished: their rule needs all images.")
     for why in sorted(set(head.drift_unknown.values())):
         names = sorted(name for name, own in head.drift_unknown.items() if own == why)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
+from padim_dist.api.analysis.flags import MOST_ANOMALOUS, cutoff_sql
+from padim_dist.api.analysis.reviews import KNOWN, truth_columns
+from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import FlagSummary, GroupRow
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 
 
 class Verdicts:
@@ -38,12 +41,16 @@ class Verdicts:
         return dict(self._scores.aggregate("status, count(*)", "status").fetchall())
 
     def flags(self) -> FlagSummary | None:
-        """Return what is flagged; None if no image has a p-value."""
-        counts = self._scores.aggregate("count(*) FILTER (flagged), count(p_value)")
-        ((flagged, judged),) = counts.fetchall()
-        if not judged or self._head.alarms is None:
+        """Return what is flagged; None if nothing can be."""
+        expected = f"sum({cutoff_sql([self._head])}) FILTER (p_value IS NOT NULL)"
+        counts = self._scores.aggregate(
+            f"count(*) FILTER (flagged), count(p_value), count(flagged), {expected}"
+        )
+        ((flagged, judged, known, false),) = counts.fetchall()
+        alarms = self._head.alarms
+        if alarms is None or not (known or judged):
             return None
-        return FlagSummary(self._head.alarms, self._head.known_cutoff or 0.0, flagged, judged)
+        return FlagSummary(alarms, flagged, judged, None if alarms.needs_all else false)
 
     def groups(self) -> list[GroupRow]:
         """Return figures of each group, sorted by name."""
@@ -87,9 +94,13 @@ class Verdicts:
         return read_rows(ScoreRow, failed.order("status, uri, member").limit(most))
 
     def labelled(self) -> dict[str, npt.NDArray[Any]]:
-        """Return columns group, label, score, flagged of scored test images with a label."""
-        rows = self._scores.filter("split = 'test' AND label IS NOT NULL AND score IS NOT NULL")
-        columns = rows.project(
-            '"group", label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
+        """Return columns group, label, score, flagged of scored images whose truth is known.
+
+        The label is the newest review, else the label of the archive.
+        """
+        rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
+        known = rows.filter(f'{KNOWN} AND score IS NOT NULL AND "group" IS NOT NULL')
+        columns = known.project(
+            '"group", truth AS label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
         ).fetchnumpy()
         return {name: np.ma.getdata(column) for name, column in columns.items()}
