@@ -12,8 +12,6 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
-from padim_dist.api.analysis.views import open_views
-from padim_dist.api.report import suspects
 from padim_dist.api.report.gallery import choose_rows
 from padim_dist.api.report.report import _gather
 from padim_dist.api.report.verdicts import Verdicts
@@ -137,25 +135,28 @@ def test_the_operating_point_is_that_of_the_flags(audit, data):
     assert {(group.name, *group.operating) for group in labels.groups} == set(expected)
 
 
-def test_suspects_are_read_from_the_view_normals(audit, data, monkeypatch):
-    """The view is a stand-in: two suspects, of which one was dropped, and two other images."""
-    assert data.suspects == []
-    (head,) = list_runs(Workspace(Folder(audit.workspace)))
-    connection, _ = open_views(audit, None, None)
-    connection.execute(
-        f"CREATE TABLE normals AS SELECT '{head.model_id}' AS model_id, \"group\", image_id, uri, "
-        "member, (10 * rank)::FLOAT AS score, (1 / rank)::DOUBLE AS p_value, rank = 4 AS suspect, "
-        "rank = 3 AS dropped FROM (SELECT *, row_number() OVER (ORDER BY uri) AS rank FROM images "
-        "WHERE split = 'train' LIMIT 4)"
+def test_verdicts_of_people_are_shown_and_decide_what_is_missed(audit, data, tmp_path):
+    flagged, other = data.anomalies[0], data.anomalies[-1]
+    assert (flagged.row.flagged, other.row.flagged) == (True, False)
+    shutil.copytree(audit.workspace, tmp_path / "audit")
+    config = audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    padim.label(config, images=[flagged.row.image_id], verdict="ok", note="shadow", by="ann")
+    padim.label(config, images=[other.row.image_id], verdict="defect", kind="dent", by="bob")
+    known = {item.row.image_id: item for item in gather(config).anomalies}
+    first, second = known[flagged.row.image_id], known[other.row.image_id]
+    assert (first.truth, first.review.note, first.review.who) == ("ok", "shadow", "ann")
+    assert (second.truth, second.review.kind) == ("defect", "dent")
+    run = Run(Workspace(Folder(config.workspace)), first.row.run_id)
+    verdicts = Verdicts(run, run.head())
+    assert second.row.image_id in [row.image_id for row in verdicts.missed(99)]
+    path = Path(config.workspace, "marks.json")
+    marks = [{"image_id": second.row.image_id, "verdict": "ok", "kind": None, "note": None}]
+    path.write_text(
+        json.dumps({"padim_dist": "reviews", "run": first.row.run_id, "reviews": marks})
     )
-    connection.execute("INSERT INTO normals SELECT * REPLACE ('other' AS model_id) FROM normals")
-    monkeypatch.setattr(suspects, "open_views", lambda *_: (connection, []))
-    found = gather(audit).suspects
-    assert [(item.score, item.dropped) for item in found] == [(40.0, False), (30.0, True)]
-    for item in found:
-        shown = np.asarray(Image.open(io.BytesIO(item.picture)).convert("RGB"), float)
-        original = np.asarray(Image.open(Path(audit.archive.url, item.path)).convert("RGB"), float)
-        assert np.abs(shown - original).mean() < 6
+    padim.label(config, file=str(path), by="bob")
+    again = {item.row.image_id: item for item in gather(config).anomalies}
+    assert again[other.row.image_id].truth == "ok"
 
 
 def test_drift_is_drawn_over_a_typical_image(audit, data):
