@@ -296,5 +296,8 @@ class AuditConfig(Section):
     """Odd: this many times as many images of a group are flagged as in the baseline."""
     drift: float = Field(4.0, gt=0)
     """Odd: the drift of a group exceeds the baseline by this many standard deviations."""
+    fdr_nights: Annotated[int, Field(ge=2)] | None = None
+    """With ``score.fdr``: number of nights that share this largest share of false alarms, e.g. 7.
+    Null: it holds for each night by itself."""
     compare: int = Field(14, ge=3)
     """Number of baseline nights; at least three are needed."""

@@ -7,9 +7,9 @@ from PIL import Image
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.analysis.suspect_pictures import Row, find_fitted
 from padim_dist.api.analysis.suspects import suspect_rows
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.report.gallery import archive_url
 from padim_dist.api.settings.places import logger
+from padim_dist.api.sql.tables import image_name
 from padim_dist.config import Config
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.pages.cards import Suspect
