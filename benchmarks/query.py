@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from padim_dist.api.analysis.compact import compact
-from padim_dist.api.analysis.views import connect
+from padim_dist.api.sql.views import connect
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
 from padim_dist.store.runs.head import RunHead

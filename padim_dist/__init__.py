@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.show import show as show
     from padim_dist.api.analysis.suspects import suspects as suspects
     from padim_dist.api.analysis.top import top as top
-    from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
     from padim_dist.api.labels.evaluate import evaluate as evaluate
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
     from padim_dist.api.report.report import report as report
+    from padim_dist.api.sql.views import connect as connect
     from padim_dist.config import Config as Config
     from padim_dist.config import load_config as load_config
 
@@ -52,7 +52,7 @@ _HOMES = {
     "audit": "api.nights.audit",
     "compact": "api.analysis.compact",
     "compare": "api.analysis.compare",
-    "connect": "api.analysis.views",
+    "connect": "api.sql.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
     "evaluate": "api.labels.evaluate",

@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.api.labels.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
@@ -19,6 +17,8 @@ from padim_dist.api.pipeline.score import score
 from padim_dist.api.report.report import report
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import logger, workspace_of
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore

@@ -43,6 +43,10 @@ app = typer.Typer(
 )
 
 
+_PANELS = {"pipeline": "Pipeline", "nights": "Nights", "analysis": "Analysis"}
+"""Panels of the help, by the modules of the commands."""
+
+
 @dataclass(frozen=True)
 class Session:
     """What a command receives besides its own parameters.
@@ -118,7 +122,8 @@ def command(
         run.__name__, run.__doc__ = function.__name__, function.__doc__
         run.__annotations__ = {part.name: part.annotation for part in (*own, *added)}
         run.__dict__["__signature__"] = Signature([*own, *added])
-        return app.command()(run)
+        room = function.__module__.rpartition(".")[2]
+        return app.command(rich_help_panel=_PANELS.get(room, "Start"))(run)
 
     return decorate
 

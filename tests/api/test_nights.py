@@ -12,11 +12,11 @@ from scipy.stats import theilslopes
 from typer.testing import CliRunner
 
 import padim_dist as padim
-from padim_dist.api.analysis.nights import night_of_runs, night_rows, title_of_run
 from padim_dist.api.nights.audit import AuditResult
 from padim_dist.api.nights.oddness import past_sentence
 from padim_dist.api.nights.trends import group_trends, slope
 from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.sql.nights import night_of_runs, night_rows, title_of_run
 from padim_dist.cli.app import app
 from padim_dist.config import Config
 from padim_dist.errors import RequestError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.analysis.sandbox import readable
+from padim_dist.api.sql.sandbox import readable
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
 PAGE = (Path(__file__).parents[2] / "docs/analysis.md").read_text()

@@ -9,9 +9,9 @@ import duckdb
 
 from padim_dist.api.analysis.coco.file import write_coco
 from padim_dist.api.analysis.query import draft, write_csv
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.runs.rows import REGIONS_SCHEMA

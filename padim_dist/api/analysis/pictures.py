@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import Maps, RunImages
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.places import archive_of, logger
+from padim_dist.api.sql.tables import image_name
 from padim_dist.config import Config
 from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.escaping import visible

@@ -13,10 +13,10 @@ from PIL import Image
 
 from padim_dist.api.analysis.pictures import draw_image
 from padim_dist.api.analysis.query import draft
-from padim_dist.api.analysis.tables import image_name, read_rows
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.sql.tables import image_name, read_rows
+from padim_dist.api.sql.views import run_views
 from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore

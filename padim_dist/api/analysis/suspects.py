@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from padim_dist.api.analysis.query import draft
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.lookup import choose_model
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.tables import image_name
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.models import ModelInfo, model_advice

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS
-from padim_dist.api.analysis.tables import image_name
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import image_name
+from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import listed

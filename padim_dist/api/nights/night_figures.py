@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS
-from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.config import Config
 from padim_dist.core.drift import FALSE_DRIFT, Drift
 from padim_dist.pages.words import listed

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from padim_dist.api.analysis.tables import open_table
-from padim_dist.api.analysis.weeks import WeekRow, weeks_of
 from padim_dist.api.nights.trends import (
     GroupChange,
     GroupTrend,
@@ -22,6 +20,8 @@ from padim_dist.api.settings.places import (
     as_config,
     workspace_of,
 )
+from padim_dist.api.sql.tables import open_table
+from padim_dist.api.sql.weeks import WeekRow, weeks_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS, flagged_sql
-from padim_dist.api.analysis.tables import columns_query, open_connection, read_rows, table_query
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, plan_alarms
+from padim_dist.api.sql.flags import MOST_ANOMALOUS, flagged_sql
+from padim_dist.api.sql.tables import columns_query, open_connection, read_rows, table_query
 from padim_dist.core.alarms import Alarms, Judgement, LastFlagged, benjamini_hochberg
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore

@@ -11,9 +11,9 @@ from duckdb import ColumnExpression, ConstantExpression
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import Maps, RunImages
-from padim_dist.api.analysis.tables import image_name, open_table, read_rows
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.places import logger
+from padim_dist.api.sql.tables import image_name, open_table, read_rows
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress

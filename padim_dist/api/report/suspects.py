@@ -9,10 +9,10 @@ import duckdb
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.tables import image_name, quoted
-from padim_dist.api.analysis.views import open_views
 from padim_dist.api.report.gallery import archive_url
 from padim_dist.api.settings.places import logger
+from padim_dist.api.sql.tables import image_name, quoted
+from padim_dist.api.sql.views import open_views
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import Config
 from padim_dist.errors import PadimDistError, RunError

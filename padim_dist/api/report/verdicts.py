@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS, cutoff_sql
-from padim_dist.api.analysis.reviews import KNOWN, truth_columns
-from padim_dist.api.analysis.tables import open_table, read_rows
+from padim_dist.api.sql.flags import MOST_ANOMALOUS, cutoff_sql
+from padim_dist.api.sql.reviews import KNOWN, truth_columns
+from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import FlagSummary, GroupRow
 from padim_dist.store.runs.head import RunHead

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import duckdb
 
 from padim_dist.api.analysis.query import batches, write_json
-from padim_dist.api.analysis.tables import quoted
+from padim_dist.api.sql.tables import quoted
 from padim_dist.config import Config
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_of
 from padim_dist.api.settings.plans import reader_of
+from padim_dist.api.sql.tables import image_name
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.embedding import similarities

@@ -19,8 +19,8 @@ from padim_dist.api.analysis.explain.levels import (
 from padim_dist.api.analysis.explain.nearest import Found, NormalImage, find_nearest, load_normal
 from padim_dist.api.analysis.pictures import read_picture
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.places import archive_of
+from padim_dist.api.sql.tables import image_name
 from padim_dist.config import Config
 from padim_dist.core.embedding import Embedder
 from padim_dist.core.gaussian import nested_squares

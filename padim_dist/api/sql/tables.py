@@ -15,8 +15,8 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.flags import cutoff_sql, flagged_sql, literal
-from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
+from padim_dist.api.sql.flags import cutoff_sql, flagged_sql, literal
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
 from padim_dist.errors import RequestError
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead

@@ -9,10 +9,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.flags import literal
-from padim_dist.api.analysis.normals import add_normals
-from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
-from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -22,6 +18,10 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.normals import add_normals
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
+from padim_dist.api.sql.tables import files_query, open_connection, table_query
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES, UNSETTLED
