@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from padim_dist.core.status import GOOD
 from padim_dist.redaction import redacted
+from padim_dist.store.reviews import DEFECT, OK, Verdict, VerdictName
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
-
-Truth = Literal["ok", "defect"]
-"""What a person or the archive says of an image."""
-
-
-@dataclass(frozen=True)
-class Review:
-    """A person's verdict of an image; `at` is a time (ISO 8601, UTC)."""
-
-    verdict: Truth
-    kind: str | None = None
-    note: str | None = None
-    who: str | None = None
-    at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,7 @@ class GalleryImage:
         WebP: the whole original; the heatmap and the ground truth over `map_box`.
     gone : str or None
         Why there is no picture.
-    review : Review or None
+    review : Verdict or None
         The newest verdict of a person.
     levels : mapping of str to float, optional
         Share of each level of the embedding in the score.
@@ -57,7 +43,7 @@ class GalleryImage:
     heat: bytes | None = None
     mask: bytes | None = None
     gone: str | None = None
-    review: Review | None = None
+    review: Verdict | None = None
     levels: Mapping[str, float] | None = None
 
     @property
@@ -71,13 +57,13 @@ class GalleryImage:
         return split_path(self.path)[0]
 
     @property
-    def truth(self) -> Truth | None:
+    def truth(self) -> VerdictName | None:
         """Verdict of a person, else what the label of the archive says; None without both."""
         if self.review:
             return self.review.verdict
         if self.row.label is None:
             return None
-        return "ok" if self.row.label == GOOD else "defect"
+        return OK if self.row.label == GOOD else DEFECT
 
     @property
     def is_cropped(self) -> bool:

@@ -115,18 +115,19 @@ def _legend(scales: Mapping[str, HeatScale]) -> HeatLegend:
     known = all(scale.is_threshold for scale in scales.values())
     one = next(iter(scales.values())) if len(scales) == 1 else None
     middle = "threshold" if known else "high"
-    note = (
-        "Every image has the same colours: red is the threshold"
-        if known
-        else "The images of a group have the same colours: red is its threshold or, where that "
-        "is not known, a high score"
-    )
-    if known and not one:
-        note += " of its group"
+    if one and known:
+        note = "All images have the same scale: red is the threshold."
+    elif known:
+        note = "The images of a group have the same scale: red is its threshold."
+    else:
+        note = (
+            "The images of a group have the same scale: red is its threshold or, where that is "
+            "not known, a high score."
+        )
     return HeatLegend(
         bar=bar.getvalue(),
         start=f"usual {words.few(one.start)}" if one else "usual",
         middle=f"{middle} {words.few(one.middle)}" if one else middle,
-        top=f"2 × = {words.few(one.top)}" if one else "2 ×",
-        note=f"{note}.",
+        top=words.few(one.top) if one else "far above",
+        note=note,
     )

@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from padim_dist.pages.cards import GalleryImage, Review
+from padim_dist.pages.cards import GalleryImage
 from padim_dist.pages.data import FlagSummary, Threshold
 from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage
+from padim_dist.store.reviews import Verdict
 from padim_dist.store.runs.rows import ScoreRow
 
 _NONE = "–"
@@ -147,18 +148,18 @@ def settings_yaml(settings: Mapping[str, Any]) -> str:
     return redacted(text)
 
 
-def reviewed(review: Review) -> str:
+def reviewed(review: Verdict) -> str:
     """Return the verdict of a person.
 
     Examples
     --------
-    >>> reviewed(Review("defect", "crack", "at the rim", "ann", "2026-11-26T08:00:00+00:00"))
-    'defect (crack), by ann, 2026-11-26 08:00 UTC: at the rim'
+    >>> at = "2026-11-26T08:00:00+00:00"
+    >>> reviewed(Verdict(image_id="3f", verdict="defect", kind="crack", number=1, who="ann", at=at))
+    'defect (crack), by ann, 2026-11-26 08:00 UTC'
     """
     kind = f" ({review.kind})" if review.kind else ""
-    who = f", by {review.who}" if review.who else ""
-    when = f", {minute(review.at)}" if review.at else ""
-    return f"{review.verdict}{kind}{who}{when}" + (f": {review.note}" if review.note else "")
+    note = f": {review.note}" if review.note else ""
+    return f"{review.verdict}{kind}, by {review.who}, {minute(review.at)}{note}"
 
 
 def scale_range(scale: HeatScale) -> str:

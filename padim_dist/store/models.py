@@ -93,6 +93,8 @@ class ModelInfo:
     suspects : mapping of str to int, or None
         Fitted images that all others find anomalous, in groups that have any. None for models of
         version 0.3 and earlier, which have no tables of their normal images (`store/normals.py`).
+    calibrated : mapping of str to int
+        Images with a leave-one-out score, by group; empty for models of version 0.3 and earlier.
     dropped : mapping of str to int
         Images that were dropped as suspects, in groups that lost any.
     """
@@ -111,6 +113,7 @@ class ModelInfo:
     versions: Mapping[str, str]
     turn: int = 0
     suspects: Mapping[str, int] | None = None
+    calibrated: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 

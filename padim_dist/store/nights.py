@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import partial
 
+from padim_dist.core.batches import Batch
 from padim_dist.core.status import SCORED
 from padim_dist.redaction import redacted
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
@@ -163,6 +164,8 @@ class NightSummary:
         compared with. Empty in summaries of earlier versions.
     notices : list of Notice
         Whom it was sent to.
+    batch : Batch or None
+        What later nights need of it if they share a largest share of false alarms.
     """
 
     number: int
@@ -185,6 +188,7 @@ class NightSummary:
     drift: str = ""
     past: str = ""
     notices: list[Notice] = field(default_factory=list)
+    batch: Batch | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", redacted(self.folder))

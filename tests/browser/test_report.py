@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from padim_dist.pages.cards import Review
 from padim_dist.pages.data import ReportData
 from padim_dist.pages.html import render
-from tests.pages.samples import HOSTILE, anomaly, head, hostile, many_groups, sample
+from tests.pages.samples import HOSTILE, anomaly, head, hostile, many_groups, review, sample
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -309,7 +308,7 @@ def test_missed_anomalies_and_false_alarms(open_report):
 
 def test_the_verdict_of_a_person_counts_more_than_the_label(open_report):
     page = open_report(
-        sample(anomalies=[replace(anomaly(0, label="scratch"), review=Review("ok"))])
+        sample(anomalies=[replace(anomaly(0, label="scratch"), review=review("ok"))])
     )
     page.locator("#show").select_option("false")
     assert names(page) == ["img0.jpg"]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from padim_dist.core.alarms import Alarms
-from padim_dist.pages.cards import GalleryImage, Review, Suspect
+from padim_dist.pages.cards import GalleryImage, Suspect
 from padim_dist.pages.data import (
     DriftMap,
     DriftPoint,
@@ -28,6 +28,7 @@ from padim_dist.pages.data import (
 )
 from padim_dist.pages.encode import HEAT_BYTES, MASK_BYTES, PICTURE_BYTES, encode
 from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
+from padim_dist.store.reviews import Verdict, VerdictName
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
@@ -92,6 +93,13 @@ def mask() -> bytes:
     return encode(mask_layer((y > 26) & (y < 46) & (x > 14) & (x < 38)), MASK_BYTES)
 
 
+def review(
+    verdict: VerdictName, kind: str | None = None, note: str = "", who: str = "ann"
+) -> Verdict:
+    at = "2026-11-26T08:00:00+00:00"
+    return Verdict(image_id="3f", verdict=verdict, kind=kind, note=note, number=1, who=who, at=at)
+
+
 def anomaly(place: int, **changes: Any) -> GalleryImage:
     """Return the image at a place in the ranking; the first three are flagged."""
     score = 40.0 - place
@@ -129,9 +137,7 @@ def anomaly(place: int, **changes: Any) -> GalleryImage:
         picture=picture(place),
         heat=heat(),
         mask=mask() if place == 0 else None,
-        review=Review("ok", "smudge", "wiped", "ann", "2026-11-26T08:00:00+00:00")
-        if place == 1
-        else None,
+        review=review("ok", note="wiped") if place == 1 else None,
         levels={"fine": 0.2, "middle": 0.3, "coarse": 0.5} if place == 0 else None,
     )
     return replace(image, **own)
@@ -163,7 +169,7 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
             GroupRow("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
         ],
         anomalies=[anomaly(place) for place in range(images)],
-        scales={"cam-0": HeatScale(5.0, 25.0), "cam-1": HeatScale(4.0, 28.0, False)},
+        scales={"cam-0": HeatScale(5.0, 25.0, 50.0), "cam-1": HeatScale(4.0, 28.0, 56.0, False)},
         failures=[score_row("/data/photos/cut.jpg", error="damaged file: cut short")],
         drift=[
             DriftMap(
@@ -210,14 +216,13 @@ def hostile() -> ReportData:
         group=BREAKOUT,
         label=HOSTILE,
         gone=BREAKOUT,
-        review=Review("defect", HOSTILE, BREAKOUT, HOSTILE),
+        review=review("defect", HOSTILE, BREAKOUT, HOSTILE),
         levels={HOSTILE: 1.0},
     )
     return sample(
         head=head(asked={"archive": {"url": BREAKOUT}, HOSTILE: BREAKOUT}),
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
         groups=[GroupRow(HOSTILE, 1, 1), GroupRow(BREAKOUT, 1, 1)],
-        scales={"cam-0": HeatScale(5.0, 25.0), "cam-1": HeatScale(4.0, 28.0, False)},
         failures=[score_row(HOSTILE, BREAKOUT, error=HOSTILE)],
         suspects=[Suspect("a" * 16, BREAKOUT, HOSTILE, 9.0, None, False)],
         title=BREAKOUT,

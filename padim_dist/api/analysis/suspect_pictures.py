@@ -43,7 +43,7 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
         If none can be read.
     """
     workspace, spec = workspace_of(config), info.embedding
-    found = _find(config, info, rows)
+    found = find_fitted(config, info, rows)
     embed = Embedder(spec, kept_weights(workspace, spec.weights), torch.device("cpu"))
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
     items, gaussians = [], dict[str, Gaussian]()
@@ -105,10 +105,10 @@ def _heat(
     return shares
 
 
-def _find(
+def find_fitted(
     config: Config, info: ModelInfo, rows: Sequence[Row]
 ) -> dict[str, tuple[ImageReader, ImageRow]]:
-    """Return the manifest row of each image, and how it is read, by image id."""
+    """Return the manifest row of each image of a fit, and how it is read, by image id."""
     workspace, etags = workspace_of(config), {row["image_id"]: row["etag"] for row in rows}
     found: dict[str, tuple[ImageReader, ImageRow]] = {}
     for manifest in {info.snapshot: 0, **dict.fromkeys(manifests_of_fit(workspace, info.fit_id))}:

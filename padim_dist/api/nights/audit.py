@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from padim_dist.api.analysis.pictures import draw_top
+from padim_dist.api.nights.batch import judge_night
 from padim_dist.api.nights.night_figures import drift_sentence, night_figures
 from padim_dist.api.nights.notify import notify_night, telling_failures
 from padim_dist.api.nights.oddness import odd_reasons, past_sentence
@@ -20,6 +21,7 @@ from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
+from padim_dist.api.pipeline.score_plan import check_known_groups
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -141,7 +143,8 @@ def open_night(
     """
     model = promoted_model(config)
     workspace, settings = workspace_of(config), archive_settings(config)
-    _, entry, _ = make_manifest(config, listener)
+    manifest, entry, _ = make_manifest(config, listener)
+    check_known_groups(manifest.shards, model, config)
     while True:
         last = last_night(workspace, settings)
         if last and not find_summary(workspace, last):
@@ -207,12 +210,15 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     folder = workspace.folder
     if there := find_summary(workspace, night):
         return there
+    most = max(config.audit.compare, config.audit.fdr_nights or 0)
+    earlier = summaries_before(workspace, settings, night.number, most)
+    batch = judge_night(config, night.number, runs, earlier)
     statuses, groups, top = night_figures(config, runs)
-    before = summaries_before(workspace, settings, night.number, config.audit.compare)
+    before = earlier[-config.audit.compare :]
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    picture = None
-    day = night.opened_at[:10]
-    if drawn := draw_top(config, top, night_title(night.number, day, archive_title(config))):
+    archive, day, picture = archive_title(config), night.opened_at[:10], None
+    title = night_title(night.number, day, archive)
+    if drawn := draw_top(config, top, title):
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=85)
         picture = sink.getvalue()
@@ -235,9 +241,10 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
-        archive=archive_title(config),
+        archive=archive,
         drift=drift_sentence(groups),
         past=past_sentence(night.number, state, night.model_id, before),
+        batch=batch,
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     if notices := notify_night(config, summary, picture):

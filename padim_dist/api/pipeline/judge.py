@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, plan_alarms
@@ -158,11 +161,19 @@ class Judged:
             )
             last = LastFlagged(*row)
         elif alarms.needs_all:
-            found = self._database.sql("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
-            cutoff = benjamini_hochberg(found.fetchnumpy()["p_value"], alarms.asked)
+            cutoff = benjamini_hochberg(self.p_values(), alarms.asked)
         judgement = Judgement(alarms, cutoff, last)
+        return replace(judgement, flagged=self.count(judgement))
+
+    def p_values(self) -> npt.NDArray[np.float64]:
+        """Return all p-values, shape (n,)."""
+        found = self._database.sql("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
+        return np.asarray(found.fetchnumpy()["p_value"], np.float64)
+
+    def count(self, judgement: Judgement) -> int:
+        """Return the number of images that a judgement flags."""
         ((flagged,),) = self._rows(f"SELECT count(*) FROM judged WHERE {self._flagged(judgement)}")
-        return replace(judgement, flagged=flagged)
+        return int(flagged)
 
     def add_regions(self, judgement: Judgement, listener: Listener) -> tuple[int, list[str]]:
         """Find the regions that flagged images lack; return their number, and what is missing."""

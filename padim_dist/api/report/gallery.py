@@ -17,7 +17,7 @@ from padim_dist.api.sql.tables import image_name, open_table, read_rows
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
-from padim_dist.pages.cards import GalleryImage, Review
+from padim_dist.pages.cards import GalleryImage
 from padim_dist.pages.data import GroupRow, Threshold
 from padim_dist.pages.encode import (
     HEAT_BYTES,
@@ -28,6 +28,7 @@ from padim_dist.pages.encode import (
     encode,
 )
 from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
+from padim_dist.store.reviews import Verdict, newest_verdicts
 from padim_dist.store.runs.rows import REGIONS, RegionRow, ScoreRow
 
 _THREADS = 4
@@ -58,13 +59,11 @@ def scales_of(
     """Return the colours of the heatmaps of rows, by group; none if no heatmaps were kept."""
     if not run.has_heatmaps:
         return {}
-    high = {group.name: group.p99 or 0.0 for group in groups}
-    usual = run.usual(sorted({str(row.group) for row in rows}))
+    figures = {group.name: (group.p99 or 0.0, group.highest or 0.0) for group in groups}
     scales = {}
-    for name, start in usual.items():
+    for name, usual in run.usual(sorted({str(row.group) for row in rows})).items():
         line = thresholds.get(name)
-        middle = line.value if line else max(high.get(name, 0.0), 2 * start)
-        scales[name] = HeatScale(start, max(middle, 1.1 * start), line is not None)
+        scales[name] = HeatScale.of(usual, line.value if line else None, *figures[name])
     return scales
 
 
@@ -73,7 +72,6 @@ def make_gallery(
     rows: Sequence[ScoreRow],
     scales: Mapping[str, HeatScale],
     listener: Listener,
-    reviews: Mapping[str, Review] | None = None,
 ) -> list[GalleryImage]:
     """Return the gallery of score rows; only their images are read from the archive.
 
@@ -87,8 +85,6 @@ def make_gallery(
         Colours by group.
     listener : callable
         Receives events.
-    reviews : mapping of str to Review, optional
-        The newest verdicts of people, by image_id.
 
     Returns
     -------
@@ -100,7 +96,7 @@ def make_gallery(
         manifest=run.manifest_rows(rows),
         regions=_read_regions(run, [row.image_id for row in rows]) if rows else {},
         scales=scales,
-        reviews=reviews or {},
+        reviews=newest_verdicts(run.run.workspace),
     )
     items: list[GalleryImage] = []
     gone = []
@@ -125,7 +121,7 @@ class _Studio:
     manifest: Mapping[str, ImageRow]
     regions: Mapping[str, list[RegionRow]]
     scales: Mapping[str, HeatScale]
-    reviews: Mapping[str, Review]
+    reviews: Mapping[str, Verdict]
     outage: list[str] = field(default_factory=list)
 
     def make(self, row: ScoreRow, heat: Maps | None) -> GalleryImage:
@@ -143,9 +139,14 @@ class _Studio:
             heat=None if heat is None else self._heat(row, heat),
             mask=mask,
             gone=gone,
-            review=self.reviews.get(row.image_id),
+            review=self._review(row),
             levels=_levels(row),
         )
+
+    def _review(self, row: ScoreRow) -> Verdict | None:
+        """Return what people say about the object that was scored."""
+        review = self.reviews.get(row.image_id)
+        return review if review and review.is_about(row.etag) else None
 
     def _picture(self, row: ScoreRow, most: int) -> tuple[bytes | None, str | None]:
         if self.outage:  # one image has waited for the store in vain
@@ -183,9 +184,9 @@ def archive_url(run: RunImages) -> str:
 
 
 def _levels(row: ScoreRow) -> dict[str, float] | None:
-    """Return the share of each level in the score; None where the score table has no such parts."""
-    parts = {name: getattr(row, f"score_{name}", None) for name in _LEVELS}
-    known = {name: part for name, part in parts.items() if part is not None}
+    """Return the share of each level in the score; None in runs of earlier versions."""
+    parts = zip(_LEVELS, (row.score_fine, row.score_middle, row.score_coarse), strict=True)
+    known = {name: part for name, part in parts if part is not None}
     total = sum(known.values())
     return {name: part / total for name, part in known.items()} if total > 0 else None
 

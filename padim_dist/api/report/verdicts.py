@@ -77,8 +77,9 @@ class Verdicts:
         return read_rows(ScoreRow, scored.order(MOST_ANOMALOUS).limit(most))
 
     def missed(self, most: int) -> list[ScoreRow]:
-        """Return the most anomalous rows that are labelled as anomalous and not flagged."""
-        found = self._scores.filter(f"label != '{GOOD}' AND NOT flagged AND score IS NOT NULL")
+        """Return the most anomalous rows of images known to be anomalous that are not flagged."""
+        rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
+        found = rows.filter(f"truth != '{GOOD}' AND NOT flagged AND score IS NOT NULL")
         return read_rows(ScoreRow, found.order(MOST_ANOMALOUS).limit(most))
 
     def typical(self, groups: Sequence[str]) -> dict[str, ScoreRow | None]:
