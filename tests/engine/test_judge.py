@@ -9,9 +9,13 @@ import pytest
 from scipy.stats import false_discovery_control
 
 import padim_dist as padim
+from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.sql.tables import read_rows
 from padim_dist.config import Config
 from padim_dist.errors import ConfigError, RequestError
-from padim_dist.store.runs.run import list_runs
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import RegionRow
+from padim_dist.store.runs.run import Run, list_runs
 from tests.conftest import make_mvtec, tiny_config
 
 NORMAL = 24
@@ -60,9 +64,7 @@ def test_a_review_is_of_exactly_as_many_images(config):
     assert head.flagged == everything.flagged, "the same run"
 
 
-def list_runs_of(config: Config) -> list:
-    from padim_dist.api.settings.places import workspace_of
-
+def list_runs_of(config: Config) -> list[RunHead]:
     return list_runs(workspace_of(config))
 
 
@@ -134,6 +136,11 @@ def test_regions_are_found_once(config):
     assert first.regions >= 5
     assert padim.judge(config, review=5).regions == 0
     assert padim.judge(config, review=4).regions == 0
+    (run,) = list_runs_of(config)
+    table = Run(workspace_of(config), run.run_id).regions
+    table.add(read_rows(RegionRow, padim.open_regions(config.workspace)))
+    again = padim.open_regions(config.workspace)
+    assert again.count("*").fetchall() == [(4,)], "the same regions twice count once"
     padim.compact(config)
     assert padim.judge(config, review=6).regions >= 1
     found = padim.open_regions(config.workspace).project("image_id").distinct()

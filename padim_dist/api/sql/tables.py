@@ -70,6 +70,8 @@ def table_query(
         f"SELECT run_id, image_id, {cutoff_sql(head for _, head in runs)} AS cutoff "
         f"FROM ({scores}) WHERE flagged"
     )
+    # A shard that is scored again may have regions that were added to the run before.
+    regions = f"SELECT DISTINCT ON (run_id, image_id, region) * FROM ({regions})"
     return (
         f"SELECT regions.* FROM ({regions}) AS regions JOIN ({flagged}) AS flagged "
         "USING (run_id, image_id) "
