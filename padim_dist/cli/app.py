@@ -173,6 +173,7 @@ def label(
     *,
     words: options.Labelled = None,
     file: options.ReviewFile = None,
+    fiftyone: options.FiftyOneTags = None,
     kind: options.Kind = None,
     note: options.ReviewNote = "",
     by: options.Reviewer = None,
@@ -189,6 +190,7 @@ def label(
         kind=kind,
         note=note,
         file=file,
+        fiftyone=fiftyone,
         run=run,
         by=by,
     )
@@ -228,12 +230,12 @@ def export(
     format: options.ExportFormat,
     out: options.ExportFile,
     run: options.RunId = None,
+    name: options.FiftyOneName = None,
+    all_images: options.AllImages = False,
 ) -> "ExportResult":
-    """Export the regions of a run for labelling, as CSV or COCO detections.
-
-    FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
-    """
-    return padim.export(session.config, session.listener, format=format, out=out, run=run)
+    """Export the regions of a run, as CSV or COCO detections, or the run as a FiftyOne data set."""
+    where = (session.config, session.listener)
+    return padim.export(*where, format=format, out=out, run=run, name=name, all_images=all_images)
 
 
 def main() -> None:

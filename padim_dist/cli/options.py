@@ -88,6 +88,19 @@ ReviewFile = Annotated[
     Option("--from", metavar="FILE", help="CSV file with the columns image_id and verdict (kind, "
            "note), or a JSON file that the report saved."),
 ]  # fmt: skip
+FiftyOneTags = Annotated[
+    str | None,
+    Option("--from-fiftyone", metavar="NAME", help="FiftyOne data set that 'padim-dist export' "
+           "made: its new tags ok and defect."),
+]  # fmt: skip
+FiftyOneName = Annotated[
+    str | None,
+    Option("--name", metavar="NAME", help="FiftyOne: name of the data set; default: "
+           "padim-dist-<run id>."),
+]  # fmt: skip
+AllImages = Annotated[
+    bool, Option("--all", help="FiftyOne: all scored images; default: flagged and reviewed ones.")
+]
 Kind = Annotated[str | None, Option(metavar="TEXT", help="Kind of the defect.")]
 ReviewNote = Annotated[str, Option("--note", metavar="TEXT", help="Any text, kept with it.")]
 Reviewer = Annotated[str | None, Option("--by", metavar="NAME", help="The reviewer; default: you.")]
@@ -107,7 +120,7 @@ Sql = Annotated[
     ),
 ]
 QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]
-ExportFormat = Annotated[str, _format(help="csv or coco.")]
+ExportFormat = Annotated[str, _format(help="csv, coco or fiftyone.")]
 QueryFile = Annotated[
     str | None, _out(help="File for csv, json or parquet; default: stdout, but not for parquet.")
 ]
@@ -117,7 +130,7 @@ ReportFile = Annotated[
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
-ExportFile = Annotated[str, _out(help="File to write.")]
+ExportFile = Annotated[str, _out(help="File to write; FiftyOne: folder for heatmaps.")]
 Folder = Annotated[
     str, Argument(metavar="FOLDER", help="Folder for the archive, the workspace and the results.")
 ]

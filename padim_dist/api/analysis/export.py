@@ -1,4 +1,4 @@
-"""Export: regions for labelling, as CSV or COCO."""
+"""Export: regions for labelling, as CSV, COCO or a FiftyOne data set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TextIO
 
 import duckdb
 
+from padim_dist.api.analysis.fiftyone_export import make_fiftyone_set
 from padim_dist.api.analysis.query import draft, write_csv, write_json
 from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
@@ -19,7 +20,7 @@ from padim_dist.redaction import redacted
 from padim_dist.store.run import RunHead
 from padim_dist.store.run_tables import REGIONS_SCHEMA
 
-FORMATS = ("csv", "coco")
+FORMATS = ("csv", "coco", "fiftyone")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def export(
     format: str,
     out: str,
     run: str | None = None,
+    name: str | None = None,
+    all_images: bool = False,
 ) -> ExportResult:
     """Write the regions of a run to a file, a batch at a time.
 
@@ -49,11 +52,18 @@ def export(
         The configuration.
     format : str
         ``"csv"``: the table of regions. ``"coco"``: detections as in the COCO data set, with a
-        category for each group; `file_name` is the path in the archive.
+        category for each group; `file_name` is the path in the archive. ``"fiftyone"``: a data set
+        in FiftyOne's database with images, heatmaps, regions, p-values and verdicts; `label` reads
+        its tags.
     out : str
-        Path of the file, which is written completely or not at all.
+        Path of the file, which is written completely or not at all. For FiftyOne a folder for
+        heatmaps and copies of images, which the data set needs.
     run : str, optional
         Id of the run, or a unique prefix; by default the newest finished run.
+    name : str, optional
+        Name of the FiftyOne data set; by default ``padim-dist-<run id>``.
+    all_images : bool, optional
+        Put all scored images into the FiftyOne data set, not only flagged and reviewed ones.
 
     Raises
     ------
@@ -69,6 +79,10 @@ def export(
         raise RequestError(f"format {format!r} is none of {', '.join(FORMATS)}")
     config = as_config(config)
     head, connection = run_views(config, run)
+    if format == "fiftyone":
+        made = make_fiftyone_set(config, head, connection, out, name, all_images)
+        notes = [*progress_note(head), f"FiftyOne data set {made.name!r}"]
+        return ExportResult(head.run_id, made.images, made.regions, notes, out)
     numbers = connection.sql("SELECT count(DISTINCT image_id), count(*) FROM regions")
     ((images, regions),) = numbers.fetchall()
     notes = progress_note(head)
