@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.query import RUN, make_run
-from padim_dist.api.analysis.views import connect
 from padim_dist.api.labels.evaluate import evaluate
 from padim_dist.api.labels.label import label
+from padim_dist.api.sql.views import connect
 from padim_dist.config import make_config
 
 

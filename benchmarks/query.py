@@ -25,11 +25,12 @@ import numpy as np
 import pyarrow as pa
 
 from padim_dist.api.analysis.compact import compact
-from padim_dist.api.analysis.views import connect
+from padim_dist.api.sql.views import connect
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import SCORES_SCHEMA
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import SCORES_SCHEMA
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 RUN, MODEL = "6f1d3a0c5b7e9d42", "9cb67b658613abfa"

@@ -29,7 +29,7 @@ from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.score_plan import plan_score
 from padim_dist.api.settings.lookup import choose_model
 from padim_dist.config import Config, make_config
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]

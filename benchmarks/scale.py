@@ -25,8 +25,8 @@ from PIL import Image
 import padim_dist as padim
 from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
-from padim_dist.api.analysis.views import connect
 from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.api.sql.views import connect
 from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, Total, cut
 from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import Config, make_config
@@ -35,8 +35,8 @@ from padim_dist.engine.task import Done, Report
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Event, TaskStarted, ignore
 from padim_dist.store.manifests import Shard, Snapshot, write_manifest
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 
 _SHARD = 512
 _ROWS_A_TABLE = 51_200

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, open_table, read_rows
 from padim_dist.api.labels.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
@@ -18,11 +17,13 @@ from padim_dist.api.pipeline.score import score
 from padim_dist.api.report.report import report
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import logger, workspace_of
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 from padim_dist.synthetic.archive import make_archive
 
 _SHOWN = 10

@@ -56,6 +56,16 @@ LaterRun = Annotated[
 ImageId = Annotated[
     str, Argument(metavar="IMAGE", help="Id of an image, or a unique prefix; see 'padim-dist top'.")
 ]
+ImageIds = Annotated[
+    list[str],
+    Argument(metavar="IMAGE_ID...", help="Ids of normal images; see 'padim-dist suspects'."),
+]
+Undo = Annotated[bool, Option("--undo", help="Let fits use these images again.")]
+SuspectsModel = Annotated[
+    str | None,
+    Argument(metavar="MODEL", help="Id of a model, a unique prefix, or 'promoted'; default: the "
+             "newest of these settings."),
+]  # fmt: skip
 ModelId = Annotated[
     str,
     Argument(metavar="MODEL", help="Id of a model, or a unique prefix; see 'padim-dist models'."),
@@ -77,6 +87,11 @@ New = Annotated[
 Refit = Annotated[
     bool, Option("--refit", help="Also fit a candidate, on fit.window if that is set.")
 ]
+FailOnOdd = Annotated[bool, Option("--fail-on-odd", help="End with exit code 3 if a night is odd.")]
+NightNumber = Annotated[
+    int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
+]
+Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
 Labelled = Annotated[
     list[str] | None,
@@ -98,9 +113,6 @@ FiftyOneName = Annotated[
     Option("--name", metavar="NAME", help="FiftyOne: name of the data set; default: "
            "padim-dist-<run id>."),
 ]  # fmt: skip
-AllImages = Annotated[
-    bool, Option("--all", help="FiftyOne: all scored images; default: flagged and reviewed ones.")
-]
 Kind = Annotated[str | None, Option(metavar="TEXT", help="Kind of the defect.")]
 ReviewNote = Annotated[str, Option("--note", metavar="TEXT", help="Any text, kept with it.")]
 Reviewer = Annotated[str | None, Option("--by", metavar="NAME", help="The reviewer; default: you.")]
@@ -113,10 +125,25 @@ Gallery = Annotated[int, Option(metavar="N", help="Largest number of images in t
 Number = Annotated[int, Option("-n", metavar="N", help="Number of images.")]
 Group = Annotated[str | None, Option(metavar="GROUP", help="Only this group.")]
 Flagged = Annotated[bool, Option("--flagged", help="Only flagged images.")]
+Alpha = Annotated[
+    str | None, Option(metavar="SHARE", help="Flag images with a p-value up to this share, or "
+           "'auto', instead of by the rule of the run.")
+]  # fmt: skip
+PerMillion = Annotated[
+    float | None, Option(metavar="N", help="Target of false alarms per million normal images.")
+]
+PerRun = Annotated[float | None, Option(metavar="N", help="Target of false alarms per run.")]
+Fdr = Annotated[
+    float | None, Option(metavar="SHARE", help="Largest share of false alarms among the flagged.")
+]
+Review = Annotated[
+    int | None, Option(metavar="N", help="Flag this number of images, the most anomalous ones.")
+]
 Sql = Annotated[
     str,
     Argument(
-        metavar="SQL", help="Query on the views scores, regions, runs, models, images, reviews."
+        metavar="SQL",
+        help="Query on the views latest, scores, regions, groups, reviews, runs, models, images.",
     ),
 ]
 QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]
@@ -130,7 +157,19 @@ ReportFile = Annotated[
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
+Why = Annotated[
+    bool, Option("--why", help="Explain the score; reads and embeds the image once more.")
+]
+SuspectsFile = Annotated[
+    str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
+]
 ExportFile = Annotated[str, _out(help="File to write; FiftyOne: folder for heatmaps.")]
+AllImages = Annotated[
+    bool, Option("--all", help="COCO and FiftyOne: all scored images, also those without regions.")
+]
+MinArea = Annotated[
+    float, Option(metavar="PIXELS", min=0, help="Leave out regions with fewer pixels.")
+]
 Folder = Annotated[
     str, Argument(metavar="FOLDER", help="Folder for the archive, the workspace and the results.")
 ]

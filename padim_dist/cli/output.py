@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.compare import CompareResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
+    from padim_dist.api.analysis.suspects import SuspectsResult
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
 
 _RECORDS = 20
@@ -94,19 +97,51 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
-        terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
+        terminal.line("night", night.headline)
         for reason in night.reasons:
             terminal.line("odd", reason, "yellow")
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
         if night.unsettled:
             terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
         terminal.line("model", night.model_id)
+        if night.flagged is not None:
+            by_group = f" ({format_value(night.flagged_groups)})" if night.flagged else ""
+            terminal.line("flagged", f"{night.flagged:,}{by_group}")
+        for name, sentence in (("drift", night.drift), ("earlier nights", night.past)):
+            if sentence:
+                terminal.line(name, sentence)
         for image in night.top[:3]:
             terminal.line("highest", f"{image.score:.1f}  {image.uri}")
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
+        for notice in night.notices:
+            what = f"{notice.service}: not sent, {notice.error}" if notice.error else notice.service
+            terminal.line("notified", what, "yellow" if notice.error else None)
+        for run in night.runs:
+            terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)
+
+
+def print_nights(result: NightsResult, terminal: Terminal) -> None:
+    """Print nights, and how one of them differs from the one before."""
+    terminal.notes(result.notes)
+    terminal.table("Nights", result.nights, hidden=("number",))
+    for sentence in result.sentences:
+        terminal.line("", sentence)
+    for name, groups in (("new groups", result.came), ("groups without images", result.gone)):
+        if groups:
+            terminal.line(name, format_value(groups))
+    terminal.table("Groups", result.groups)
+    weeks = [replace(week, group=week.group or "(all groups)") for week in result.weeks]
+    terminal.table("Weeks", weeks)
+
+
+def print_groups(result: GroupsResult, terminal: Terminal) -> None:
+    """Print groups over nights, the worst first."""
+    terminal.notes(result.notes)
+    title = f"Groups over {result.nights:,} night{'' if result.nights == 1 else 's'}"
+    terminal.table(title, result.groups)
 
 
 def print_history(result: HistoryResult, terminal: Terminal) -> None:
@@ -169,6 +204,12 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
         out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
 
 
+def print_suspects(result: SuspectsResult, terminal: Terminal) -> None:
+    """Print the suspects of a model."""
+    terminal.values(result, images="images in the model", in_model="suspects in the model")
+    terminal.table("Suspects", result.suspects)
+
+
 def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
@@ -183,7 +224,16 @@ def print_label(result: LabelResult, terminal: Terminal) -> None:
 
 def print_show(result: ShowResult, terminal: Terminal) -> None:
     """Print the details of an image and its regions."""
-    terminal.values(result, peak="peak row, column", size="height x width")
+    terminal.values(result, peak="peak row, column", size="height x width", why="")
+    if result.why:
+        terminal.line("why", result.why.sentence)
+        if normal := result.why.nearest:
+            name = normal.image or normal.image_id
+            terminal.line(
+                "similar normal",
+                f"{name} (similarity {normal.similarity:.3f}; {normal.compared:,} compared)",
+            )
+        terminal.table("Score by level", result.why.levels)
     terminal.table("Regions", result.regions)
     if result.status == "scored" and result.picture is None and not terminal.can_draw:
         terminal.err.print("no picture: give --out FILE, or use a true-colour terminal", **PLAIN)

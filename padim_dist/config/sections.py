@@ -1,8 +1,9 @@
-"""Base class of sections; sections of the archive, the model, its fit, scores and nights."""
+"""Base class of sections; sections of the archive, the model, its fit and scores."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
+from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 
@@ -25,6 +27,7 @@ Size = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
     BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
 ]
+_IMAGE_ID = "[0-9a-f]{16}"
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 """All splits."""
@@ -34,6 +37,35 @@ class Section(BaseModel):
     """A frozen section; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TimeConfig(Section):
+    """Where the path of an image says when it was taken."""
+
+    path: str
+    """Regular expression with a group named ``time``, searched in the path inside the archive."""
+    format: str
+    """Format of that group, as of Python's strptime, e.g. ``%Y%m%d_%H%M%S``. A time without a zone
+    (``%z``) is UTC."""
+
+    @field_validator("path")
+    @classmethod
+    def _has_time(cls, value: str) -> str:
+        if "time" not in expression(value).names:
+            raise ValueError("needs a group named 'time', e.g. \"_(?P<time>[0-9]{8})_\"")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _has_a_date(cls, value: str) -> str:
+        sample = datetime(2026, 11, 27, 13, 14, 15, tzinfo=UTC)
+        try:
+            found = datetime.strptime(sample.strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"is not a format of strptime: {error}") from None
+        if found.date() != sample.date():
+            raise ValueError("needs year, month and day, e.g. '%Y%m%d_%H%M%S'")
+        return value
 
 
 class ArchiveConfig(Section):
@@ -63,6 +95,9 @@ class ArchiveConfig(Section):
     bits: Annotated[int, Field(ge=9, le=16)] | None = None
     """Bits of a sample that the camera delivers in files of 16 bits, e.g. 12: the grey level
     2^bits - 1 becomes white. Null: the range that the file states."""
+    time: TimeConfig | None = None
+    """Where the path says when an image was taken (column ``captured_at``). Null, or no match: the
+    EXIF data of the file do. It applies to images that are scored from then on."""
     exclude: str | None = None
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
@@ -163,23 +198,50 @@ class FitConfig(Section):
         tuple[Annotated[str, BeforeValidator(str)], ...],
         AfterValidator(lambda names: tuple(sorted(set(names)))),
     ] = ()
-    """Parts of the window to leave out: days (``2026-11-20``), entries of the history (``7``), or
-    their shards (``7/12``)."""
+    """What to leave out: image ids (16 hex digits, in quotes); and of a window days
+    (``2026-11-20``), entries of the history (``7``), or their shards (``7/12``)."""
+    suspects: Literal["keep", "warn", "drop"] = "warn"
+    """Normal images that all others find anomalous: say nothing (``keep``), warn of them, or drop
+    them from the fit until no other one is found."""
+    suspects_share: float = Field(0.2, gt=0, le=0.5)
+    """Largest share of a group's images that ``suspects: drop`` drops."""
 
     @field_validator("without")
     @classmethod
     def _names_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not re.fullmatch(r"\d{4}-\d\d-\d\d|\d+(/\d+)?", name):
+            if not re.fullmatch(rf"{_IMAGE_ID}|\d{{4}}-\d\d-\d\d|\d+(/\d+)?", name):
                 raise ValueError(
-                    f"{name!r} is neither a day (2026-11-20) nor an entry (7) nor a shard (7/12)"
+                    f"{name!r} is neither a day (2026-11-20) nor an entry (7) nor a shard (7/12) "
+                    "nor an image id (16 hex digits)"
                 )
         return value
 
+    @property
+    def without_images(self) -> tuple[str, ...]:
+        """The image ids of `without`."""
+        return tuple(name for name in self.without if re.fullmatch(_IMAGE_ID, name))
+
+    @property
+    def without_parts(self) -> tuple[str, ...]:
+        """The days, entries and shards of `without`."""
+        return tuple(name for name in self.without if not re.fullmatch(_IMAGE_ID, name))
+
     @model_validator(mode="after")
     def _needs_window(self) -> FitConfig:
-        if self.without and self.window is None:
-            raise ValueError("'without' needs a 'window'; set that too")
+        if self.without_parts and self.window is None:
+            raise ValueError(
+                "'without' needs a 'window' for days, entries and shards; set that too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _needs_sample(self) -> FitConfig:
+        if self.sample == 0 and self.suspects == "drop":
+            raise ValueError(
+                "'suspects: drop' finds suspects among the images whose embeddings are kept: set "
+                "'sample' to 1 or more"
+            )
         return self
 
 
@@ -194,8 +256,9 @@ class ScoreConfig(Section):
         AfterValidator(lambda splits: tuple(sorted(set(splits), reverse=True))),
     ] = SPLITS
     """Splits to score; by default all images of the manifest."""
-    alpha: float = Field(0.001, gt=0, lt=1)
-    """Target share of false alarms: images with a p-value of at most this are flagged."""
+    alpha: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    """Target share of false alarms: images with a p-value of at most this are flagged. Auto: the
+    smallest share that the normal images of a group resolve, 1 / (n + 1), and 0.001 at least."""
     per_million: float | None = Field(None, gt=0, lt=1_000_000)
     """Instead of alpha: target of false alarms per million normal images."""
     false_alarms_per_run: float | None = Field(None, gt=0)
@@ -203,32 +266,18 @@ class ScoreConfig(Section):
     fdr: float | None = Field(None, gt=0, lt=1)
     """Instead of alpha: largest share of false alarms among the flagged images of a run (Benjamini
     and Hochberg)."""
+    review: Annotated[int, Field(ge=1)] | None = None
+    """Instead of alpha: the number of images to flag, the most anomalous ones of a run, whatever
+    their p-values."""
     pixel_alpha: float = Field(0.001, gt=0, lt=1)
     """Level of the regions in a flagged image: at most this share of normal pixels reaches it."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> ScoreConfig:
-        others = ("per_million", "false_alarms_per_run", "fdr")
+        others = RULES[1:]
         given = [name for name in others if getattr(self, name)]
         given += ["alpha"] if "alpha" in self.model_fields_set and given else []
         if len(given) > 1:
             names = " and ".join(map(repr, given))
             raise ValueError(f"{names} exclude each other; set one of them")
         return self
-
-
-class AuditConfig(Section):
-    """Nightly audits: the summary of a night, and when a night is odd."""
-
-    top: int = Field(10, ge=1, le=50)
-    """Number of most anomalous images in the summary and its picture."""
-    unusable: float = Field(0.05, ge=0, le=1)
-    """Odd: a larger share of the images than this cannot be scored."""
-    rise: float = Field(0.25, gt=0)
-    """Odd: the median score of a group exceeds the baseline by more than this share."""
-    alarms: float = Field(3.0, ge=1)
-    """Odd: this many times as many images of a group are flagged as in the baseline."""
-    drift: float = Field(4.0, gt=0)
-    """Odd: the drift of a group exceeds the baseline by this many standard deviations."""
-    compare: int = Field(14, ge=3)
-    """Number of baseline nights; at least three are needed."""

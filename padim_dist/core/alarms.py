@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-RuleName = Literal["alpha", "per_million", "false_alarms_per_run", "fdr"]
+RuleName = Literal["alpha", "auto", "per_million", "false_alarms_per_run", "fdr", "review"]
+RULES = ("alpha", "per_million", "false_alarms_per_run", "fdr", "review")
+"""Settings of which one is the rule of a run; the first is the default."""
+LEAST_ALPHA = 0.001
+"""Lowest share of normal images that the rule ``auto`` flags."""
 _HIGHEST = 0.5  # largest share of normal images that a run may flag
-_FORMER = {"a_run": "false_alarms_per_run"}  # by names in version 0.1, which run ids still use
+_FORMER = {"a_run": "false_alarms_per_run"}  # names of rules in version 0.1
 _WORDS: dict[RuleName, str] = {
     "alpha": "target: {percent:.3g} % of normal images",
+    "auto": (
+        "target: the smallest share that the normal images of a group resolve, 1 / (n + 1), and "
+        "{percent:.3g} % at least"
+    ),
     "per_million": "target: {asked:g} false alarm{s} per million images",
     "false_alarms_per_run": "target: {asked:g} false alarm{s} per run",
     "fdr": "at most {percent:.3g} % of the flagged images may be false alarms",
+    "review": "the {asked:g} most anomalous image{s}",
 }
 
 
@@ -27,11 +36,13 @@ class Alarms:
     Attributes
     ----------
     rule : str
-        ``"alpha"``, ``"per_million"``, ``"false_alarms_per_run"`` or ``"fdr"``.
+        ``"alpha"``, ``"auto"``, ``"per_million"``, ``"false_alarms_per_run"``, ``"fdr"`` or
+        ``"review"``.
     asked : float
-        The value of the setting with that name.
-    alpha : float
-        Highest p-value to flag; under ``fdr`` the highest that can be flagged.
+        The value of the setting with that name; of ``auto`` the lowest share, `LEAST_ALPHA`.
+    alpha : float or None
+        Highest p-value to flag. Under ``auto`` a group with few normal images has a higher one;
+        under ``fdr`` it is the highest that can be flagged; ``review`` has none.
 
     Examples
     --------
@@ -39,21 +50,24 @@ class Alarms:
     Alarms(rule='per_million', asked=50, alpha=5e-05)
     >>> Alarms.plan(10_000, false_alarms_per_run=20).alpha
     0.002
+    >>> Alarms.plan(10_000, review=50).alpha is None
+    True
     """
 
     rule: RuleName
     asked: float
-    alpha: float
+    alpha: float | None
 
     @classmethod
     def plan(
         cls,
         images: int,
         *,
-        alpha: float = 0.001,
+        alpha: float | Literal["auto"] = "auto",
         per_million: float | None = None,
         false_alarms_per_run: float | None = None,
         fdr: float | None = None,
+        review: int | None = None,
     ) -> Alarms:
         """Return the rule of these settings for a run of `images` images."""
         if per_million is not None:
@@ -63,6 +77,10 @@ class Alarms:
             return cls("false_alarms_per_run", false_alarms_per_run, share)
         if fdr is not None:
             return cls("fdr", fdr, fdr)
+        if review is not None:
+            return cls("review", review, None)
+        if alpha == "auto":
+            return cls("auto", LEAST_ALPHA, LEAST_ALPHA)
         return cls("alpha", alpha, alpha)
 
     @staticmethod
@@ -71,25 +89,25 @@ class Alarms:
         rule = values.get("rule")
         return {**values, "rule": _FORMER.get(str(rule), rule)}
 
-    def identity(self) -> dict[str, Any]:
-        """Return the values that enter a run's id, the same as in earlier versions."""
-        former = {new: old for old, new in _FORMER.items()}
-        return {**asdict(self), "rule": former.get(self.rule, self.rule)}
+    @property
+    def is_by_rank(self) -> bool:
+        """Whether a number of images is flagged, whatever their p-values."""
+        return self.rule == "review"
 
     @property
     def needs_all(self) -> bool:
         """Whether the cut-off depends on all images and is known only when the run is finished."""
-        return self.rule == "fdr"
+        return self.rule in ("fdr", "review")
 
-    def find_cutoff(self, p_values: npt.ArrayLike) -> float:
-        """Return the highest p-value to flag in a finished run; 0 where nothing is flagged."""
-        return benjamini_hochberg(p_values, self.asked) if self.needs_all else self.alpha
+    @property
+    def follows_resolution(self) -> bool:
+        """Whether a group's cut-off is its resolution, 1 / (n + 1), where that is higher."""
+        return self.rule == "auto"
 
-    def known_cutoff(self, found: float | None, finished: bool) -> float | None:
-        """Return the cut-off of a run, `found` if the run stores one; None while unknown."""
-        if not self.needs_all:
-            return self.alpha
-        return (found or 0.0) if finished else None
+    def likely(self, resolution: float) -> float:
+        """Return the highest p-value that is probably flagged, in a group of this resolution."""
+        alpha = LEAST_ALPHA if self.alpha is None else self.alpha
+        return max(alpha, resolution) if self.follows_resolution or self.is_by_rank else alpha
 
     def describe(self) -> str:
         """Return the rule in words.
@@ -103,9 +121,40 @@ class Alarms:
         return _WORDS[self.rule].format(asked=self.asked, percent=100 * self.asked, s=s)
 
 
-def is_flagged(p_values: npt.ArrayLike, cutoff: float) -> npt.NDArray[np.bool_]:
-    """Return which p-values are flagged at a cut-off."""
-    return np.asarray(p_values) <= cutoff
+@dataclass(frozen=True)
+class LastFlagged:
+    """The least anomalous flagged image of a rule by rank; the order is that of `MOST_ANOMALOUS`.
+
+    `p_value` is None if the model has no calibration.
+    """
+
+    p_value: float | None
+    score: float
+    uri: str
+    member: str | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A rule applied to a run: which of its images are flagged.
+
+    Attributes
+    ----------
+    alarms : Alarms
+        The rule.
+    cutoff : float or None
+        Highest p-value that is flagged, 0 where nothing is; None while it is not known, and for a
+        rule by rank.
+    last : LastFlagged or None
+        The last flagged image of a rule by rank.
+    flagged : int or None
+        Flagged images; None while it is not known, or if the model has no calibration.
+    """
+
+    alarms: Alarms
+    cutoff: float | None = None
+    last: LastFlagged | None = None
+    flagged: int | None = None
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> float:

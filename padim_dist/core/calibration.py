@@ -4,6 +4,9 @@ The scores are leave-one-out scores (`left_out`), so that they are distributed l
 of new normal images. The p-value of a score is the share of them that is at least as high
 (conformal prediction: Vovk, Gammerman and Shafer, 2005). Above the highest score p-values
 come from a generalised Pareto tail and are marked as extrapolated.
+
+A defective image among the normal ones pulls the Gaussian towards itself. Its leave-one-out score
+shows it nevertheless: it is what a model of all the others says of it. So it is a suspect.
 """
 
 from __future__ import annotations
@@ -17,14 +20,23 @@ from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 
+LEAST_IMAGES = 3
+"""Images that a group needs to be calibrated: one to leave out, two for a covariance."""
 LEAST_FOR_TAIL = 20
 """Least number of scores for a tail. Below it the lowest p-value is 1 / (n + 1)."""
 PIXEL_ALPHAS = np.logspace(-1, -6, 51)
 """Shares of normal pixels whose thresholds a model stores."""
+LEAST_FOR_SUSPECTS = 20
+"""Least number of scores from which suspects are told: of fewer, the spread is too uncertain."""
 _TAIL_SHARE = 0.1
 _MIN_EXCESSES = 10
 _MAX_SHAPE = 0.5
 _MAX_LEVERAGE = 1.0 - 1e-6
+_DEVIATIONS = 4.0
+_NORMAL = 1.4826
+"""Standard deviation of a normal distribution, in median absolute deviations."""
+_LEAST_SPREAD = 0.01
+"""Least spread as a share of the median, so that images that are nearly alike have no suspects."""
 
 
 def left_out(squares: Tensor, count: int, kept: Tensor | float = 1.0) -> Tensor:
@@ -54,11 +66,53 @@ def left_out(squares: Tensor, count: int, kept: Tensor | float = 1.0) -> Tensor:
     ValueError
         If `count` is below 3: fewer than 2 other images have no covariance.
     """
-    if count < 3:
+    if count < LEAST_IMAGES:
         raise ValueError(f"leave-one-out needs at least 3 images; found {count}")
     n = float(count)
     leverage = (squares * kept * (n / (n - 1) ** 2)).clamp(max=_MAX_LEVERAGE)
     return squares / (1 - leverage) * (n * n * (n - 2) / (n - 1) ** 3)
+
+
+def suspect_threshold(scores: npt.ArrayLike) -> float:
+    """Return the leave-one-out score above which an image is a suspect.
+
+    It is the median plus four robust standard deviations (1.4826 median absolute deviations),
+    which fewer than half of the images cannot move far. With fewer than `LEAST_FOR_SUSPECTS` scores
+    it is infinite.
+
+    Parameters
+    ----------
+    scores : array
+        Leave-one-out scores of a group's normal images, shape (n,).
+
+    Examples
+    --------
+    >>> scores = [*np.linspace(20, 30, 40), 49.8]
+    >>> round(suspect_threshold(scores), 1)
+    40.4
+    """
+    values = np.asarray(scores, np.float64)
+    if len(values) < LEAST_FOR_SUSPECTS:
+        return float("inf")
+    median = float(np.median(values))
+    spread = _NORMAL * float(np.median(np.abs(values - median)))
+    return median + _DEVIATIONS * max(spread, _LEAST_SPREAD * median)
+
+
+def choose_dropped(scores: npt.ArrayLike, most: int) -> list[int]:
+    """Return the places of the suspects to drop: at most `most`, the highest scores first.
+
+    Equal scores are in the order of their places, so that the choice never depends on chance.
+
+    Examples
+    --------
+    >>> choose_dropped([*np.linspace(20, 30, 40), 60.0, 49.8], 1)
+    [40]
+    """
+    values = np.asarray(scores, np.float64)
+    order = np.argsort(-values, kind="stable")
+    suspects = order[values[order] > suspect_threshold(values)]
+    return [int(place) for place in suspects[: max(most, 0)]]
 
 
 def decisive_pixels(pixels: int) -> int:
@@ -165,16 +219,52 @@ class Calibration:
         """Lowest p-value without the tail: 1 / (n + 1)."""
         return 1 / (len(self.scores) + 1)
 
-    def p_values(self, scores: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Return the share of normal images that score as high, and whether it is extrapolated."""
+    def resolution_without(self, own: float) -> float:
+        """Return `resolution` for an image with this score in the sample; NaN: it is not in it."""
+        return self.resolution if np.isnan(own) else 1 / len(self.scores)
+
+    def p_values(
+        self, scores: npt.ArrayLike, own: npt.ArrayLike = np.nan
+    ) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return the share of normal images that score as high, and whether it is extrapolated.
+
+        Parameters
+        ----------
+        scores : array
+            Image scores, shape (m,).
+        own : array, optional
+            For images that are in the calibration sample: their score in it, which is left out of
+            the sample. NaN for all others. Shape (m,).
+
+        Examples
+        --------
+        >>> calibration = Calibration(np.arange(1.0, 10.0), np.zeros(51))
+        >>> calibration.p_values([9.0, 9.0], [np.nan, 9.0])[0].round(3).tolist()
+        [0.2, 0.111]
+        """
         values = np.asarray(scores, np.float64)
+        own = np.broadcast_to(np.asarray(own, np.float64), values.shape)
+        is_in = np.isfinite(own)
+        others = len(self.scores) - is_in
         as_high = len(self.scores) - np.searchsorted(self.scores, values, side="left")
-        p: Array = np.asarray((1 + as_high) * self.resolution)
-        extrapolated: npt.NDArray[np.bool_] = np.asarray(as_high == 0)
-        if self.tail is None:
-            return p, np.zeros_like(extrapolated)
-        beyond = np.maximum(self.tail.survival(values), np.finfo(float).tiny)
-        return np.asarray(np.where(extrapolated, np.minimum(p, beyond), p)), extrapolated
+        as_high = np.asarray(as_high - (is_in & (own >= values)))
+        p: Array = np.asarray((1 + as_high) / (1 + others))
+        extrapolated: npt.NDArray[np.bool_] = np.asarray(
+            (as_high == 0) & (others >= LEAST_FOR_TAIL)
+        )
+        for place in np.argwhere(extrapolated):
+            at = tuple(place)
+            tail = self._tail_without(float(own[at]))
+            beyond = max(float(tail.survival(values[at])), np.finfo(float).tiny)
+            p[at] = min(p[at], beyond)
+        return p, extrapolated
+
+    def _tail_without(self, own: float) -> Tail:
+        """Return the tail of the sample without a score of it; NaN: of the whole sample."""
+        if np.isnan(own):
+            assert self.tail is not None
+            return self.tail
+        return Tail.fit(np.delete(self.scores, np.searchsorted(self.scores, own)))
 
     def threshold(self, alpha: float) -> float:
         """Return the lowest score whose p-value is at most `alpha`; infinite if there is none."""

@@ -11,8 +11,8 @@ from padim_dist.core.drift import ALIKE, NOT_FINITE, measure_drift
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.task import Done, Report, WithoutImages
 from padim_dist.engine.worker import device, forget_model, get_calibration, get_gaussian
-from padim_dist.store.run import Run
-from padim_dist.store.run_arrays import DriftFigures
+from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.run import Run
 
 _UNCALIBRATED = "the model has no calibration of it (fit.sample: 0, or fewer than 3 normal images)"
 _FEW = "the model kept fewer than 2 of its normal images"

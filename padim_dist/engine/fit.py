@@ -24,7 +24,14 @@ from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
-from padim_dist.store.moments import Failure, KeptPart, Sample, write_part, write_sample
+from padim_dist.store.moments import (
+    Failure,
+    KeptPart,
+    Sample,
+    SampleReader,
+    write_part,
+    write_sample,
+)
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
@@ -34,8 +41,18 @@ from padim_dist.telemetry.measures import count_images, timed
 class EmbedJob:
     """What a worker needs to embed a part of the manifest `snapshot`.
 
-    `sample` is the largest number of images whose embeddings are kept. `again` says that the part
-    has a receipt, with images that could not be reached, and is embedded again if one can be now.
+    Attributes
+    ----------
+    sample : int
+        Largest number of images whose embeddings are kept.
+    images : tuple of str
+        Ids of the only images of the shards to embed; empty: all.
+    kept_in : tuple of str
+        Receipts of parts that these images were embedded with: images whose embeddings were kept
+        there are not read again.
+    again : bool
+        Whether the part has a receipt, with images that could not be reached, and is embedded again
+        if one can be now.
     """
 
     workspace: Workspace
@@ -44,6 +61,8 @@ class EmbedJob:
     embedding: EmbeddingSpec
     sample: int
     reading: Reading
+    images: tuple[str, ...] = ()
+    kept_in: tuple[str, ...] = ()
     again: bool = False
 
     @property
@@ -53,8 +72,8 @@ class EmbedJob:
 
     @property
     def size(self) -> int:
-        """Images of the part."""
-        return self.part.images
+        """Images to embed."""
+        return len(self.images) or self.part.images
 
     @property
     def sources(self) -> list[ShardSource]:
@@ -65,8 +84,10 @@ class EmbedJob:
         ]
 
     def rows(self) -> Iterable[ImageRow | RefusedRow]:
-        """Return the rows of the part's shards, in order."""
-        return (row for source in self.sources for row in source.rows())
+        """Return the rows to embed, in order."""
+        rows = (row for source in self.sources for row in source.rows())
+        wanted = set(self.images)
+        return (row for row in rows if _id(row) in wanted) if wanted else rows
 
     def find(self) -> PartReceipt | None:
         """Return the receipt of the part; None if it is not embedded yet, or not settled."""
@@ -86,8 +107,11 @@ class EmbedJob:
             "max_pixels": self.reading.reader.max_pixels,
             "sample": self.sample,
         }
-        part = self.part
-        return self.workspace.part(content_id(way), part.group, part.digest)
+        part, digest = self.part, self.part.digest
+        if self.images:
+            some = {"images": list(self.images), "kept_in": list(self.kept_in)}
+            digest = content_id({"part": digest, **some})
+        return self.workspace.part(content_id(way), part.group, digest)
 
 
 @dataclass(frozen=True)
@@ -172,18 +196,46 @@ def is_sampled(place: int, images: int, sample: int) -> bool:
     return (place + 1) * wanted // images > place * wanted // images
 
 
+def add_kept(job: EmbedJob, moments: Moments, known: set[str]) -> list[Failure]:
+    """Add the images of a job whose embeddings were kept to moments.
+
+    Return those that could not be embedded then. `known` receives the ids of both.
+    """
+    wanted, failures = set(job.images), []
+    for path in job.kept_in:
+        kept = find_receipt(job.workspace.folder, path, KeptPart)
+        if kept is None:
+            continue
+        failures += [failure for failure in kept.failures if failure.image_id in wanted]
+        reader = SampleReader(job.workspace, kept.moments, job.embedding.shape)
+        places = [i for i, image_id in enumerate(reader.image_ids) if image_id in wanted]
+        for first in range(0, len(places), job.embedding.batch):
+            some = places[first : first + job.embedding.batch]
+            moments.update([level.to(device()) for level in reader.read(some)])
+        known.update(reader.image_ids[i] for i in places)
+    known.update(failure.image_id for failure in failures)
+    return failures
+
+
+def _id(row: ImageRow | RefusedRow) -> str:
+    return row.row.image_id if isinstance(row, RefusedRow) else row.image_id
+
+
 def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     """Task: embed the images of a part and write its moments, then its receipt."""
     kept = job.kept() if job.again else None
     if kept and none_can_be_reached(job.rows(), kept.unreached, job.reading):
         return kept
-    embedder = get_embedder(job.workspace, job.embedding)
     moments = Moments.zeros(job.embedding.shape, device())
-    failures: list[Failure] = []
-    sample, done = Sample(min(job.sample, job.size)), 0
-    brightest = torch.zeros((), dtype=torch.uint8)
-    for images, pixels in batches(job.rows(), job.reading, job.embedding.batch, False):
+    most = 0 if job.kept_in else min(job.sample, job.size)
+    sample, brightest = Sample(most), torch.zeros((), dtype=torch.uint8)
+    known: set[str] = set()
+    failures = add_kept(job, moments, known)
+    done = len(known)
+    rows = (row for row in job.rows() if _id(row) not in known)
+    for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         if pixels is not None:
+            embedder = get_embedder(job.workspace, job.embedding)
             # A number would make a GPU wait.
             brightest = torch.maximum(brightest.to(pixels.device), pixels.amax())
             with timed("embed"):
@@ -191,7 +243,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             with timed("measure"):
                 moments.update(levels)
             places = [i for i, image in enumerate(images) if image.pixels is not None]
-            wanted = [is_sampled(done + i, job.size, job.sample) for i in places]
+            wanted = [is_sampled(done + i, job.size, most) for i in places]
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
             sample.add([images[i].row.image_id for i in places], levels, chosen)
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])

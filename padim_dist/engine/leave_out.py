@@ -11,17 +11,20 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from padim_dist.core.calibration import decisive_pixels, keep_highest, left_out
-from padim_dist.core.gaussian import squared_lengths
+from padim_dist.core.calibration import LEAST_IMAGES, decisive_pixels, keep_highest, left_out
+from padim_dist.core.gaussian import Gaussian, squared_lengths
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.calibrations import LeftOut, write_left_out
 from padim_dist.store.moments import SampleReader
+from padim_dist.store.normals import Members, find_group_receipt
+from padim_dist.store.runs.rows import ScoreRow
 
 _BATCH = 64
 _IN_NOISE = 64
@@ -73,8 +76,7 @@ class LeaveOutJob(GroupJob):
     @property
     def is_calibrated(self) -> bool:
         """Whether the group is calibrated: then the results are not needed any more."""
-        receipt = self.workspace.calibrated(self.model_id, self.group)
-        return self.workspace.folder.exists(receipt)
+        return find_group_receipt(self.workspace, self.model_id, self.group) is not None
 
     def find(self) -> Done | None:
         """Return `Done` if the results exist or are not needed any more, else None."""
@@ -103,6 +105,40 @@ def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[i
     return thinned
 
 
+def leave_out_members(
+    members: Members, gaussian: Gaussian, squares: Sequence[Tensor], rows: Sequence[ScoreRow]
+) -> npt.NDArray[np.float64]:
+    """Judge the images of a batch that are in the model by a model of all the others.
+
+    Parameters
+    ----------
+    members, gaussian : Members, Gaussian
+        The images in the model of a group, and its Gaussian.
+    squares : sequence of Tensor
+        Squared distances (G_a, N) of a batch, of each level with all coarser ones, as of
+        `nested_squares`; those of members are replaced in place.
+    rows : sequence of ScoreRow
+        Rows of the images; `left_out` is set.
+
+    Returns
+    -------
+    array
+        Score of each row in the calibration sample; NaN for all that are not in it, float64.
+    """
+    found, own = members.find([row.image_id for row in rows], [row.etag for row in rows])
+    if members.count < LEAST_IMAGES:
+        found[:] = False
+    for row, is_member in zip(rows, found.tolist(), strict=True):
+        row.left_out = is_member
+    if found.any():
+        places = torch.from_numpy(np.flatnonzero(found)).to(squares[0].device)
+        for level, level_squares in enumerate(squares):
+            kept = gaussian.kept_at(level)
+            others = left_out(level_squares[:, places], members.count, kept)
+            level_squares[:, places] = others
+    return np.where(found, own, np.nan)
+
+
 @torch.inference_mode()
 def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     """Task: write the leave-one-out results of a part's sampled images."""
@@ -111,7 +147,7 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     places = [i for i in job.places if reader.image_ids[i] not in job.without]
     gaussian = get_gaussian(job.workspace, job.model_id, job.made, job.group, spec)
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, job.sigma, device())
-    kept = gaussian.kept.repeat_interleave(spec.shape.ratio(0, spec.shape.levels - 1))[:, None]
+    kept = gaussian.kept_at(0)
     usual = torch.zeros(spec.shape.positions[0], dtype=torch.float64, device=device())
     scores: list[float] = []
     pixels: list[Tensor] = []
@@ -135,6 +171,7 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     values = torch.cat(pixels).numpy() if pixels else np.empty(0, np.float32)
     decisive = decisive_pixels(len(values) // max(len(places), 1) * job.total)
     part = LeftOut(
+        image_ids=np.asarray([reader.image_ids[i] for i in places], np.bytes_),
         scores=np.asarray(scores, np.float64),
         highest=keep_highest(values, decisive),
         pixels=len(values),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,14 @@ from torch import Tensor
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
-from padim_dist.core.alarms import is_flagged
-from padim_dist.core.heatmap import AnomalyMap, find_peaks
-from padim_dist.core.regions import Region, find_regions
+from padim_dist.archive.times import PathTime
+from padim_dist.core.alarms import Alarms
+from padim_dist.core.gaussian import nested_squares
+from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
+from padim_dist.engine.leave_out import leave_out_members
+from padim_dist.engine.regions import region_rows
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import (
@@ -28,14 +30,19 @@ from padim_dist.engine.worker import (
     get_calibration,
     get_embedder,
     get_gaussian,
+    get_members,
 )
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
 from padim_dist.store.calibrations import KeptCalibration
 from padim_dist.store.manifests import Shard
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import RegionRow, ScoreRow, ShardCounts
+from padim_dist.store.runs.arrays import as_kept
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 from padim_dist.telemetry.measures import count_images, timed
+
+_COPIED = ("image_id", "member", "etag", "group", "split", "label")
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,15 @@ class ScoreJob:
     again : bool
         Whether the shard has a table, with rows that are not settled, and is scored again if one
         of their images can be read now.
-    alpha, pixel_alpha : float
-        Images with at most this p-value are flagged; share of normal pixels above the threshold
-        of a region.
+    leaves_out : bool
+        Whether the model knows its images, which are then judged by all the others.
+    alarms : Alarms
+        The rule of the run. Regions are found in images that it is likely to flag; if it flags
+        more, `padim_dist.judge` finds theirs in the kept heatmaps.
+    pixel_alpha : float
+        Share of normal pixels above the threshold of a region.
+    time : PathTime or None
+        Where the path says when an image was taken; otherwise its EXIF data do.
     """
 
     run: Run
@@ -71,9 +84,11 @@ class ScoreJob:
     reading: Reading
     heatmaps: bool
     has_model: bool
-    alpha: float
+    alarms: Alarms
     pixel_alpha: float
+    leaves_out: bool = False
     again: bool = False
+    time: PathTime | None = None
 
     @property
     def name(self) -> str:
@@ -166,7 +181,12 @@ class _Shard:
         workspace = job.run.workspace
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
-        distances = shape.unnest(gaussian.distances(levels))[: len(usable)]
+        squares = [own[:, : len(usable)] for own in nested_squares(gaussian.whitened(levels))]
+        self._own = np.full(len(usable), np.nan)
+        if job.leaves_out:
+            rows = [self.table[place] for place in usable]
+            self._own = leave_out_members(get_members(*model), gaussian, squares, rows)
+        distances = shape.unnest(squares[0].sqrt())
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
@@ -178,37 +198,36 @@ class _Shard:
                 "float16"
             )
         self._maps[usable] = distances.cpu().numpy()
-        for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=True):
+        parts = divide_scores(squares, shape, self._anomaly_map, peaks).tolist()
+        found = zip(usable, scores.tolist(), peaks.tolist(), parts, strict=True)
+        for place, score, (y, x), own in found:
             row = self.table[place]
             row.score = score
+            row.score_fine, row.score_middle, row.score_coarse = fine_middle_coarse(own)
             row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
         kept = get_calibration(*model)
         if kept is None:
             return
         sums = [level[..., : len(usable)].sum(dim=-1, dtype=torch.float64) for level in levels]
         self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
-        self._judge(kept, maps, scores, usable)
+        self._judge(kept, scores, usable)
 
-    def _judge(
-        self, kept: KeptCalibration, maps: Tensor, scores: Tensor, usable: Sequence[int]
-    ) -> None:
-        """Add p-values and flags, and the regions of flagged images."""
+    def _judge(self, kept: KeptCalibration, scores: Tensor, usable: Sequence[int]) -> None:
+        """Add p-values, and the regions of images that are likely to be flagged."""
         job, calibration = self._job, kept.calibration
-        p_values, extrapolated = calibration.p_values(scores.cpu().numpy())
-        flags = is_flagged(p_values, job.alpha)
-        level = calibration.pixel_threshold(job.pixel_alpha)
+        own = self._own  # scores in the calibration sample, of images that are in it
+        p_values, extrapolated = calibration.p_values(scores.cpu().numpy(), own)
         for i, place in enumerate(usable):
             row = self.table[place]
             row.p_value = float(p_values[i])
             row.p_extrapolated = bool(extrapolated[i])
-            row.flagged = bool(flags[i])
-            if row.flagged:
-                assert row.score is not None
-                found = find_regions(maps[i].cpu().numpy(), min(level, row.score))
-                p_of_peaks, _ = calibration.p_values([region.peak for region in found])
-                for number, (region, p) in enumerate(zip(found, p_of_peaks, strict=True), 1):
-                    if is_flagged(p, job.alpha):
-                        self._regions.append(_region(row, number, region, float(p), job))
+            row.resolution = calibration.resolution_without(own[i])
+            if row.p_value <= job.alarms.likely(row.resolution):
+                # In the precision of the kept heatmaps, in which `judge` finds others.
+                grid = torch.from_numpy(as_kept(self._maps[place][None])).to(device())
+                full = self._anomaly_map.full(grid)[0].cpu().numpy()
+                where = (job.pixel_alpha, job.embedding.geometry)
+                self._regions += region_rows(row, full, calibration, *where, own[i])
 
     def write(self) -> ShardCounts:
         """Write all results; the score table is the receipt and comes last."""
@@ -253,38 +272,15 @@ def _size(row: ScoreRow) -> tuple[int, int]:
 def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
     row = image.row
     return ScoreRow(
-        **_values(row, ("image_id", "member", "etag", "group", "split", "label")),
+        **{name: getattr(row, name) for name in _COPIED},
         uri=redacted(row.uri),
         status=image.status,
         error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
+        captured_at=(job.time and job.time.find(row)) or image.captured_at,
         shard=job.place,
         run_id=job.run.run_id,
         model_id=job.model_id,
         scored_at=datetime.now(UTC),
     )
-
-
-def _region(row: ScoreRow, number: int, region: Region, p_value: float, job: ScoreJob) -> RegionRow:
-    geometry, size = job.embedding.geometry, _size(row)
-    top, left, bottom, right = geometry.box_to_original(region.box, *size)
-    y, x = geometry.to_original(*region.place, *size)
-    return RegionRow(
-        **_values(row, ("image_id", "uri", "member", "group", "label")),
-        **_values(row, ("shard", "run_id", "model_id")),
-        region=number,
-        area=round(region.area * geometry.pixels_a_pixel(*size)),
-        top=top,
-        left=left,
-        bottom=bottom,
-        right=right,
-        peak=region.peak,
-        peak_y=y,
-        peak_x=x,
-        p_value=p_value,
-    )
-
-
-def _values(row: ImageRow | ScoreRow, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}

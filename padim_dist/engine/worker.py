@@ -1,4 +1,4 @@
-"""State of a worker process: embedder, Gaussian and calibration, loaded when first needed.
+"""State of a worker process: embedder, Gaussian, calibration, members, loaded when first needed.
 
 Nothing here is a result: all of it can be loaded again.
 """
@@ -22,6 +22,7 @@ from padim_dist.core.gaussian import Gaussian
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.store.calibrations import KeptCalibration, read_calibration
 from padim_dist.store.gaussians import read_gaussian
+from padim_dist.store.normals import Members, read_members
 from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace
 
@@ -75,10 +76,16 @@ def get_calibration(
     return _hold("calibration", key, lambda: read_calibration(workspace, model_id, group))
 
 
+def get_members(workspace: Workspace, model_id: str, made: str, group: str) -> Members:
+    """Return the images that a group was fitted on; the last ones used are held."""
+    key = (workspace.folder.url, model_id, made, group)
+    return _hold("members", key, lambda: read_members(workspace, model_id, group))
+
+
 def forget_model() -> None:
-    """Drop the Gaussian and the calibration: they are damaged, and may be mended in storage."""
+    """Drop what is held of the model: it is damaged, and may be mended in storage."""
     with _lock:
-        for kind in ("gaussian", "calibration"):
+        for kind in ("gaussian", "calibration", "members"):
             _held.pop(kind, None)
 
 

@@ -35,8 +35,10 @@ class LeftOut:
 
     Attributes
     ----------
+    image_ids : array
+        Ids of the images, ASCII, shape (n,).
     scores : array
-        Image scores, float64, shape (n,).
+        Their scores, float64, shape (n,).
     highest : array
         Highest values of their anomaly maps, float32, unordered: all that can be a threshold.
     pixels, decisive : int
@@ -49,6 +51,7 @@ class LeftOut:
         Factors by which their distances grow when they are left out, float32, shape (G_0, m).
     """
 
+    image_ids: npt.NDArray[np.bytes_]
     scores: npt.NDArray[np.float64]
     highest: npt.NDArray[np.float32]
     pixels: int
@@ -56,6 +59,11 @@ class LeftOut:
     squares: npt.NDArray[np.float64]
     whitened: list[npt.NDArray[np.float32]]
     scales: npt.NDArray[np.float32]
+
+    def by_image(self) -> dict[str, float]:
+        """Return the score of each image."""
+        names = [name.decode() for name in self.image_ids.tolist()]
+        return dict(zip(names, self.scores.tolist(), strict=True))
 
 
 def write_left_out(workspace: Workspace, path: str, part: LeftOut) -> None:
@@ -79,6 +87,8 @@ def read_left_out(workspace: Workspace, path: str) -> LeftOut:
     data = workspace.folder.read(path)
     with reports_array_damage(workspace.at(path), advice), np.load(io.BytesIO(data)) as file:
         values: dict[str, Any] = dict(file)
+        if "image_ids" not in values:
+            raise DamagedFileError(workspace.at(path), "an earlier version wrote it", advice)
         levels = sum(name.startswith("whitened_") for name in values)
         whitened = [values.pop(f"whitened_{a}") for a in range(levels)]
         values |= {name: int(values[name]) for name in ("pixels", "decisive")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -213,6 +213,22 @@ def read_masked(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
                 if statistics is None or statistics.null_count < group.num_rows:
                     table = parquet.read_row_group(number)
                     yield table.filter(pc.is_valid(table["mask_uri"]))
+
+
+def find_images(
+    workspace: Workspace, snapshot: str, image_ids: Collection[str]
+) -> dict[int, list[str]]:
+    """Return which of some images a manifest has, by shard, in the order of its rows."""
+    wanted = pa.array(sorted(image_ids), pa.string())
+    advice = _advice(workspace, snapshot)
+    path, found = workspace.manifest(snapshot), dict[int, list[str]]()
+    for name in sorted(n for n in workspace.folder.list(path) if n.startswith("part-")):
+        with open_parquet(workspace.folder, f"{path}/{name}", advice) as parquet:
+            rows = parquet.read(["image_id", "shard"])
+        rows = rows.filter(pc.is_in(rows["image_id"], wanted))
+        for image_id, shard in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            found.setdefault(shard, []).append(image_id)
+    return found
 
 
 def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
 
-_DAMAGE = ("thrift", "ecompress", "orrupt", "nexpected end", "ncompressed")
+_DAMAGE = ("thrift", "ecompress", "orrupt", "nexpected end", "ncompressed", "CRC checksum")
 """Words of Arrow's messages about content that it reports as errors of the system."""
 _THREADS = 8
 COMPACT_ADVICE = (
@@ -23,7 +23,7 @@ COMPACT_ADVICE = (
 
 @contextmanager
 def open_parquet(folder: Folder, path: str, advice: str) -> Iterator[pq.ParquetFile]:
-    """Open a file to read it, inside the block.
+    """Open a file to read it, inside the block; pages that have a checksum are verified.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def open_parquet(folder: Folder, path: str, advice: str) -> Iterator[pq.ParquetF
     """
     with reports_parquet_damage(folder.at(path), advice):
         file = folder.fs.open(folder.at(path), "rb")
-        with file, pq.ParquetFile(file) as parquet:
+        with file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             yield parquet
 
 

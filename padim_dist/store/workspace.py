@@ -7,10 +7,12 @@
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
-    models/<model_id>.zarr, with .receipts/<group>/band-*.json and (temporary) .left_out
+    models/<model_id>.zarr, with .receipts/<group>/band-*.json, .normals/<group>.parquet and
+        (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
+    forgotten/<archive>/<number>.json
     reviews/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
@@ -86,6 +88,10 @@ class Workspace:
         """Folder of the history of an archive with these settings."""
         return f"{self.histories}/{_archive_id(settings)}"
 
+    def forgotten(self, settings: Settings) -> str:
+        """Folder of the list of an archive's forgotten images, whatever its other settings."""
+        return f"forgotten/{content_id({'url': settings['url']})}"
+
     def nights(self, settings: Settings) -> str:
         """Folder of the nights of an archive."""
         return f"nights/{_archive_id(settings)}"
@@ -121,6 +127,14 @@ class Workspace:
     def calibrated(self, model_id: str, group: str) -> str:
         """Receipt of the calibration of a group of a model."""
         return f"{self.model(model_id)}/.receipts/{group_slug(group)}/calibration.json"
+
+    def drop_round(self, model_id: str, group: str, number: int) -> str:
+        """Receipt of a round of dropping suspects from a group of a model."""
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/drop-{number:03d}.json"
+
+    def normals(self, model_id: str, group: str) -> str:
+        """Table of the normal images of a group of a model."""
+        return f"{self.model(model_id)}/.normals/{group_slug(group)}.parquet"
 
     def all_left_out(self, model_id: str) -> str:
         """Folder of the leave-one-out results of parts, temporary."""

@@ -13,10 +13,10 @@ import pytest
 import padim_dist as padim
 from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.storage import Folder
-from padim_dist.store import compaction
 from padim_dist.store.lease import hold
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import SCORES_SCHEMA
+from padim_dist.store.runs import compaction
+from padim_dist.store.runs.rows import SCORES_SCHEMA
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 

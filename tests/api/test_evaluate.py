@@ -20,7 +20,7 @@ from padim_dist.api.settings.places import workspace_of
 from padim_dist.cli.app import app
 from padim_dist.core.evaluation.flags import FlagCounts, binomial_interval
 from padim_dist.errors import RequestError
-from padim_dist.store.run import Run
+from padim_dist.store.runs.run import Run
 from tests.api.workspace import config_file, made_config, put_run, score_rows
 
 A = "a" * 16

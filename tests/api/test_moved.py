@@ -12,12 +12,12 @@ from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.tables import read_rows
 from padim_dist.api.nights.audit import open_night, unfinished_night
+from padim_dist.api.sql.tables import read_rows
 from padim_dist.config import Config
 from padim_dist.errors import RequestError, RunError
 from padim_dist.escaping import visible_lines
-from padim_dist.store.run_tables import ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 from tests.conftest import draw, make_mvtec, tiny_config
 from tests.results import scores
 

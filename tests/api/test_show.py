@@ -16,8 +16,8 @@ import padim_dist as padim
 from padim_dist.cli.terminal import Terminal
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import REGIONS_SCHEMA
+from padim_dist.store.runs.rows import REGIONS_SCHEMA
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.analysis.views import VIEWS
+from padim_dist.api.sql.views import VIEWS
 from padim_dist.errors import RequestError
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 from tests.s3.moto import moto_server
@@ -193,3 +193,25 @@ def test_readers_of_regions(config):
     assert none.columns == found.columns
     with pytest.raises(RequestError, match="neither a run nor a workspace"):
         padim.open_regions(f"{config.workspace}/runs")
+
+
+def test_the_latest_row_of_each_image(config):
+    """An image that three runs have counts once; a row that is not settled hides no earlier one."""
+    archives = {name: {"archive": {"url": name}} for name in ("/archive", "/other")}
+    first, second = score_rows("a" * 16, 40), score_rows("b" * 16, 30, seed=1)
+    second[3] |= {"status": "timeout", "score": None, "p_value": None, "flagged": None}
+    put_run(config, "a" * 16, first, asked=archives["/archive"], turn=1)
+    put_run(config, "b" * 16, second, asked=archives["/archive"], turn=2)
+    elsewhere = score_rows("c" * 16, 10)
+    put_run(config, "c" * 16, elsewhere, asked=archives["/other"], turn=3)
+    database = padim.connect(config)
+    newest = ask(database, "SELECT run_id, count(*) FROM latest GROUP BY 1 ORDER BY 1")
+    assert newest == [("a" * 16, 11), ("b" * 16, 29), ("c" * 16, 10)]
+    assert ask(database, "SELECT count(*) FROM scores") == [(80,)]
+    columns = 'archive, "group", images, scored, flagged'
+    groups = ask(database, f"SELECT {columns} FROM groups ORDER BY 1, 2")
+    counts = "count(*), count(score), count(*) FILTER (latest.flagged)"
+    wanted = f"""SELECT r.archive, "group", {counts} FROM latest JOIN runs r USING (run_id)
+        GROUP BY ALL ORDER BY 1, 2"""
+    assert groups == ask(database, wanted)
+    assert len(groups) == 3

@@ -14,7 +14,8 @@ import yaml
 
 from padim_dist.config import Config, make_config
 from padim_dist.storage import Folder
-from padim_dist.store.run import Run
+from padim_dist.store.runs.rows import READ_SCHEMAS
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 Row = dict[str, Any]
@@ -88,13 +89,18 @@ def put_run(
     regions: Sequence[Row] = (),
     **head: Any,
 ) -> None:
-    """Write a run as score does; `lacking` are columns that its version did not have yet."""
+    """Write a run as score does; `lacking` are columns that its version did not have yet.
+
+    The default rule flags what the rows say.
+    """
+    if not lacking and "alarms" not in head:
+        alpha = max((row["p_value"] for row in rows if row.get("flagged")), default=1e-9)
+        head["alarms"] = {"rule": "alpha", "asked": alpha, "alpha": alpha}
     run = Run(Workspace(Folder(config.workspace, config.storage_options)), run_id)
     for table, some in ((run.scores, rows), (run.regions, regions)):
         for place in sorted({row["shard"] for row in some}):
-            made = pa.Table.from_pylist(
-                [row for row in some if row["shard"] == place], table.schema
-            )
+            schema = READ_SCHEMAS[table.name] if lacking else table.schema
+            made = pa.Table.from_pylist([row for row in some if row["shard"] == place], schema)
             there = [name for name in lacking if name in made.column_names]
             table.replace(place, made.drop_columns(there))
     statuses: dict[str, int] = {}

@@ -22,7 +22,7 @@ from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
-from padim_dist.store.run import Run, list_runs
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 from tests.chaos import illness
 from tests.chaos.bad_objects import BAD_OBJECTS, BadObject
@@ -263,8 +263,9 @@ class Ward:
         if self._server is None:
             self._server = self._stack.enter_context(moto_server())
             fs = bucket(self._server)
-            fs.mkdir("archive")
-            fs.put(f"{self._files}/", "archive/photos/", recursive=True)
+            # Not "archive", which the laboratory has: buckets outlive their server in a process.
+            fs.mkdir("ward-archive")
+            fs.put(f"{self._files}/", "ward-archive/photos/", recursive=True)
         bucket(self._server).mkdir(name)
         with FaultProxy(*self._server) as proxy:
             url = proxy.url.replace("127.0.0.1", illness.HOST)
@@ -273,7 +274,7 @@ class Ward:
                     name,
                     workspace=f"s3://{name}/audit",
                     storage_options={"s3": {"endpoint_url": url}},
-                    archive={"url": "s3://archive/photos"},
+                    archive={"url": "s3://ward-archive/photos"},
                 ),
                 proxy,
             )

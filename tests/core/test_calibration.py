@@ -14,10 +14,12 @@ from padim_dist.core.calibration import (
     PIXEL_ALPHAS,
     Calibration,
     Tail,
+    choose_dropped,
     decisive_pixels,
     keep_highest,
     left_out,
     pixel_thresholds,
+    suspect_threshold,
 )
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise, squared_lengths
@@ -82,6 +84,38 @@ def test_p_values_count_normal_scores(normal, scores):
         else:
             assert 0 < value <= wanted
             assert is_extrapolated
+
+
+@given(samples, st.data())
+def test_p_values_of_sampled_images_are_those_among_the_others(normal, data):
+    calibration = Calibration(np.sort(normal), NO_PIXELS)
+    # The score of a run differs from that of the sample by rounding.
+    scores = [score * (1 + data.draw(st.sampled_from((0, 1e-7, -1e-7)))) for score in normal]
+    p, extrapolated = calibration.p_values([*scores, 50.0], [*normal, np.nan])
+    for i, score in enumerate(scores):
+        others = Calibration(np.sort(np.delete(normal, i)), NO_PIXELS)
+        wanted = others.p_values([score]) if len(normal) > 1 else ([1.0], [False])
+        assert p[i] == pytest.approx(wanted[0][0])
+        assert extrapolated[i] == wanted[1][0]
+    assert p[-1] == calibration.p_values([50.0])[0][0]
+
+
+def test_suspects_are_far_from_the_median():
+    random = np.random.default_rng(0)
+    scores = random.normal(10, 1, 200)
+    assert suspect_threshold(scores) == pytest.approx(14, abs=1)
+    mixed = np.concatenate([scores, random.uniform(30, 60, 22)])
+    assert choose_dropped(mixed, 100) == (200 + np.argsort(-mixed[200:])).tolist()
+    assert choose_dropped(mixed, 2) == choose_dropped(mixed, 100)[:2]
+    assert choose_dropped(mixed, 0) == []
+
+
+def test_few_images_and_images_that_are_alike_have_no_suspects():
+    assert choose_dropped([*np.ones(18), 100.0], 5) == []
+    assert choose_dropped(np.ones(50), 5) == []
+    assert choose_dropped([*np.full(50, 10.0), 10.01, 20.0], 5) == [51]
+    # A large share of defects is no longer told from a second kind of normal images.
+    assert choose_dropped([*np.linspace(9, 11, 20), *np.linspace(50, 60, 30)], 50) == []
 
 
 @given(samples, st.floats(1e-6, 0.9))

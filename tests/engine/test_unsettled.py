@@ -21,7 +21,7 @@ from padim_dist.errors import RunError
 from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
-from padim_dist.store.run import Run
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
 from tests.results import arrays, same, scores

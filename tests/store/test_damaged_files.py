@@ -38,9 +38,10 @@ from padim_dist.store.nights import (
 from padim_dist.store.parquet import reports_parquet_damage
 from padim_dist.store.promotions import Promotion, add_promotion, read_promotions
 from padim_dist.store.records import find_receipt
-from padim_dist.store.run import Run, RunHead, list_runs
-from padim_dist.store.run_arrays import DriftFigures
-from padim_dist.store.run_tables import Compacted, find_compacted
+from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.tables import Compacted, find_compacted
 from padim_dist.store.workspace import Workspace
 from tests.api.workspace import score_rows
 from tests.store.test_damaged_arrays import write_model

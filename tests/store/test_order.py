@@ -9,7 +9,8 @@ import pytest
 from padim_dist.storage import Folder
 from padim_dist.store.history import Entry, add_entry, newest_entry
 from padim_dist.store.models import find_model, finish_model, list_models
-from padim_dist.store.run import Run, RunHead, list_runs
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 from tests.store.test_damaged_arrays import SHAPE, write_model
 

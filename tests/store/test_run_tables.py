@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from padim_dist.store.run_tables import REGIONS_SCHEMA, SCORES_SCHEMA
+from padim_dist.store.runs.rows import REGIONS_SCHEMA, SCORES_SCHEMA
 
 
 def test_the_columns_of_the_score_table_are_those_of_the_format():
@@ -19,19 +19,23 @@ def test_the_columns_of_the_score_table_are_those_of_the_format():
             ("error", pa.string()),
             ("score", pa.float32()),
             ("p_value", pa.float64()),
-            ("flagged", pa.bool_()),
             ("p_extrapolated", pa.bool_()),
+            ("resolution", pa.float64()),
             ("peak_y", pa.int32()),
             ("peak_x", pa.int32()),
+            ("score_fine", pa.float32()),
+            ("score_middle", pa.float32()),
+            ("score_coarse", pa.float32()),
             ("width", pa.int32()),
             ("height", pa.int32()),
+            ("captured_at", pa.timestamp("us", tz="UTC")),
             ("heatmap_row", pa.int64()),
             ("shard", pa.int32()),
             ("run_id", pa.string()),
             ("model_id", pa.string()),
             ("scored_at", pa.timestamp("us", tz="UTC")),
         ],
-        metadata={"padim_dist.scores": "2"},
+        metadata={"padim_dist.scores": "3"},
     )
     assert SCORES_SCHEMA.equals(expected, check_metadata=True)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from padim_dist.api.analysis.tables import files_query, open_connection
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
+from padim_dist.api.sql.tables import files_query, open_connection, quoted
 from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.events import Listener, Progress, ignore
-from padim_dist.store import compaction
 from padim_dist.store.lease import hold
-from padim_dist.store.run import Run, RunHead, list_runs
-from padim_dist.store.run_tables import SCORES, Compacted, RunTable, find_compacted
+from padim_dist.store.runs import compaction
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import SCORES
+from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.tables import Compacted, RunTable, find_compacted
 from padim_dist.store.workspace import Workspace
 
 
@@ -135,13 +137,14 @@ def _write(run: Run, places: int) -> Compacted:
 
 def _compare(table: RunTable, parts: list[str]) -> None:
     """Refuse new files that do not contain each row of the old ones exactly once."""
-    old, workspace = table.files(), table.workspace
+    old, workspace = table.shard_files(), table.workspace
     if not old and not parts:
         return
     connection = open_connection(workspace)
     sources = [files_query(map(workspace.at, files)) for files in (old, parts)]
     # Rows, different images, and a checksum that does not depend on the order of rows.
-    names = ", ".join(f'"{name}"' for name in connection.sql(f"FROM {sources[0]}").columns)
+    there = connection.sql(f"FROM {sources[0]}").columns
+    names = ", ".join(quoted(name) for name in there if name in table.schema.names)
     counts = f"count(*), count(DISTINCT image_id), sum(hash({names})::HUGEINT)"
     before, after = (
         connection.execute(f"SELECT {counts} FROM {source}").fetchone() for source in sources

@@ -7,13 +7,13 @@ from typing import Any
 
 import duckdb
 
-from padim_dist.api.analysis.tables import image_name, open_connection, table_query
 from padim_dist.api.settings.lookup import pick_run, progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.tables import image_name, open_connection, table_query
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.store.run import Run, list_runs
-from padim_dist.store.run_tables import SCORES
+from padim_dist.store.runs.rows import SCORES
+from padim_dist.store.runs.run import Run, list_runs
 
 SHOWN = 20
 """Largest number of images or groups in a list."""

@@ -16,16 +16,16 @@ import duckdb
 import numpy as np
 from PIL import Image
 
-from padim_dist.api.analysis.tables import read_rows
 from padim_dist.api.settings.moved import Move, move_since_id
 from padim_dist.api.settings.places import logger
+from padim_dist.api.sql.tables import read_rows
 from padim_dist.archive.addresses import relocated
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import Config
 from padim_dist.errors import PadimDistError, RequestError
 from padim_dist.storage import local_path
-from padim_dist.store.run import RunHead
-from padim_dist.store.run_tables import RegionRow, ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 if TYPE_CHECKING:
     from padim_dist.api.analysis.run_images import Maps, RunImages
@@ -64,6 +64,7 @@ def make_fiftyone_set(
     out: str,
     name: str | None,
     all_images: bool,
+    min_area: float,
 ) -> FiftyOneSet:
     """Make a persistent data set of a run: flagged and reviewed images, or all scored ones.
 
@@ -78,6 +79,8 @@ def make_fiftyone_set(
         Name of the data set; by default ``padim-dist-<run id>``.
     all_images : bool
         Whether all scored images are in it.
+    min_area : float
+        Regions with fewer pixels of the original image are left out.
 
     Raises
     ------
@@ -102,7 +105,8 @@ def make_fiftyone_set(
         f"SELECT image_id, verdict, kind FROM scores WHERE {where} AND verdict IS NOT NULL"
     ).fetchall()
     regions = defaultdict(list)
-    for region in read_rows(RegionRow, connection.sql("FROM regions ORDER BY image_id, region")):
+    large = f"FROM regions WHERE area >= {min_area} ORDER BY image_id, region"
+    for region in read_rows(RegionRow, connection.sql(large)):
         regions[region.image_id].append(region)
     maker = _Samples(
         fiftyone=fiftyone,

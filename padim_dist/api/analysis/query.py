@@ -18,10 +18,11 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow.parquet as pq
 
-from padim_dist.api.analysis.sandbox import close, readable
-from padim_dist.api.analysis.views import VIEWS, open_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.sandbox import close, readable
+from padim_dist.api.sql.views import VIEWS, open_views
 from padim_dist.errors import RequestError
 from padim_dist.escaping import csv_cell, visible
 from padim_dist.events import Listener, ignore
@@ -62,6 +63,7 @@ def query(
     format: str = "table",
     out: str | None = None,
     run: str | None = None,
+    alpha: Alpha | None = None,
 ) -> QueryResult:
     """Run a read-only SQL query; see `padim_dist.connect` for the views.
 
@@ -82,6 +84,9 @@ def query(
         Id of a run, or a unique prefix, also of one that is half done; by default all finished
         runs.
 
+    alpha : float or "auto", optional
+        Flags of this alpha, instead of those of the rules of the runs.
+
     Raises
     ------
     RequestError
@@ -89,7 +94,7 @@ def query(
 
     Examples
     --------
-    >>> query(config, sql="SELECT count(*) FROM scores").rows       # doctest: +SKIP
+    >>> query(config, sql="SELECT count(*) FROM latest").rows       # doctest: +SKIP
     [[39]]
     """
     if format not in FORMATS:
@@ -100,7 +105,7 @@ def query(
         raise RequestError("a table is for the screen; for a file give --format csv")
     sql = readable(sql)
     config = as_config(config)
-    connection, shown = open_views(config, None, run)
+    connection, shown = open_views(config, None, run, alpha)
     close(connection, workspace_of(config))
     notes = [note for head in shown for note in progress_note(head)]
     try:

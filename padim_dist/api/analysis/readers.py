@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from padim_dist.api.analysis.tables import open_table
 from padim_dist.api.settings.lookup import choose_run, newest_model
 from padim_dist.api.settings.places import ConfigLike, locate
+from padim_dist.api.sql.tables import open_table
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.arrays import store_at
 from padim_dist.store.models import find_model
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import REGIONS, SCORES
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import REGIONS, SCORES
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 if TYPE_CHECKING:

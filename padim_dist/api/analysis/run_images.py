@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from padim_dist.api.analysis.tables import open_table
 from padim_dist.api.settings.moved import move_since_id, moved_hint
 from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
+from padim_dist.api.sql.tables import open_table
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import SCORES, ScoreRow
+from padim_dist.store.runs.rows import SCORES, ScoreRow
+from padim_dist.store.runs.run import Run
 
 _SAMPLE = 16
 """Images of a group, with the lowest scores, that determine the start of its colour scale."""

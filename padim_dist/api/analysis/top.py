@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from padim_dist.api.analysis.tables import MOST_ANOMALOUS, image_name
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import image_name
+from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import listed
@@ -68,6 +70,7 @@ def top(
     run: str | None = None,
     group: str | None = None,
     flagged: bool = False,
+    alpha: Alpha | None = None,
 ) -> TopResult:
     """List the strongest anomalies of a run: lowest p-value first, then highest score.
 
@@ -83,6 +86,8 @@ def top(
         Only this group.
     flagged : bool, optional
         Only flagged images.
+    alpha : float or "auto", optional
+        Flags of this alpha, instead of those of the rule of the run.
 
     Raises
     ------
@@ -97,19 +102,19 @@ def top(
     if n < 1:
         raise RequestError(f"-n is the number of images to list: 1 or more; found {n}")
     config = as_config(config)
-    head, connection = run_views(config, run)
+    head, connection = run_views(config, run, alpha)
     where, values = "status = 'scored'", []
     if group is not None:
         where, values = f'{where} AND "group" = ?', [group]
-    ((scored, judged, alarms, lowest),) = connection.execute(
-        "SELECT count(*), count(p_value), count(*) FILTER (flagged), min(p_value) "
+    ((scored, known, alarms, lowest),) = connection.execute(
+        "SELECT count(*), count(flagged), count(*) FILTER (flagged), min(p_value) "
         f"FROM scores WHERE {where}",
         values,
     ).fetchall()
     if group is not None and not scored:
         _check_group(connection, head.run_id, group)
     notes = progress_note(head)
-    if scored and not judged:
+    if scored and not known:
         if flagged:
             raise RequestError(
                 f"run {head.run_id} flags nothing: model {head.model_id} has no calibration. Leave "
@@ -117,10 +122,9 @@ def top(
             )
         notes += [f"model {head.model_id} has no calibration: images are ordered by score"]
     elif scored and not alarms:
-        cutoff = head.known_cutoff
+        rule = f" ({head.alarms.describe()})" if head.alarms else ""
         notes += [
-            f"none of {scored:,} scored images is flagged: the lowest p-value is {lowest:.2g}"
-            + (f"; flagged: p <= {cutoff:.2g}" if cutoff else "")
+            f"none of {scored:,} scored images is flagged{rule}: the lowest p-value is {lowest:.2g}"
         ]
     found = connection.execute(
         'SELECT uri, member, "group", label, verdict, kind, score, p_value, p_extrapolated, '
@@ -137,7 +141,7 @@ def top(
             f"p-values of {max(beyond):.2g} and less are extrapolated: below the resolution "
             "of the calibration sample (fit.sample)"
         ]
-    return TopResult(head.run_id, scored, alarms if judged else None, notes, anomalies)
+    return TopResult(head.run_id, scored, alarms if known else None, notes, anomalies)
 
 
 def _check_group(connection: duckdb.DuckDBPyConnection, run_id: str, group: str) -> None:

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.labels.pixels import Pixels, find_masked
 from padim_dist.api.labels.truths import GroupTruths, Truths
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.moved import moved_hint
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.sql.views import run_views
 from padim_dist.core.evaluation.flags import FlagCounts, Share
 from padim_dist.core.evaluation.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.pages.words import counted
-from padim_dist.store.run import Run
+from padim_dist.store.runs.run import Run
 
 Curves = dict[str, list[tuple[float, float]]]
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from padim_dist.api.analysis.tables import image_name
-from padim_dist.api.analysis.views import open_views
 from padim_dist.api.labels.fiftyone_tags import read_fiftyone_tags
 from padim_dist.api.labels.known_images import KnownImage, find_images
 from padim_dist.api.labels.review_files import (
@@ -18,6 +16,8 @@ from padim_dist.api.labels.review_files import (
     read_review_file,
 )
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.tables import image_name
+from padim_dist.api.sql.views import open_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted

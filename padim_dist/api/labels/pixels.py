@@ -23,7 +23,8 @@ from padim_dist.core.evaluation.metrics import PixelCounts
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_masked
-from padim_dist.store.run import Run, RunHead
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3))
 _THREADS = 4

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.reviews import KNOWN, OUTSIDE, truth_columns
+from padim_dist.api.sql.reviews import KNOWN, OUTSIDE, truth_columns
 from padim_dist.core.evaluation.flags import FlagCounts
 from padim_dist.core.status import GOOD
 
@@ -56,7 +56,7 @@ class Truths:
     Parameters
     ----------
     connection : duckdb.DuckDBPyConnection
-        With the view ``scores`` of one run; see `padim_dist.api.analysis.views.run_views`.
+        With the view ``scores`` of one run; see `padim_dist.api.sql.views.run_views`.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -14,22 +14,21 @@ import torch
 import torchvision
 import zarr
 
+from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials
 from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
-from padim_dist.api.pipeline.leave_outs import leave_outs
-from padim_dist.api.pipeline.warnings import fit_warnings
+from padim_dist.api.pipeline.stages import calibrate, count_images, factorise, leave_out
+from padim_dist.api.pipeline.taken_out import check_taken_out
+from padim_dist.api.pipeline.warnings import fit_warnings, suspect_warnings
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings
+from padim_dist.api.settings.resolution import beyond_resolution, smallest_p_values
 from padim_dist.config import Config
 from padim_dist.engine import projection
-from padim_dist.engine.calibrate import CalibrateJob, calibrate_group
-from padim_dist.engine.factorise import FactoriseJob, band_cells, bands, factorise_band
-from padim_dist.engine.fit import EmbedJob, PartReceipt, embed_part, find_receipts
-from padim_dist.engine.leave_out import LeaveOutJob, leave_out_part
-from padim_dist.engine.workers import Workers, open_workers
-from padim_dist.errors import ArchiveError, RequestError
+from padim_dist.engine.factorise import bands
+from padim_dist.engine.fit import PartReceipt, embed_part, find_receipts
+from padim_dist.engine.workers import open_workers
+from padim_dist.errors import ArchiveError
 from padim_dist.events import Listener, ignore
-from padim_dist.pages.words import counted
-from padim_dist.store.gaussians import create_model
 from padim_dist.store.lease import hold
 from padim_dist.store.models import (
     FitHead,
@@ -40,6 +39,7 @@ from padim_dist.store.models import (
     list_models,
     put_fit,
 )
+from padim_dist.store.normals import Dropped
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class FitResult:
         Images embedded by this call, and by earlier ones.
     failures, groups : mapping of str to int
         Unusable images by status, and images in the model by group.
+    smallest_p_values : mapping of str to float
+        Smallest p-value of each group that is not extrapolated.
+    suspects, dropped : mapping of str to int
+        Images in the model that all others find anomalous, and images that were dropped as such,
+        in groups that have any.
     seconds, images_per_second : float
         Duration and rate of this call, with the start of the cluster.
     warnings : list of str
@@ -69,6 +74,9 @@ class FitResult:
     resumed: int
     failures: dict[str, int]
     groups: dict[str, int]
+    smallest_p_values: dict[str, float]
+    suspects: dict[str, int]
+    dropped: dict[str, int]
     seconds: float
     images_per_second: float
     warnings: list[str]
@@ -107,11 +115,11 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
             receipts = {path: receipt for path, receipt in found.items() if not receipt.unsettled}
             plan = plan.trying_again({*found} - {*receipts})
             embedded = sum(job.size for job in jobs if job.receipt not in receipts)
-            receipts = _run(plan, receipts, config, lease.guard(listener))
-        counts = _counts(plan, receipts)
+            receipts, model = _run(plan, receipts, config, lease.guard(listener))
     else:
-        receipts, embedded, counts = find_receipts(jobs), 0, dict(model.counts)
+        receipts, embedded = find_receipts(jobs), 0
         _ask_again(plan, model, config)
+    counts = dict(model.counts)
     failures: Counter[str] = Counter()
     for receipt in receipts.values():
         failures.update(receipt.failures)
@@ -119,6 +127,8 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     warnings = [
         *plan.warnings,
         *fit_warnings(counts, plan, receipts, failures, images),
+        *suspect_warnings(config, model),
+        *filter(None, [beyond_resolution(config, model.calibrated)]),
     ]
     for warning in warnings:
         logger.warning(warning)
@@ -130,6 +140,9 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
         resumed=max(images - embedded, 0),
         failures=dict(failures),
         groups=counts,
+        smallest_p_values=smallest_p_values(model.calibrated),
+        suspects=dict(model.suspects or {}),
+        dropped=dict(model.dropped),
         seconds=round(seconds, 2),
         images_per_second=round(embedded / seconds, 1),
         warnings=warnings,
@@ -150,27 +163,37 @@ def _ask_again(plan: FitPlan, model: ModelInfo, config: Config) -> None:
 
 def _run(
     plan: FitPlan, receipts: Mapping[str, PartReceipt], config: Config, listener: Listener
-) -> dict[str, PartReceipt]:
+) -> tuple[dict[str, PartReceipt], ModelInfo]:
     """Embed the missing parts, factorise, calibrate, finish the model; return all receipts."""
-    workspace, shape = plan.workspace, plan.embedding.shape
+    workspace, asked = plan.workspace, plan
     missing = [job for job in plan.jobs if job.receipt not in receipts]
     groups = len({job.part.group for job in plan.jobs})
-    images = [job.size for job in missing]
-    disk = projection.fit_disk(plan.embedding, images, groups, config.fit.sample)
+    drops = config.fit.suspects == "drop"
+    # A trial model, and the moments of what it drops, are there beside the model.
+    models, images = groups * (3 if drops else 1), [job.size for job in missing]
+    disk = projection.fit_disk(plan.embedding, images, models, config.fit.sample)
     projection.check_disk("fit", disk, plans.free_disk(workspace.folder), config.workspace)
     parts = [FitPart(job.part.group, job.receipt, job.snapshot, m) for job, m in plan.merged()]
     put_fit(workspace, FitHead(plan.fit_id, fit_settings(config), parts, _now()))
-    most_tasks = max(len(plan.jobs), groups * len(bands(shape)))
+    most_tasks = max(len(plan.jobs), groups * len(bands(plan.embedding.shape)))
+    dropped: dict[str, list[Dropped]] = {}
     with open_workers(plan.cluster, most_tasks, listener) as workers:
-        embedded = workers.map(embed_part, missing, "fit: embed")
-        done = {**receipts, **{job.receipt: receipt for job, receipt in embedded}}
-        _check_taken_out(plan)
-        counts = _counts(plan, done)
-        _check_readable(plan, done, counts)
-        create_model(workspace, plan.model_id, shape, list(counts), band_cells(shape))
-        workers.map(factorise_band, _factorise_jobs(plan, done, counts, config), "fit: factorise")
-        if config.fit.sample:
-            _calibrate(workers, leave_outs(plan, done, counts))
+        done = dict(receipts)
+        # Images that are taken out again are looked for in what their parts have kept.
+        for jobs, stage in (
+            ([job for job in missing if not job.kept_in], "fit: embed"),
+            ([job for job in missing if job.kept_in], TAKE_OUT),
+        ):
+            if jobs or stage != TAKE_OUT:
+                done |= {job.receipt: one for job, one in workers.map(embed_part, jobs, stage)}
+        check_taken_out(plan.jobs, plan.pieces)
+        _check_readable(plan, done, count_images(plan, done))
+        if drops:
+            plan, done, dropped = drop_suspects(workers, plan, done, config)
+        counts = count_images(plan, done)
+        factorise(workers, plan, done, counts, config, "fit: factorise")
+        left_out = leave_out(workers, plan, done, counts, config, "fit: leave out")
+        outcomes = calibrate(workers, plan, left_out, dropped)
     workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
     now = _now()
     info = ModelInfo(
@@ -189,86 +212,18 @@ def _run(
             "python": platform.python_version(),
             **{one.__name__: one.__version__ for one in (torch, torchvision, numpy, zarr)},
         },
+        suspects={group: one.suspects for group, one in outcomes.items() if one.suspects},
+        calibrated={group: one.images for group, one in outcomes.items() if one.images},
+        dropped={group: len(own) for group, own in dropped.items()},
     )
     finish_model(workspace, info)
-    return done
-
-
-def _factorise_jobs(
-    plan: FitPlan, receipts: Mapping[str, PartReceipt], counts: Mapping[str, int], config: Config
-) -> list[FactoriseJob]:
-    """Return the jobs for all bands of the model."""
-    moments: dict[tuple[str, bool], list[str]] = {}
-    for job, merged in plan.merged():
-        moments.setdefault((job.part.group, merged), []).append(receipts[job.receipt].moments)
-    return [
-        FactoriseJob(
-            workspace=plan.workspace,
-            model_id=plan.model_id,
-            group=group,
-            parts=tuple(moments[group, True]),
-            taken_out=tuple(moments.get((group, False), ())),
-            shape=plan.embedding.shape,
-            epsilon=config.model.epsilon,
-            shrinkage=config.model.shrinkage,
-            number=number,
-            band=band,
-        )
-        for group in counts
-        for number, band in enumerate(bands(plan.embedding.shape))
-    ]
-
-
-def _calibrate(workers: Workers, parts: list[LeaveOutJob]) -> None:
-    """Calibrate groups: a map over their parts, then one over the groups."""
-    by_group: dict[str, list[LeaveOutJob]] = {}
-    for part in parts:
-        by_group.setdefault(part.group, []).append(part)
-    jobs = [
-        CalibrateJob(own[0].workspace, own[0].model_id, group, tuple(part.receipt for part in own))
-        for group, own in by_group.items()
-    ]
-    jobs = [job for job in jobs if job.find() is None]
-    if parts:
-        left_out = [part for job in jobs for part in by_group[job.group]]
-        workers.map(leave_out_part, left_out, "fit: leave out")
-        workers.map(calibrate_group, jobs, "fit: calibrate")
+    if drops:
+        remove_trials(plan, done, len(asked.jobs))
+    return done, info
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
-
-
-def _counts(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:
-    """Return images in the model by group, without empty groups."""
-    counts: Counter[str] = Counter()
-    for job, merged in plan.merged():
-        fitted = receipts[job.receipt].fitted
-        counts[job.part.group] += fitted if merged else -fitted
-    return {group: count for group, count in counts.items() if count > 0}
-
-
-def _check_taken_out(plan: FitPlan) -> None:
-    """Refuse to subtract images that have changed since they were added."""
-    jobs = {job.part: job for job in plan.jobs}
-    for job, piece in zip(plan.jobs, plan.pieces, strict=True):
-        if piece.out_of is None:
-            continue
-        images = {row.image_id for source in job.sources for row in source.read()}
-        before = _unusable(jobs[piece.out_of], images)
-        if differ := before ^ _unusable(job, images):
-            shard = piece.part.shards[0]
-            raise RequestError(
-                f"shard {shard.shard} of manifest {piece.manifest} cannot be taken out of the fit: "
-                f"after the fit {counted(len(differ), 'image')} of {len(images)} changed (gone or "
-                "replaced). Leave out the whole day or entry of the history instead (fit.without)"
-            )
-
-
-def _unusable(job: EmbedJob, images: set[str]) -> set[str]:
-    """Return which of these images are not in a part's moments."""
-    receipt = job.kept()
-    return images & receipt.unusable if receipt else images  # no image of it could be used
 
 
 def _check_readable(

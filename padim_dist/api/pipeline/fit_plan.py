@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.taken_out import find_in_pieces, take_out
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed
@@ -22,8 +23,15 @@ from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.history import Entry, read_history
-from padim_dist.store.manifests import Shard, Snapshot, images_by_group, read_manifest
+from padim_dist.store.manifests import (
+    Shard,
+    Snapshot,
+    find_images,
+    images_by_group,
+    read_manifest,
+)
 from padim_dist.store.models import asked_of_fit
+from padim_dist.store.normals import Dropped, forgotten_images, read_forgettings
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -66,7 +74,25 @@ class FitPlan:
     def merged(self) -> Iterator[tuple[EmbedJob, bool]]:
         """Yield each job, and whether its moments are merged; otherwise they are subtracted."""
         for job, piece in zip(self.jobs, self.pieces, strict=True):
-            yield job, piece.out_of is None
+            yield job, piece.is_merged
+
+    def without(self, dropped: Sequence[Dropped]) -> FitPlan:
+        """Return the plan that also subtracts images that were dropped."""
+        ids: dict[str, set[str]] = {}
+        for one in dropped:
+            ids.setdefault(one.manifest, set()).add(one.image_id)
+        found = {
+            (manifest, shard): images
+            for manifest, wanted in ids.items()
+            for shard, images in find_images(self.workspace, manifest, wanted).items()
+        }
+        pieces, _ = take_out(self.pieces, found, whole_parts=False)
+        jobs = list(self.jobs)
+        for piece in pieces[len(jobs) :]:
+            like = next(job for job in self.jobs if job.snapshot == piece.manifest)
+            job = replace(like, part=piece.part, images=piece.images, kept_in=(), again=False)
+            jobs.append(_with_kept(job, piece, self.jobs))
+        return replace(self, pieces=pieces, jobs=jobs)
 
 
 def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
@@ -79,8 +105,8 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     """
     spec = plans.plan_embedding(config)
     snapshot = current_manifest(config, listener)
-    pieces = _pieces(config, snapshot)
-    warnings = _check_groups(snapshot, pieces, config)
+    pieces, notes = _take_out(config, _pieces(config, snapshot))
+    warnings = [*_check_groups(snapshot, pieces, config), *notes]
     state = plans.load_state(config)
     limits = (config.cluster.readers, config.archive.max_pixels, config.fit.sample)
     need = projection.fit_need(spec, plans.state_bytes(state), *limits)
@@ -92,23 +118,26 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         manifest: plans.reading_of(config, spec, move_since_id(config, manifest), witnesses)
         for manifest in {piece.manifest for piece in pieces}
     }
-    jobs = [
-        EmbedJob(
+    jobs: list[EmbedJob] = []
+    for piece in pieces:
+        job = EmbedJob(
             workspace=workspace,
             snapshot=piece.manifest,
             part=piece.part,
             embedding=spec,
             sample=config.fit.sample,
             reading=readings[piece.manifest],
+            images=piece.images,
         )
-        for piece in pieces
-    ]
+        jobs.append(_with_kept(job, piece, jobs))
     # The parts' receipts are content addresses of all that determines their moments.
-    taken = [[job.receipt, piece.out_of is None] for job, piece in zip(jobs, pieces, strict=True)]
+    taken = [[job.receipt, piece.is_merged] for job, piece in zip(jobs, pieces, strict=True)]
     fit_id = content_id({"parts": taken})
     started = asked_of_fit(workspace, resume) if resume else None
     check_resumed(workspace, resume, fit_id, started, fit_settings(config))
     model = {name: getattr(config.model, name) for name in _AFTERWARDS}
+    if config.fit.suspects == "drop":
+        model["suspects_share"] = config.fit.suspects_share
     return FitPlan(
         workspace=workspace,
         snapshot=snapshot,
@@ -121,6 +150,46 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         cluster=cluster,
         warnings=warnings,
     )
+
+
+def _with_kept(job: EmbedJob, piece: Piece, jobs: Sequence[EmbedJob]) -> EmbedJob:
+    """Return the job of images to subtract, which knows where their embeddings may be kept."""
+    if piece.is_merged or not piece.images:
+        return job
+    of = {(other.snapshot, other.part): other.receipt for other in jobs}
+    return replace(job, kept_in=tuple(of[piece.manifest, part] for part in piece.out_of))
+
+
+def _take_out(config: Config, pieces: list[Piece]) -> tuple[list[Piece], list[str]]:
+    """Leave out images by their ids; return the new pieces and notes for people.
+
+    Raises
+    ------
+    RequestError
+        If no piece has an image that ``fit.without`` names.
+    """
+    wanted, workspace = set(config.fit.without_images), workspace_of(config)
+    forgotten = forgotten_images(read_forgettings(workspace, archive_settings(config)))
+    found = find_in_pieces(workspace, pieces, wanted | forgotten)
+    pieces, left_out = take_out(pieces, found)
+    notes = []
+    if names := sorted(left_out & forgotten):
+        notes.append(
+            f"{counted(len(names), 'forgotten image')} left out of the fit ({listed(names, 3)}); "
+            "'padim-dist forget --undo IMAGE_ID' takes an image back"
+        )
+    if unknown := wanted - left_out:
+        raise RequestError(
+            f"fit.without names {listed(sorted(unknown))}, but no normal image of the fit has such "
+            "an id. 'padim-dist suspects' and the view normals have the ids of all"
+        )
+    return pieces, notes
+
+
+def find_normal(config: Config, snapshot: Snapshot, image_ids: Collection[str]) -> set[str]:
+    """Return which of some images are normal images that a fit of a configuration would use."""
+    pieces = _pieces(config, snapshot)
+    return take_out(pieces, find_in_pieces(workspace_of(config), pieces, image_ids))[1]
 
 
 def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
@@ -138,7 +207,7 @@ def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
                     f"{entry.number} of the history is gone; restore it, or lower fit.window"
                 )
             increments[entry] = came.shards
-    return choose_pieces(increments, config.fit.without, config.fit.parts)
+    return choose_pieces(increments, config.fit.without_parts, config.fit.parts)
 
 
 def fit_settings(config: Config) -> dict[str, Any]:

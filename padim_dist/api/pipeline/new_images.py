@@ -16,7 +16,8 @@ from padim_dist.config import Config
 from padim_dist.core.status import SETTLED, UNSETTLED
 from padim_dist.store.manifests import Snapshot, write_manifest
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import Run, RunHead, list_runs
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run, list_runs
 
 
 def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.judge import Judged, judge_run
 from padim_dist.api.pipeline.new_images import select_new
 from padim_dist.api.pipeline.score_plan import ScorePlan, check_groups, drift_jobs, plan_score
 from padim_dist.api.settings import plans
@@ -22,8 +23,9 @@ from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
 from padim_dist.store.records import unless_damaged
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 from padim_dist.store.weights import kept_weights_bytes
 
 
@@ -43,8 +45,8 @@ class ScoreResult:
         Rows that are not settled, e.g. ``timeout``: the same call tries them again.
     flagged : int or None
         Flagged rows; None if the model has no calibration.
-    alpha : float or None
-        Share of normal images that are flagged (rule ``fdr``: at most); None without a run.
+    rule : str or None
+        The rule of the flags, in words; None without a run.
     seconds, images_per_second : float
         Duration and rate of this call, with the start of the cluster.
     notes : list of str
@@ -59,7 +61,7 @@ class ScoreResult:
     statuses: dict[str, int]
     unsettled: int
     flagged: int | None
-    alpha: float | None
+    rule: str | None
     seconds: float
     images_per_second: float
     notes: list[str] = field(default_factory=list)
@@ -123,7 +125,7 @@ def score(
     check_resumed(workspace, resume, run.run_id, earlier.asked if earlier else None, head.asked)
     before = unless_damaged(run.find_head, "the run goes on, and writes it again")
     done = run.scores.finished()
-    scored = 0
+    scored, lacking = 0, list[str]()
     is_done = before is not None and before.is_finished and not run.can_go_on(before)
     if len(done) < len(plan.shards) or not is_done:
         with hold(workspace, run.path) as lease:
@@ -131,8 +133,15 @@ def score(
             scored = sum(job.size for job in plan.jobs if job.place not in done)
             # A finished run stays one while what it has not settled is tried again.
             is_whole = before is not None and before.is_finished and len(done) == len(plan.shards)
-            counts, drifts = _score(config, plan, done, not is_whole, lease.guard(listener))
-            run.conclude(counts, drifts.figures, drifts.unknown)
+            listener = lease.guard(listener)
+            counts, drifts = _score(config, plan, done, not is_whole, listener)
+            judged = Judged(run, head)
+            judgement = judged.judge(plan.alarms)
+            _, lacking = judged.add_regions(judgement, listener)
+            run.conclude(counts, judgement, drifts.figures, drifts.unknown)
+    elif before and before.alarms != plan.alarms:
+        with hold(workspace, run.path) as lease:
+            lacking = judge_run(run, before, plan.alarms, lease.guard(listener)).notes
     head = run.ask_again(head.settings[0], head.asked_at)
     rows = sum(head.statuses.values())
     seconds = time.monotonic() - started
@@ -145,10 +154,10 @@ def score(
         statuses=dict(head.statuses),
         unsettled=count_unsettled(head.statuses),
         flagged=head.flagged,
-        alpha=plan.alarms.alpha,
+        rule=plan.alarms.describe(),
         seconds=round(seconds, 2),
         images_per_second=round(scored / seconds, 1),
-        notes=_notes(head),
+        notes=[*_notes(head), *lacking],
     )
 
 

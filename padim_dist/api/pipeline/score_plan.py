@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.moved import move_since
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
+from padim_dist.api.settings.rules import plan_alarms
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
 from padim_dist.core.status import NO_MODEL, SCORED
@@ -17,8 +19,9 @@ from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group
 from padim_dist.store.models import ModelInfo
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import ShardCounts
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import ShardCounts
 from padim_dist.store.workspace import content_id
 
 
@@ -41,18 +44,15 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     """
     shards, score = wanted_shards(manifest, config), config.score
     images = sum(shard.images for shard in shards)
-    alarms = Alarms.plan(
-        images,
-        **score.model_dump(include={"alpha", "per_million", "false_alarms_per_run", "fdr"}),
-    )
+    alarms = plan_alarms(config, images)
     run_id = content_id(
         {
             "model": model.model_id,
             "shards": [shard.digest for shard in shards],
             "heatmaps": score.heatmaps,
             "max_pixels": config.archive.max_pixels,
-            "alarms": alarms.identity(),
             "pixel_alpha": score.pixel_alpha,
+            **({} if model.suspects is None else {"left_out": True}),
         }
     )
     now = datetime.now(UTC).isoformat()
@@ -72,6 +72,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     whole = plans.whole_manifest(config) or manifest if partial else manifest
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
+    time = plans.time_of(config, manifest)
     jobs = [
         ScoreJob(
             run=run,
@@ -85,8 +86,10 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             reading=reading,
             heatmaps=score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
-            alpha=alarms.alpha,
+            leaves_out=model.suspects is not None,
+            alarms=alarms,
             pixel_alpha=score.pixel_alpha,
+            time=time,
         )
         for place, shard in enumerate(shards)
     ]
@@ -122,23 +125,43 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
 
 
 def check_groups(manifest: Snapshot, model: ModelInfo, config: Config, whole: bool) -> None:
-    """Refuse an archive if the model has none of its groups; warn if it lacks some."""
+    """Refuse a manifest without images to score; check its groups (`check_known_groups`).
+
+    `whole` says whether it has all images of the archive.
+    """
     shards = wanted_shards(manifest, config)
     if not shards:
         raise RequestError(
             f"the manifest has no image of the splits {', '.join(config.score.splits)} "
             "(score.splits); nothing to score"
         )
+    if whole:
+        check_known_groups(shards, model, config)
     groups = {shard.group for shard in shards if shard.group is not None}
-    unknown = sorted(groups - set(model.counts))
-    shown = listed(map(repr, unknown))
-    if whole and unknown and len(unknown) == len(groups):
-        raise RequestError(
-            f"model {model.model_id} has no group of the archive ({shown}), only "
-            f"{listed(map(repr, model.counts))}; run 'padim-dist fit' on the archive as it is now"
-        )
-    if unknown:
+    if unknown := sorted(groups - set(model.counts)):
         logger.warning(
             f"model {model.model_id} lacks {len(unknown)} of {counted(len(groups), 'group')} "
-            f"({shown}): their images get the status {NO_MODEL!r}; run 'padim-dist fit' to add them"
+            f"({listed(map(repr, unknown))}): their images get the status {NO_MODEL!r}; run "
+            "'padim-dist fit' to add them"
         )
+
+
+def check_known_groups(shards: Sequence[Shard], model: ModelInfo, config: Config) -> None:
+    """Refuse an archive if the model has none of its groups.
+
+    Raises
+    ------
+    RequestError
+        If no image could be scored, e.g. since ``archive.group`` is another expression now.
+    """
+    groups = {shard.group for shard in shards if shard.group is not None}
+    if groups & set(model.counts):
+        return
+    found = f"the archive has only {listed(map(repr, sorted(groups)))}"
+    if not groups:
+        found = f"no image of the archive matches archive.group {config.archive.group!r}"
+    raise RequestError(
+        f"model {model.model_id} has none of the groups of the archive: {found}, the model "
+        f"{listed(map(repr, model.counts))}. Correct archive.group, or run 'padim-dist fit' on the "
+        "archive as it is now"
+    )

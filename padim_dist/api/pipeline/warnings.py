@@ -6,10 +6,17 @@ from collections.abc import Mapping
 
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels
+from padim_dist.api.settings.places import archive_of, workspace_of
+from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_TAIL
 from padim_dist.core.status import count_unsettled
 from padim_dist.engine.fit import PartReceipt
 from padim_dist.pages.words import counted, listed
+from padim_dist.redaction import redacted
+from padim_dist.store.models import ModelInfo
+from padim_dist.store.normals import find_group_receipt
+
+_EXAMPLES = 3
 
 
 def fit_warnings(
@@ -31,8 +38,8 @@ def fit_warnings(
     if short := {group: n for group, n in counts.items() if n < LEAST_FOR_TAIL}:
         found.append(
             f"fewer than {LEAST_FOR_TAIL} normal images in {len(short)} of {groups}: "
-            f"{_shown(short)}. Their lowest p-value is 1 / (images + 1), and a lower score.alpha "
-            "flags nothing"
+            f"{_shown(short)}. Their smallest p-value is 1 / (images + 1), also for the strongest "
+            "defect"
         )
     if few_grey := few_levels(_brightest(plan, receipts)):
         found.append(f"{few_grey}; {REMEDY}")
@@ -54,6 +61,52 @@ def fit_warnings(
             f"they can be read, remove {model} and fit again: only their parts are embedded anew"
         )
     return found
+
+
+def suspect_warnings(config: Config, model: ModelInfo) -> list[str]:
+    """Return warnings about the suspects of a model, and about what was dropped."""
+    policy, found = config.fit.suspects, []
+    if policy == "keep" or model.suspects is None:
+        return []
+    command = f"'padim-dist suspects {model.model_id}' lists them, --out draws them"
+    if model.dropped:
+        found.append(
+            f"dropped as suspects: {counted(sum(model.dropped.values()), 'normal image')} in "
+            f"{len(model.dropped)} of {counted(len(model.counts), 'group')} "
+            f"({_shown(model.dropped)}). {command}"
+        )
+    if suspects := model.suspects:
+        worst = sorted(suspects, key=lambda group: -suspects[group])[:_EXAMPLES]
+        examples = [text for group in worst for text in _worst(config, model, group)]
+        advice = (
+            "fit.suspects_share allows no more to be dropped"
+            if policy == "drop"
+            else "'padim-dist forget IMAGE_ID' leaves an image out, fit.suspects: drop all of them"
+        )
+        found.append(
+            f"{counted(sum(suspects.values()), 'normal image')} in {len(suspects)} of "
+            f"{counted(len(model.counts), 'group')} ({_shown(suspects)}) look like defects to all "
+            f"others: {'; '.join(examples)}. {command}; {advice}"
+        )
+    elif config.fit.sample == 0:
+        found.append(
+            "suspects among the normal images cannot be found: fit.sample is 0, so no embedding "
+            "was kept. Set it, or set fit.suspects to keep"
+        )
+    return found
+
+
+def _worst(config: Config, model: ModelInfo, group: str) -> list[str]:
+    """Return texts about the worst suspects of a group."""
+    receipt = find_group_receipt(workspace_of(config), model.model_id, group)
+    if receipt is None or not receipt.median:
+        return []
+    below, median = f"{redacted(archive_of(config).url)}/", receipt.median
+    return [
+        f"{one.uri.removeprefix(below)}{f' {one.member}' if one.member else ''} (score "
+        f"{one.score:.1f}, {one.score / median:.1f} times the median of {group!r})"
+        for one in receipt.worst
+    ]
 
 
 def _shown(groups: Mapping[str, int]) -> str:

@@ -18,11 +18,26 @@ from padim_dist.store.manifests import Shard
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a manifest that a fit merges, or subtracts from the part `out_of`."""
+    """Images of a manifest that a fit merges, or subtracts.
+
+    Attributes
+    ----------
+    images : tuple of str
+        Ids of the only images of the part's shards; empty: all.
+    out_of : tuple of Part
+        The merged parts of the same manifest that these images are subtracted from; empty: they are
+        merged.
+    """
 
     manifest: str
     part: Part
-    out_of: Part | None = None
+    images: tuple[str, ...] = ()
+    out_of: tuple[Part, ...] = ()
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether it is merged; otherwise it is subtracted."""
+        return not self.out_of
 
 
 def choose_pieces(
@@ -61,7 +76,7 @@ def choose_pieces(
             pieces.append(Piece(entry.increment, part))
             for shard in bad:
                 own = Part(part.group, part.part, (shard,))
-                pieces.append(Piece(entry.increment, own, out_of=part))
+                pieces.append(Piece(entry.increment, own, out_of=(part,)))
     if unknown:
         raise RequestError(
             f"fit.without names {', '.join(sorted(unknown))}, but the window has "

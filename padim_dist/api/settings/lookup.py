@@ -18,7 +18,8 @@ from padim_dist.store.history import last_entry
 from padim_dist.store.manifests import Snapshot, read_manifest
 from padim_dist.store.models import ModelInfo, find_model, list_models
 from padim_dist.store.promotions import current, model_states, read_promotions
-from padim_dist.store.run import Run, RunHead, list_runs
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"

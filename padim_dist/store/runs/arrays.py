@@ -56,7 +56,7 @@ class Heatmaps:
         assert array.shards is not None
         rows = array.shards[0]
         whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
-        whole[: len(distances)] = distances.clip(max=_LARGEST_HALF)
+        whole[: len(distances)] = _halved(distances)
         array[place * rows : (place + 1) * rows] = whole
         return place * rows
 
@@ -66,6 +66,15 @@ class Heatmaps:
         return np.asarray(
             array.oindex[rows if isinstance(rows, slice) else np.asarray(rows)], np.float32
         )
+
+
+def as_kept(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return distances in the precision of kept heatmaps."""
+    return _halved(distances).astype(np.float32)
+
+
+def _halved(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    return distances.clip(max=_LARGEST_HALF).astype(np.float16)
 
 
 @dataclass(frozen=True)

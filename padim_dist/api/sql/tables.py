@@ -15,15 +15,16 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
+from padim_dist.api.sql.flags import cutoff_sql, flagged_sql, literal
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
 from padim_dist.errors import RequestError
 from padim_dist.redaction import redacted
-from padim_dist.store.run import Run, RunHead
-from padim_dist.store.run_tables import REGIONS, SCHEMAS, SCORES, RegionRow, RunTable, ScoreRow
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import READ_SCHEMAS, REGIONS, SCORES, RegionRow, ScoreRow
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import RunTable
 from padim_dist.store.workspace import Workspace
 
-MOST_ANOMALOUS = "p_value NULLS LAST, score DESC, uri, member"
-"""Order of score rows, the most anomalous first; scores of different groups are not comparable."""
 _THREADS = 16
 Row = TypeVar("Row", ScoreRow, RegionRow)
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -58,10 +59,32 @@ def table_query(
 ) -> str:
     """Return the SQL of a table, ``"scores"`` or ``"regions"``, over all its files in runs.
 
-    Columns that older files lack are null. With rule fdr the run's cutoff determines flags and
-    regions: until the run is finished the flags are null, and there are no regions.
+    Columns that older files lack are null. The rule of a run says which of its images are flagged;
+    they are null while that is not known. Only regions of flagged images are shown.
     """
-    schema = SCHEMAS[table]
+    scores = columns_query(connection, SCORES, runs)
+    if table == SCORES:
+        return scores
+    regions = columns_query(connection, REGIONS, runs)
+    flagged = (
+        f"SELECT run_id, image_id, {cutoff_sql(head for _, head in runs)} AS cutoff "
+        f"FROM ({scores}) WHERE flagged"
+    )
+    return (
+        f"SELECT regions.* FROM ({regions}) AS regions JOIN ({flagged}) AS flagged "
+        "USING (run_id, image_id) "
+        # The first region has the peak of the image.
+        "WHERE region = 1 OR cutoff IS NULL OR regions.p_value <= cutoff"
+    )
+
+
+def columns_query(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    runs: Sequence[tuple[Run, RunHead]],
+) -> str:
+    """Return the SQL that reads the files of a table, with all columns of this version."""
+    schema = READ_SCHEMAS[table]
     tables = [run.scores if table == SCORES else run.regions for run, _ in runs]
     with ThreadPoolExecutor(_THREADS) as pool:
         paths = chain.from_iterable(pool.map(RunTable.files, tables))
@@ -77,29 +100,19 @@ def table_query(
             for damage in one.find_damaged():
                 raise damage from None
         raise
-    columns = [
-        quoted(field.name) if field.name in there else f"{_null(field)} AS {quoted(field.name)}"
-        for field in schema
-    ]
-    columns += [quoted(name) for name in there if name not in schema.names]
-    flags = _flags(head for _, head in runs) if "p_value" in there else ""
-    if flags and table == SCORES:
-        flagged = f'CASE run_id {flags} ELSE flagged END AS "flagged"'
-        columns = [flagged if column == '"flagged"' else column for column in columns]
-    query = f"SELECT {', '.join(columns)} FROM {source}"
-    if flags and table == REGIONS:
-        query += f" WHERE CASE run_id {flags} ELSE true END"
-    return query
+    lacking = [field for field in schema if field.name not in there]
+    nulls = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in lacking)
+    source = f"(SELECT *, {nulls} FROM {source})" if lacking else source
+    names = [*schema.names, *(name for name in there if name not in schema.names)]
+    stored = "flagged" if "flagged" in there else "NULL"
+    flagged = f"({flagged_sql((head for _, head in runs), stored)})::BOOLEAN AS flagged"
+    columns = [flagged if name == "flagged" else quoted(name) for name in names]
+    return f"SELECT {', '.join(columns)} FROM {source}"
 
 
 def files_query(files: Iterable[str]) -> str:
     """Return the SQL that reads Parquet files as one table."""
     return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true)"
-
-
-def literal(text: str) -> str:
-    """Return a string in SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def open_table(table: str, runs: Sequence[tuple[Run, RunHead]]) -> duckdb.DuckDBPyRelation:
@@ -133,17 +146,6 @@ def image_name(archive: str, uri: str, member: str | None) -> str:
     """Return the path of an image in its archive (a URL), and its name in the tar file."""
     name = uri.removeprefix(f"{redacted(archive)}/")
     return f"{name} {member}" if member else name
-
-
-def _flags(heads: Iterable[RunHead]) -> str:
-    """Return the branches of a CASE for runs whose cutoff depends on all images."""
-    cases = []
-    for head in heads:
-        if head.alarms and head.alarms.needs_all:
-            cutoff = head.known_cutoff
-            flagged = "NULL" if cutoff is None else f"p_value <= {cutoff!r}::DOUBLE"
-            cases.append(f"WHEN {literal(head.run_id)} THEN {flagged}")
-    return " ".join(cases)
 
 
 def _null(field: pa.Field) -> str:

@@ -1,17 +1,18 @@
-"""The tables of a run: row types, schemas and files, one for each shard or a few compacted ones.
+"""The tables of a run: files, one for each shard or a few compacted ones.
 
-The score table of a shard is the shard's receipt. Compaction (`store/compaction.py`) writes the
-same rows into a few files and then ``compact.json``, which replaces these receipts.
+The score table of a shard is the shard's receipt. Compaction writes the same rows into a few files
+and then ``compact.json``, which replaces these receipts.
 """
 
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -23,92 +24,18 @@ from padim_dist.core.status import SCORED, count_unsettled
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.parquet import COMPACT_ADVICE, find_damaged, open_parquet, table_advice
 from padim_dist.store.records import find_record
+from padim_dist.store.runs.rows import REGIONS, SCHEMAS, SCORES, RegionRow, ScoreRow
 from padim_dist.store.workspace import Workspace
 
-Int64 = int
-Float32 = float
-"""Columns of other numbers are int32 and float64."""
-_TYPES = {
-    "str": pa.string(),
-    "bool": pa.bool_(),
-    "int": pa.int32(),
-    "Int64": pa.int64(),
-    "float": pa.float64(),
-    "Float32": pa.float32(),
-    "datetime": pa.timestamp("us", tz="UTC"),
-}
-
-
-@dataclass(kw_only=True)
-class ScoreRow:
-    """A row of the score table; its attributes are the columns; see docs/formats.md."""
-
-    image_id: str
-    uri: str
-    member: str | None
-    etag: str | None
-    group: str | None
-    split: str
-    label: str | None
-    status: str
-    error: str | None
-    score: Float32 | None = None
-    p_value: float | None = None
-    flagged: bool | None = None
-    p_extrapolated: bool | None = None
-    peak_y: int | None = None
-    peak_x: int | None = None
-    width: int | None
-    height: int | None
-    heatmap_row: Int64 | None = None
-    shard: int
-    run_id: str
-    model_id: str
-    scored_at: datetime
-
-
-@dataclass
-class RegionRow:
-    """A row of the table of regions; its attributes are the columns; see docs/formats.md."""
-
-    image_id: str
-    uri: str
-    member: str | None
-    group: str | None
-    label: str | None
-    region: int
-    area: Int64
-    top: int
-    left: int
-    bottom: int
-    right: int
-    peak: Float32
-    peak_y: int
-    peak_x: int
-    p_value: float | None
-    shard: int
-    run_id: str
-    model_id: str
-
-
-def _schema(row: type, name: str, version: str) -> pa.Schema:
-    columns = [(f.name, _TYPES[str(f.type).removesuffix(" | None")]) for f in fields(row)]
-    return pa.schema(columns, metadata={f"padim_dist.{name}": version})
-
-
-SCORES, REGIONS = "scores", "regions"
-SCORES_SCHEMA = _schema(ScoreRow, SCORES, "2")
-REGIONS_SCHEMA = _schema(RegionRow, REGIONS, "1")
-SCHEMAS = {SCORES: SCORES_SCHEMA, REGIONS: REGIONS_SCHEMA}
 _THREADS = 8
+_ADDED = "added-"
 
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """Rows of a shard by status, and its flagged rows: None if no row has a p-value."""
+    """Rows of a shard by status."""
 
     statuses: dict[str, int]
-    flagged: int | None
 
     @property
     def done(self) -> int:
@@ -127,10 +54,9 @@ class ShardCounts:
 
     @classmethod
     def of(cls, table: pa.Table) -> ShardCounts:
-        """Count the columns ``status`` and ``flagged`` of a score table."""
+        """Count the column ``status`` of a score table."""
         counts = pc.value_counts(table["status"]).to_pylist()
-        statuses = {item["values"]: item["counts"] for item in counts}
-        return cls(statuses, pc.sum(table["flagged"]).as_py())  # null if all are
+        return cls({item["values"]: item["counts"] for item in counts})
 
 
 @dataclass(frozen=True)
@@ -190,6 +116,11 @@ class RunTable:
         """Return the path of the file of the shard at a place in the run."""
         return f"{self.path}/shard-{place:07d}.parquet"
 
+    def add(self, rows: Sequence[RegionRow]) -> None:
+        """Write rows of several shards to one file more; compaction leaves it as it is."""
+        name = f"{_ADDED}{uuid.uuid4().hex[:16]}.parquet"
+        self.workspace.folder.put(f"{self.path}/{name}", _parquet(self.make(rows)))
+
     def create(self, place: int, table: pa.Table) -> bool:
         """Write the table of a shard; False if there is one already."""
         return self.workspace.folder.create(self.shard(place), _parquet(table))
@@ -202,13 +133,17 @@ class RunTable:
         """Return rows as a table."""
         return pa.Table.from_pylist([vars(row) for row in rows], self.schema)
 
+    def shard_files(self) -> list[str]:
+        """Return the paths of the files of the shards, in their order, or of the compacted ones."""
+        return [path for path in self.files() if not is_added(PurePosixPath(path).name)]
+
     def files(self) -> list[str]:
         """Return the paths of the files that hold the table, in the order of the shards."""
         # In this order: if files are missing from the listing, the receipt is there already.
         names = self.workspace.folder.list(self.path)
         receipt = find_compacted(self.workspace, self.run)
         kept = receipt.files[self.name] if receipt else filter(_is_shard, names)
-        return [f"{self.path}/{name}" for name in kept]
+        return [f"{self.path}/{name}" for name in (*kept, *filter(is_added, names))]
 
     def find_counts(self, place: int) -> ShardCounts | None:
         """Count the rows of a shard; None if it has no file."""
@@ -241,7 +176,7 @@ class RunTable:
                 if not find_compacted(self.workspace, self.run):
                     raise
                 # Compacted in the meantime.
-        shards = self.read_shards(("shard", "status", "flagged"))
+        shards = self.read_shards(("shard", "status"))
         counted = {place: ShardCounts.of(table) for place, table in shards}
         return {place: counted[place] for place in places}
 
@@ -274,13 +209,18 @@ class RunTable:
     def _count(self, path: str) -> ShardCounts:
         # Not `read_table`, which takes twice as long for a small file.
         with open_parquet(self.workspace.folder, path, self._advice) as parquet:
-            return ShardCounts.of(parquet.read(["status", "flagged"], use_threads=False))
+            return ShardCounts.of(parquet.read(["status"], use_threads=False))
 
 
 def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def is_added(name: str) -> bool:
+    """Return whether the file with a name was written by `RunTable.add`."""
+    return name.startswith(_ADDED)
 
 
 def _is_shard(name: str) -> bool:

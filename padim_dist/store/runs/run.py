@@ -5,109 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from padim_dist.core.alarms import Alarms, is_flagged
+from padim_dist.core.alarms import Judgement
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.status import count_unsettled
 from padim_dist.errors import DamagedFileError, RequestError
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.order import in_order, next_turn
-from padim_dist.store.records import make_record, unless_damaged
-from padim_dist.store.run_arrays import DriftFigures, Heatmaps, RunDrift
-from padim_dist.store.run_tables import REGIONS, SCORES, RunTable, ShardCounts, find_compacted
+from padim_dist.store.records import unless_damaged
+from padim_dist.store.runs.arrays import DriftFigures, Heatmaps, RunDrift
+from padim_dist.store.runs.head import ADVICE, RunHead
+from padim_dist.store.runs.rows import REGIONS, SCORES
+from padim_dist.store.runs.tables import RunTable, ShardCounts, find_compacted
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
-_ADVICE = (
-    "Remove it and run 'padim-dist score' again with the settings of this run: its finished shards "
-    "are not scored again. If the run is not needed, remove its folder"
-)
-
-
-@dataclass(frozen=True)
-class RunHead:
-    """Settings of a run and, once it is finished, its result: the file ``run.json``.
-
-    Attributes
-    ----------
-    run_id, model_id, snapshot : str
-        Ids of the run, its model and its manifest.
-    settings, asked : sequence of mapping, mapping
-        Settings that the run is found by, several if different settings gave the same run; and
-        all settings that determine results, for people and for ``--resume``.
-    alarms : Alarms or None
-        The rule of its flags; None in runs of versions that had none.
-    shards : sequence of int
-        Numbers in the manifest of the run's shards; the index in this list is a shard's place.
-    images : int
-        Rows of the run when it is finished.
-    started_at, asked_at, finished_at : str
-        When it was started, when it last became the newest run, and when it was finished: ISO
-        8601, UTC. `finished_at` is None, and the following are empty or None, until then.
-    statuses, drift : mapping of str to int, mapping of str to DriftFigures
-        Rows by status; drift by group.
-    flagged : int or None
-        Flagged rows; None if the model has no calibration.
-    cutoff : float or None
-        The highest p-value that is flagged, if it depends on all images (rule ``fdr``).
-    drift_unknown : mapping of str to str
-        Groups whose drift cannot be known, and why.
-    turn : int
-        Its place among the runs; see `padim_dist.store.order`.
-    """
-
-    run_id: str
-    model_id: str
-    snapshot: str
-    settings: Sequence[Mapping[str, Any]]
-    asked: Mapping[str, Any]
-    alarms: Alarms | None
-    shards: Sequence[int]
-    images: int
-    started_at: str
-    asked_at: str
-    finished_at: str | None = None
-    statuses: Mapping[str, int] = field(default_factory=dict)
-    flagged: int | None = None
-    cutoff: float | None = None
-    drift: Mapping[str, DriftFigures] = field(default_factory=dict)
-    drift_unknown: Mapping[str, str] = field(default_factory=dict)
-    turn: int = 0
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], file: str) -> RunHead:
-        """Return the head from values that this version or an earlier one wrote to a file.
-
-        Raises
-        ------
-        DamagedFileError
-            If they are no head.
-        """
-        alarms = values.get("alarms")
-        former = {
-            "asked": values.get("asked") or {},
-            "alarms": Alarms.renamed(alarms) if isinstance(alarms, dict) else alarms,
-            "drift": values.get("drift") or {},
-        }
-        head = make_record(cls, {**values, **former}, file, _ADVICE)
-        return replace(
-            head,
-            settings=[_renamed(settings) for settings in head.settings],
-            asked=_renamed(head.asked),
-        )
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all shards are scored and the result is written."""
-        return self.finished_at is not None
-
-    @property
-    def known_cutoff(self) -> float | None:
-        """Highest p-value that is flagged; None while it is not known, or without a rule."""
-        return self.alarms.known_cutoff(self.cutoff, self.is_finished) if self.alarms else None
 
 
 @dataclass(frozen=True)
@@ -176,7 +91,7 @@ class Run:
         try:
             values = self.workspace.folder.find_json(path)
         except DamagedFileError as error:
-            raise error.advised(_ADVICE) from None
+            raise error.advised(ADVICE) from None
         return None if values is None else RunHead.from_dict(values, self.workspace.at(path))
 
     def head(self) -> RunHead:
@@ -218,23 +133,15 @@ class Run:
     def conclude(
         self,
         counts: Mapping[int, ShardCounts],
+        judgement: Judgement,
         drift: Mapping[str, DriftFigures],
         drift_unknown: Mapping[str, str] | None = None,
     ) -> RunHead:
         """Write the result of the run, given the counts of all shards: it is then finished."""
-        head = self.head()
-        judged = [count.flagged for count in counts.values() if count.flagged is not None]
-        flagged, cutoff = (sum(judged) if judged else None), None
-        if head.alarms and head.alarms.needs_all and judged:
-            p_values = self.scores.p_values()
-            cutoff = head.alarms.find_cutoff(p_values)
-            flagged = int(is_flagged(p_values, cutoff).sum())
         finished = replace(
-            head,
+            self.head().judged(judgement),
             finished_at=datetime.now(UTC).isoformat(),
             statuses=dict(sum((Counter(c.statuses) for c in counts.values()), Counter[str]())),
-            flagged=flagged,
-            cutoff=cutoff,
             drift=drift,
             drift_unknown=drift_unknown or {},
         )
@@ -242,6 +149,12 @@ class Run:
         if not count_unsettled(finished.statuses):
             self.drift.remove_means()  # no shard will be scored again
         return finished
+
+    def judge(self, judgement: Judgement) -> RunHead:
+        """Replace the judgement of a finished run; return its head."""
+        head = self.head().judged(judgement)
+        self._put(head)
+        return head
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
         """Make a finished run the newest one of these settings; return its head."""
@@ -266,12 +179,3 @@ def list_runs(workspace: Workspace) -> list[RunHead]:
     with ThreadPoolExecutor(_THREADS) as pool:
         heads = list(pool.map(lambda run: unless_damaged(run.find_head), runs))
     return in_order(filter(None, heads), lambda head: head.asked_at)
-
-
-def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Rename ``score.a_run``, as version 0.1 called ``score.false_alarms_per_run``."""
-    score = settings.get("score") or {}
-    if not isinstance(score, Mapping):
-        return settings
-    renamed = {"false_alarms_per_run" if key == "a_run" else key: score[key] for key in score}
-    return {**settings, "score": renamed} if score else settings

@@ -9,8 +9,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.reviews import add_reviews_table, with_verdicts
-from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -19,22 +17,32 @@ from padim_dist.api.settings.places import (
     logger,
     workspace_of,
 )
+from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
+from padim_dist.api.sql.normals import add_normals
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
+from padim_dist.api.sql.tables import files_query, open_connection, table_query
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
-from padim_dist.core.status import STATUSES
+from padim_dist.core.status import STATUSES, UNSETTLED
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
 from padim_dist.store.manifests import manifest_files
 from padim_dist.store.records import unless_damaged
-from padim_dist.store.run import Run, RunHead, list_runs
-from padim_dist.store.run_tables import REGIONS, SCORES
+from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import REGIONS, SCORES
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("scores", "regions", "runs", "models", "images", "reviews")
+VIEWS = (
+    *("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "normals"),
+    "images",
+)
 RUNS_SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("run_id", "model_id", "snapshot")),
+        *((name, pa.string()) for name in ("run_id", "model_id", "snapshot", "archive")),
         *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at")),
         *((name, pa.int64()) for name in ("images", *STATUSES, "flagged")),
         ("turn", pa.int64()),
@@ -42,6 +50,15 @@ RUNS_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("alpha", "cutoff", "drift_z")),
     ]
 )
+_LATEST = f"""
+    SELECT scores.* FROM scores
+    JOIN (SELECT run_id, archive, turn, asked_at FROM runs) AS newest USING (run_id)
+    QUALIFY 1 = row_number() OVER (
+        PARTITION BY archive, image_id
+        ORDER BY status IN ({", ".join(map(literal, sorted(UNSETTLED)))}), turn DESC, asked_at DESC
+    )
+"""
+"""The newest row of each image. One that could not be reached hides no earlier one."""
 MODELS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("model_id", "state", "created_at", "backbone")),
@@ -73,32 +90,46 @@ def connect(
     Returns
     -------
     duckdb.DuckDBPyConnection
-        With the views ``scores``, ``regions``, ``runs``, ``models``, ``reviews`` and ``images``
-        (the newest manifest of the configuration's archive, or of the workspace). Columns as in
-        docs/formats.md and docs/analysis.md.
+        With the views ``latest`` (a row for each image, of the newest run that has it),
+        ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
+        ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the configuration's
+        archive, or of the workspace). Columns as in docs/formats.md and docs/analysis.md.
 
     Examples
     --------
     >>> database = connect("./audit")                                    # doctest: +SKIP
-    >>> database.sql('FROM scores ORDER BY score DESC LIMIT 3').df()     # doctest: +SKIP
+    >>> database.sql('FROM latest ORDER BY p_value LIMIT 3').df()        # doctest: +SKIP
     """
     connection, _ = open_views(where, storage_options, run)
     return connection
 
 
 def open_views(
-    where: ConfigLike, storage_options: Options | None, run: str | None
+    where: ConfigLike,
+    storage_options: Options | None,
+    run: str | None,
+    alpha: Alpha | None = None,
 ) -> tuple[duckdb.DuckDBPyConnection, list[RunHead]]:
-    """Connect as `connect`; return also the heads of the runs in ``scores`` and ``regions``."""
+    """Connect as `connect`; return also the heads of the runs in ``scores`` and ``regions``.
+
+    With `alpha`, flags are those of this alpha; a configuration is needed then.
+    """
     folder, config = locate(where, storage_options)
     workspace = Workspace(folder)
     heads = list_runs(workspace)
     finished = [head for head in heads if head.is_finished]
     shown = [pick_run(workspace, heads, run)] if run else finished
+    if config:
+        shown = [with_alpha(config, head, alpha) for head in shown]
     connection = open_connection(workspace)
-    reviewed = add_views(connection, workspace, shown)
+    nights = night_rows(workspace)
+    reviewed = add_views(connection, workspace, shown, nights)
+    _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
+    connection.execute(f"CREATE VIEW latest AS {_LATEST}")
+    connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
+    add_normals(connection, workspace)
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
     try:
         if images:
@@ -115,12 +146,16 @@ def open_views(
 
 
 def add_views(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    heads: Sequence[RunHead],
+    nights: Sequence[NightRow] = (),
 ) -> bool:
     """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
 
-    Return whether there are reviews. Runs with a damaged file are left out, with a warning; a
-    single run, or the last one that is left, is an error instead.
+    The rows of both have their night if `nights` are given. Return whether there are reviews. Runs
+    with a damaged file are left out, with a warning; a single run, or the last one that is left, is
+    an error instead.
     """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
     tables = (SCORES, REGIONS)
@@ -133,7 +168,7 @@ def add_views(
         runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
     reviewed = add_reviews_table(connection, workspace) > 0
-    scores, regions = queries
+    scores, regions = (with_night(connection, query, nights) for query in queries)
     connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
     connection.execute(f"CREATE VIEW regions AS {regions}")
     return reviewed
@@ -158,10 +193,16 @@ def _add_table(
     connection.unregister("_rows")
 
 
-def run_views(config: Config, run: str | None) -> tuple[RunHead, duckdb.DuckDBPyConnection]:
-    """Choose a run; open a database with its views ``scores`` and ``regions``, and ``reviews``."""
+def run_views(
+    config: Config, run: str | None, alpha: Alpha | None = None
+) -> tuple[RunHead, duckdb.DuckDBPyConnection]:
+    """Choose a run; open a database with its views ``scores``, ``regions`` and ``reviews``.
+
+    With `alpha`, flags are those of this alpha.
+    """
     workspace = workspace_of(config)
-    head, connection = choose_run(workspace, run), open_connection(workspace)
+    head = with_alpha(config, choose_run(workspace, run), alpha)
+    connection = open_connection(workspace)
     add_views(connection, workspace, [head])
     return head, connection
 
@@ -170,10 +211,32 @@ def _run(head: RunHead) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(head).items() if name in RUNS_SCHEMA.names},
         **{name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished},
+        "archive": head.archive,
         "rule": head.alarms.rule if head.alarms else None,
         "alpha": head.alarms.alpha if head.alarms else None,
         "drift_z": max((drift.z for drift in head.drift.values()), default=None),
     }
+
+
+def _groups(heads: Sequence[RunHead]) -> str:
+    """Return the SQL of the view ``groups``, given the runs, the newest last."""
+    drifts = {(run.archive, group): drift.z for run in heads for group, drift in run.drift.items()}
+    rows = ", ".join(
+        f"({literal(archive or '')}, {literal(group)}, {z!r}::DOUBLE)"
+        for (archive, group), z in drifts.items()
+    )
+    known = f"VALUES {rows}" if rows else "SELECT NULL, NULL, NULL::DOUBLE WHERE false"
+    return f"""
+        SELECT archive, "group", count(*) AS images, count(score) AS scored,
+            count(*) FILTER (flagged) AS flagged,
+            count(*) FILTER (flagged) / nullif(count(flagged), 0) AS flagged_share,
+            median(score) AS median_score, max(score) AS highest_score, min(p_value) AS lowest_p,
+            any_value(z) AS drift_z
+        FROM latest JOIN (SELECT run_id, archive FROM runs) USING (run_id)
+        LEFT JOIN ({known}) AS drifts(archive, "group", z) USING (archive, "group")
+        WHERE "group" IS NOT NULL GROUP BY archive, "group"
+        ORDER BY flagged_share DESC NULLS LAST, drift_z DESC NULLS LAST, "group"
+    """
 
 
 def _models(workspace: Workspace) -> list[dict[str, Any]]:

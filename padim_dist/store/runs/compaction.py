@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
 from padim_dist.store.parquet import reports_parquet_damage, table_advice
-from padim_dist.store.run import Run
-from padim_dist.store.run_tables import Compacted, RunTable
+from padim_dist.store.runs.rows import READ_SCHEMAS
+from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tables import Compacted, RunTable, is_added
 from padim_dist.store.workspace import Workspace
 
 ROWS_A_GROUP = 100_000
@@ -61,7 +62,7 @@ def old_files(run: Run, receipt: Compacted) -> list[str]:
         f"{table.path}/{name}"
         for table in (run.scores, run.regions)
         for name in run.workspace.folder.list(table.path)
-        if name not in receipt.files[table.name]
+        if name not in receipt.files[table.name] and not is_added(name)
     ]
 
 
@@ -85,7 +86,7 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _read_ahead(table: RunTable) -> Iterator[pa.Table]:
     """Read the files of a table in order, a few at a time in parallel."""
-    paths = table.files()
+    paths = table.shard_files()
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), _THREADS):
             yield from pool.map(partial(_read, table), paths[first : first + _THREADS])
@@ -98,7 +99,8 @@ def _read(table: RunTable, path: str) -> pa.Table:
         table.workspace.at(path), table_advice(table.workspace.at(table.run))
     ):
         rows = pq.read_table(pa.BufferReader(data))
-    if unknown := set(rows.column_names) - set(table.schema.names):
+    # Version 0.3 and earlier stored flags, which the rule in the head gives as well.
+    if unknown := set(rows.column_names) - set(READ_SCHEMAS[table.name].names):
         raise RunError(
             f"{table.workspace.at(path)} has columns that this version does not know "
             f"({', '.join(sorted(unknown))}); compact with the version that wrote it"

@@ -1,0 +1,144 @@
+"""Forget: a fit without some images, and every later one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from padim_dist.api.pipeline.fit import FitResult, fit
+from padim_dist.api.pipeline.fit_plan import find_normal
+from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
+from padim_dist.config import Config, make_config
+from padim_dist.errors import RequestError
+from padim_dist.events import Listener, ignore
+from padim_dist.pages.words import counted, listed
+from padim_dist.store.lease import user_and_host
+from padim_dist.store.normals import (
+    Forgetting,
+    add_forgetting,
+    forgotten_images,
+    read_forgettings,
+)
+
+
+@dataclass(frozen=True)
+class ForgetResult:
+    """Result of forgetting images.
+
+    Attributes
+    ----------
+    images, forgotten : int
+        Images of this call; all images that fits of the archive leave out now.
+    model_id : str
+        The new model, which is not promoted.
+    groups : mapping of str to int
+        Images in it by group.
+    warnings : list of str
+        Warnings about the model.
+    """
+
+    images: int
+    forgotten: int
+    model_id: str
+    groups: dict[str, int]
+    warnings: list[str]
+
+
+def forget(
+    config: ConfigLike,
+    listener: Listener = ignore,
+    *,
+    image_ids: Sequence[str],
+    undo: bool = False,
+    note: str = "",
+) -> ForgetResult:
+    """Fit without some normal images, and leave them out of every later fit of the archive.
+
+    The new model equals that of a fit that never saw them. An image whose embedding was kept is not
+    read again. The list of forgotten images is kept in the workspace.
+
+    Parameters
+    ----------
+    config : Config or path
+        The configuration.
+    listener : callable, optional
+        Receives events.
+    image_ids : sequence of str
+        Ids of the images; `padim_dist.suspects` lists some.
+    undo : bool, optional
+        Let fits use the images again.
+    note : str, optional
+        The reason, kept with the list.
+
+    Raises
+    ------
+    RequestError
+        If an id is none of a normal image of the fit; with `undo`, of none that is forgotten; or an
+        image cannot be taken out of the fit, since its embedding was not kept and it has changed.
+    ConfigError, ArchiveError, ResourceError, HeldError, RunError
+        As `padim_dist.fit`.
+
+    Examples
+    --------
+    >>> forget(config, image_ids=["3ffa90c2d1b04e77"]).groups        # doctest: +SKIP
+    {'all': 208}
+    """
+    config = as_config(config)
+    ids = sorted(set(image_ids))
+    wrong = [repr(name) for name in ids if not re.fullmatch("[0-9a-f]{16}", name)]
+    if wrong or not ids:
+        raise RequestError(
+            f"an image id has 16 hex digits; found {listed(wrong) or 'none'}. "
+            "'padim-dist suspects' and the view normals list ids"
+        )
+    before = _forgotten(config)
+    if undo:
+        _check_known(ids, before, "a forgotten image")
+        _record(config, ids, undo, note)
+        found = fit(config, listener)
+    else:
+        new = set(ids) - before
+        manifest = current_manifest(config, listener)
+        _check_known(new, find_normal(config, manifest, new), "a normal image of the fit")
+        # Only what has worked is recorded: otherwise no later fit would work.
+        found = fit(_without(config, new), listener)
+        _record(config, ids, undo, note)
+    return _result(config, ids, found)
+
+
+def _result(config: Config, ids: Sequence[str], found: FitResult) -> ForgetResult:
+    forgotten = len(_forgotten(config))
+    return ForgetResult(len(ids), forgotten, found.model_id, found.groups, found.warnings)
+
+
+def _forgotten(config: Config) -> set[str]:
+    return forgotten_images(read_forgettings(workspace_of(config), archive_settings(config)))
+
+
+def _without(config: Config, ids: set[str]) -> Config:
+    """Return the configuration that leaves out images by `fit.without`: it gives the same model."""
+    tree = config.model_dump()
+    tree["fit"]["without"] = [*config.fit.without, *sorted(ids)]
+    return make_config(tree)
+
+
+def _check_known(ids: Sequence[str] | set[str], known: set[str], what: str) -> None:
+    if unknown := sorted(set(ids) - known):
+        raise RequestError(
+            f"{counted(len(unknown), 'id')} not of {what}: {listed(unknown)}. "
+            "'padim-dist suspects' and the view normals list ids"
+        )
+
+
+def _record(config: Config, ids: Sequence[str], undo: bool, note: str) -> None:
+    workspace, settings = workspace_of(config), archive_settings(config)
+    while True:
+        entries = read_forgettings(workspace, settings)
+        number = entries[-1].number + 1 if entries else 1
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = Forgetting(number, list(ids), undo, note, user_and_host(), now)
+        if add_forgetting(workspace, settings, entry):
+            return

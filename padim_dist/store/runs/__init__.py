@@ -1,0 +1,1 @@
+"""Runs: their head, tables and arrays, and the compaction of their tables."""
