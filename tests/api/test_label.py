@@ -64,6 +64,8 @@ def test_what_is_not_known_is_refused_by_name_and_nothing_is_written(config, ids
             {"images": [ids[0]], "verdict": "ok", "file": "x.csv"},
             "give one of them, or images",
         ),
+        ({"fiftyone": "night", "file": "x.csv"}, "give one of them, or images"),
+        ({"fiftyone": "night"}, r"FiftyOne cannot be used .* pip install 'padim-dist\[fiftyone\]'"),
         ({"images": [ids[0]], "verdict": "ok", "run": "f"}, "0 runs whose id begins with 'f'"),
     ]:
         with pytest.raises(RequestError, match=message):

@@ -1,7 +1,6 @@
 """A run as a FiftyOne data set: images, heatmaps, regions, p-values and verdicts.
 
-FiftyOne keeps data sets in its own database. It is an extra that takes seconds to load, so it is
-imported only when it is used.
+FiftyOne keeps data sets in its own database.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import duckdb
 import numpy as np
 from PIL import Image
 
+from padim_dist.api.fiftyone_package import VERDICT, import_fiftyone
 from padim_dist.api.settings.moved import Move, move_since_id
 from padim_dist.api.settings.places import logger
 from padim_dist.api.sql.tables import read_rows
@@ -30,8 +30,6 @@ from padim_dist.store.runs.rows import RegionRow, ScoreRow
 if TYPE_CHECKING:
     from padim_dist.api.analysis.run_images import Maps, RunImages
 
-VERDICT = "verdict"
-"""Field of a sample with the verdict that it had when it was exported, or last imported."""
 _SHOWN = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Names of files that a browser shows."""
 _AT_ONCE = 32
@@ -44,17 +42,6 @@ class FiftyOneSet:
     name: str
     images: int
     regions: int
-
-
-def import_fiftyone() -> Any:
-    """Return the package. Raises `RequestError` if it is not installed."""
-    try:
-        import fiftyone
-    except ImportError as error:
-        raise RequestError(
-            f"FiftyOne cannot be used ({error}); install it: pip install 'padim-dist[fiftyone]'"
-        ) from None
-    return fiftyone
 
 
 def make_fiftyone_set(

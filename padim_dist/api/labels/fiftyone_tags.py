@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from padim_dist.api.analysis.fiftyone_export import VERDICT, import_fiftyone
+from padim_dist.api.fiftyone_package import VERDICT, import_fiftyone
 from padim_dist.api.labels.review_files import AskedReview, ReviewFile, asked_review
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import listed
