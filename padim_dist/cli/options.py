@@ -103,6 +103,16 @@ ReviewFile = Annotated[
     Option("--from", metavar="FILE", help="CSV file with the columns image_id and verdict (kind, "
            "note), or a JSON file that the report saved."),
 ]  # fmt: skip
+FiftyOneTags = Annotated[
+    str | None,
+    Option("--from-fiftyone", metavar="NAME", help="FiftyOne data set that 'padim-dist export' "
+           "made: its new tags ok and defect."),
+]  # fmt: skip
+FiftyOneName = Annotated[
+    str | None,
+    Option("--name", metavar="NAME", help="FiftyOne: name of the data set; default: "
+           "padim-dist-<run id>."),
+]  # fmt: skip
 Kind = Annotated[str | None, Option(metavar="TEXT", help="Kind of the defect.")]
 ReviewNote = Annotated[str, Option("--note", metavar="TEXT", help="Any text, kept with it.")]
 Reviewer = Annotated[str | None, Option("--by", metavar="NAME", help="The reviewer; default: you.")]
@@ -137,7 +147,7 @@ Sql = Annotated[
     ),
 ]
 QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]
-ExportFormat = Annotated[str, _format(help="csv or coco.")]
+ExportFormat = Annotated[str, _format(help="csv, coco or fiftyone.")]
 QueryFile = Annotated[
     str | None, _out(help="File for csv, json or parquet; default: stdout, but not for parquet.")
 ]
@@ -153,9 +163,9 @@ Why = Annotated[
 SuspectsFile = Annotated[
     str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
 ]
-ExportFile = Annotated[str, _out(help="File to write.")]
+ExportFile = Annotated[str, _out(help="File to write; FiftyOne: folder for heatmaps.")]
 AllImages = Annotated[
-    bool, Option("--all", help="COCO: list all scored images, also those without regions.")
+    bool, Option("--all", help="COCO and FiftyOne: all scored images, also those without regions.")
 ]
 MinArea = Annotated[
     float, Option(metavar="PIXELS", min=0, help="Leave out regions with fewer pixels.")

@@ -79,7 +79,7 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
         return
     table = Table(title="Flags, with 95 % intervals", title_justify="left")
     table.add_column("group")
-    for name in ("flagged", "precision", "recall", "false-alarm rate"):
+    for name in ("flagged", "precision", "recall", "false-alarm rate", "promised"):
         table.add_column(name, justify="right")
     several = [("all images", result.flags)] if result.flags.counts != judged[0][1].counts else []
     for number, (name, flags) in enumerate([*judged, *several]):
@@ -87,11 +87,9 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
             table.add_section()
         shares = (flags.precision, flags.recall, flags.false_alarm_rate)
         described = ("-" if share is None else share.describe() for share in shares)
-        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described)
+        promised = "-" if flags.promised is None else f"{100 * flags.promised:.3g} %"
+        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described, promised)
     terminal.out.print(table)
-    if result.promised is not None:
-        rate = f"{100 * result.promised:.3g} %"
-        terminal.line("promised", f"the rule flags {rate} of new normal images")
 
 
 def print_demo(result: DemoResult, terminal: Terminal) -> None:

@@ -60,7 +60,12 @@ def test_what_is_not_known_is_refused_by_name_and_nothing_is_written(config, ids
         ({"verdict": "ok"}, "name images and a verdict"),
         ({"images": [ids[0]], "verdict": "good"}, "verdict 'good' is neither 'ok' nor 'defect'"),
         ({"images": [ids[0]], "verdict": "ok", "kind": "crack"}, "leave it out for the verdict ok"),
-        ({"images": [ids[0]], "verdict": "ok", "file": "x.csv"}, "--from FILE names images"),
+        (
+            {"images": [ids[0]], "verdict": "ok", "file": "x.csv"},
+            "give one of them, or images",
+        ),
+        ({"fiftyone": "night", "file": "x.csv"}, "give one of them, or images"),
+        ({"fiftyone": "night"}, r"FiftyOne cannot be used .* pip install 'padim-dist\[fiftyone\]'"),
         ({"images": [ids[0]], "verdict": "ok", "run": "f"}, "0 runs whose id begins with 'f'"),
     ]:
         with pytest.raises(RequestError, match=message):

@@ -8,6 +8,7 @@ from typing import TextIO
 import duckdb
 
 from padim_dist.api.analysis.coco.file import write_coco
+from padim_dist.api.analysis.fiftyone_export import make_fiftyone_set
 from padim_dist.api.analysis.query import draft, write_csv
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
@@ -16,7 +17,7 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.runs.rows import REGIONS_SCHEMA
 
-FORMATS = ("csv", "coco")
+FORMATS = ("csv", "coco", "fiftyone")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def export(
     run: str | None = None,
     all_images: bool = False,
     min_area: float = 0.0,
+    name: str | None = None,
 ) -> ExportResult:
     """Write the regions of a run to a file, a batch at a time.
 
@@ -50,14 +52,20 @@ def export(
         ``"csv"``: the table of regions. ``"coco"``: annotations as in the COCO data set, of the
         category ``anomaly``, with polygons around the regions; `file_name` is the path in the
         archive. If the run kept no heatmaps, the polygons are the boxes of the regions.
+        ``"fiftyone"``: a data set in FiftyOne's database with images, heatmaps, regions, p-values
+        and verdicts; `label` reads its tags.
     out : str
-        Path of the file, which is written completely or not at all.
+        Path of the file, which is written completely or not at all. For FiftyOne a folder for
+        heatmaps and copies of images, which the data set needs.
     run : str, optional
         Id of the run, or a unique prefix; by default the newest finished run.
     all_images : bool, optional
-        List all scored images in a COCO file, also those without regions.
+        List all scored images in a COCO file, also those without regions. A FiftyOne data set has
+        all scored images, not only flagged and reviewed ones.
     min_area : float, optional
         Leave out smaller regions: pixels of the original image.
+    name : str, optional
+        Name of the FiftyOne data set; by default ``padim-dist-<run id>``.
 
     Raises
     ------
@@ -71,19 +79,23 @@ def export(
     """
     if format not in FORMATS:
         raise RequestError(f"format {format!r} is none of {', '.join(FORMATS)}")
-    if all_images and format != "coco":
-        raise RequestError(f"--all is for --format coco: {format} has a row for each region only")
+    if all_images and format == "csv":
+        raise RequestError("--all is for coco and fiftyone: csv has a row for each region only")
     config = as_config(config)
     head, connection = run_views(config, run)
+    if format == "fiftyone":
+        made = make_fiftyone_set(config, head, connection, out, name, all_images, min_area)
+        notes = [*progress_note(head), f"FiftyOne data set {made.name!r}"]
+        return ExportResult(head.run_id, made.images, made.regions, notes, out)
     notes = progress_note(head)
     with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
         if format == "csv":
             images, regions = _write_csv(connection, file, min_area)
         else:
             archive = archive_of(config).url
-            made = write_coco(connection, file, config, head, archive, all_images, min_area)
-            images, regions = made.images, made.annotations
-            notes += made.notes
+            coco = write_coco(connection, file, config, head, archive, all_images, min_area)
+            images, regions = coco.images, coco.annotations
+            notes += coco.notes
     if not regions:
         reason = (
             f"no region of run {head.run_id} has {min_area:g} pixels"

@@ -36,17 +36,22 @@ class FlagFigures:
     precision, recall, false_alarm_rate : Share or None
         Defects among the flagged images; flagged ones among the defects; flagged ones among the
         normal images.
+    promised : float or None
+        The false-alarm rate that the rule promises: the highest flagged p-value, averaged over
+        images. None if it promises none, as ``review``.
     """
 
     counts: FlagCounts
     precision: Share | None
     recall: Share | None
     false_alarm_rate: Share | None
+    promised: float | None = None
 
     @classmethod
-    def of(cls, counts: FlagCounts) -> FlagFigures:
+    def of(cls, counts: FlagCounts, promised: float | None) -> FlagFigures:
         """Return the figures of counts."""
-        return cls(counts, counts.precision(), counts.recall(), counts.false_alarm_rate())
+        shares = (counts.precision(), counts.recall(), counts.false_alarm_rate())
+        return cls(counts, *shares, promised)
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,6 @@ class EvaluateResult:
         Masks that may not go with their images; what the shares of flags leave out.
     flags : FlagFigures or None
         How good all flags of the run are; None without p-values.
-    promised : float or None
-        The share of normal images that the rule of the run would flag: its highest flagged
-        p-value.
     reviewed : int
         Images of the run with a review that counts.
     """
@@ -108,7 +110,6 @@ class EvaluateResult:
     mean: dict[str, float | None]
     notes: list[str] = field(default_factory=list)
     flags: FlagFigures | None = None
-    promised: float | None = None
     reviewed: int = 0
 
 
@@ -147,7 +148,7 @@ def evaluate(
             f"{len(head.shards)}; run 'padim-dist score' again: it resumes"
         )
     head, connection = run_views(config, head.run_id)
-    truths = Truths(connection)
+    truths = Truths(connection, head)
     known = truths.by_group()
     if not known:
         raise RequestError(
@@ -171,11 +172,14 @@ def evaluate(
         without_mask += measure.unread
     listener(Progress("evaluate", head.images, head.images))
     flags = truths.flags()
-    total_flags = FlagFigures.of(sum(flags.values(), FlagCounts())) if flags else None
+    promised = truths.promised()
+    every = sum(flags.values(), FlagCounts())
+    total_flags = FlagFigures.of(every, promised[None]) if flags else None
     groups, curves = {}, {}
     for group, own in known.items():
+        judged = FlagFigures.of(flags[group], promised[group]) if group in flags else None
         groups[group], curves[group] = _figures(
-            own, pixels.get(group, PixelCounts()), without_mask[group], flags.get(group)
+            own, pixels.get(group, PixelCounts()), without_mask[group], judged
         )
     result = EvaluateResult(
         run_id=head.run_id,
@@ -184,7 +188,6 @@ def evaluate(
         mean={name: _mean(groups, name) for name in ("image_auroc", "pixel_auroc", "pro")},
         notes=[*notes, *_left_aside(truths, total_flags)],
         flags=total_flags,
-        promised=head.known_cutoff if flags else None,
         reviewed=truths.count_reviewed(),
     )
     workspace.folder.put_json(found.metrics_path, {**asdict(result), "curves": curves})
@@ -192,7 +195,7 @@ def evaluate(
 
 
 def _figures(
-    known: GroupTruths, counts: PixelCounts, without_mask: int, flags: FlagCounts | None
+    known: GroupTruths, counts: PixelCounts, without_mask: int, flags: FlagFigures | None
 ) -> tuple[GroupFigures, Curves]:
     """Return the metrics of a group, and a few points of each ROC and PRO curve, to draw."""
     images = exact_curve(known.scores, known.anomalous)
@@ -207,7 +210,7 @@ def _figures(
         pro=_known(pixels.pro()),
         image_best_f1=images.best_f1(),
         pixel_best_f1=pixels.best_f1(),
-        flags=FlagFigures.of(flags) if flags else None,
+        flags=flags,
     )
     curves = {"roc": images.roc(), "pixel_roc": pixels.roc(), "pro": pixels.pro_curve()}
     return figures, curves

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from padim_dist.api.labels.fiftyone_tags import read_fiftyone_tags
 from padim_dist.api.labels.known_images import KnownImage, find_images
 from padim_dist.api.labels.review_files import (
     AskedReview,
@@ -94,6 +95,7 @@ def label(
     kind: str | None = None,
     note: str = "",
     file: str | None = None,
+    fiftyone: str | None = None,
     run: str | None = None,
     by: str | None = None,
 ) -> LabelResult:
@@ -114,6 +116,9 @@ def label(
         Kind of the defect; any text.
     file : str, optional
         Instead of the above: path of a CSV or JSON file of reviews, such as the report saves.
+    fiftyone : str, optional
+        Instead of the above: name of a FiftyOne data set that `export` made; its new tags ``ok``
+        and ``defect`` are the reviews.
     run : str, optional
         Id of the run that was looked at, or a unique prefix; by default that of the file, or
         for each image the newest finished run.
@@ -131,7 +136,16 @@ def label(
     1
     """
     config = as_config(config)
-    given = _given(images, verdict, kind, note) if file is None else _read(file, images, verdict)
+    if len([source for source in (file, fiftyone, images or verdict) if source]) > 1:
+        raise RequestError(
+            "--from and --from-fiftyone name images and verdicts themselves; give one of them, or "
+            "images and a verdict"
+        )
+    tags = read_fiftyone_tags(fiftyone) if fiftyone else None
+    if tags:
+        given = tags.found
+    else:
+        given = read_review_file(file) if file else _given(images, verdict, kind, note)
     connection, heads = open_views(config, None, run or given.run)
     run_id = heads[0].run_id if run or given.run else None
     asked = {review.image for review in given.reviews}
@@ -142,6 +156,8 @@ def label(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     workspace = workspace_of(config)
     batch = add_reviews(workspace, who, now, run_id, reviews)
+    if tags:
+        tags.mark_imported()
     changed = _disagreements(workspace, batch, archive)
     newest = [found.verdict for found in verdicts_of([batch]).values()]
     differ = (
@@ -173,12 +189,6 @@ def _given(images: Sequence[str], verdict: str | None, kind: str | None, note: s
         return ReviewFile(None, [asked_review(image, verdict, kind, note) for image in images])
     except ValueError as error:
         raise RequestError(f"{error}; nothing was written") from None
-
-
-def _read(file: str, images: Sequence[str], verdict: str | None) -> ReviewFile:
-    if images or verdict is not None:
-        raise RequestError("--from FILE names images and verdicts itself; leave out the others")
-    return read_review_file(file)
 
 
 def _review(asked: AskedReview, image: KnownImage) -> Review:

@@ -16,9 +16,11 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from padim_dist.api.sql.flags import cutoff_sql
 from padim_dist.api.sql.reviews import KNOWN, OUTSIDE, truth_columns
 from padim_dist.core.evaluation.flags import FlagCounts
 from padim_dist.core.status import GOOD
+from padim_dist.store.runs.head import RunHead
 
 _BATCH = 20_000
 
@@ -55,18 +57,21 @@ class Truths:
 
     Parameters
     ----------
-    connection : duckdb.DuckDBPyConnection
-        With the view ``scores`` of one run; see `padim_dist.api.sql.views.run_views`.
+    connection, head : duckdb.DuckDBPyConnection, RunHead
+        With the view ``scores`` of one run, and its head; see `padim_dist.api.sql.views.run_views`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, head: RunHead) -> None:
         self._connection = connection
         columns = truth_columns(connection.sql("FROM scores").columns)
+        # A rule by rank promises nothing about normal images.
+        by_rank = head.alarms is not None and head.alarms.is_by_rank
+        promised = "NULL" if by_rank else cutoff_sql([head])
         # In one pass; of an archive of any size, since DuckDB moves what is too large to disk.
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE truths AS "
             f'SELECT image_id, shard, "group", split, score, flagged, heatmap_row, verdict, '
-            f'{columns} FROM scores WHERE "group" IS NOT NULL '
+            f'{columns}, ({promised})::DOUBLE AS promised FROM scores WHERE "group" IS NOT NULL '
             "AND (split = 'test' OR verdict IS NOT NULL)"
         )
         self._known = f"SELECT *, truth != '{GOOD}' AS anomalous FROM truths WHERE {KNOWN}"
@@ -101,6 +106,18 @@ class Truths:
         query = f'SELECT "group", {counts} FROM ({self._outside}) GROUP BY 1 ORDER BY 1'
         rows = self._connection.execute(query).fetchall()
         return {group: FlagCounts(*numbers) for group, *numbers in rows}
+
+    def promised(self) -> dict[str | None, float | None]:
+        """Return the share of normal images that the rule would flag, by group; None: of all.
+
+        It is the highest flagged p-value, averaged over images: groups may have different ones.
+        """
+        query = f"SELECT avg(promised) FROM ({self._outside})"
+        ((every,),) = self._connection.execute(query).fetchall()
+        groups = self._connection.execute(
+            f'SELECT "group", avg(promised) FROM ({self._outside}) GROUP BY 1'
+        ).fetchall()
+        return {None: every, **dict(groups)}
 
     def count_reviewed(self) -> int:
         """Return the images with a verdict."""
