@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from padim_dist.events import Event, Listener, TaskFinished
 from padim_dist.storage import Folder
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import read_members, read_normals
+from padim_dist.store.reviews import DEFECT, OK, Review, VerdictName, add_reviews
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, tiny_config
 from tests.results import Arrays, arrays, same, scores
@@ -309,8 +311,11 @@ def test_a_part_whose_images_are_all_forgotten_is_not_needed(forgetful):
     rows = {name_of(row): row["image_id"] for row in normals(forgetful).to_pylist()}
     first = [image_id for name, image_id in sorted(rows.items())][:12]
     found = padim.fit(with_fit(forgetful, without=first))
-    assert found.images == NORMAL - 12
-    assert found.groups == {"all": NORMAL - 12}
+    assert (found.images, found.groups) == (NORMAL - 12, {"all": NORMAL - 12})
+    head = json.loads(
+        (Path(forgetful.workspace) / f"fits/{found.fit_id}/fit.json").read_text("utf-8")
+    )
+    assert [part["merged"] for part in head["parts"]].count(True) < 3
 
 
 def test_ids_that_nobody_knows_are_refused(forgetful):
@@ -379,3 +384,30 @@ def test_two_images_cannot_be_left_out(tmp_path, scheduler):
     assert padim.fit(config).groups == {"all": 2}
     padim.score(config)
     assert [row["left_out"] for row in scores(config)] == [False, False]
+
+
+def test_reviewed_images_join_and_leave(tmp_path, warned, scheduler):
+    """The model is that of an archive in which people have put the images where they belong."""
+    root = tmp_path / "archive"
+    shutil.copytree(warned.archive.url, root)
+    config = config_of(tmp_path, root, scheduler, fit={"parts": 3, "reviewed": True})
+    padim.index(config)
+    images = padim.query(config, sql="SELECT image_id, uri, etag FROM images").rows
+    ids = {Path(uri).name: (image_id, etag) for image_id, uri, etag in images}
+    verdicts: list[tuple[str, VerdictName]] = [("new.png", OK), *((name, DEFECT) for name in BAD)]
+    reviews = [Review(image_id=ids[n][0], verdict=v, etag=ids[n][1]) for n, v in verdicts]
+    reviews.append(Review(image_id=ids["00.jpg"][0], verdict=DEFECT, etag="of another file"))
+    add_reviews(workspace_of(config), "ann", "", None, reviews)
+    found = padim.fit(config)
+    assert found.groups == {"all": NORMAL - len(BAD) + 1}
+    wanted = "1 confirmed normal image joined the fit, 2 confirmed defects left it"
+    assert wanted in " ".join(found.warnings)
+    assert "new.png" in {name_of(row) for row in normals(config).to_pylist()}
+    (root / "test/good/new.png").rename(root / "train/good/new.png")
+    for name in BAD:
+        (root / "train/good" / name).unlink()
+    sorted_out = config_of(tmp_path / "sorted", root, scheduler)
+    padim.fit(sorted_out)
+    names = [name for name in arrays(sorted_out) if "/calibration/" not in name]
+    found_arrays, wanted_arrays = arrays(config), arrays(sorted_out)
+    assert_close({n: found_arrays[n] for n in names}, {n: wanted_arrays[n] for n in names})
