@@ -183,14 +183,14 @@ def dropped(tmp_path_factory, archive, scheduler) -> Config:
 def test_a_fit_warns_of_its_suspects(warned):
     found = padim.fit(warned)
     assert found.suspects == {"all": 2}
-    (text,) = [text for text in found.warnings if "look like defects to all others" in text]
+    (text,) = [text for text in found.warnings if text.startswith("suspects: ")]
     for name in BAD:
         assert f"train/good/{name} (score" in text
     assert "times the median of 'all'" in text
     assert f"padim-dist suspects {found.model_id}" in text
     quiet = padim.fit(with_fit(warned, suspects="keep"))
     assert quiet.model_id == found.model_id
-    assert not [text for text in quiet.warnings if "look like defects" in text]
+    assert not [text for text in quiet.warnings if text.startswith("suspects: ")]
 
 
 def test_the_model_says_who_was_dropped_and_why(dropped):
@@ -353,7 +353,7 @@ def test_suspects_are_listed_and_drawn(tmp_path, warned, dropped):
         assert image.size[0] > 800
     of_dropped = padim.suspects(dropped, n=1, out=str(picture))
     assert (of_dropped.in_model, of_dropped.dropped) == (0, 2)
-    assert [one.state for one in of_dropped.suspects] == ["dropped"]
+    assert [one.dropped for one in of_dropped.suspects] == [True]
     with pytest.raises(RequestError, match="the name of a picture ends in"):
         padim.suspects(warned, out="suspects.gif")
 
