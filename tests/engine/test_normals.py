@@ -78,18 +78,17 @@ def test_images_in_the_model_are_judged_by_a_fit_without_them(tmp_path, warned, 
     assert {row["left_out"] for name, row in rows.items() if name != "new.png"} == {True}
     assert rows["new.png"]["left_out"] is False
     n, epsilon = NORMAL, warned.model.epsilon
-    for name in ("07.jpg", "00.jpg"):
-        root = tmp_path / name
-        shutil.copytree(archive, root)
-        (root / "train/good" / name).rename(root / "test/good" / name)
-        model = {"epsilon": epsilon * (n - 1) / (n - 2)}
-        config = config_of(tmp_path / f"of-{name}", root, scheduler, model=model)
-        padim.fit(config)
-        padim.score(config)
-        found, alone = rows[name], {name_of(row): row for row in scores(config)}[name]
-        assert alone["left_out"] is False
-        assert found["score"] == pytest.approx(alone["score"], rel=1e-3)
-        assert (found["peak_y"], found["peak_x"]) == (alone["peak_y"], alone["peak_x"])
+    name, root = BAD[0], tmp_path / "archive"
+    shutil.copytree(archive, root)
+    (root / "train/good" / name).rename(root / "test/good" / name)
+    model = {"epsilon": epsilon * (n - 1) / (n - 2)}
+    config = config_of(tmp_path, root, scheduler, model=model)
+    padim.fit(config)
+    padim.score(config)
+    found, alone = rows[name], {name_of(row): row for row in scores(config)}[name]
+    assert alone["left_out"] is False
+    assert found["score"] == pytest.approx(alone["score"], rel=1e-3)
+    assert (found["peak_y"], found["peak_x"]) == (alone["peak_y"], alone["peak_x"])
 
 
 def test_their_p_values_are_those_among_the_others(warned):
@@ -219,6 +218,7 @@ def test_a_fit_that_drops_is_a_fit_that_never_saw_them(tmp_path, dropped, archiv
     assert new == {*BAD, "new.png"}
 
 
+@pytest.mark.slow
 def test_dropping_resumes_to_the_same_bits_with_one_worker(tmp_path, dropped, archive):
     """It is killed at the end of the first round, and before the second one."""
     fit = {"parts": 3, "suspects": "drop"}
