@@ -25,8 +25,8 @@ from PIL import Image
 import padim_dist as padim
 from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
-from padim_dist.api.analysis.views import connect
 from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.api.sql.views import connect
 from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, Total, cut
 from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import Config, make_config

@@ -103,6 +103,8 @@ def tell_night(config: Config, summary: NightSummary) -> None:
         payload={
             "night": summary.number,
             "day": summary.day,
+            "title": visible(summary.title),
+            "flagged": summary.flagged,
             "reasons": [*map(visible, summary.reasons)],
             "images": summary.images,
             "statuses": summary.statuses,
@@ -113,7 +115,7 @@ def tell_night(config: Config, summary: NightSummary) -> None:
 
 
 def _title(summary: NightSummary) -> str:
-    return f"night {summary.number}, {summary.day}: {summary.state}"
+    return visible(summary.headline)
 
 
 def _row(image: NightImage) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from prefect.runtime import flow_run
 
 from flows.artifacts import show_night, tell_night, watch
 from flows.jobs import fit_model
-from flows.stages import ends_in_words, settings, stage
+from flows.stages import ends_in_words, in_words, settings, stage
 from padim_dist.api.nights import audit
+from padim_dist.api.nights.notify import telling_failures
 from padim_dist.config import Config
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import Lease
@@ -79,17 +80,18 @@ def nightly_audit(
         refit: Also fit a candidate, on `fit.window` if it is set; it is not promoted.
     """
     asked = settings(config, overrides)
-    done = []
-    left = find_unfinished_night(asked)
-    if left:
-        done.append(_work(asked, left))
-    night = index_night(asked, not done)
-    if night:
-        done.append(_work(asked, night))
-    lines = [_line(summary) for summary in done]
-    if refit:
-        model = fit_model(asked)
-        lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
+    with telling_failures(asked, in_words):
+        done = []
+        left = find_unfinished_night(asked)
+        if left:
+            done.append(_work(asked, left))
+        night = index_night(asked, not done)
+        if night:
+            done.append(_work(asked, night))
+        lines = [_line(summary) for summary in done]
+        if refit:
+            model = fit_model(asked)
+            lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
     odd = any(summary.state == "odd" for summary in done)
     return "Odd" if odd else "Completed", ". ".join(lines)
 

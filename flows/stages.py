@@ -72,7 +72,7 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
         except PadimDistError as error:
             if error.needs_person:
                 # As a state: no retry and no traceback.
-                return Failed(name=_REFUSED, message=_in_words(error))
+                return Failed(name=_REFUSED, message=in_words(error))
             raise
         except Exception as error:
             # Prefect stores message and traceback.
@@ -110,14 +110,10 @@ def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, S
     def run(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
         try:
             found = function(*args, **kwargs)
-        except PadimDistError as error:
-            return Failed(message=_in_words(error))
-        except FailedRun as error:  # from a refused stage
-            return Failed(message=str(error))
-        except Exception as error:  # mostly from the client of a storage
-            logger.error("the flow failed", exc_info=error)
-            what = visible_lines(f"{type(error).__name__}: {error}").rstrip(".")
-            return Failed(message=f"{what}. {_AGAIN}")
+        except Exception as error:
+            if not isinstance(error, (PadimDistError, FailedRun)):  # mostly from a storage's client
+                logger.error("the flow failed", exc_info=error)
+            return Failed(message=in_words(error))
         name, message = found if isinstance(found, tuple) else ("Completed", found)
         return Completed(name=name, message=message)
 
@@ -129,6 +125,12 @@ def settings(config: str, overrides: list[str] | None) -> Config:
     return load_config(config, overrides or [])
 
 
-def _in_words(error: PadimDistError) -> str:
+def in_words(error: Exception) -> str:
+    """Return what happened and what to do."""
+    if isinstance(error, FailedRun):  # from a refused stage, in words already
+        return str(error)
+    if not isinstance(error, PadimDistError):
+        what = visible_lines(f"{type(error).__name__}: {error}").rstrip(".")
+        return f"{what}. {_AGAIN}"
     message = visible_lines(str(error))
     return message if error.exit_code == 2 else f"{message}. {_AGAIN}"

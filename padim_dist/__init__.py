@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.show import show as show
     from padim_dist.api.analysis.suspects import suspects as suspects
     from padim_dist.api.analysis.top import top as top
-    from padim_dist.api.analysis.views import connect as connect
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.labels.evaluate import evaluate as evaluate
+    from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
     from padim_dist.api.nights.history import history as history
+    from padim_dist.api.nights.nights import groups as groups
+    from padim_dist.api.nights.nights import nights as nights
     from padim_dist.api.nights.promotions import models as models
     from padim_dist.api.nights.promotions import promote as promote
     from padim_dist.api.nights.promotions import rollback as rollback
-    from padim_dist.api.pipeline.evaluate import evaluate as evaluate
     from padim_dist.api.pipeline.fit import fit as fit
     from padim_dist.api.pipeline.forget import forget as forget
     from padim_dist.api.pipeline.index import index as index
     from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
     from padim_dist.api.report.report import report as report
+    from padim_dist.api.sql.views import connect as connect
     from padim_dist.config import Config as Config
     from padim_dist.config import load_config as load_config
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # Loaded when first used, so that `padim-dist --help` does not wait for torch.
 _HOMES = {
@@ -49,17 +52,20 @@ _HOMES = {
     "audit": "api.nights.audit",
     "compact": "api.analysis.compact",
     "compare": "api.analysis.compare",
-    "connect": "api.analysis.views",
+    "connect": "api.sql.views",
     "demo": "api.demo",
     "doctor": "api.doctor",
-    "evaluate": "api.pipeline.evaluate",
+    "evaluate": "api.labels.evaluate",
     "export": "api.analysis.export",
     "fit": "api.pipeline.fit",
+    "groups": "api.nights.nights",
     "forget": "api.pipeline.forget",
     "history": "api.nights.history",
     "index": "api.pipeline.index",
     "judge": "api.pipeline.judge",
+    "label": "api.labels.label",
     "models": "api.nights.promotions",
+    "nights": "api.nights.nights",
     "open_drift": "api.analysis.readers",
     "open_heatmaps": "api.analysis.readers",
     "open_model": "api.analysis.readers",

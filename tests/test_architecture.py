@@ -27,10 +27,12 @@ INSIDE = {
     ("archive", "listing"): set(),
     ("archive", "reading"): set(),
     ("api", "settings"): set(),
-    ("api", "pipeline"): {"settings", "analysis"},
-    ("api", "analysis"): {"settings"},
-    ("api", "nights"): {"settings", "pipeline", "analysis"},
-    ("api", "report"): {"settings", "analysis"},
+    ("api", "sql"): {"settings"},
+    ("api", "pipeline"): {"settings", "sql"},
+    ("api", "analysis"): {"settings", "sql"},
+    ("api", "labels"): {"settings", "sql"},
+    ("api", "nights"): {"settings", "sql", "pipeline", "analysis"},
+    ("api", "report"): {"settings", "sql", "analysis"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
@@ -105,7 +107,9 @@ LIGHT = [
     "api.analysis.compare",
     "api.analysis.export",
     "api.analysis.compact",
+    "api.labels.label",
     "api.nights.history",
+    "api.nights.nights",
     "api.nights.promotions",
     "cli.app",
 ]

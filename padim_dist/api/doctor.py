@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from padim_dist.api.labels.mask_doubts import MaskDoubts
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
-from padim_dist.api.pipeline.mask_doubts import MaskDoubts
 from padim_dist.api.samples import Samples
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import (
@@ -21,6 +22,7 @@ from padim_dist.api.settings.places import (
     workspace_in_archive,
     workspace_of,
 )
+from padim_dist.api.settings.resolution import beyond_resolution, resolution_text
 from padim_dist.archive.reading.masks import check_mask
 from padim_dist.config import Config
 from padim_dist.core.spec import EmbeddingSpec
@@ -137,6 +139,13 @@ class _Checks:
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
         groups = images_by_group(self.listing[0])
         normal = ((group, counts["train"]) for group, counts in groups.items())
+        sampled = Counter[str]()
+        for part in deal_parts(self.listing[0], self.config.fit.parts):
+            sampled[part.group] += min(part.images, self.config.fit.sample)
+        if resolved := {group: n for group, n in sampled.items() if n}:
+            warning = beyond_resolution(self.config, resolved)
+            found = warning or f"the normal images resolve {resolution_text(resolved)}"
+            yield Finding("p-values", "warning" if warning else "ok", found)
         few = [f"{group!r} {n}" for group, n in normal if 0 < n <= shape.depth]
         if few:
             yield Finding(

@@ -1,9 +1,11 @@
 """The command line: commands of the pipeline, of nights and for analysts.
 
 Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
-image has a row; 1 the run failed; 2 the request or the configuration is wrong; 130 interrupted.
+image has a row; 1 the run failed; 2 the request or the configuration is wrong; 3 a night is odd
+(`audit --fail-on-odd`); 130 interrupted.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,26 +16,11 @@ from padim_dist.cli.command import Session, app, command
 from padim_dist.events import Listener
 
 if TYPE_CHECKING:
-    from padim_dist.api.analysis.compact import CompactResult
-    from padim_dist.api.analysis.compare import CompareResult
-    from padim_dist.api.analysis.export import ExportResult
-    from padim_dist.api.analysis.query import QueryResult
-    from padim_dist.api.analysis.show import ShowResult
-    from padim_dist.api.analysis.suspects import SuspectsResult
-    from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
-    from padim_dist.api.nights.audit import AuditResult
-    from padim_dist.api.nights.history import HistoryResult
-    from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
-    from padim_dist.api.pipeline.fit import FitResult
-    from padim_dist.api.pipeline.forget import ForgetResult
-    from padim_dist.api.pipeline.index import IndexResult
-    from padim_dist.api.pipeline.judge import JudgeResult
-    from padim_dist.api.pipeline.score import ScoreResult
-    from padim_dist.api.report.report import ReportResult
-    from padim_dist.store.promotions import Promotion
+
+for _name in ("pipeline", "nights", "analysis"):  # they add their commands, in this order
+    import_module(f"padim_dist.cli.{_name}")
 
 
 def _print_version(asked: bool) -> None:
@@ -54,215 +41,19 @@ def _options(
     """Declare the options of the program itself."""
 
 
-@command(output.fields(ignored="other files", number="history entry"))
-def index(session: Session) -> "IndexResult":
-    """List the archive, cut it into shards and write a manifest."""
-    return padim.index(session.config, session.listener)
-
-
-@command(output.fields(warnings=""), metrics=True)
-def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
-    """Fit a Gaussian for every patch on the normal images of every group."""
-    return padim.fit(session.config, session.listener, resume=resume)
-
-
-@command(output.fields(warnings=""), metrics=True)
-def forget(
-    session: Session,
-    *,
-    image_ids: options.ImageIds,
-    undo: options.Undo = False,
-    note: options.Note = "",
-) -> "ForgetResult":
-    """Fit without some normal images, now and in every later fit of the archive."""
-    where = (session.config, session.listener)
-    return padim.forget(*where, image_ids=image_ids, undo=undo, note=note)
-
-
-@command(output.print_suspects)
-def suspects(
-    session: Session,
-    *,
-    model: options.SuspectsModel = None,
-    n: options.Number = 20,
-    out: options.SuspectsFile = None,
-) -> "SuspectsResult":
-    """List normal images of a model that all others of their group find anomalous."""
-    return padim.suspects(session.config, session.listener, model=model, n=n, out=out)
-
-
-@command(output.fields(unsettled=""), metrics=True)
-def score(
-    session: Session,
-    *,
-    model: options.ScoringModel = None,
-    snapshot: options.Snapshot = None,
-    new: options.New = False,
-    resume: options.Resume = None,
-) -> "ScoreResult":
-    """Score every image: write a score table and heatmaps."""
-    return padim.score(
-        session.config, session.listener, resume=resume, model=model, snapshot=snapshot, new=new
-    )
-
-
-@command(output.fields(before="flagged before", cutoff="flagged up to p", regions="new regions"))
-def judge(
-    session: Session,
-    *,
-    run: options.RunId = None,
-    alpha: options.Alpha = None,
-    per_million: options.PerMillion = None,
-    false_alarms_per_run: options.PerRun = None,
-    fdr: options.Fdr = None,
-    review: options.Review = None,
-) -> "JudgeResult":
-    """Flag the images of a run by another rule: nothing is scored again, no image is read."""
-    return padim.judge(
-        session.config,
-        session.listener,
-        run=run,
-        alpha=alpha,
-        per_million=per_million,
-        false_alarms_per_run=false_alarms_per_run,
-        fdr=fdr,
-        review=review,
-    )
-
-
-@command(output.print_metrics)
-def evaluate(session: Session, *, run: options.RunId = None) -> "EvaluateResult":
-    """Compute the evaluation metrics of a run, from the archive's labels and masks."""
-    return padim.evaluate(session.config, session.listener, run=run)
-
-
-@command(output.fields())
-def report(
-    session: Session,
-    *,
-    run: options.RunId = None,
-    top: options.Gallery = 200,
-    out: options.ReportFile = None,
-    alpha: options.Alpha = None,
-) -> "ReportResult":
-    """Write a report about a run: an HTML file with flagged images, drift and failures."""
-    return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
-
-
-@command(output.print_audit, metrics=True)
-def audit(session: Session, *, refit: options.Refit = False) -> "AuditResult":
-    """Audit a night: index the archive, score what is new with the promoted model, sum it up."""
-    return padim.audit(session.config, session.listener, refit=refit)
-
-
-@command(output.print_history)
-def history(session: Session) -> "HistoryResult":
-    """List what was new, changed and gone in the archive at each index."""
-    return padim.history(session.config, session.listener)
-
-
-@command(output.print_models)
-def models(session: Session) -> "ModelsResult":
-    """List the models of the workspace, and all promotions."""
-    return padim.models(session.config, session.listener)
-
-
-@command(output.fields(number="promotion"))
-def promote(session: Session, *, model: options.ModelId, note: options.Note = "") -> "Promotion":
-    """Promote a model: nightly audits use it from now on."""
-    return padim.promote(session.config, session.listener, model=model, note=note)
-
-
-@command(output.fields(number="promotion"))
-def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
-    """Undo the last promotion: nightly audits use the model before it again."""
-    return padim.rollback(session.config, session.listener, note=note)
-
-
 @command(
-    output.print_doctor, fails=lambda result: any(f.verdict == "error" for f in result.findings)
+    output.print_doctor,
+    exit_code=lambda result: 2 if any(f.verdict == "error" for f in result.findings) else 0,
 )
 def doctor(session: Session) -> "DoctorResult":
     """Check configuration, weights, archive, workspace, cluster and memory; say what to do."""
     return padim.doctor(session.config, session.listener)
 
 
-@command(output.print_metrics, config=False)
+@command(output.print_demo, config=False)
 def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult":
     """Make a small archive, then index, fit, score and evaluate it; works offline."""
     return padim.demo(folder, listener)
-
-
-@command(output.print_query)
-def query(
-    session: Session,
-    *,
-    sql: options.Sql,
-    run: options.OnlyRun = None,
-    format: options.QueryFormat = "table",
-    out: options.QueryFile = None,
-    alpha: options.Alpha = None,
-) -> "QueryResult":
-    """Query the workspace in SQL (DuckDB), read-only."""
-    where = (session.config, session.listener)
-    return padim.query(*where, sql=sql, format=format, out=out, run=run, alpha=alpha)
-
-
-@command(output.print_top)
-def top(
-    session: Session,
-    *,
-    n: options.Number = 20,
-    run: options.RunId = None,
-    group: options.Group = None,
-    flagged: options.Flagged = False,
-    alpha: options.Alpha = None,
-) -> "TopResult":
-    """List the strongest anomalies of a run: lowest p-value first, then highest score."""
-    where = (session.config, session.listener)
-    return padim.top(*where, n=n, run=run, group=group, flagged=flagged, alpha=alpha)
-
-
-@command(output.print_show)
-def show(
-    session: Session,
-    *,
-    image_id: options.ImageId,
-    run: options.RunId = None,
-    out: options.PictureFile = None,
-) -> "ShowResult":
-    """Show an image next to its heatmap with boxes of regions, and its details."""
-    where = (session.config, session.listener)
-    return padim.show(*where, image_id=image_id, run=run, out=out, screen=session.screen)
-
-
-@command(output.print_compare)
-def compare(
-    session: Session, *, run_a: options.EarlierRun, run_b: options.LaterRun
-) -> "CompareResult":
-    """Compare two runs on the images they share: rank correlation, ranks, flagged images."""
-    return padim.compare(session.config, session.listener, run_a=run_a, run_b=run_b)
-
-
-@command(output.fields(before="compact before", left="skipped", files="files written"))
-def compact(session: Session, *, run: options.OnlyRun = None) -> "CompactResult":
-    """Merge the many small files of finished runs into a few; rows stay the same."""
-    return padim.compact(session.config, session.listener, run=run)
-
-
-@command(output.fields())
-def export(
-    session: Session,
-    *,
-    format: options.ExportFormat,
-    out: options.ExportFile,
-    run: options.RunId = None,
-) -> "ExportResult":
-    """Export the regions of a run for labelling, as CSV or COCO detections.
-
-    FiftyOne imports COCO: fo.types.COCODetectionDataset, labels_path=FILE, data_path=ARCHIVE.
-    """
-    return padim.export(session.config, session.listener, format=format, out=out, run=run)
 
 
 def main() -> None:

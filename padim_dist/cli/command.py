@@ -43,6 +43,10 @@ app = typer.Typer(
 )
 
 
+_PANELS = {"pipeline": "Pipeline", "nights": "Nights", "analysis": "Analysis"}
+"""Panels of the help, by the modules of the commands."""
+
+
 @dataclass(frozen=True)
 class Session:
     """What a command receives besides its own parameters.
@@ -67,7 +71,7 @@ def command(
     *,
     config: bool = True,
     metrics: bool = False,
-    fails: Callable[[R], bool] | None = None,
+    exit_code: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., None]]:
     """Add a command to `app`: a function that calls a public function and returns its result.
 
@@ -77,8 +81,8 @@ def command(
         Prints the result for people.
     config, metrics : bool, optional
         Whether the command reads a configuration, and whether it has ``--metrics``.
-    fails : callable, optional
-        Whether a result ends the command with exit code 2.
+    exit_code : callable, optional
+        Maps a result, and the command's own parameters by name, to its exit code.
 
     Returns
     -------
@@ -112,13 +116,14 @@ def command(
                     sys.stdout.write(json.dumps(redacted_tree(dataclasses.asdict(result))) + "\n")
                 else:
                     printer(result, terminal)
-            if fails and fails(result):
-                raise typer.Exit(2)
+            if exit_code and (code := exit_code(result, **values)):
+                raise typer.Exit(code)
 
         run.__name__, run.__doc__ = function.__name__, function.__doc__
         run.__annotations__ = {part.name: part.annotation for part in (*own, *added)}
         run.__dict__["__signature__"] = Signature([*own, *added])
-        return app.command()(run)
+        room = function.__module__.rpartition(".")[2]
+        return app.command(rich_help_panel=_PANELS.get(room, "Start"))(run)
 
     return decorate
 

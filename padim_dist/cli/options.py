@@ -87,7 +87,30 @@ New = Annotated[
 Refit = Annotated[
     bool, Option("--refit", help="Also fit a candidate, on fit.window if that is set.")
 ]
+FailOnOdd = Annotated[bool, Option("--fail-on-odd", help="End with exit code 3 if a night is odd.")]
+NightNumber = Annotated[
+    int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
+]
+Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
+Labelled = Annotated[
+    list[str] | None,
+    Argument(metavar="IMAGE... ok|defect", help="Ids of images, unique prefixes, or paths in the "
+             "archive; then what they are."),
+]  # fmt: skip
+ReviewFile = Annotated[
+    str | None,
+    Option("--from", metavar="FILE", help="CSV file with the columns image_id and verdict (kind, "
+           "note), or a JSON file that the report saved."),
+]  # fmt: skip
+Kind = Annotated[str | None, Option(metavar="TEXT", help="Kind of the defect.")]
+ReviewNote = Annotated[str, Option("--note", metavar="TEXT", help="Any text, kept with it.")]
+Reviewer = Annotated[str | None, Option("--by", metavar="NAME", help="The reviewer; default: you.")]
+SeenRun = Annotated[
+    str | None,
+    _run(help="The run that you looked at, or a unique prefix; default: that of the file, or for "
+         "each image the newest finished run."),
+]  # fmt: skip
 Gallery = Annotated[int, Option(metavar="N", help="Largest number of images in the gallery.")]
 Number = Annotated[int, Option("-n", metavar="N", help="Number of images.")]
 Group = Annotated[str | None, Option(metavar="GROUP", help="Only this group.")]
@@ -110,7 +133,7 @@ Sql = Annotated[
     str,
     Argument(
         metavar="SQL",
-        help="Query on the views latest, scores, regions, groups, runs, models, images, normals.",
+        help="Query on the views latest, scores, regions, groups, reviews, runs, models, images.",
     ),
 ]
 QueryFormat = Annotated[str, _format(help="table (the first 100 rows), csv, json or parquet.")]
@@ -124,10 +147,19 @@ ReportFile = Annotated[
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
+Why = Annotated[
+    bool, Option("--why", help="Explain the score; reads and embeds the image once more.")
+]
 SuspectsFile = Annotated[
     str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
 ]
 ExportFile = Annotated[str, _out(help="File to write.")]
+AllImages = Annotated[
+    bool, Option("--all", help="COCO: list all scored images, also those without regions.")
+]
+MinArea = Annotated[
+    float, Option(metavar="PIXELS", min=0, help="Leave out regions with fewer pixels.")
+]
 Folder = Annotated[
     str, Argument(metavar="FOLDER", help="Folder for the archive, the workspace and the results.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.labels.evaluate import EvaluateResult
+    from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
     from padim_dist.api.nights.history import HistoryResult
+    from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
-    from padim_dist.api.pipeline.evaluate import EvaluateResult
 
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
@@ -45,7 +48,7 @@ def fields(**labels: str) -> Callable[[DataclassInstance, Terminal], None]:
 
 def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> None:
     """Print a result with evaluation metrics by group."""
-    terminal.values(result, mean="")
+    terminal.values(result, mean="", flags="", promised="", reviewed="images reviewed")
     table = Table(title="Evaluation metrics", title_justify="left")
     table.add_column("group")
     metrics = ("image AUROC", "pixel AUROC", "PRO", "best F1", "score at best F1")
@@ -68,22 +71,83 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
     terminal.out.print(table)
 
 
+def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
+    """Print evaluation metrics, and how good the flags are."""
+    print_metrics(result, terminal)
+    judged = [(name, found.flags) for name, found in result.groups.items() if found.flags]
+    if result.flags is None or not judged:
+        return
+    table = Table(title="Flags, with 95 % intervals", title_justify="left")
+    table.add_column("group")
+    for name in ("flagged", "precision", "recall", "false-alarm rate"):
+        table.add_column(name, justify="right")
+    several = [("all images", result.flags)] if result.flags.counts != judged[0][1].counts else []
+    for number, (name, flags) in enumerate([*judged, *several]):
+        if number == len(judged):
+            table.add_section()
+        shares = (flags.precision, flags.recall, flags.false_alarm_rate)
+        described = ("-" if share is None else share.describe() for share in shares)
+        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described)
+    terminal.out.print(table)
+    if result.promised is not None:
+        rate = f"{100 * result.promised:.3g} %"
+        terminal.line("promised", f"the rule flags {rate} of new normal images")
+
+
+def print_demo(result: DemoResult, terminal: Terminal) -> None:
+    """Print the results of the demo."""
+    print_metrics(result, terminal)
+    terminal.table("Suspects among the normal images", result.suspects, hidden=("state",))
+
+
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
-        terminal.line("night", f"{night.number}, of {night.day}: {night.state}")
+        terminal.line("night", night.headline)
         for reason in night.reasons:
             terminal.line("odd", reason, "yellow")
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
         if night.unsettled:
             terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
         terminal.line("model", night.model_id)
+        if night.flagged is not None:
+            by_group = f" ({format_value(night.flagged_groups)})" if night.flagged else ""
+            terminal.line("flagged", f"{night.flagged:,}{by_group}")
+        for name, sentence in (("drift", night.drift), ("earlier nights", night.past)):
+            if sentence:
+                terminal.line(name, sentence)
         for image in night.top[:3]:
             terminal.line("highest", f"{image.score:.1f}  {image.uri}")
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
+        for notice in night.notices:
+            what = f"{notice.service}: not sent, {notice.error}" if notice.error else notice.service
+            terminal.line("notified", what, "yellow" if notice.error else None)
+        for run in night.runs:
+            terminal.line("report", f"'padim-dist report --run {run}' writes it")
     terminal.values(result)
+
+
+def print_nights(result: NightsResult, terminal: Terminal) -> None:
+    """Print nights, and how one of them differs from the one before."""
+    terminal.notes(result.notes)
+    terminal.table("Nights", result.nights, hidden=("number",))
+    for sentence in result.sentences:
+        terminal.line("", sentence)
+    for name, groups in (("new groups", result.came), ("groups without images", result.gone)):
+        if groups:
+            terminal.line(name, format_value(groups))
+    terminal.table("Groups", result.groups)
+    weeks = [replace(week, group=week.group or "(all groups)") for week in result.weeks]
+    terminal.table("Weeks", weeks)
+
+
+def print_groups(result: GroupsResult, terminal: Terminal) -> None:
+    """Print groups over nights, the worst first."""
+    terminal.notes(result.notes)
+    title = f"Groups over {result.nights:,} night{'' if result.nights == 1 else 's'}"
+    terminal.table(title, result.groups)
 
 
 def print_history(result: HistoryResult, terminal: Terminal) -> None:
@@ -158,9 +222,24 @@ def print_top(result: TopResult, terminal: Terminal) -> None:
     terminal.table("Anomalies", result.anomalies, hidden=("p_extrapolated", "peak_at"))
 
 
+def print_label(result: LabelResult, terminal: Terminal) -> None:
+    """Print what was written, and the reviews that differ from earlier ones."""
+    terminal.values(result, number="batch of reviews")
+    terminal.table("Differ from earlier reviews", result.disagreements)
+
+
 def print_show(result: ShowResult, terminal: Terminal) -> None:
     """Print the details of an image and its regions."""
-    terminal.values(result, peak="peak row, column", size="height x width")
+    terminal.values(result, peak="peak row, column", size="height x width", why="")
+    if result.why:
+        terminal.line("why", result.why.sentence)
+        if normal := result.why.nearest:
+            name = normal.image or normal.image_id
+            terminal.line(
+                "similar normal",
+                f"{name} (similarity {normal.similarity:.3f}; {normal.compared:,} compared)",
+            )
+        terminal.table("Score by level", result.why.levels)
     terminal.table("Regions", result.regions)
     if result.status == "scored" and result.picture is None and not terminal.can_draw:
         terminal.err.print("no picture: give --out FILE, or use a true-colour terminal", **PLAIN)

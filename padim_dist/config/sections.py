@@ -1,8 +1,9 @@
-"""Base class of sections; sections of the archive, the model, its fit, scores and nights."""
+"""Base class of sections; sections of the archive, the model, its fit and scores."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -38,6 +39,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class TimeConfig(Section):
+    """Where the path of an image says when it was taken."""
+
+    path: str
+    """Regular expression with a group named ``time``, searched in the path inside the archive."""
+    format: str
+    """Format of that group, as of Python's strptime, e.g. ``%Y%m%d_%H%M%S``. A time without a zone
+    (``%z``) is UTC."""
+
+    @field_validator("path")
+    @classmethod
+    def _has_time(cls, value: str) -> str:
+        if "time" not in expression(value).names:
+            raise ValueError("needs a group named 'time', e.g. \"_(?P<time>[0-9]{8})_\"")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _has_a_date(cls, value: str) -> str:
+        sample = datetime(2026, 11, 27, 13, 14, 15, tzinfo=UTC)
+        try:
+            found = datetime.strptime(sample.strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"is not a format of strptime: {error}") from None
+        if found.date() != sample.date():
+            raise ValueError("needs year, month and day, e.g. '%Y%m%d_%H%M%S'")
+        return value
+
+
 class ArchiveConfig(Section):
     """The images of the archive and how they are read."""
 
@@ -65,6 +95,9 @@ class ArchiveConfig(Section):
     bits: Annotated[int, Field(ge=9, le=16)] | None = None
     """Bits of a sample that the camera delivers in files of 16 bits, e.g. 12: the grey level
     2^bits - 1 becomes white. Null: the range that the file states."""
+    time: TimeConfig | None = None
+    """Where the path says when an image was taken (column ``captured_at``). Null, or no match: the
+    EXIF data of the file do. It applies to images that are scored from then on."""
     exclude: str | None = None
     """Regular expression of paths inside the archive that are not images of it. Hidden and system
     files (``.name``, ``@eaDir/``, ``Thumbs.db``) never are."""
@@ -251,20 +284,3 @@ class ScoreConfig(Section):
             names = " and ".join(map(repr, given))
             raise ValueError(f"{names} exclude each other; set one of them")
         return self
-
-
-class AuditConfig(Section):
-    """Nightly audits: the summary of a night, and when a night is odd."""
-
-    top: int = Field(10, ge=1, le=50)
-    """Number of most anomalous images in the summary and its picture."""
-    unusable: float = Field(0.05, ge=0, le=1)
-    """Odd: a larger share of the images than this cannot be scored."""
-    rise: float = Field(0.25, gt=0)
-    """Odd: the median score of a group exceeds the baseline by more than this share."""
-    alarms: float = Field(3.0, ge=1)
-    """Odd: this many times as many images of a group are flagged as in the baseline."""
-    drift: float = Field(4.0, gt=0)
-    """Odd: the drift of a group exceeds the baseline by this many standard deviations."""
-    compare: int = Field(14, ge=3)
-    """Number of baseline nights; at least three are needed."""

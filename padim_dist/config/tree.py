@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from padim_dist.config.cluster import ClusterConfig
+from padim_dist.config.nights import AuditConfig, NotifyConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
-    AuditConfig,
     FitConfig,
     ModelConfig,
     ScoreConfig,
@@ -44,7 +44,14 @@ class Config(Section):
     fit: FitConfig = FitConfig()
     score: ScoreConfig = ScoreConfig()
     audit: AuditConfig = AuditConfig()
+    notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _nights_share_a_rate(self) -> Config:
+        if self.audit.fdr_nights is not None and self.score.fdr is None:
+            raise ValueError("'audit.fdr_nights' needs 'score.fdr'; set that too")
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -141,6 +148,8 @@ def _explain(item: dict[str, Any]) -> str:
     if item["type"] == "missing":
         return f"missing key {name!r}"
     message = item["msg"].removeprefix("Value error, ")
+    if not path:  # a rule of the whole: its value may have secrets
+        return str(message)
     if path[:1] == ["storage_options"]:
         return f"{name}: {message}; found a {type(item['input']).__name__}"
     return f"{name}: {message}; found {item['input']!r}"

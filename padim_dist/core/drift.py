@@ -24,6 +24,8 @@ _LEAST_ENERGY = 1e-6
 _MOST_SHAPE = 1e8
 """Shape from which on a gamma distribution is a normal one, for `Drift.limit`."""
 
+FALSE_DRIFT = 0.001
+"""Family-wise false-alarm rate of drift."""
 ALIKE = "the normal images of the model are all alike, so nothing says how much their mean varies"
 NOT_FINITE = "its figures are not finite numbers"
 

@@ -55,9 +55,10 @@ class Gaussian:
             kept=self.kept.to(device),
         )
 
-    def kept_by_patch(self) -> Tensor:
-        """Return `kept` of each patch, shape (G_0, 1)."""
-        return self.kept.repeat_interleave(self.mean[0].shape[0] // self.kept.shape[0])[:, None]
+    def kept_at(self, level: int) -> Tensor:
+        """Return `kept` of each position of a level, shape (G_a, 1)."""
+        positions = self.mean[level].shape[0]
+        return self.kept.repeat_interleave(positions // self.kept.shape[0])[:, None]
 
     def whitened(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Return the whitened residuals z[a] (G_a, d_a, N) of level matrices x[a], same shapes."""
@@ -81,12 +82,29 @@ class Gaussian:
 
 def squared_lengths(whitened: Sequence[Tensor]) -> Tensor:
     """Return the squared distances (G_0, N) of whitened residuals z[a] (G_a, d_a, N)."""
-    *finer, coarsest = (z.square().sum(dim=1) for z in whitened)
-    squares = coarsest
+    return nested_squares(whitened)[0]
+
+
+def nested_squares(whitened: Sequence[Tensor]) -> list[Tensor]:
+    """Return the squared distances of each level together with all coarser ones.
+
+    Parameters
+    ----------
+    whitened : sequence of Tensor
+        Whitened residuals z[a] (G_a, d_a, N), finest level first.
+
+    Returns
+    -------
+    list of Tensor
+        Item a, (G_a, N), in nested order: squared Mahalanobis distances of the variables of the
+        levels a, a + 1, ... alone. Item 0 has the squared distances of the patches.
+    """
+    *finer, squares = (z.square().sum(dim=1) for z in whitened)
+    nested = [squares]
     for here in reversed(finer):
-        here += squares.repeat_interleave(here.shape[0] // squares.shape[0], dim=0)
-        squares = here
-    return squares
+        here += nested[0].repeat_interleave(here.shape[0] // nested[0].shape[0], dim=0)
+        nested.insert(0, here)
+    return nested
 
 
 def factorise(moments: Moments, covariance: Covariance) -> Gaussian:

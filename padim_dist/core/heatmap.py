@@ -6,6 +6,7 @@ together are one matrix per axis: map = A_y M A_x^T.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from padim_dist.core.geometry import Grid
+from padim_dist.core.pyramid import PyramidShape
 
 
 def upsample_matrix(patches: int, pixels: int) -> Tensor:
@@ -72,6 +74,14 @@ class AnomalyMap:
         """Return the anomaly maps (N, H, W) of patch distances (N, h, w)."""
         return self.rows @ distances @ self.columns.T
 
+    def weights(self, places: Tensor) -> Tensor:
+        """Return the weight (N, h, w) of each patch in pixels (y, x) of the map, (N, 2), int64.
+
+        A pixel of the map is the sum of the patch distances times these weights, whose sum is 1.
+        """
+        rows, columns = self.rows[places[:, 0]], self.columns[places[:, 1]]
+        return rows.unsqueeze(2) * columns.unsqueeze(1)
+
 
 def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Return the image scores of anomaly maps (N, H, W) and their positions.
@@ -84,3 +94,57 @@ def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     scores, flat = maps.flatten(1).max(dim=1)
     width = maps.shape[-1]
     return scores, torch.stack([flat // width, flat % width], dim=1)
+
+
+def divide_scores(
+    squares: Sequence[Tensor], shape: PyramidShape, anomaly_map: AnomalyMap, peaks: Tensor
+) -> Tensor:
+    """Divide image scores among the levels of the pyramid.
+
+    The squared distance of a patch is a sum over the levels: the coarsest level's own, and what
+    each finer level adds to it. The score is the anomaly map at its peak, which is a weighted sum
+    of distances of the patches around it, ``sum w M``. With ``M = M^2 / M`` the part of level a is
+    ``sum w M_a^2 / M``: each patch's distance is divided in proportion to its squares. The parts
+    of an image add up to its score.
+
+    A finer level counts only with what the coarser ones do not predict.
+
+    Parameters
+    ----------
+    squares : sequence of Tensor
+        Squared distances (G_a, N) of each level with all coarser ones, as of `nested_squares`. For
+        an image in the model: those of a model without it.
+    shape, anomaly_map : PyramidShape, AnomalyMap
+        Nested order of the patches, and the operator that made the maps.
+    peaks : Tensor
+        Pixels (y, x) of the maps, (N, 2), int64.
+
+    Returns
+    -------
+    Tensor
+        (N, L), in units of the score, finest level first.
+    """
+    (weights,) = shape.nest([anomaly_map.weights(peaks).unsqueeze(1)])
+    shares = weights.squeeze(1) / squares[0].sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+    # Positions of a coarse cell are neighbours in nested order.
+    sums = [
+        (shares.view(len(own), -1, own.shape[-1]).sum(dim=1) * own).sum(dim=0) for own in squares
+    ]
+    coarser = [*sums[1:], torch.zeros_like(sums[0])]
+    return torch.stack([own - rest for own, rest in zip(sums, coarser, strict=True)], dim=1)
+
+
+def fine_middle_coarse(parts: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Return the parts of the finest level, of those between, and of the coarsest one.
+
+    None where the pyramid has no such level; a pyramid of one level has nothing to divide.
+
+    Examples
+    --------
+    >>> fine_middle_coarse([3.0, 2.0, 1.0]), fine_middle_coarse([3.0, 1.0]), fine_middle_coarse([3])
+    ((3.0, 2.0, 1.0), (3.0, None, 1.0), (None, None, None))
+    """
+    if len(parts) < 2:
+        return None, None, None
+    fine, *between, coarse = parts
+    return fine, sum(between) if between else None, coarse

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3))
+EIGHT_NEIGHBOURS = np.ones((3, 3))
+"""Pixels of a region touch, also at their corners."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Reg
     >>> find_regions(a_map, 4.0)
     [Region(area=2, box=(1, 1, 3, 3), peak=6.0, place=(2, 2))]
     """
-    labels, _ = ndimage.label(anomaly_map >= level, _EIGHT_NEIGHBOURS)
+    labels, _ = ndimage.label(anomaly_map >= level, EIGHT_NEIGHBOURS)
     regions = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         inside = labels[box] == number

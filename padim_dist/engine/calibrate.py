@@ -43,14 +43,20 @@ class CalibrateJob(GroupJob):
     def find(self) -> Calibrated | None:
         """Return the outcome if the group is calibrated already, else None."""
         found = find_group_receipt(self.workspace, self.model_id, self.group)
-        return Calibrated(suspects=found.suspects) if found else None
+        return Calibrated.of(found) if found else None
 
 
 @dataclass(frozen=True)
 class Calibrated(Done):
-    """Outcome of a calibration: images of the group that are suspects."""
+    """Outcome of a calibration: images with a leave-one-out score, and images that are suspects."""
 
+    images: int = 0
     suspects: int = 0
+
+    @classmethod
+    def of(cls, receipt: GroupReceipt) -> Calibrated:
+        """Return the outcome that a receipt tells."""
+        return cls(images=receipt.images, suspects=receipt.suspects)
 
 
 def calibrate_group(job: CalibrateJob, _report: Report) -> Calibrated:
@@ -63,7 +69,7 @@ def calibrate_group(job: CalibrateJob, _report: Report) -> Calibrated:
     write_normals(job.workspace, job.model_id, job.group, rows)
     receipt = GroupReceipt.of(rows)
     job.workspace.folder.put_json(job.receipt, asdict(receipt))
-    return Calibrated(suspects=receipt.suspects)
+    return Calibrated.of(receipt)
 
 
 @torch.inference_mode()

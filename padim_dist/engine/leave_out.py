@@ -106,7 +106,7 @@ def choose_images(sampled: Sequence[int], images: Sequence[int]) -> list[tuple[i
 
 
 def leave_out_members(
-    members: Members, gaussian: Gaussian, distances: Tensor, rows: Sequence[ScoreRow]
+    members: Members, gaussian: Gaussian, squares: Sequence[Tensor], rows: Sequence[ScoreRow]
 ) -> npt.NDArray[np.float64]:
     """Judge the images of a batch that are in the model by a model of all the others.
 
@@ -114,10 +114,11 @@ def leave_out_members(
     ----------
     members, gaussian : Members, Gaussian
         The images in the model of a group, and its Gaussian.
-    distances : Tensor
-        Distances (G_0, N) of a batch; those of members are replaced in place.
+    squares : sequence of Tensor
+        Squared distances (G_a, N) of a batch, of each level with all coarser ones, as of
+        `nested_squares`; those of members are replaced in place.
     rows : sequence of ScoreRow
-        Rows of the first images of the batch; `left_out` is set.
+        Rows of the images; `left_out` is set.
 
     Returns
     -------
@@ -130,10 +131,11 @@ def leave_out_members(
     for row, is_member in zip(rows, found.tolist(), strict=True):
         row.left_out = is_member
     if found.any():
-        places = torch.from_numpy(np.flatnonzero(found)).to(distances.device)
-        squares = distances[:, places].square()
-        others = left_out(squares, members.count, gaussian.kept_by_patch())
-        distances[:, places] = others.sqrt()
+        places = torch.from_numpy(np.flatnonzero(found)).to(squares[0].device)
+        for level, level_squares in enumerate(squares):
+            kept = gaussian.kept_at(level)
+            others = left_out(level_squares[:, places], members.count, kept)
+            level_squares[:, places] = others
     return np.where(found, own, np.nan)
 
 
@@ -145,7 +147,7 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     places = [i for i in job.places if reader.image_ids[i] not in job.without]
     gaussian = get_gaussian(job.workspace, job.model_id, job.made, job.group, spec)
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, job.sigma, device())
-    kept = gaussian.kept_by_patch()
+    kept = gaussian.kept_at(0)
     usual = torch.zeros(spec.shape.positions[0], dtype=torch.float64, device=device())
     scores: list[float] = []
     pixels: list[Tensor] = []

@@ -13,8 +13,10 @@ from torch import Tensor
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.archive.times import PathTime
 from padim_dist.core.alarms import Alarms
-from padim_dist.core.heatmap import AnomalyMap, find_peaks
+from padim_dist.core.gaussian import nested_squares
+from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
 from padim_dist.engine.leave_out import leave_out_members
@@ -67,6 +69,8 @@ class ScoreJob:
         more, `padim_dist.judge` finds theirs in the kept heatmaps.
     pixel_alpha : float
         Share of normal pixels above the threshold of a region.
+    time : PathTime or None
+        Where the path says when an image was taken; otherwise its EXIF data do.
     """
 
     run: Run
@@ -84,6 +88,7 @@ class ScoreJob:
     pixel_alpha: float
     leaves_out: bool = False
     again: bool = False
+    time: PathTime | None = None
 
     @property
     def name(self) -> str:
@@ -176,12 +181,12 @@ class _Shard:
         workspace = job.run.workspace
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
-        distances = gaussian.distances(levels)
+        squares = [own[:, : len(usable)] for own in nested_squares(gaussian.whitened(levels))]
         self._own = np.full(len(usable), np.nan)
         if job.leaves_out:
             rows = [self.table[place] for place in usable]
-            self._own = leave_out_members(get_members(*model), gaussian, distances, rows)
-        distances = shape.unnest(distances)[: len(usable)]
+            self._own = leave_out_members(get_members(*model), gaussian, squares, rows)
+        distances = shape.unnest(squares[0].sqrt())
         maps = self._anomaly_map.full(distances)
         scores, peaks = find_peaks(maps)
         if not bool(torch.isfinite(scores).all()):
@@ -193,9 +198,12 @@ class _Shard:
                 "float16"
             )
         self._maps[usable] = distances.cpu().numpy()
-        for place, score, (y, x) in zip(usable, scores.tolist(), peaks.tolist(), strict=True):
+        parts = divide_scores(squares, shape, self._anomaly_map, peaks).tolist()
+        found = zip(usable, scores.tolist(), peaks.tolist(), parts, strict=True)
+        for place, score, (y, x), own in found:
             row = self.table[place]
             row.score = score
+            row.score_fine, row.score_middle, row.score_coarse = fine_middle_coarse(own)
             row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
         kept = get_calibration(*model)
         if kept is None:
@@ -270,6 +278,7 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
+        captured_at=(job.time and job.time.find(row)) or image.captured_at,
         shard=job.place,
         run_id=job.run.run_id,
         model_id=job.model_id,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.pages.cards import GalleryImage, Suspect, split_path
+from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
-from padim_dist.store.runs.rows import RegionRow, ScoreRow
+from padim_dist.store.runs.rows import ScoreRow
 
 Points = Sequence[tuple[float, float]]
 """Points (x, y) of a curve."""
@@ -47,6 +49,15 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class SplitCounts:
+    """Images of a split in each bin of a histogram, and the flagged ones of them: shape (B,)."""
+
+    name: str
+    counts: npt.NDArray[np.int64]
+    flagged: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Histogram:
     """Histogram of scores, or of p-values if the run has several groups.
 
@@ -54,8 +65,8 @@ class Histogram:
     ----------
     edges : array of float
         Edges of the bins, shape (B + 1,): scores, or -log10 of p-values.
-    counts, flagged : array of int
-        Images and flagged images in each bin, shape (B,).
+    splits : sequence of SplitCounts
+        Counts of each split.
     of_p_values : bool
         Whether the bins hold p-values.
     threshold : Threshold or None
@@ -63,8 +74,7 @@ class Histogram:
     """
 
     edges: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
-    flagged: npt.NDArray[np.int64]
+    splits: Sequence[SplitCounts]
     of_p_values: bool
     threshold: Threshold | None
 
@@ -94,12 +104,15 @@ class DriftMap:
         Squared drift of each patch, divided by its expected value without drift, shape (y, x).
     z, limit : float
         Drift of the group in standard deviations; a `z` above the limit is a significant change.
+    picture : bytes or None
+        WebP of the part of a typical image that the patches cover.
     """
 
     group: str
     ratio: npt.NDArray[np.float32]
     z: float
     limit: float
+    picture: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,10 @@ class GroupFit:
 
 @dataclass(frozen=True)
 class LabelledGroup:
-    """Evaluation metrics of a group with labels; None where they are not known."""
+    """Evaluation metrics of a group with labels; None where they are not known.
+
+    `operating` is where the flags are on the ROC: false-positive rate, true-positive rate.
+    """
 
     name: str
     images: int
@@ -146,6 +162,7 @@ class LabelledGroup:
     roc: Points = ()
     pixel_roc: Points = ()
     pro_curve: Points = ()
+    operating: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,34 +185,15 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class GalleryImage:
-    """An image of the gallery.
+class Week:
+    """Images of a week and the share of them that is flagged; None if none has a p-value.
 
-    Attributes
-    ----------
-    row : ScoreRow
-        Its row of the score table; it has a score.
-    map_box : (int, int, int, int)
-        Top, left, bottom and right of the area of the heatmap, in pixels of the original.
-    regions : sequence of RegionRow
-        Anomalous regions, the most anomalous first.
-    picture, heat : bytes or None
-        WebP: the whole original, and the heatmap over `map_box`.
-    gone : str or None
-        Why there is no picture.
+    `week` is an ISO week, e.g. ``"2026-W48"``.
     """
 
-    row: ScoreRow
-    map_box: tuple[int, int, int, int]
-    regions: Sequence[RegionRow] = ()
-    picture: bytes | None = None
-    heat: bytes | None = None
-    gone: str | None = None
-
-    @property
-    def name(self) -> str:
-        """File name: the last part of the member's name or of the address."""
-        return redacted(self.row.member or self.row.uri).rstrip("/").rsplit("/", 1)[-1]
+    week: str
+    images: int
+    flagged_share: float | None
 
 
 @dataclass(frozen=True)
@@ -218,10 +216,18 @@ class ReportData:
         Rows of the groups table, the worst first; `groups_left` more are not shown.
     anomalies : sequence of GalleryImage
         Images of the gallery, the most anomalous first.
+    scales : mapping of str to HeatScale
+        Colours of the heatmaps, by group.
     failures : sequence of ScoreRow
         The first rows without a score; `statuses` has all counts.
+    weeks : sequence of Week
+        Weekly trend of the archive.
+    suspects : sequence of Suspect
+        Suspects of the model's fit, the most anomalous first; `suspects_left` more are not shown.
     warnings : sequence of str
         Sentences about the limits of the numbers.
+    title : str or None
+        Title of the page; by default the run and the archive.
     """
 
     head: RunHead
@@ -233,13 +239,18 @@ class ReportData:
     groups: Sequence[GroupRow]
     groups_left: int = 0
     anomalies: Sequence[GalleryImage] = ()
+    scales: Mapping[str, HeatScale] = field(default_factory=dict)
     failures: Sequence[ScoreRow] = ()
     drift: Sequence[DriftMap] = ()
     drift_groups: int = 0
     trend: Sequence[DriftPoint] = ()
     quality: Sequence[GroupFit] = ()
     labels: Labels | None = None
+    weeks: Sequence[Week] = ()
+    suspects: Sequence[Suspect] = ()
+    suspects_left: int = 0
     warnings: Sequence[str] = ()
+    title: str | None = None
 
     @property
     def rows(self) -> int:
@@ -250,3 +261,10 @@ class ReportData:
     def scored(self) -> int:
         """Rows with a score."""
         return self.statuses.get("scored", 0)
+
+    @property
+    def archive(self) -> str:
+        """Name of the archive: as configured, or the last part of its address."""
+        archive = self.head.asked["archive"]
+        url = redacted(archive["url"])
+        return str(archive.get("name") or split_path(url)[1] or url)

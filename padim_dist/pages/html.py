@@ -20,12 +20,19 @@ from markupsafe import Markup
 
 from padim_dist.escaping import visible_lines
 from padim_dist.pages import words
-from padim_dist.pages.charts import draw_curves, draw_histogram, draw_trend
+from padim_dist.pages.charts import draw_curves, draw_trend, draw_weeks
 from padim_dist.pages.data import LabelledGroup, ReportData
+from padim_dist.pages.gallery import gallery_texts
 from padim_dist.pages.heat import heat_layer
+from padim_dist.pages.histogram import draw_histogram
 
 REGIONS_SHOWN = 20
 """Most regions shown of one image."""
+_STYLES = ("page.css", "gallery.css", "viewer.css", "small.css")
+_SCRIPTS = ("page.js", "marks.js", "viewer.js", "gallery.js")
+"""Parts of the inline style and script, in order; scripts use what is before them."""
+_NARROW = 3.7
+"""Inches of a chart on a phone."""
 _LEAST_SCALE = 8.0
 """Least drift of the hottest colour in drift maps, in multiples of the expected value."""
 
@@ -49,7 +56,11 @@ def render(data: ReportData, version: str) -> str:
         trim_blocks=True,
     )
     environment.filters.update(getmembers(words, isfunction), data_uri=_data_uri)
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    style, script = (
+        "\n".join(loader.get_source(environment, name)[0] for name in names)
+        for names in (_STYLES, _SCRIPTS)
+    )
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
     return environment.get_template("report.html.j2").render(
         vars(data) | _derived(data),
         version=version,
@@ -75,18 +86,29 @@ def _derived(data: ReportData) -> dict[str, Any]:
         "drift_verdict": _drift_verdict(data),
         "failed": failed,
         "failures_left": data.rows - data.scored - len(data.failures),
-        "histogram_chart": Markup(draw_histogram(data.histogram)) if data.histogram else None,
+        "heading_text": data.title or f"Run {data.head.run_id} of {data.archive}",
+        "gallery": gallery_texts(data),
+        "reviews_file": f"reviews-{data.head.run_id[:8]}.json",
+        **_histograms(data),
+        "weeks_chart": Markup(draw_weeks(data.weeks)) if data.weeks else None,
         "trend_chart": trend,
         "curves": _curves(data.labels.groups) if data.labels else [],
         "drift": [(item, _drift_picture(item.ratio, most)) for item in data.drift],
         "drift_left": data.drift_groups - len(data.drift),
         "drift_scale": most,
         "scale": _drift_picture(np.geomspace(1, most, 128)[None], most),
-        "gallery_groups": sorted({str(item.row.group) for item in data.anomalies}),
-        "has_heat": any(item.heat for item in data.anomalies),
         "regions_shown": REGIONS_SHOWN,
         "settings": words.settings_yaml(data.head.asked),
         "sections": _sections(data, bool(failed), bool(trend)),
+    }
+
+
+def _histograms(data: ReportData) -> dict[str, Markup | None]:
+    """The histogram for a wide screen and for a phone."""
+    found = data.histogram
+    return {
+        "histogram_chart": Markup(draw_histogram(found)) if found else None,
+        "histogram_narrow": Markup(draw_histogram(found, "small", _NARROW)) if found else None,
     }
 
 
@@ -95,8 +117,10 @@ def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, st
         ("summary", "Summary", True),
         ("scores", "Scores", True),
         ("anomalies", "Images", True),
+        ("suspects", "Suspects", bool(data.suspects)),
         ("groups", "Groups", len(data.groups) > 1),
         ("labels", "Labels", data.labels is not None),
+        ("weeks", "Weeks", bool(data.weeks)),
         ("drift", "Drift", bool(data.drift) or trend),
         ("failures", "Without a score", failed),
         ("fit", "Fit", bool(data.quality)),
@@ -154,17 +178,27 @@ def _failed(data: ReportData) -> list[str]:
 
 
 def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
+    """Charts of the curves, with captions that give the areas and the operating point."""
     several = f", {len(groups):,} groups" if len(groups) > 1 else ""
+    mean = "mean " if several else ""
+    flags = [group.operating for group in groups if group.operating]
+    points = "" if not flags else f". Dot: {words.rates(flags[0])}"
+    if len(flags) > 1:
+        points = ". Dots: the flags of each group"
     kinds = [
-        ("ROC of images", "roc", [group.roc for group in groups]),
-        ("ROC of pixels", "pixels", [group.pixel_roc for group in groups]),
-        ("Per-region overlap (PRO)", "pro", [group.pro_curve for group in groups]),
+        ("ROC of images", "roc", "AUROC", [(g.roc, g.image_auroc) for g in groups], points),
+        ("ROC of pixels", "pixels", "AUROC", [(g.pixel_roc, g.pixel_auroc) for g in groups], ""),
+        ("Per-region overlap", "pro", "PRO", [(g.pro_curve, g.pro) for g in groups], ""),
     ]
-    return [
-        (title + several, Markup(draw_curves(name, curves)))
-        for title, name, curves in kinds
-        if any(map(len, curves))
-    ]
+    charts = []
+    for title, name, area, figures, note in kinds:
+        if not any(len(curve) for curve, _ in figures):
+            continue
+        areas = [value for _, value in figures if value is not None]
+        found = f": {mean}{area} {words.metric(float(np.mean(areas)))}" if areas else ""
+        chart = draw_curves(name, [curve for curve, _ in figures], flags if note else ())
+        charts.append((f"{title}{several}{found}{note}", Markup(chart)))
+    return charts
 
 
 def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:

@@ -17,16 +17,24 @@ def night_markdown(summary: NightSummary) -> str:
     """Return the summary: new images, what is odd, the groups, the most anomalous images."""
     counts = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.statuses.items()))
     head = [
-        f"# Night {summary.number}, {summary.day}: {summary.state}",
+        f"# {markdown(summary.headline)}",
         "",
         *(f"- **{markdown(reason)}**" for reason in summary.reasons),
         *([""] if summary.reasons else []),
         f"{counted(summary.images, 'image')}{counts and f' ({counts})'}. "
         f"Model: {markdown_code(summary.model_id)}.",
         "",
+        *_flagged(summary),
+        *(line for text in (summary.drift, summary.past) if text for line in (markdown(text), "")),
         *_unsettled(summary),
     ]
-    return "\n".join([*head, *_groups(summary), *_top(summary), *_where(summary)])
+    parts = (_groups(summary), _top(summary), _where(summary), _notices(summary))
+    return "\n".join([*head, *(line for part in parts for line in part)])
+
+
+def _flagged(summary: NightSummary) -> list[str]:
+    counts = [f"{markdown_code(name)} {n:,}" for name, n in summary.flagged_groups.items()]
+    return [f"Flagged: {listed(counts)}.", ""] if counts else []
 
 
 def _unsettled(summary: NightSummary) -> list[str]:
@@ -85,8 +93,23 @@ def _top(summary: NightSummary) -> list[str]:
 
 def _where(summary: NightSummary) -> list[str]:
     base = summary.folder.split("/nights/")[0]
-    runs = [f"- {markdown_code(f'{base}/runs/{run}')}" for run in summary.runs]
+    runs = [
+        f"- {markdown_code(f'{base}/runs/{run}')}; report: "
+        f"{markdown_code(f'padim-dist report --run {run}')}"
+        for run in summary.runs
+    ]
     return ["## Score tables and heatmaps", "", *runs, ""] if runs else []
+
+
+def _notices(summary: NightSummary) -> list[str]:
+    lines = [
+        f"Not notified: {markdown(notice.service)}, since {markdown(notice.error)}."
+        for notice in summary.notices
+        if notice.error
+    ]
+    if told := [markdown(notice.service) for notice in summary.notices if not notice.error]:
+        lines.append(f"Notified: {', '.join(told)}.")
+    return [text for line in lines for text in (line, "")]
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

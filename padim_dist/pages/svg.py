@@ -27,16 +27,23 @@ _FONTS = ("font-family", "font-style", "font-variant", "font-weight", "font-stre
 
 def make_figure(width: float = 8.0, height: float = 3.0) -> tuple[Figure, Any]:
     """Return a figure (width and height in inches) and its axes in the style of the report."""
+    figure, (axes,) = make_rows(width, height, 1)
+    return figure, axes
+
+
+def make_rows(width: float, height: float, rows: int) -> tuple[Figure, list[Any]]:
+    """Return a figure with axes below each other, which share the x axis; see `make_figure`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_visible(False)
-    axes = figure.add_subplot()
-    axes.patch.set_visible(False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(LINE)
-    axes.tick_params(which="both", color=LINE, labelcolor=FAINT, labelsize=9)
-    return figure, axes
+    every = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+    for axes in every:
+        axes.patch.set_visible(False)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(LINE)
+        axes.tick_params(which="both", color=LINE, labelcolor=FAINT, labelsize=9)
+    return figure, every
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
 from typing import Any
 
 import yaml
 
-from padim_dist.pages.data import FlagSummary, GalleryImage, Threshold
+from padim_dist.pages.cards import GalleryImage
+from padim_dist.pages.data import FlagSummary, Threshold
+from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.nights import NightImage
+from padim_dist.store.reviews import Verdict
 from padim_dist.store.runs.rows import ScoreRow
 
 _NONE = "–"
@@ -142,3 +146,56 @@ def settings_yaml(settings: Mapping[str, Any]) -> str:
     """Return settings as YAML, without secrets."""
     text: str = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
     return redacted(text)
+
+
+def reviewed(review: Verdict) -> str:
+    """Return the verdict of a person.
+
+    Examples
+    --------
+    >>> at = "2026-11-26T08:00:00+00:00"
+    >>> reviewed(Verdict(image_id="3f", verdict="defect", kind="crack", number=1, who="ann", at=at))
+    'defect (crack), by ann, 2026-11-26 08:00 UTC'
+    """
+    kind = f" ({review.kind})" if review.kind else ""
+    note = f": {review.note}" if review.note else ""
+    return f"{review.verdict}{kind}, by {review.who}, {minute(review.at)}{note}"
+
+
+def scale_range(scale: HeatScale) -> str:
+    """Return the distances of a colour scale."""
+    middle = "the threshold" if scale.is_threshold else "a high score"
+    return (
+        f"none up to {score(scale.start)}, red at {score(scale.middle)} ({middle}), yellow from "
+        f"{score(scale.top)}"
+    )
+
+
+def level_shares(levels: Mapping[str, float]) -> str:
+    """Return the shares of levels.
+
+    Examples
+    --------
+    >>> level_shares({"fine": 0.125, "coarse": 0.875})
+    'fine 12 %, coarse 88 %'
+    """
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in levels.items())
+
+
+def level_bars(levels: Mapping[str, float]) -> list[tuple[float, float]]:
+    """Return where the bar of each level starts, and its width, in percent."""
+    ends = [0.0, *accumulate(100 * share for share in levels.values())]
+    return [(round(a, 2), round(b - a, 2)) for a, b in pairwise(ends)]
+
+
+def rates(value: tuple[float, float]) -> str:
+    """Return a point of a ROC in words.
+
+    Examples
+    --------
+    >>> rates((0.005, 0.873))
+    '87.3 % of the anomalous and 0.5 % of the good images are flagged'
+    """
+    false, true = value
+    found, alarms = (f"{100 * share:.3g} %" for share in (true, false))
+    return f"{found} of the anomalous and {alarms} of the good images are flagged"

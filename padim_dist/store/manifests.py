@@ -199,6 +199,22 @@ def read_shard(
         return parquet.read_row_group(shard % SHARDS_A_FILE, columns)
 
 
+def read_masked(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
+    """Read the rows of a manifest that have a mask; shards without masks are skipped."""
+    path = workspace.manifest(snapshot)
+    names = [name for name in workspace.folder.list(path) if name.startswith("part-")]
+    for name in names:
+        file, advice = f"{path}/{name}", _advice(workspace, snapshot)
+        with open_parquet(workspace.folder, file, advice) as parquet:
+            column = parquet.schema_arrow.get_field_index("mask_uri")
+            for number in range(parquet.num_row_groups):
+                group = parquet.metadata.row_group(number)
+                statistics = group.column(column).statistics
+                if statistics is None or statistics.null_count < group.num_rows:
+                    table = parquet.read_row_group(number)
+                    yield table.filter(pc.is_valid(table["mask_uri"]))
+
+
 def find_images(
     workspace: Workspace, snapshot: str, image_ids: Collection[str]
 ) -> dict[int, dict[str, str | None]]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from functools import partial
 
+from padim_dist.core.batches import Batch
+from padim_dist.core.status import SCORED
 from padim_dist.redaction import redacted
 from padim_dist.store.numbered import add_numbered, read_last, read_numbered
 from padim_dist.store.records import find_record, unless_damaged
@@ -15,6 +20,8 @@ _ADVICE = (
     "folder of its results: the next audit then opens it again, with all images since the night "
     "before"
 )
+_THREADS = 16
+_OTHERWISE = "the night counts as not finished"
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,13 @@ class DriftNight:
     """The drift of a group in a night.
 
     `excess` is the squared distance of its mean embedding from the model's, minus the expected
-    value; `noise` is the standard deviation of this excess if nothing has changed.
+    value; `noise` is the standard deviation of this excess if nothing has changed. `changed` says
+    whether the group differs significantly from the model; None in files of earlier versions.
     """
 
     excess: float
     noise: float
+    changed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,22 @@ class NightImage:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """A message to one service.
+
+    Attributes
+    ----------
+    service : str
+        Scheme and host of its address.
+    error : str or None
+        Why it was not sent; None if it was.
+    """
+
+    service: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class NightSummary:
     """The summary of a night; ``summary.json``, written last, is its receipt.
 
@@ -132,6 +157,15 @@ class NightSummary:
         URL of the folder with ``summary.md`` and ``summary.json``; whether ``top.jpg`` is there.
     opened_at, finished_at : str
         ISO 8601, UTC.
+    archive : str
+        Name of the archive; empty in summaries of earlier versions.
+    drift, past : str
+        A sentence each: whether the images differ from those of the model, and what the night was
+        compared with. Empty in summaries of earlier versions.
+    notices : list of Notice
+        Whom it was sent to.
+    batch : Batch or None
+        What later nights need of it if they share a largest share of false alarms.
     """
 
     number: int
@@ -150,9 +184,55 @@ class NightSummary:
     finished_at: str
     retried: int = 0
     unsettled: int = 0
+    archive: str = ""
+    drift: str = ""
+    past: str = ""
+    notices: list[Notice] = field(default_factory=list)
+    batch: Batch | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", redacted(self.folder))
+
+    @property
+    def title(self) -> str:
+        """Title that people know the night by."""
+        return night_title(self.number, self.day, self.archive)
+
+    @property
+    def headline(self) -> str:
+        """Title with the result, e.g. ``"Night 2, 26 November, photos: 5 flagged, odd"``."""
+        flagged = [] if self.flagged is None else [f"{self.flagged or 'none'} flagged"]
+        found = [*flagged, *(["odd"] if self.state == "odd" else [])]
+        return f"{self.title}: {', '.join(found) or self.state}"
+
+    @property
+    def flagged(self) -> int | None:
+        """Flagged rows; None if no row has a p-value."""
+        counts = [group.flagged for group in self.groups.values() if group.flagged is not None]
+        return sum(counts) if counts else None
+
+    @property
+    def flagged_groups(self) -> dict[str, int]:
+        """Flagged rows of the groups that have any, most first."""
+        counts = {name: group.flagged for name, group in self.groups.items() if group.flagged}
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def unusable(self) -> int:
+        """Rows without a score."""
+        return self.images - self.statuses.get(SCORED, 0)
+
+
+def night_title(number: int, day: str, archive: str = "") -> str:
+    """Return the title of a night, given its day (ISO 8601, UTC) and its archive's name.
+
+    Examples
+    --------
+    >>> night_title(2, "2026-11-26", "photos")
+    'Night 2, 26 November, photos'
+    """
+    when = date.fromisoformat(day)
+    return ", ".join(filter(None, (f"Night {number}", f"{when.day} {when:%B}", archive)))
 
 
 def last_night(workspace: Workspace, settings: Settings) -> Night | None:
@@ -171,10 +251,7 @@ def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
     A damaged summary is none: the night's scores are kept, and its audit writes it again.
     """
     path = f"{night.path}/summary.json"
-    return unless_damaged(
-        lambda: find_record(workspace.folder, path, NightSummary),
-        "the night counts as not finished",
-    )
+    return unless_damaged(lambda: find_record(workspace.folder, path, NightSummary), _OTHERWISE)
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
@@ -191,3 +268,16 @@ def summaries_before(
     )
     found = (find_summary(workspace, night) for night in nights if night.number < number)
     return [summary for summary in found if summary]
+
+
+def read_nights(
+    workspace: Workspace, settings: Settings
+) -> list[tuple[Night, NightSummary | None]]:
+    """Return the nights of an archive in order, each with its summary if it is finished.
+
+    Damaged ones are left out, with a warning.
+    """
+    nights = read_numbered(workspace, workspace.nights(settings), Night, all_of_them=False)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        summaries = pool.map(partial(find_summary, workspace), nights)
+        return list(zip(nights, summaries, strict=True))

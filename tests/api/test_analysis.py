@@ -272,15 +272,16 @@ def test_regions_in_csv(config, rows, tmp_path):
 
 
 def test_regions_as_coco(config, rows, tmp_path):
-    """Every id is unique, every reference exists, and boxes equal those of the table."""
+    """Every id is unique, every reference exists; without heatmaps the polygons are boxes."""
     file = tmp_path / "regions.json"
-    padim.export(config, format="coco", out=str(file))
+    result = padim.export(config, format="coco", out=str(file))
+    wanted = {(r["image_id"], r["region"]): r for r in region_rows(rows)}
+    assert (result.images, result.regions) == (25, len(wanted))
+    assert result.notes[0].startswith("outlines are boxes: ")
     coco = json.loads(file.read_text())
     images = {image["id"]: image for image in coco["images"]}
-    categories = {category["id"]: category["name"] for category in coco["categories"]}
     assert len(images) == len(coco["images"]) == 25
-    assert sorted(categories.values()) == ["a", "b"]
-    wanted = {(r["image_id"], r["region"]): r for r in region_rows(rows)}
+    assert [category["name"] for category in coco["categories"]] == ["anomaly"]
     assert [a["id"] for a in coco["annotations"]] == list(range(1, len(wanted) + 1))
     seen: Counter = Counter()
     for found in coco["annotations"]:
@@ -288,7 +289,7 @@ def test_regions_as_coco(config, rows, tmp_path):
         seen[image["image_id"]] += 1
         row = wanted[image["image_id"], seen[image["image_id"]]]
         assert image["file_name"] == row["uri"].removeprefix("/archive/")
-        assert categories[found["category_id"]] == row["group"]
+        assert (image["group"], found["category_id"]) == (row["group"], 1)
         x, y, width, height = found["bbox"]
         assert (x, y, x + width, y + height) == (
             row["left"],
@@ -300,9 +301,30 @@ def test_regions_as_coco(config, rows, tmp_path):
         assert 0 <= y < y + height <= image["height"]
         (outline,) = found["segmentation"]
         assert (min(outline[::2]), max(outline[::2])) == (x, x + width)
-        assert (found["area"], found["iscrowd"]) == (row["area"], 0)
-        assert found["score"] == pytest.approx(row["peak"])
+        assert (found["area"], found["iscrowd"]) == (width * height, 0)
+        assert (found["p_value"], found["peak"]) == pytest.approx((row["p_value"], row["peak"]))
+        assert 10 ** -found["score"] == pytest.approx(row["p_value"], rel=1e-3)
     assert seen.keys() == {image["image_id"] for image in coco["images"]}
+
+
+def test_an_export_of_large_regions_and_of_all_images(config, rows, tmp_path):
+    file = tmp_path / "regions.json"
+    areas = [20 * (10 + region["region"]) for region in region_rows(rows)]
+    least = max(areas)
+    result = padim.export(config, format="coco", out=str(file), min_area=least)
+    assert result.regions == areas.count(least) < len(areas)
+    coco = json.loads(file.read_text())
+    assert {a["image_id"] for a in coco["annotations"]} == {i["id"] for i in coco["images"]}
+    result = padim.export(config, format="coco", out=str(file), all_images=True, min_area=least)
+    assert (result.images, result.regions) == (249, areas.count(least))
+    assert len(json.loads(file.read_text())["images"]) == 249
+    result = padim.export(config, format="coco", out=str(file), min_area=1e6)
+    assert (result.images, result.regions) == (0, 0)
+    assert "has 1e+06 pixels" in result.notes[-1]
+    csv_file = tmp_path / "regions.csv"
+    assert padim.export(config, format="csv", out=str(csv_file), min_area=151).regions == 0
+    with pytest.raises(RequestError, match="--all is for --format coco"):
+        padim.export(config, format="csv", out=str(csv_file), all_images=True)
 
 
 def test_an_export_without_regions_is_a_valid_empty_file(config, tmp_path):
@@ -312,7 +334,7 @@ def test_an_export_without_regions_is_a_valid_empty_file(config, tmp_path):
     assert result.regions == 0
     assert "no regions" in result.notes[0]
     coco = json.loads(file.read_text())
-    assert coco["images"] == coco["annotations"] == coco["categories"] == []
+    assert coco["images"] == coco["annotations"] == []
     with pytest.raises(RequestError, match="none of csv, coco"):
         padim.export(config, format="voc", out=str(file))
 

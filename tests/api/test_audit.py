@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def arrive(config: Config, night: int, images: int = 4, group: str = "a") -> Non
 def fitted(tmp_path_factory, scheduler) -> Config:
     """An archive of normal images, with a fitted model that is not promoted."""
     tmp_path = tmp_path_factory.mktemp("audit")
-    archive = {"layout": "folder", "train": "/good/", "shard_images": 4}
+    time = {"path": r"(?P<time>\d{8}T\d{4})", "format": "%Y%m%dT%H%M"}
+    archive = {"layout": "folder", "train": "/good/", "shard_images": 4, "time": time}
     config = tiny_config(
         tmp_path, tmp_path / "archive", scheduler, archive=archive, score={"splits": ["test"]}
     )
@@ -63,13 +65,34 @@ def test_nights_follow_one_another(promoted):
     (empty,) = padim.audit(config).nights
     assert (empty.number, empty.state, empty.images, empty.runs) == (1, "odd", 0, [])
     assert "no image came" in empty.reasons[0]
+    assert empty.headline.endswith(", archive: odd")
+    assert empty.past.startswith("Odd nights can be told from night 4 on: no earlier night")
 
     arrive(config, 1)
+    line = Path(config.archive.url) / "a/line"
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif.get_ifd(0x8769)[0x9003] = "2026:11:25 22:00:00"
+    with Image.open(line / "1-1.png") as image:
+        image.save(line / "1-1.png", exif=exif)
+    (line / "1-2.png").rename(line / "1-20261120T0600.png")
     result = padim.audit(config, refit=True)
     (night,) = result.nights
     assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
+    assert night.flagged == night.groups["a"].flagged
+    assert night.drift.endswith(" from those of the model (drift).")
+    assert night.groups["a"].drift.changed == ("do not" not in night.drift)
     assert night.top[0].uri.endswith("/1-0.png"), "the image with the defect"
     assert night.groups["a"].images == 4
+    scores = padim.open_scores(f"{config.workspace}/runs/{night.runs[0]}")
+    taken = scores.filter("captured_at IS NOT NULL").project("uri, captured_at").order("uri")
+    assert [(Path(uri).name, at) for uri, at in taken.fetchall()] == [
+        ("1-1.png", datetime(2026, 11, 25, 22, tzinfo=UTC)),
+        ("1-20261120T0600.png", datetime(2026, 11, 20, 6, tzinfo=UTC)),
+    ]
+    page = Path(padim.report(config, run=night.runs[0]).report).read_text()
+    assert f"<title>{night.title} - padim-dist</title>" in page
+    assert 'id="weeks"' in page
     assert result.candidate == night.model_id, "no new normal image, so the same model"
     folder = Path(night.folder)
     with Image.open(folder / "top.jpg") as picture:

@@ -12,8 +12,8 @@ from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.analysis.tables import read_rows
 from padim_dist.api.nights.audit import open_night, unfinished_night
+from padim_dist.api.sql.tables import read_rows
 from padim_dist.config import Config
 from padim_dist.errors import RequestError, RunError
 from padim_dist.escaping import visible_lines

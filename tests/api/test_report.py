@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.report.gallery import choose_rows
 from padim_dist.api.report.report import _gather
+from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.config import Config
+from padim_dist.core.status import GOOD
 from padim_dist.errors import RequestError
 from padim_dist.events import ignore
 from padim_dist.pages.data import ReportData
@@ -59,7 +62,9 @@ def test_counts_are_those_of_the_run(audit):
     assert b.median == pytest.approx(np.median(scores), rel=1e-6)
     assert b.p99 == pytest.approx(np.quantile(scores, 0.99), rel=1e-6)
     assert data.histogram is not None
-    assert data.histogram.counts.sum() == 37
+    counts = {split.name: split.counts.sum() for split in data.histogram.splits}
+    splits = padim.open_scores(audit.workspace).filter("score IS NOT NULL")
+    assert counts == dict(splits.aggregate("split, count(*)", "split").fetchall())
 
 
 def test_the_gallery_begins_with_the_most_anomalous(audit):
@@ -71,6 +76,96 @@ def test_the_gallery_begins_with_the_most_anomalous(audit):
     assert all(item.row.flagged for item in data.anomalies)
 
 
+@pytest.fixture(scope="module")
+def data(audit) -> ReportData:
+    return gather(audit)
+
+
+def test_missed_anomalies_have_places_in_a_short_gallery(audit):
+    """As if the spots were flagged normal images, and all others missed anomalies."""
+    (head,) = list_runs(Workspace(Folder(audit.workspace)))
+    verdicts = Verdicts(Run(Workspace(Folder(audit.workspace)), head.run_id), head)
+    label = f"CASE WHEN label = '{GOOD}' THEN 'dent' ELSE '{GOOD}' END AS label"
+    verdicts._scores = verdicts._scores.project(f"* REPLACE ({label}, label = 'spot' AS flagged)")
+    top, missed = verdicts.top(40), verdicts.missed(40)
+    assert [row.label for row in top] == [GOOD] * 9 + ["dent"] * 28
+    assert missed == top[9:]
+    assert choose_rows(verdicts, 8) == [*top[:6], *missed[:2]]
+    assert choose_rows(verdicts, 40) == top
+
+
+def test_images_of_a_group_have_one_colour_scale_with_the_threshold_in_the_middle(data):
+    for group in data.groups:
+        scale = data.scales[group.name]
+        assert scale.is_threshold
+        assert scale.middle == group.threshold.value
+        assert 0 < scale.start < scale.middle
+        assert scale.top == max(group.highest, 2 * scale.middle)
+    for item in data.anomalies:
+        alpha = np.asarray(Image.open(io.BytesIO(item.heat)).getchannel("A"), float)
+        expected = data.scales[item.row.group].shares(np.array([item.row.score]))[0]
+        # The heatmap is smaller than the map, so its peak is a little lower.
+        assert (alpha.max() / 215) ** 1.25 == pytest.approx(expected, abs=0.08)
+
+
+def test_masks_are_where_the_spots_are(data):
+    masks = [item for item in data.anomalies if item.mask]
+    assert {item.row.label for item in masks} == {"spot"}
+    assert len(masks) == 8
+    for item in masks:
+        alpha = np.asarray(Image.open(io.BytesIO(item.mask)).getchannel("A"))
+        rows, columns = np.nonzero(alpha > 60)
+        top, left, bottom, right = item.map_box
+        y, x = (bottom - top) / alpha.shape[0], (right - left) / alpha.shape[1]
+        found = [rows.min() * y, (rows.max() + 1) * y, columns.min() * x, (columns.max() + 1) * x]
+        expected = [40 - top, 56 - top, 20 - left, 36 - left]
+        assert found == pytest.approx(expected, abs=2)
+
+
+def test_paths_are_those_in_the_archive(audit, data):
+    for item in data.anomalies:
+        assert Path(audit.archive.url, item.path) == Path(item.row.uri)
+
+
+def test_the_operating_point_is_that_of_the_flags(audit, data):
+    labels = data.labels
+    rows = padim.open_scores(audit.workspace).filter("split = 'test' AND score IS NOT NULL")
+    rates = "avg(flagged::INT) FILTER (label = 'good'), avg(flagged::INT) FILTER (label != 'good')"
+    expected = rows.aggregate(f'"group", {rates}', '"group"').fetchall()
+    assert {(group.name, *group.operating) for group in labels.groups} == set(expected)
+
+
+def test_verdicts_of_people_are_shown_and_decide_what_is_missed(audit, data, tmp_path):
+    flagged, other = data.anomalies[0], data.anomalies[-1]
+    assert (flagged.row.flagged, other.row.flagged) == (True, False)
+    shutil.copytree(audit.workspace, tmp_path / "audit")
+    config = audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    padim.label(config, images=[flagged.row.image_id], verdict="ok", note="shadow", by="ann")
+    padim.label(config, images=[other.row.image_id], verdict="defect", kind="dent", by="bob")
+    known = {item.row.image_id: item for item in gather(config).anomalies}
+    first, second = known[flagged.row.image_id], known[other.row.image_id]
+    assert (first.truth, first.review.note, first.review.who) == ("ok", "shadow", "ann")
+    assert (second.truth, second.review.kind) == ("defect", "dent")
+    run = Run(Workspace(Folder(config.workspace)), first.row.run_id)
+    verdicts = Verdicts(run, run.head())
+    assert second.row.image_id in [row.image_id for row in verdicts.missed(99)]
+    path = Path(config.workspace, "marks.json")
+    marks = [{"image_id": second.row.image_id, "verdict": "ok", "kind": None, "note": None}]
+    path.write_text(
+        json.dumps({"padim_dist": "reviews", "run": first.row.run_id, "reviews": marks})
+    )
+    padim.label(config, file=str(path), by="bob")
+    again = {item.row.image_id: item for item in gather(config).anomalies}
+    assert again[other.row.image_id].truth == "ok"
+
+
+def test_drift_is_drawn_over_a_typical_image(audit, data):
+    for item in data.drift:
+        assert item.picture
+        size = Image.open(io.BytesIO(item.picture)).size
+        assert size == tuple(reversed(audit.model.crop))
+
+
 def test_verdicts_are_those_of_the_run(audit):
     data = gather(audit)
     head = json.loads(next(Path(audit.workspace, "runs").rglob("run.json")).read_text())
@@ -79,7 +174,7 @@ def test_verdicts_are_those_of_the_run(audit):
     assert data.alarms.expected == pytest.approx(0.1 * 37)
     assert sum(group.flagged or 0 for group in data.groups) == head["flagged"]
     assert data.histogram is not None
-    assert data.histogram.flagged.sum() == head["flagged"]
+    assert sum(split.flagged.sum() for split in data.histogram.splits) == head["flagged"]
     assert data.histogram.of_p_values
     model = padim.open_model(audit.workspace)
     for group in data.groups:

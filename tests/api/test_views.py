@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.analysis.views import VIEWS
+from padim_dist.api.sql.views import VIEWS
 from padim_dist.errors import RequestError
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 from tests.s3.moto import moto_server

@@ -15,8 +15,8 @@ from padim_dist.config import AuditConfig
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.drift import Drift, Noise, measure_drift, measure_noise
+from padim_dist.core.evaluation.metrics import PixelCounts, exact_curve
 from padim_dist.core.gaussian import factorise
-from padim_dist.core.metrics import PixelCounts, exact_curve
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.quality import Quality, condition_numbers, regularised_share

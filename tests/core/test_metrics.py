@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
-from padim_dist.core.metrics import PixelCounts, exact_curve
+from padim_dist.core.evaluation.metrics import PixelCounts, exact_curve
 
 
 def plain_pro(maps: np.ndarray, masks: np.ndarray, limit: float = 0.3) -> float:

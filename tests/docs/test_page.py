@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.analysis.sandbox import readable
+from padim_dist.api.sql.sandbox import readable
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
 
 PAGE = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
@@ -36,7 +36,7 @@ def test_its_examples_run(config):
 
 def test_its_table_lists_the_existing_columns(config):
     database = padim.connect(config)
-    for view in ("runs", "models"):
+    for view in ("runs", "nights", "models"):
         (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{view}`")]
         told = re.sub(r"\(.*?\)", "", row.split("|")[3])
         assert [name.strip() for name in told.split(",")] == database.sql(f"FROM {view}").columns

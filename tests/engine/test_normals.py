@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.analysis.run_images import RunImages
+from padim_dist.api.report.suspects import find_suspects
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
 from padim_dist.engine.cluster.local import open_local
@@ -22,6 +25,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import read_members, read_normals
 from padim_dist.store.reviews import DEFECT, OK, Review, VerdictName, add_reviews
+from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, tiny_config
 from tests.results import Arrays, arrays, same, scores
@@ -70,6 +74,20 @@ def normals(config: Config) -> pa.Table:
 
 def name_of(row: dict) -> str:
     return Path(row["uri"]).name
+
+
+def test_the_report_shows_suspects_with_pictures(warned):
+    run = RunImages(warned, list_runs(workspace_of(warned))[-1].run_id)
+    found, left = find_suspects(warned, run)
+    assert left == 0
+    assert {item.name for item in found} == set(BAD)
+    listed = {row.image_id: row.score for row in padim.suspects(warned).suspects}
+    assert {item.image_id: item.score for item in found} == listed
+    for item in found:
+        assert not item.dropped
+        shown = np.asarray(Image.open(io.BytesIO(item.picture)).convert("RGB"), float)
+        original = np.asarray(Image.open(Path(warned.archive.url, item.path)).convert("RGB"), float)
+        assert np.abs(shown - original).mean() < 6
 
 
 def test_images_in_the_model_are_judged_by_a_fit_without_them(tmp_path, warned, archive, scheduler):

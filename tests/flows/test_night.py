@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import padim_dist as padim
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
+from tests.hooks import web_hook
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,6 +35,7 @@ def path(tmp_path_factory, scheduler) -> str:
         "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
         "score": {"splits": ["test"]},
         "cluster": {"kind": "address", "address": scheduler},
+        "notify": {"urls_from": "PADIM_TEST_NOTIFY", "on": ["done", "failed"]},
     }
     for i in range(8):
         draw(root / "archive/a/good" / f"{i}.jpg", i)
@@ -46,7 +49,16 @@ def arrive(config: Config, night: int, images: int = 4) -> None:
         draw(path, 100 * night + i, spoiled=i == 0)
 
 
-def test_nights_from_the_first_to_a_killed_one(prefect, path):
+@pytest.fixture
+def told(prefect, monkeypatch) -> Iterator[list[dict[str, Any]]]:
+    """What flow runs post to the service of `notify`."""
+    with web_hook() as (port, posted):
+        url = f"json://127.0.0.1:{port}"
+        monkeypatch.setitem(prefect.environment, "PADIM_TEST_NOTIFY", url)
+        yield posted
+
+
+def test_nights_from_the_first_to_a_killed_one(prefect, path, told):
     """In this order: no model, a night, an empty night, a killed one."""
     config = load_config(path)
 
@@ -55,6 +67,8 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     assert failed["state_type"] == "FAILED"
     assert "no model is promoted" in failed["state"]["message"]
     assert "Traceback" not in failed["stderr"]
+    assert [message["title"] for message in told] == ["Audit of archive failed"]
+    assert "no model is promoted" in told[0]["message"]
 
     fitted = prefect.run("fit", "jobs", config=path)
     assert fitted["state_type"] == "COMPLETED"
@@ -81,15 +95,19 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path):
     empty = prefect.run("nightly_audit", config=path)
     assert (empty["state_type"], empty["state_name"]) == ("COMPLETED", "Odd")
     assert "no image came" in empty["state"]["message"]
+    first, odd = told[1:]
+    assert first["title"].startswith("Night 1, ")
+    assert base64.b64decode(first["attachments"][0]["base64"]) == picture
+    assert odd["title"].endswith(", archive: odd")
 
     def events() -> list[dict[str, Any]]:
         names = {"event": {"prefix": ["padim-dist."]}}
         return prefect.ask("events/filter", filter=names)["events"]
 
     wait_until(lambda: len(events()) >= 2)
-    told = {event["event"]: event for event in events()}
-    assert told["padim-dist.night.odd"]["payload"]["night"] == 2
-    assert told["padim-dist.night.done"]["payload"]["statuses"] == {"scored": 4}
+    by_name = {event["event"]: event for event in events()}
+    assert by_name["padim-dist.night.odd"]["payload"]["night"] == 2
+    assert by_name["padim-dist.night.done"]["payload"]["statuses"] == {"scored": 4}
 
     # Killed in mid-run: the next night finishes it and scores newer images.
     arrive(config, 3, images=24)

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.pages.cards import GalleryImage, Suspect
 from padim_dist.pages.data import (
     DriftMap,
     DriftPoint,
     FlagSummary,
-    GalleryImage,
     GroupFit,
     GroupRow,
     Histogram,
@@ -22,10 +22,13 @@ from padim_dist.pages.data import (
     LabelRow,
     Labels,
     ReportData,
+    SplitCounts,
     Threshold,
+    Week,
 )
-from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
-from padim_dist.pages.heat import heat_layer
+from padim_dist.pages.encode import HEAT_BYTES, MASK_BYTES, PICTURE_BYTES, encode
+from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
+from padim_dist.store.reviews import Verdict, VerdictName
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
@@ -85,6 +88,18 @@ def heat() -> bytes:
     return encode(heat_layer(np.exp(-((x - 0.3) ** 2 + (y - 0.6) ** 2) / 0.01)), HEAT_BYTES)
 
 
+def mask() -> bytes:
+    y, x = np.mgrid[:56, :84]
+    return encode(mask_layer((y > 26) & (y < 46) & (x > 14) & (x < 38)), MASK_BYTES)
+
+
+def review(
+    verdict: VerdictName, kind: str | None = None, note: str = "", who: str = "ann"
+) -> Verdict:
+    at = "2026-11-26T08:00:00+00:00"
+    return Verdict(image_id="3f", verdict=verdict, kind=kind, note=note, number=1, who=who, at=at)
+
+
 def anomaly(place: int, **changes: Any) -> GalleryImage:
     """Return the image at a place in the ranking; the first three are flagged."""
     score = 40.0 - place
@@ -95,6 +110,7 @@ def anomaly(place: int, **changes: Any) -> GalleryImage:
         if name in changes
     }
     values: dict[str, Any] = {
+        "image_id": f"{place:016x}",
         "uri": f"/data/photos/cam-{place % 2}/img{place}.jpg",
         "group": f"cam-{place % 2}",
         "status": "scored",
@@ -112,7 +128,18 @@ def anomaly(place: int, **changes: Any) -> GalleryImage:
     kept = (row.image_id, row.uri, row.member, row.group, row.label)
     at = (30, 20, 50, 44)
     region = RegionRow(*kept, 1, 320, *at, score, 40, 30, 1e-4, 0, row.run_id, row.model_id)
-    image = GalleryImage(row, (4, 6, 60, 90), [region] if flagged else [], picture(place), heat())
+    path = row.uri.removeprefix("/data/photos/") + (f" {row.member}" if row.member else "")
+    image = GalleryImage(
+        row=row,
+        map_box=(4, 6, 60, 90),
+        path=path,
+        regions=[region] if flagged else [],
+        picture=picture(place),
+        heat=heat(),
+        mask=mask() if place == 0 else None,
+        review=review("ok", note="wiped") if place == 1 else None,
+        levels={"fine": 0.2, "middle": 0.3, "coarse": 0.5} if place == 0 else None,
+    )
     return replace(image, **own)
 
 
@@ -129,15 +156,26 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
         statuses={"scored": 115, "unreadable": 3, "too_large": 2},
         alarms=FlagSummary(Alarms("alpha", 0.001, 0.001), 3, 115, 0.115),
         histogram=Histogram(
-            edges, counts, np.where(edges[:-1] > 3, counts, 0), True, Threshold(3.0, 3.0, 3.0)
+            edges,
+            [
+                SplitCounts("test", counts, np.where(edges[:-1] > 3, counts, 0)),
+                SplitCounts("train", counts // 2, np.zeros_like(counts)),
+            ],
+            True,
+            Threshold(3.0, 3.0, 3.0),
         ),
         groups=[
             GroupRow("cam-0", 60, 58, 2, 11.0, 30.0, 40.0, line, 0.4),
             GroupRow("cam-1", 60, 57, 1, 10.0, 28.0, 39.0, None, 7.5),
         ],
         anomalies=[anomaly(place) for place in range(images)],
+        scales={"cam-0": HeatScale(5.0, 25.0, 50.0), "cam-1": HeatScale(4.0, 28.0, 56.0, False)},
         failures=[score_row("/data/photos/cut.jpg", error="damaged file: cut short")],
-        drift=[DriftMap("cam-1", rng.exponential(2.0, (14, 14)).astype(np.float32), 7.5, 3.4)],
+        drift=[
+            DriftMap(
+                "cam-1", rng.exponential(2.0, (14, 14)).astype(np.float32), 7.5, 3.4, picture(3)
+            )
+        ],
         drift_groups=2,
         trend=[
             DriftPoint(f"2026-11-{day:02d}T02:00:00+00:00", group, day * step)
@@ -146,10 +184,24 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
         ],
         quality=[GroupFit("cam-0", 300, 100, (0.02, 0.3), (800.0, 9e7))],
         labels=Labels(
-            [LabelledGroup("cam-0", 40, 12, 0.98, 0.97, 0.91, 0.95, 22.0, roc, roc, roc[:15])],
+            [
+                LabelledGroup(
+                    "cam-0", 40, 12, 0.98, 0.97, 0.91, 0.95, 22.0, roc, roc, roc[:15], (0.04, 0.75)
+                )
+            ],
             [LabelRow("good", 28, 1, 2), LabelRow("scratch", 12, 9, 11)],
             True,
         ),
+        weeks=[
+            Week("2026-W46", 500, 0.01),
+            Week("2026-W47", 480, None),
+            Week("2026-W48", 520, 0.04),
+        ],
+        suspects=[
+            Suspect("a" * 16, "cam-0", "cam-0/train/img77.jpg", 49.8, 0.0005, False, picture(5)),
+            Suspect("b" * 16, "cam-1", "cam-1/train/img78.jpg", 45.0, None, True),
+        ],
+        suspects_left=3,
         warnings=["group cam-1: fitted on fewer normal images than the Gaussian has dimensions"],
     )
     return replace(data, **changes)
@@ -158,13 +210,22 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
 def hostile() -> ReportData:
     """Return a report whose names and reasons contain markup."""
     first = anomaly(
-        0, uri=f"/data/{HOSTILE}", member=BREAKOUT, group=BREAKOUT, label=HOSTILE, gone=BREAKOUT
+        0,
+        uri=f"/data/{HOSTILE}",
+        member=BREAKOUT,
+        group=BREAKOUT,
+        label=HOSTILE,
+        gone=BREAKOUT,
+        review=review("defect", HOSTILE, BREAKOUT, HOSTILE),
+        levels={HOSTILE: 1.0},
     )
     return sample(
         head=head(asked={"archive": {"url": BREAKOUT}, HOSTILE: BREAKOUT}),
         anomalies=[replace(first, picture=None), anomaly(1, uri=f"/data/{HOSTILE}")],
         groups=[GroupRow(HOSTILE, 1, 1), GroupRow(BREAKOUT, 1, 1)],
         failures=[score_row(HOSTILE, BREAKOUT, error=HOSTILE)],
+        suspects=[Suspect("a" * 16, BREAKOUT, HOSTILE, 9.0, None, False)],
+        title=BREAKOUT,
         drift=[DriftMap(HOSTILE, np.ones((2, 2), np.float32), 1.0, 3.4)],
         quality=[GroupFit(BREAKOUT, 1, 2, (0.5, 0.5), (1.0, 1.0))],
         warnings=[HOSTILE],

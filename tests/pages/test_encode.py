@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from padim_dist.pages.encode import HEAT_BYTES, PICTURE_BYTES, encode
+from padim_dist.pages.encode import (
+    HEAT_BYTES,
+    MASK_BYTES,
+    PICTURE_BYTES,
+    SMALL_BYTES,
+    SMALL_SIDE,
+    encode,
+)
 from padim_dist.pages.heat import heat_layer
 from padim_dist.pages.html import render
 from tests.pages.samples import anomaly, sample
@@ -45,10 +53,16 @@ def test_an_easy_picture_is_not_made_smaller():
 
 
 def test_two_hundred_of_the_worst_are_less_than_ten_megabytes():
-    picture, heat = encode(noise(700, 900), PICTURE_BYTES), encode(noise(224, 224), HEAT_BYTES)
+    heat, truth = encode(noise(224, 224), HEAT_BYTES), encode(noise(224, 224), MASK_BYTES)
+    picture = encode(noise(700, 900), PICTURE_BYTES - len(truth))
+    small = encode(noise(700, 900), SMALL_BYTES, SMALL_SIDE)
     regions = 20 * list(anomaly(0).regions)
-    items = [
-        anomaly(i, picture=picture, heat=heat, regions=regions, uri="/data/" + 200 * "n")
-        for i in range(200)
-    ]
-    assert len(render(sample(anomalies=items), "0.0").encode()) <= 10_000_000
+    own = {"picture": picture, "heat": heat, "mask": truth, "regions": regions}
+    items = [anomaly(i, uri="/data/" + 200 * "n", **own) for i in range(200)]
+    data = sample(anomalies=items)
+    data = replace(
+        data,
+        drift=[replace(data.drift[0], picture=small)] * 12,
+        suspects=[replace(data.suspects[0], picture=small)] * 24,
+    )
+    assert len(render(data, "0.0").encode()) <= 10_000_000

@@ -6,11 +6,13 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.pages.heat import HeatScale
 from padim_dist.pages.html import render
 from tests.pages.samples import (
     BREAKOUT,
@@ -68,6 +70,12 @@ def page(data) -> Page:
     return Page(render(data, "0.0"))
 
 
+@cache
+def page_of(case: str) -> Page:
+    """Return the page of one of `CASES`; charts take most of a second."""
+    return page(CASES[case])
+
+
 CASES = {
     "whole": sample(),
     "hostile": hostile(),
@@ -98,7 +106,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_ids_are_unique_and_references_exist(case):
-    found = page(CASES[case])
+    found = page_of(case)
     ids = [a["id"] for _, a in found.elements if "id" in a]
     assert len(ids) == len(set(ids))
     for _, attributes in found.elements:
@@ -112,7 +120,7 @@ def test_ids_are_unique_and_references_exist(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_loaded_from_elsewhere(case):
-    found = page(CASES[case])
+    found = page_of(case)
     for tag, attributes in found.elements:
         for name in ("src", "href", "srcset", "action", "poster", "data", "xlink:href"):
             if name in attributes:
@@ -123,7 +131,7 @@ def test_nothing_is_loaded_from_elsewhere(case):
 
 
 def test_policy_names_the_two_inline_blocks():
-    found = page(sample())
+    found = page_of("whole")
     (policy,) = [
         meta["content"]
         for meta in found.all("meta")
@@ -137,7 +145,7 @@ def test_policy_names_the_two_inline_blocks():
 
 
 def test_hostile_names_are_text():
-    found = page(hostile())
+    found = page_of("hostile")
     assert len(found.all("script")) == len(found.all("style")) == 1
     assert all(image["src"].startswith("data:") for image in found.all("img"))
     for name in (HOSTILE, BREAKOUT):
@@ -148,8 +156,8 @@ def test_hostile_names_are_text():
 
 
 def test_landmarks_and_labels():
-    found = page(sample())
-    assert found.all("html") == [{"lang": "en"}]
+    found = page_of("whole")
+    assert [element["lang"] for element in found.all("html")] == ["en"]
     for landmark in ("header", "nav", "main", "footer", "title", "h1"):
         assert len(found.all(landmark)) == 1
     assert all("aria-labelledby" in section for section in found.all("section"))
@@ -162,7 +170,7 @@ def test_landmarks_and_labels():
 
 
 def test_verdict_of_a_calibrated_run():
-    text = page(sample()).text
+    text = page_of("whole").text
     assert "3 of 115 images are flagged (expected false alarms: 0.12)." in text
     assert "5 files have no score" in text
     assert "The images differ significantly from those of the fit" in text
@@ -170,12 +178,71 @@ def test_verdict_of_a_calibrated_run():
 
 
 def test_without_calibration_it_says_how_to_get_one():
-    found = page(CASES["not calibrated"])
+    found = page_of("not calibrated")
     assert "Set fit.sample above 0, then run 'padim-dist fit'" in found.text
     assert "sorted by score, since the model has no calibration" in found.text
-    (flagged,) = [a for a in found.all("input") if a.get("id") == "flagged"]
-    assert "disabled" in flagged
-    assert not [a for a in found.all("option") if a.get("value") == "p"]
+    choices = {a.get("value") for a in found.all("option")}
+    assert "all" in choices
+    assert not choices & {"p", "near", "flagged", "missed", "false"}
+    assert not [a for a in found.all("li") if a.get("id") == "divider"]
+
+
+def test_the_title_names_the_night_or_the_run_and_its_archive():
+    assert "<title>Run 0123456789abcdef of photos - padim-dist</title>" in render(sample(), "0.0")
+    found = page(sample(title="Night 2, 26 November, photos"))
+    assert found.inside("h1") == "Night 2, 26 November, photos"
+    assert "Run 0123456789abcdef" in found.text
+    named = head(asked={"archive": {"url": "s3://host/photos", "name": "line 4"}})
+    assert "Run 0123456789abcdef of line 4" in page(sample(head=named)).inside("h1")
+
+
+def test_near_misses_follow_the_threshold():
+    items = [anomaly(i, flagged=i < 3) for i in range(60)]
+    found = page(sample(anomalies=items))
+    histogram = sample().histogram
+    assert histogram
+    own = page(sample(histogram=replace(histogram, threshold=None))).text
+    assert "Threshold of the group. The images below are not flagged." in own
+    cards = [
+        a for a in found.all("li") if a.get("class", "").split()[:1] in (["card"], ["divider"])
+    ]
+    assert [a["class"] for a in cards[:4]] == ["card flagged"] * 3 + ["divider"]
+    near = [a["data-near"] for a in cards if "data-near" in a]
+    assert near == ["0"] * 3 + ["1"] * 24 + ["0"] * 33
+    assert "Threshold: p ≤ 0.001. The images below are not flagged." in found.text
+
+
+def test_cards_have_the_path_in_the_archive_and_what_the_model_does_not_see():
+    items = [anomaly(0), replace(anomaly(1), map_box=(0, 0, 64, 96))]
+    found = page(sample(anomalies=items, suspects=[]))
+    assert "cam-0/img0.jpg" in found.inside("span")
+    unseen = [a["d"] for a in found.all("path") if a.get("class") == "unseen"]
+    assert unseen == ["M0 0H96V64H0ZM6 4V60H90V4Z"]
+
+
+def test_figures_of_the_curves():
+    text = page_of("whole").text
+    assert "ROC of images: AUROC 0.9800. Dot: 75 % of the anomalous and 4 % of the good" in text
+    assert "Per-region overlap: PRO 0.9100" in text
+
+
+def test_one_threshold_is_in_the_legend():
+    one = {"cam-0": HeatScale(5.0, 25.0, 50.0)}
+    text = page(sample(scales=one)).text
+    assert "usual 5 threshold 25 50" in text
+    assert "or, where that is not known, a high score" in page_of("whole").text
+
+
+def test_suspects_and_what_is_known_of_an_image():
+    text = page_of("whole").text
+    assert "The most anomalous: 2 of 5; padim-dist suspects lists all." in text
+    assert "score 49.80 p 0.0005" in text
+    assert text.index("in the model") < text.index("dropped")
+    assert "ok, by ann, 2026-11-26 08:00 UTC: wiped" in text
+    assert "fine 20 %, middle 30 %, coarse 50 % of the score" in text
+    none = page(sample(suspects=[], weeks=[], labels=None))
+    ids = {a.get("id") for a in none.all("section")}
+    assert not ids & {"suspects", "weeks", "labels"}
 
 
 def test_half_a_run_says_so():
@@ -186,7 +253,7 @@ def test_half_a_run_says_so():
 
 
 def test_omitted_images_are_counted():
-    text = page(many_groups()).text
+    text = page_of("many groups").text
     assert "200 of 3,000 groups; all are in the score table" in text
     assert "The largest: 1 of 3,000 groups; all are in drift.zarr" in text
     assert "1 of 5 are shown; all are in the score table" in text

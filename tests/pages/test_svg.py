@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from padim_dist.pages.charts import draw_curves, draw_histogram, draw_trend
-from padim_dist.pages.data import DriftPoint, Histogram, Threshold
+from padim_dist.pages.charts import draw_curves, draw_trend, draw_weeks
+from padim_dist.pages.data import DriftPoint, Histogram, SplitCounts, Threshold, Week
+from padim_dist.pages.histogram import draw_histogram
 
 
 def histogram(**changes: object) -> Histogram:
@@ -17,7 +18,11 @@ def histogram(**changes: object) -> Histogram:
     counts, _ = np.histogram(values, edges)
     flagged = np.where(edges[:-1] > 16, counts, 0)
     fields = {"of_p_values": False, "threshold": Threshold(16.0, 15.0, 18.0), **changes}
-    return Histogram(edges, counts, flagged, **fields)  # type: ignore[arg-type]
+    splits = [
+        SplitCounts("test", counts, flagged),
+        SplitCounts("train", counts // 3, np.zeros_like(counts)),
+    ]
+    return Histogram(edges, splits, **fields)  # type: ignore[arg-type]
 
 
 def elements(svg: str) -> list[ET.Element]:
@@ -38,7 +43,24 @@ def test_the_threshold_is_written_and_drawn():
     texts = [e.text for e in elements(draw_histogram(histogram())) if e.tag.endswith("text")]
     assert "flagged: score ≥ 16" in texts
     texts = [e.text for e in elements(draw_histogram(histogram(threshold=None)))]
-    assert not [text for text in texts if text and "flagged" in text]
+    assert not [text for text in texts if text and "flagged:" in text]
+
+
+def test_each_split_has_a_panel_with_its_counts():
+    texts = [e.text for e in elements(draw_histogram(histogram())) if e.tag.endswith("text")]
+    (test, train) = histogram().splits
+    assert f"test: 10,000 images, {test.flagged.sum():,} flagged" in texts
+    assert f"train: {train.counts.sum():,} images, 0 flagged" in texts
+    assert texts.count("images") == 2
+    assert texts.count("score") == 1
+
+
+def test_weeks_without_a_share_have_no_point():
+    weeks = [Week("2026-W46", 5, 0.25), Week("2026-W47", 7, None), Week("2026-W48", 9, 0.5)]
+    uses = [e for e in elements(draw_weeks(weeks)) if e.tag.endswith("use")]
+    points = [e for e in uses if "fill-alarm" in e.attrib.get("class", "")]
+    assert len(points) == 2
+    assert draw_weeks([Week("2026-W47", 7, None)])
 
 
 @pytest.mark.parametrize("high", [16.0, np.inf])
@@ -54,7 +76,9 @@ def test_the_same_figure_is_the_same_text():
 def test_figures_of_one_page_share_no_id():
     points = [DriftPoint(f"2026-11-{d:02d}T00:00:00+00:00", "a", float(d)) for d in range(1, 5)]
     curve = draw_curves("roc", [[(0.0, 0.0), (1.0, 1.0)]])
-    figures = [draw_histogram(histogram()), draw_trend(points, 3.0, None), curve]
+    weeks = draw_weeks([Week("2026-W46", 5, 0.25)])
+    wide, narrow = draw_histogram(histogram()), draw_histogram(histogram(), "small", 3.7)
+    figures = [wide, narrow, draw_trend(points, 3.0, None), curve, weeks]
     ids = [[e.attrib["id"] for e in elements(svg) if "id" in e.attrib] for svg in figures]
     assert all(ids)
     assert len({name for names in ids for name in names}) == sum(map(len, ids))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from padim_dist.api.analysis.tables import files_query, open_connection, quoted
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
+from padim_dist.api.sql.tables import files_query, open_connection, quoted
 from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.lease import hold

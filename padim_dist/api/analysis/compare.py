@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 
-from padim_dist.api.analysis.tables import image_name, open_connection, table_query
 from padim_dist.api.settings.lookup import pick_run, progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.tables import image_name, open_connection, table_query
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.runs.rows import SCORES

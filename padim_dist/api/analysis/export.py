@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TextIO
 
 import duckdb
 
-from padim_dist.api.analysis.query import draft, write_csv, write_json
-from padim_dist.api.analysis.views import run_views
+from padim_dist.api.analysis.coco.file import write_coco
+from padim_dist.api.analysis.query import draft, write_csv
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.redaction import redacted
-from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS_SCHEMA
 
 FORMATS = ("csv", "coco")
@@ -24,7 +21,7 @@ FORMATS = ("csv", "coco")
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The file that was written, and its numbers of regions and of images with regions."""
+    """The file that was written, and its numbers of images and regions; `notes` are remarks."""
 
     run_id: str
     images: int
@@ -40,6 +37,8 @@ def export(
     format: str,
     out: str,
     run: str | None = None,
+    all_images: bool = False,
+    min_area: float = 0.0,
 ) -> ExportResult:
     """Write the regions of a run to a file, a batch at a time.
 
@@ -48,17 +47,22 @@ def export(
     config : Config or path
         The configuration.
     format : str
-        ``"csv"``: the table of regions. ``"coco"``: detections as in the COCO data set, with a
-        category for each group; `file_name` is the path in the archive.
+        ``"csv"``: the table of regions. ``"coco"``: annotations as in the COCO data set, of the
+        category ``anomaly``, with polygons around the regions; `file_name` is the path in the
+        archive. If the run kept no heatmaps, the polygons are the boxes of the regions.
     out : str
         Path of the file, which is written completely or not at all.
     run : str, optional
         Id of the run, or a unique prefix; by default the newest finished run.
+    all_images : bool, optional
+        List all scored images in a COCO file, also those without regions.
+    min_area : float, optional
+        Leave out smaller regions: pixels of the original image.
 
     Raises
     ------
     RequestError
-        If there is no such run or format.
+        If there is no such run or format, or an option does not go with the format.
 
     Examples
     --------
@@ -67,69 +71,37 @@ def export(
     """
     if format not in FORMATS:
         raise RequestError(f"format {format!r} is none of {', '.join(FORMATS)}")
+    if all_images and format != "coco":
+        raise RequestError(f"--all is for --format coco: {format} has a row for each region only")
     config = as_config(config)
     head, connection = run_views(config, run)
-    numbers = connection.sql("SELECT count(DISTINCT image_id), count(*) FROM regions")
-    ((images, regions),) = numbers.fetchall()
     notes = progress_note(head)
-    if not regions:
-        notes += [f"run {head.run_id} has no regions: no image is flagged, or it has no p-values"]
     with draft(out) as path, path.open("w", newline="", encoding="utf-8") as file:
         if format == "csv":
-            columns = ", ".join(f'"{name}"' for name in REGIONS_SCHEMA.names)
-            query = f"SELECT {columns} FROM regions ORDER BY shard, image_id, region"
-            write_csv(connection.execute(query), REGIONS_SCHEMA.names, file)
+            images, regions = _write_csv(connection, file, min_area)
         else:
-            _write_coco(connection, file, head, f"{redacted(archive_of(config).url)}/")
+            archive = archive_of(config).url
+            made = write_coco(connection, file, config, head, archive, all_images, min_area)
+            images, regions = made.images, made.annotations
+            notes += made.notes
+    if not regions:
+        reason = (
+            f"no region of run {head.run_id} has {min_area:g} pixels"
+            if connection.execute("FROM regions LIMIT 1").fetchone()
+            else f"run {head.run_id} has no regions: no image is flagged, or it has no p-values"
+        )
+        notes.append(reason)
     return ExportResult(head.run_id, images, regions, notes, out)
 
 
-def _write_coco(
-    connection: duckdb.DuckDBPyConnection, file: TextIO, head: RunHead, archive: str
-) -> None:
-    """Write images, annotations and categories while they are read."""
-    connection.execute(_NUMBERED)
-    connection.execute("SET VARIABLE archive = ?", [archive])
-    now = datetime.now(UTC)
-    info = {
-        "description": f"regions of padim-dist run {head.run_id}",
-        "version": head.run_id,
-        "year": now.year,
-        "date_created": now.isoformat(timespec="seconds"),
-    }
-    file.write(f'{{"info": {json.dumps(info)},\n"licenses": []')
-    for name, query in _LISTS.items():
-        file.write(f',\n"{name}": ')
-        found = connection.execute(query)
-        write_json(found, [column for column, *_ in found.description or ()], file)
-    file.write("}\n")
-
-
-# Numbers of images and groups, made once so that the lists of the file agree.
-_NUMBERED = """
-CREATE TEMP TABLE listed AS
-SELECT row_number() OVER (ORDER BY image_id) AS number, *
-FROM (SELECT image_id, uri, member, width, height FROM scores
-      WHERE image_id IN (SELECT image_id FROM regions));
-CREATE TEMP TABLE kinds AS
-SELECT row_number() OVER (ORDER BY "group") AS number, "group"
-FROM (SELECT DISTINCT "group" FROM regions);
-"""
-_LISTS = {
-    "categories": """
-        SELECT number AS id, coalesce("group", 'anomaly') AS name, 'anomaly' AS supercategory
-        FROM kinds ORDER BY id""",
-    "images": """
-        SELECT number AS id, coalesce(member, CASE WHEN starts_with(uri, getvariable('archive'))
-                   THEN substr(uri, length(getvariable('archive')) + 1) ELSE uri END) AS file_name,
-               width, height, uri, image_id
-        FROM listed ORDER BY id""",
-    "annotations": """
-        SELECT row_number() OVER (ORDER BY listed.number, region) AS id, listed.number AS image_id,
-               kinds.number AS category_id, ["left", "top", "right" - "left", "bottom" - "top"]
-                   AS bbox, area,
-               [["left", "top", "right", "top", "right", "bottom", "left", "bottom"]]
-                   AS segmentation, 0 AS iscrowd, peak AS score, p_value
-        FROM regions JOIN listed USING (image_id)
-        JOIN kinds ON kinds."group" IS NOT DISTINCT FROM regions."group" ORDER BY id""",
-}
+def _write_csv(
+    connection: duckdb.DuckDBPyConnection, file: TextIO, min_area: float
+) -> tuple[int, int]:
+    """Write the table of regions; return its numbers of images and rows."""
+    where, values = "FROM regions WHERE area >= ?", [min_area]
+    found = connection.execute(f"SELECT count(DISTINCT image_id), count(*) {where}", values)
+    ((images, regions),) = found.fetchall()
+    columns = ", ".join(f'"{name}"' for name in REGIONS_SCHEMA.names)
+    query = f"SELECT {columns} {where} ORDER BY shard, image_id, region"
+    write_csv(connection.execute(query, values), REGIONS_SCHEMA.names, file)
+    return images, regions

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.settings.places import logger
+from padim_dist.api.analysis.run_images import Maps, RunImages
+from padim_dist.api.settings.places import archive_of, logger
+from padim_dist.api.sql.tables import image_name
 from padim_dist.config import Config
 from padim_dist.errors import ImageError, PadimDistError, RequestError
 from padim_dist.escaping import visible
 from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.pages.single import side_by_side
-from padim_dist.redaction import redacted
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
 
-def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:
-    """Draw images with their heatmaps, and masks if there are any.
+def draw_top(
+    config: Config, rows: Sequence[ScoreRow], title: str | None = None
+) -> Image.Image | None:
+    """Draw images with p-values, flags, heatmaps, and masks if there are any.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:
         The configuration that scored them.
     rows : sequence of ScoreRow
         Rows of the images, in the order to draw.
+    title : str, optional
+        A line above them, e.g. ``"Night 2, 26 November, photos"``.
 
     Returns
     -------
@@ -44,10 +48,11 @@ def draw_top(config: Config, rows: Sequence[ScoreRow]) -> Image.Image | None:
     items = []
     for row in drawn:
         try:
-            items.append(_item(runs[row.run_id], row, usual[row.run_id][str(row.group)]))
+            run, start = runs[row.run_id], usual[row.run_id][str(row.group)]
+            items.append(_item(run, row, start, archive_of(config).url))
         except (PadimDistError, OSError) as error:
             logger.warning("%s is left out of the picture: %s", row.uri, error)
-    return contact_sheet(items) if items else None
+    return contact_sheet(items, title and visible(title)) if items else None
 
 
 def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> Image.Image:
@@ -73,27 +78,42 @@ def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> I
     ImageError, RunError
         If the image cannot be read any more.
     """
+    pixels, heat = read_picture(RunImages(config, row.run_id), row)
+    boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
+    return side_by_side(pixels, heat, boxes)
+
+
+def read_picture(run: RunImages, row: ScoreRow) -> tuple[npt.NDArray[np.uint8], Maps]:
+    """Return a scored image, (H, W, 3), and its heatmap as shares of the colour scale.
+
+    The heatmap has the size of the resized image; it is zero in the margin around the crop. Raises
+    as `draw_image`.
+    """
     if row.heatmap_row is None:
         raise RequestError(
             f"run {row.run_id} kept no heatmaps, so there is no picture; set score.heatmaps to "
             "grid and run 'padim-dist score' again"
         )
     assert row.score is not None
-    run = RunImages(config, row.run_id)
     pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
     (heat,) = run.maps([row.heatmap_row])
     usual = run.usual([str(row.group)])[str(row.group)]
-    # The scale has a lower limit, so that a normal image has no hot colours.
-    scale = max(row.score - usual, usual / 2, 1e-6)
-    boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
     geometry = run.reader.geometry
-    whole = np.zeros(geometry.resize, np.float32)  # zero in the margin around the crop
+    whole = np.zeros(geometry.resize, np.float32)
     top, left = geometry.offset
-    whole[top : top + len(heat), left : left + heat.shape[1]] = (heat - usual) / scale
-    return side_by_side(pixels.permute(1, 2, 0).numpy(), whole, boxes)
+    whole[top : top + len(heat), left : left + heat.shape[1]] = _shares(heat, usual, row.score)
+    return pixels.permute(1, 2, 0).numpy(), whole
 
 
-def _item(run: RunImages, row: ScoreRow, usual: float) -> SheetItem:
+def _shares(heat: Maps, usual: float, score: float) -> Maps:
+    """Return an anomaly map as shares of the colour scale, which ends at the image's score.
+
+    The scale has a lower limit, so that a normal image has no hot colours.
+    """
+    return ((heat - usual) / max(score - usual, usual / 2, 1e-6)).astype(np.float32)
+
+
+def _item(run: RunImages, row: ScoreRow, usual: float, archive: str) -> SheetItem:
     image = run.manifest_rows([row])[row.image_id]
     loaded = run.reader.load(image)
     if loaded.pixels is None:
@@ -102,11 +122,14 @@ def _item(run: RunImages, row: ScoreRow, usual: float) -> SheetItem:
     assert row.score is not None
     mask = run.reader.load_mask(image.mask_uri).numpy() if image.mask_uri else None
     (heat,) = run.maps([row.heatmap_row])
-    name = row.member or PurePosixPath(redacted(row.uri)).name
     return SheetItem(
         pixels=loaded.pixels.permute(1, 2, 0).numpy(),
-        heat=((heat - usual) / max(row.score - usual, 1e-6)).astype(np.float32),
+        heat=_shares(heat, usual, row.score),
         mask=mask,
-        title=visible(f"{row.group}: {row.label}" if row.label else str(row.group)),
-        subtitle=f"score {row.score:.1f}, peak at ({row.peak_y}, {row.peak_x}), {visible(name)}",
+        name=visible(image_name(archive, row.uri, row.member)),
+        group=visible(str(row.group)),
+        label=row.label and visible(row.label),
+        score=row.score,
+        p_value=row.p_value,
+        flagged=row.flagged,
     )

@@ -18,11 +18,11 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow.parquet as pq
 
-from padim_dist.api.analysis.sandbox import close, readable
-from padim_dist.api.analysis.views import VIEWS, open_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.sandbox import close, readable
+from padim_dist.api.sql.views import VIEWS, open_views
 from padim_dist.errors import RequestError
 from padim_dist.escaping import csv_cell, visible
 from padim_dist.events import Listener, ignore

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from padim_dist.api.analysis.tables import open_table
 from padim_dist.api.settings.lookup import choose_run, newest_model
 from padim_dist.api.settings.places import ConfigLike, locate
+from padim_dist.api.sql.tables import open_table
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.arrays import store_at

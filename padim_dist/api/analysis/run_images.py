@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from padim_dist.api.analysis.tables import open_table
 from padim_dist.api.settings.moved import move_since_id, moved_hint
 from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
+from padim_dist.api.sql.tables import open_table
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config

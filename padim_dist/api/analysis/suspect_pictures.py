@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_of, logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
+from padim_dist.api.sql.tables import image_name
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
@@ -44,7 +43,7 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
         If none can be read.
     """
     workspace, spec = workspace_of(config), info.embedding
-    found = _find(config, info, rows)
+    found = find_fitted(config, info, rows)
     embed = Embedder(spec, kept_weights(workspace, spec.weights), torch.device("cpu"))
     anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
     items, gaussians = [], dict[str, Gaussian]()
@@ -65,10 +64,20 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
             continue
         name = image_name(archive_of(config).url, row["uri"], row["member"])
         state = "dropped" if row["dropped"] else "in the model"
-        item = partial(SheetItem, loaded.pixels.permute(1, 2, 0).numpy(), heat, None)
         times = row["score"] / row["median"]
-        title = f"{group}: score {row['score']:.1f}, {times:.1f} times the median"
-        items.append(item(visible(title), visible(f"{state}, {name}")))
+        items.append(
+            SheetItem(
+                pixels=loaded.pixels.permute(1, 2, 0).numpy(),
+                heat=heat,
+                mask=None,
+                name=visible(name),
+                group=visible(group),
+                label=f"{state}, {times:.1f} times the median",
+                score=row["score"],
+                p_value=row["p_value"],
+                flagged=None,
+            )
+        )
     if not items:
         raise RequestError(
             "there is no picture: none of the suspects can be read any more; leave out --out"
@@ -88,7 +97,7 @@ def _heat(
     distances = gaussian.distances(embed(pixels[None]))
     if not row["dropped"]:
         count = info.counts[row["group"]]
-        distances = left_out(distances.square(), count, gaussian.kept_by_patch()).sqrt()
+        distances = left_out(distances.square(), count, gaussian.kept_at(0)).sqrt()
     heat = anomaly_map.full(info.embedding.shape.unnest(distances))[0].numpy()
     median = row["median"]
     shares: np.ndarray[Any, np.dtype[np.float32]]
@@ -96,10 +105,10 @@ def _heat(
     return shares
 
 
-def _find(
+def find_fitted(
     config: Config, info: ModelInfo, rows: Sequence[Row]
 ) -> dict[str, tuple[ImageReader, ImageRow]]:
-    """Return the manifest row of each image, and how it is read, by image id."""
+    """Return the manifest row of each image of a fit, and how it is read, by image id."""
     workspace, etags = workspace_of(config), {row["image_id"]: row["etag"] for row in rows}
     found: dict[str, tuple[ImageReader, ImageRow]] = {}
     for manifest in {info.snapshot: 0, **dict.fromkeys(manifests_of_fit(workspace, info.fit_id))}:

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from padim_dist.api.analysis.query import draft
-from padim_dist.api.analysis.tables import image_name
 from padim_dist.api.settings.lookup import choose_model
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.tables import image_name
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.models import ModelInfo, model_advice
@@ -109,7 +109,7 @@ def suspects(
         raise RequestError(f"--out {out}: the name of a picture ends in {', '.join(_PICTURES)}")
     config = as_config(config)
     info, workspace = choose_model(config, model), workspace_of(config)
-    rows = _suspects(workspace, info)[:n]
+    rows = suspect_rows(workspace, info)[:n]
     if out is not None and rows:
         from padim_dist.api.analysis.suspect_pictures import draw_suspects  # loads torch
 
@@ -139,7 +139,7 @@ def suspects(
     )
 
 
-def _suspects(workspace: Workspace, info: ModelInfo) -> list[dict[str, Any]]:
+def suspect_rows(workspace: Workspace, info: ModelInfo) -> list[dict[str, Any]]:
     """Return the rows of suspects with the median of their group, the farthest first."""
     rows = []
     for group in {**(info.suspects or {}), **info.dropped}:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS
-from padim_dist.api.analysis.tables import image_name
-from padim_dist.api.analysis.views import run_views
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
 from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import image_name
+from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import listed
@@ -32,6 +32,8 @@ class TopImage:
         calibration sample.
     flagged : bool or None
         None also if it is not known before the run is finished.
+    verdict, kind : str or None
+        The newest review of it: ``"ok"`` or ``"defect"``, and the kind of defect.
     group, label, image_id : str or None
         As in the score table.
     """
@@ -39,6 +41,8 @@ class TopImage:
     image: str
     group: str | None
     label: str | None
+    verdict: str | None
+    kind: str | None
     score: float
     p_value: float | None
     p_extrapolated: bool | None
@@ -123,8 +127,8 @@ def top(
             f"none of {scored:,} scored images is flagged{rule}: the lowest p-value is {lowest:.2g}"
         ]
     found = connection.execute(
-        'SELECT uri, member, "group", label, score, p_value, p_extrapolated, flagged, '
-        "concat(peak_y, ', ', peak_x), image_id "
+        'SELECT uri, member, "group", label, verdict, kind, score, p_value, p_extrapolated, '
+        "flagged, concat(peak_y, ', ', peak_x), image_id "
         f"FROM scores WHERE {where}{' AND flagged' if flagged else ''} "
         f"ORDER BY {MOST_ANOMALOUS} LIMIT {n}",
         values,

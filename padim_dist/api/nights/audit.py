@@ -9,20 +9,24 @@ from __future__ import annotations
 import io
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from padim_dist.api.analysis.pictures import draw_top
-from padim_dist.api.nights.night_figures import night_figures
-from padim_dist.api.nights.oddness import odd_reasons
+from padim_dist.api.nights.batch import judge_night
+from padim_dist.api.nights.night_figures import drift_sentence, night_figures
+from padim_dist.api.nights.notify import notify_night, telling_failures
+from padim_dist.api.nights.oddness import odd_reasons, past_sentence
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
+from padim_dist.api.pipeline.score_plan import check_known_groups
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
     archive_settings,
+    archive_title,
     as_config,
     logger,
     workspace_of,
@@ -42,6 +46,7 @@ from padim_dist.store.nights import (
     add_night,
     find_summary,
     last_night,
+    night_title,
     put_summary,
     summaries_before,
 )
@@ -92,12 +97,13 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
     """
     started = time.monotonic()
     config = as_config(config)
-    done = []
-    if left := unfinished_night(config):
-        done.append(_work(config, left, listener))
-    if night := open_night(config, listener, even_if_empty=not done):
-        done.append(_work(config, night, listener))
-    candidate = fit(config, listener).model_id if refit else None
+    with telling_failures(config):
+        done = []
+        if left := unfinished_night(config):
+            done.append(_work(config, left, listener))
+        if night := open_night(config, listener, even_if_empty=not done):
+            done.append(_work(config, night, listener))
+        candidate = fit(config, listener).model_id if refit else None
     return AuditResult(done, candidate, round(time.monotonic() - started, 2))
 
 
@@ -137,7 +143,8 @@ def open_night(
     """
     model = promoted_model(config)
     workspace, settings = workspace_of(config), archive_settings(config)
-    _, entry, _ = make_manifest(config, listener)
+    manifest, entry, _ = make_manifest(config, listener)
+    check_known_groups(manifest.shards, model, config)
     while True:
         last = last_night(workspace, settings)
         if last and not find_summary(workspace, last):
@@ -195,23 +202,33 @@ def score_night(config: Config, night: Night, listener: Listener = ignore) -> li
 
 
 def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummary:
-    """Write a night's ``top.jpg``, ``summary.md`` and, last, ``summary.json``."""
+    """Write a night's ``top.jpg`` and ``summary.md``, notify, and write ``summary.json`` last.
+
+    So a process that dies in between notifies twice, but never not at all.
+    """
     workspace, settings = workspace_of(config), archive_settings(config)
     folder = workspace.folder
     if there := find_summary(workspace, night):
         return there
+    most = max(config.audit.compare, config.audit.fdr_nights or 0)
+    earlier = summaries_before(workspace, settings, night.number, most)
+    batch = judge_night(config, night.number, runs, earlier)
     statuses, groups, top = night_figures(config, runs)
-    before = summaries_before(workspace, settings, night.number, config.audit.compare)
+    before = earlier[-config.audit.compare :]
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    if picture := draw_top(config, top):
+    archive, day, picture = archive_title(config), night.opened_at[:10], None
+    title = night_title(night.number, day, archive)
+    if drawn := draw_top(config, top, title):
         sink = io.BytesIO()
-        picture.save(sink, "JPEG", quality=85)
-        folder.put(f"{night.path}/top.jpg", sink.getvalue())
+        drawn.save(sink, "JPEG", quality=85)
+        picture = sink.getvalue()
+        folder.put(f"{night.path}/top.jpg", picture)
+    state = "odd" if reasons else "done"
     summary = NightSummary(
         number=night.number,
-        state="odd" if reasons else "done",
+        state=state,
         reasons=reasons,
-        day=night.opened_at[:10],
+        day=day,
         model_id=night.model_id,
         images=sum(statuses.values()),
         statuses=statuses,
@@ -224,7 +241,14 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
+        archive=archive,
+        drift=drift_sentence(groups),
+        past=past_sentence(night.number, state, night.model_id, before),
+        batch=batch,
     )
     folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
+    if notices := notify_night(config, summary, picture):
+        summary = replace(summary, notices=notices)
+        folder.put(f"{night.path}/summary.md", night_markdown(summary).encode())
     put_summary(workspace, night, summary)
     return summary

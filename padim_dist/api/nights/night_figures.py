@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS
-from padim_dist.api.analysis.tables import open_table, read_rows
 from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.sql.flags import MOST_ANOMALOUS
+from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.config import Config
+from padim_dist.core.drift import FALSE_DRIFT, Drift
+from padim_dist.pages.words import listed
 from padim_dist.store.nights import DriftNight, GroupNight
 from padim_dist.store.runs.arrays import DriftFigures
 from padim_dist.store.runs.head import RunHead
@@ -41,7 +43,10 @@ def night_figures(
             highest=_rounded(highest),
             flagged=flagged if judged else None,
             alpha=_alpha(heads, resolution or 0.0) if judged else None,
-            drift=combine_drifts([head.drift[name] for head in heads if name in head.drift]),
+            drift=combine_drifts(
+                [head.drift[name] for head in heads if name in head.drift],
+                FALSE_DRIFT / len(by_group),
+            ),
             drift_unknown=unknown.get(name),
         )
         for name, images, scored, middle, highest, judged, flagged, resolution in by_group
@@ -50,21 +55,48 @@ def night_figures(
     return statuses, groups, read_rows(ScoreRow, worst)
 
 
-def combine_drifts(drifts: Sequence[DriftFigures]) -> DriftNight | None:
+def combine_drifts(drifts: Sequence[DriftFigures], chance: float) -> DriftNight | None:
     """Return the drift of a group over the runs of a night: a mean weighted by images.
+
+    `chance` is the probability that a group that has not changed is said to have.
 
     Examples
     --------
     >>> run = DriftFigures(images=10, drift=2.0, expected=1.5, noise=0.1, z=5.0)
-    >>> combine_drifts([run, run])
-    DriftNight(excess=0.5, noise=0.0707)
+    >>> combine_drifts([run, run], 0.001)
+    DriftNight(excess=0.5, noise=0.0707, changed=True)
     """
-    images = sum(drift.images for drift in drifts)
+    images = sum(one.images for one in drifts)
     if not images:
         return None
-    excess = sum(drift.images * (drift.drift - drift.expected) for drift in drifts)
-    noise = sqrt(sum((drift.images * drift.noise) ** 2 for drift in drifts))
-    return DriftNight(round(excess / images, 4), round(noise / images, 4))
+    drift, expected = (
+        sum(one.images * getattr(one, name) for one in drifts) / images
+        for name in ("drift", "expected")
+    )
+    noise = sqrt(sum((one.images * one.noise) ** 2 for one in drifts)) / images
+    whole = Drift(images, drift, expected, noise)
+    return DriftNight(round(drift - expected, 4), round(noise, 4), whole.z > whole.limit(chance))
+
+
+def drift_sentence(groups: Mapping[str, GroupNight]) -> str:
+    """Return whether the images of a night differ from those of the model.
+
+    Examples
+    --------
+    >>> moved, still = (DriftNight(9.0, 1.0, changed) for changed in (True, False))
+    >>> drift_sentence({"a": GroupNight(9, 9, 1.0, 1.0, drift=moved)})
+    "The images of 'a' differ significantly from those of the model (drift)."
+    >>> drift_sentence({"a": GroupNight(9, 9, 1.0, 1.0, drift=still)})
+    'The images do not differ significantly from those of the model (drift).'
+    """
+    known = {name: group.drift.changed for name, group in groups.items() if group.drift}
+    if not known:
+        return ""
+    if changed := sorted(name for name, has_changed in known.items() if has_changed):
+        which = f"The images of {listed(map(repr, changed))} differ"
+    else:
+        which = "The images do not differ"
+    return f"{which} significantly from those of the model (drift)."
 
 
 def _alpha(heads: Sequence[RunHead], resolution: float) -> float | None:

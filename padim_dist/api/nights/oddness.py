@@ -85,6 +85,28 @@ def odd_reasons(
     return reasons
 
 
+def past_sentence(number: int, state: str, model_id: str, before: Sequence[NightSummary]) -> str:
+    """Return what a night was compared with, or from which night on there is enough to compare.
+
+    Parameters
+    ----------
+    number, state, model_id : int, str, str
+        The night; other parameters as in `odd_reasons`.
+
+    Examples
+    --------
+    >>> past_sentence(3, "done", "4be1", [])
+    'Odd nights can be told from night 6 on: no earlier night of this model, 3 needed.'
+    """
+    nights = sum(night.model_id == model_id and bool(night.groups) for night in before)
+    earlier = counted(nights, "earlier night") if nights else "no earlier night"
+    if nights < _LEAST:
+        told = number + _LEAST - nights
+        return f"Odd nights can be told from night {told} on: {earlier} of this model, 3 needed."
+    verdict = "odd" if state == "odd" else "not odd"
+    return f"Compared with {earlier} of this model, the night is {verdict}."
+
+
 def _rise(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) -> str | None:
     medians = [night.median for night in past if night.median]
     if len(medians) < _LEAST or group.median is None:

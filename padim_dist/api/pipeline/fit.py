@@ -21,6 +21,7 @@ from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.api.pipeline.warnings import fit_warnings, suspect_warnings
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings
+from padim_dist.api.settings.resolution import beyond_resolution, smallest_p_values
 from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.factorise import bands
@@ -55,6 +56,8 @@ class FitResult:
         Images embedded by this call, and by earlier ones.
     failures, groups : mapping of str to int
         Unusable images by status, and images in the model by group.
+    smallest_p_values : mapping of str to float
+        Smallest p-value of each group that is not extrapolated.
     suspects, dropped : mapping of str to int
         Images in the model that all others find anomalous, and images that were dropped as such,
         in groups that have any.
@@ -71,6 +74,7 @@ class FitResult:
     resumed: int
     failures: dict[str, int]
     groups: dict[str, int]
+    smallest_p_values: dict[str, float]
     suspects: dict[str, int]
     dropped: dict[str, int]
     seconds: float
@@ -124,6 +128,7 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
         *plan.warnings,
         *fit_warnings(counts, plan, receipts, failures, images),
         *suspect_warnings(config, model),
+        *filter(None, [beyond_resolution(config, model.calibrated)]),
     ]
     for warning in warnings:
         logger.warning(warning)
@@ -135,6 +140,7 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
         resumed=max(images - embedded, 0),
         failures=dict(failures),
         groups=counts,
+        smallest_p_values=smallest_p_values(model.calibrated),
         suspects=dict(model.suspects or {}),
         dropped=dict(model.dropped),
         seconds=round(seconds, 2),
@@ -187,7 +193,7 @@ def _run(
         counts = count_images(plan, done)
         factorise(workers, plan, done, counts, config, "fit: factorise")
         left_out = leave_out(workers, plan, done, counts, config, "fit: leave out")
-        suspects = calibrate(workers, plan, left_out, dropped)
+        outcomes = calibrate(workers, plan, left_out, dropped)
     workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
     now = _now()
     info = ModelInfo(
@@ -206,7 +212,8 @@ def _run(
             "python": platform.python_version(),
             **{one.__name__: one.__version__ for one in (torch, torchvision, numpy, zarr)},
         },
-        suspects=suspects,
+        suspects={group: one.suspects for group, one in outcomes.items() if one.suspects},
+        calibrated={group: one.images for group, one in outcomes.items() if one.images},
         dropped={group: len(own) for group, own in dropped.items()},
     )
     finish_model(workspace, info)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS, flagged_sql
-from padim_dist.api.analysis.tables import columns_query, open_connection, read_rows, table_query
+import numpy as np
+import numpy.typing as npt
+
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, plan_alarms
+from padim_dist.api.sql.flags import MOST_ANOMALOUS, flagged_sql
+from padim_dist.api.sql.tables import columns_query, open_connection, read_rows, table_query
 from padim_dist.core.alarms import Alarms, Judgement, LastFlagged, benjamini_hochberg
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -138,9 +141,10 @@ class Judged:
     def __init__(self, run: Run, head: RunHead) -> None:
         self._run, self._head = run, head
         self._database = open_connection(run.workspace)
+        kept = "heatmap_row IS NOT NULL" if run.heatmaps.exist() else "false"
         self._database.execute(
             "CREATE TEMP TABLE judged AS SELECT run_id, image_id, score, p_value, resolution, uri, "
-            "member, heatmap_row IS NOT NULL AS has_heatmap "
+            f"member, {kept} AS has_heatmap "
             f"FROM ({table_query(self._database, SCORES, [(run, head)])}) WHERE score IS NOT NULL"
         )
 
@@ -158,11 +162,19 @@ class Judged:
             )
             last = LastFlagged(*row)
         elif alarms.needs_all:
-            found = self._database.sql("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
-            cutoff = benjamini_hochberg(found.fetchnumpy()["p_value"], alarms.asked)
+            cutoff = benjamini_hochberg(self.p_values(), alarms.asked)
         judgement = Judgement(alarms, cutoff, last)
+        return replace(judgement, flagged=self.count(judgement))
+
+    def p_values(self) -> npt.NDArray[np.float64]:
+        """Return all p-values, shape (n,)."""
+        found = self._database.sql("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
+        return np.asarray(found.fetchnumpy()["p_value"], np.float64)
+
+    def count(self, judgement: Judgement) -> int:
+        """Return the number of images that a judgement flags."""
         ((flagged,),) = self._rows(f"SELECT count(*) FROM judged WHERE {self._flagged(judgement)}")
-        return replace(judgement, flagged=flagged)
+        return int(flagged)
 
     def add_regions(self, judgement: Judgement, listener: Listener) -> tuple[int, list[str]]:
         """Find the regions that flagged images lack; return their number, and what is missing."""

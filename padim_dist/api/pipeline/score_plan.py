@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -71,6 +72,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
     whole = plans.whole_manifest(config) or manifest if partial else manifest
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
+    time = plans.time_of(config, manifest)
     jobs = [
         ScoreJob(
             run=run,
@@ -87,6 +89,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             leaves_out=model.suspects is not None,
             alarms=alarms,
             pixel_alpha=score.pixel_alpha,
+            time=time,
         )
         for place, shard in enumerate(shards)
     ]
@@ -122,23 +125,43 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
 
 
 def check_groups(manifest: Snapshot, model: ModelInfo, config: Config, whole: bool) -> None:
-    """Refuse an archive if the model has none of its groups; warn if it lacks some."""
+    """Refuse a manifest without images to score; check its groups (`check_known_groups`).
+
+    `whole` says whether it has all images of the archive.
+    """
     shards = wanted_shards(manifest, config)
     if not shards:
         raise RequestError(
             f"the manifest has no image of the splits {', '.join(config.score.splits)} "
             "(score.splits); nothing to score"
         )
+    if whole:
+        check_known_groups(shards, model, config)
     groups = {shard.group for shard in shards if shard.group is not None}
-    unknown = sorted(groups - set(model.counts))
-    shown = listed(map(repr, unknown))
-    if whole and unknown and len(unknown) == len(groups):
-        raise RequestError(
-            f"model {model.model_id} has no group of the archive ({shown}), only "
-            f"{listed(map(repr, model.counts))}; run 'padim-dist fit' on the archive as it is now"
-        )
-    if unknown:
+    if unknown := sorted(groups - set(model.counts)):
         logger.warning(
             f"model {model.model_id} lacks {len(unknown)} of {counted(len(groups), 'group')} "
-            f"({shown}): their images get the status {NO_MODEL!r}; run 'padim-dist fit' to add them"
+            f"({listed(map(repr, unknown))}): their images get the status {NO_MODEL!r}; run "
+            "'padim-dist fit' to add them"
         )
+
+
+def check_known_groups(shards: Sequence[Shard], model: ModelInfo, config: Config) -> None:
+    """Refuse an archive if the model has none of its groups.
+
+    Raises
+    ------
+    RequestError
+        If no image could be scored, e.g. since ``archive.group`` is another expression now.
+    """
+    groups = {shard.group for shard in shards if shard.group is not None}
+    if groups & set(model.counts):
+        return
+    found = f"the archive has only {listed(map(repr, sorted(groups)))}"
+    if not groups:
+        found = f"no image of the archive matches archive.group {config.archive.group!r}"
+    raise RequestError(
+        f"model {model.model_id} has none of the groups of the archive: {found}, the model "
+        f"{listed(map(repr, model.counts))}. Correct archive.group, or run 'padim-dist fit' on the "
+        "archive as it is now"
+    )

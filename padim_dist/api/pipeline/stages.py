@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.leave_outs import Receipts, fitted_parts, leave_outs, with_results
 from padim_dist.config import Config
-from padim_dist.engine.calibrate import CalibrateJob, calibrate_group
+from padim_dist.engine.calibrate import Calibrated, CalibrateJob, calibrate_group
 from padim_dist.engine.factorise import FactoriseJob, band_cells, bands, factorise_band
 from padim_dist.engine.leave_out import leave_out_part
 from padim_dist.engine.normals import FittedPart
@@ -82,8 +82,8 @@ def calibrate(
     plan: FitPlan,
     parts: Mapping[str, Sequence[FittedPart]],
     dropped: Mapping[str, Sequence[Dropped]],
-) -> dict[str, int]:
-    """Calibrate groups and write their normal images; return suspects by group."""
+) -> dict[str, Calibrated]:
+    """Calibrate groups and write their normal images; return the outcomes by group."""
     jobs = [
         CalibrateJob(
             plan.workspace, plan.model_id, group, tuple(own), tuple(dropped.get(group, ()))
@@ -91,5 +91,4 @@ def calibrate(
         for group, own in parts.items()
     ]
     done = workers.map(calibrate_group, jobs, "fit: calibrate")
-    found = {job.group: outcome.suspects for job, outcome in done if outcome.suspects}
-    return dict(sorted(found.items()))
+    return dict(sorted((job.group, outcome) for job, outcome in done))

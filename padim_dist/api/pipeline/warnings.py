@@ -38,8 +38,8 @@ def fit_warnings(
     if short := {group: n for group, n in counts.items() if n < LEAST_FOR_TAIL}:
         found.append(
             f"fewer than {LEAST_FOR_TAIL} normal images in {len(short)} of {groups}: "
-            f"{_shown(short)}. Their lowest p-value is 1 / (images + 1), and a lower score.alpha "
-            "flags nothing"
+            f"{_shown(short)}. Their smallest p-value is 1 / (images + 1), also for the strongest "
+            "defect"
         )
     if few_grey := few_levels(_brightest(plan, receipts)):
         found.append(f"{few_grey}; {REMEDY}")

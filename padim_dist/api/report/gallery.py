@@ -7,28 +7,71 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
 from duckdb import ColumnExpression, ConstantExpression
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import Maps, RunImages
-from padim_dist.api.analysis.tables import open_table, read_rows
+from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.places import logger
+from padim_dist.api.sql.tables import image_name, open_table, read_rows
 from padim_dist.archive.rows import ImageRow
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
-from padim_dist.pages.data import GalleryImage
-from padim_dist.pages.encode import HEAT_BYTES, HEAT_SIDE, PICTURE_BYTES, encode
-from padim_dist.pages.heat import heat_layer
+from padim_dist.pages.cards import GalleryImage
+from padim_dist.pages.data import GroupRow, Threshold
+from padim_dist.pages.encode import (
+    HEAT_BYTES,
+    HEAT_SIDE,
+    MASK_BYTES,
+    MASK_SIDE,
+    PICTURE_BYTES,
+    encode,
+)
+from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
+from padim_dist.store.reviews import Verdict, newest_verdicts
 from padim_dist.store.runs.rows import REGIONS, RegionRow, ScoreRow
 
 _THREADS = 4
 """Images that are read and encoded at the same time."""
 _MAPS_AT_ONCE = 32
+_LEVELS = ("fine", "middle", "coarse")
+
+
+def choose_rows(verdicts: Verdicts, most: int) -> list[ScoreRow]:
+    """Return the rows of the gallery: the flagged ones, then the others, the most anomalous first.
+
+    A quarter of the places is kept for missed anomalies that are less anomalous than the others.
+    """
+    rows = verdicts.top(most)
+    if len(rows) == most:  # perhaps not all
+        known = {row.image_id for row in rows}
+        missed = [row for row in verdicts.missed(most) if row.image_id not in known][: most // 4]
+        rows = [*rows[: most - len(missed)], *missed]
+    return sorted(rows, key=lambda row: not row.flagged)
+
+
+def scales_of(
+    run: RunImages,
+    rows: Sequence[ScoreRow],
+    groups: Sequence[GroupRow],
+    thresholds: Mapping[str, Threshold],
+) -> dict[str, HeatScale]:
+    """Return the colours of the heatmaps of rows, by group; none if no heatmaps were kept."""
+    if not run.has_heatmaps:
+        return {}
+    figures = {group.name: (group.p99 or 0.0, group.highest or 0.0) for group in groups}
+    scales = {}
+    for name, usual in run.usual(sorted({str(row.group) for row in rows})).items():
+        line = thresholds.get(name)
+        scales[name] = HeatScale.of(usual, line.value if line else None, *figures[name])
+    return scales
 
 
 def make_gallery(
-    run: RunImages, rows: Sequence[ScoreRow], thresholds: Mapping[str, float], listener: Listener
+    run: RunImages,
+    rows: Sequence[ScoreRow],
+    scales: Mapping[str, HeatScale],
+    listener: Listener,
 ) -> list[GalleryImage]:
     """Return the gallery of score rows; only their images are read from the archive.
 
@@ -38,9 +81,8 @@ def make_gallery(
         The run.
     rows : sequence of ScoreRow
         Rows in the order of the gallery.
-    thresholds : mapping
-        Lowest flagged score by group, where known. The hottest colour is never below it, so an
-        image that is not flagged has milder colours.
+    scales : mapping of str to HeatScale
+        Colours by group.
     listener : callable
         Receives events.
 
@@ -49,13 +91,12 @@ def make_gallery(
     list of GalleryImage
         `gone` is the reason if an image cannot be read any more.
     """
-    groups = sorted({str(row.group) for row in rows})
     studio = _Studio(
         run=run,
         manifest=run.manifest_rows(rows),
         regions=_read_regions(run, [row.image_id for row in rows]) if rows else {},
-        usual=run.usual(groups) if run.has_heatmaps else {},
-        thresholds=thresholds,
+        scales=scales,
+        reviews=newest_verdicts(run.run.workspace),
     )
     items: list[GalleryImage] = []
     gone = []
@@ -79,23 +120,35 @@ class _Studio:
     run: RunImages
     manifest: Mapping[str, ImageRow]
     regions: Mapping[str, list[RegionRow]]
-    usual: Mapping[str, float]
-    thresholds: Mapping[str, float]
+    scales: Mapping[str, HeatScale]
+    reviews: Mapping[str, Verdict]
     outage: list[str] = field(default_factory=list)
 
     def make(self, row: ScoreRow, heat: Maps | None) -> GalleryImage:
-        picture, gone = self._picture(row)
+        mask = self._mask(row)
+        picture, gone = self._picture(row, PICTURE_BYTES - len(mask or b""))
         geometry = self.run.reader.geometry
         return GalleryImage(
-            row,
-            geometry.box_to_original((0, 0, *geometry.crop), row.height or 0, row.width or 0),
-            self.regions.get(row.image_id, []),
-            picture,
-            None if heat is None else self._heat(row, heat),
-            gone,
+            row=row,
+            map_box=geometry.box_to_original(
+                (0, 0, *geometry.crop), row.height or 0, row.width or 0
+            ),
+            path=image_name(archive_url(self.run), row.uri, row.member),
+            regions=self.regions.get(row.image_id, []),
+            picture=picture,
+            heat=None if heat is None else self._heat(row, heat),
+            mask=mask,
+            gone=gone,
+            review=self._review(row),
+            levels=_levels(row),
         )
 
-    def _picture(self, row: ScoreRow) -> tuple[bytes | None, str | None]:
+    def _review(self, row: ScoreRow) -> Verdict | None:
+        """Return what people say about the object that was scored."""
+        review = self.reviews.get(row.image_id)
+        return review if review and review.is_about(row.etag) else None
+
+    def _picture(self, row: ScoreRow, most: int) -> tuple[bytes | None, str | None]:
         if self.outage:  # one image has waited for the store in vain
             return None, self.outage[0]
         try:
@@ -106,13 +159,36 @@ class _Studio:
         except (PadimDistError, OSError) as error:
             return None, str(error)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-        return encode(image, PICTURE_BYTES), None
+        return encode(image, most), None
+
+    def _mask(self, row: ScoreRow) -> bytes | None:
+        """Return the ground truth; None without one, or if it cannot be read."""
+        uri = self.manifest[row.image_id].mask_uri
+        if uri is None or self.outage:
+            return None
+        try:
+            mask = self.run.reader.load_mask(uri).numpy() > 0
+        except (PadimDistError, OSError) as error:
+            logger.warning("the mask of %s is not shown: %s", row.uri, error)
+            return None
+        return encode(mask_layer(mask), MASK_BYTES, MASK_SIDE) if mask.any() else None
 
     def _heat(self, row: ScoreRow, heat: Maps) -> bytes:
-        least = self.usual[str(row.group)]
-        most = max(row.score or 0.0, self.thresholds.get(str(row.group), 0.0))
-        shares = (heat - least) / max(most - least, 1e-6)
-        return encode(heat_layer(np.nan_to_num(shares)), HEAT_BYTES, HEAT_SIDE)
+        shares = self.scales[str(row.group)].shares(heat)
+        return encode(heat_layer(shares), HEAT_BYTES, HEAT_SIDE)
+
+
+def archive_url(run: RunImages) -> str:
+    """Return the address of the archive that a run scored."""
+    return str(run.head.asked["archive"]["url"])
+
+
+def _levels(row: ScoreRow) -> dict[str, float] | None:
+    """Return the share of each level in the score; None in runs of earlier versions."""
+    parts = zip(_LEVELS, (row.score_fine, row.score_middle, row.score_coarse), strict=True)
+    known = {name: part for name, part in parts if part is not None}
+    total = sum(known.values())
+    return {name: part / total for name, part in known.items()} if total > 0 else None
 
 
 def _read_maps(run: RunImages, rows: Sequence[ScoreRow]) -> list[Maps | None]:

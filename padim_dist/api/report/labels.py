@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.core.metrics import exact_curve
+from padim_dist.core.evaluation.metrics import exact_curve
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
 from padim_dist.store.records import find_record
@@ -92,6 +92,7 @@ def labels_of(
                 roc=curve.roc(),
                 pixel_roc=curves.pixel_roc,
                 pro_curve=curves.pro,
+                operating=_operating(anomalous[own], columns["flagged"][own]) if judged else None,
             )
         )
     rows = []
@@ -100,3 +101,12 @@ def labels_of(
         flagged = int(columns["flagged"][own].sum()) if judged else None
         rows.append(LabelRow(label, int(own.sum()), flagged, int(above[own].sum())))
     return Labels(groups, rows, metrics is not None)
+
+
+def _operating(
+    anomalous: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """Return the false-positive and true-positive rate of flags; None without both kinds."""
+    if anomalous.all() or not anomalous.any():
+        return None
+    return float(flagged[~anomalous].mean()), float(flagged[anomalous].mean())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.core.drift import Drift
+from padim_dist.api.settings.places import logger
+from padim_dist.core.drift import FALSE_DRIFT, Drift
+from padim_dist.errors import RunError
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
+from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
 from padim_dist.store.gaussians import Model
 from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import ScoreRow
 from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
-
-_FALSE_DRIFT = 0.001
-"""Family-wise false-alarm rate of drift."""
 
 
 def thresholds_of(model: Model, groups: Sequence[str], head: RunHead) -> dict[str, Threshold]:
@@ -50,18 +52,34 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], lis
     return found, [f"{len(faults):,} groups are not well determined, e.g. {first}: {fault}."]
 
 
-def drift_maps(run: RunImages, groups: Sequence[str]) -> list[DriftMap]:
-    """Return the drift of some groups of a run over the patches."""
-    if not groups:
+def drift_maps(run: RunImages, typical: Mapping[str, ScoreRow | None]) -> list[DriftMap]:
+    """Return the drift of some groups of a run over the patches, with a typical image of each."""
+    if not typical:
         return []
     ratios = open_drift(run.run.url, run.run.workspace.folder.options)["ratio"]
-    chance = _FALSE_DRIFT / len(run.head.drift)
+    chance = FALSE_DRIFT / len(run.head.drift)
+    pictures = _seen(run, [row for row in typical.values() if row])
     maps = []
-    for group, ratio in zip(groups, ratios.sel(group=list(groups)).values, strict=True):
+    for group, ratio in zip(typical, ratios.sel(group=list(typical)).values, strict=True):
         figures = run.head.drift[group]
         drift = Drift(figures.images, figures.drift, figures.expected, figures.noise)
-        maps.append(DriftMap(group, ratio, drift.z, drift.limit(chance)))
+        maps.append(DriftMap(group, ratio, drift.z, drift.limit(chance), pictures.get(group)))
     return maps
+
+
+def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
+    """Return what the trunk sees of rows' images, by group, of those that can be read."""
+    found = {}
+    for image in run.manifest_rows(rows).values():
+        try:
+            loaded = run.reader.load(image)
+        except RunError as error:  # the store fails
+            logger.warning("drift maps have no picture: %s", error)
+            break
+        if loaded.pixels is not None:
+            picture = Image.fromarray(loaded.pixels.permute(1, 2, 0).numpy())
+            found[str(image.group)] = encode(picture, SMALL_BYTES, SMALL_SIDE)
+    return found
 
 
 def drift_trend(workspace: Workspace, head: RunHead, groups: Sequence[str]) -> list[DriftPoint]:

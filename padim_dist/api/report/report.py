@@ -6,21 +6,23 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.report.gallery import make_gallery
+from padim_dist.api.report.gallery import choose_rows, make_gallery, scales_of
+from padim_dist.api.report.histogram import histogram_of
 from padim_dist.api.report.labels import find_metrics, labels_of
 from padim_dist.api.report.model import drift_maps, drift_trend, quality_of, thresholds_of
+from padim_dist.api.report.suspects import find_suspects
 from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.nights import title_of_run
+from padim_dist.api.sql.weeks import weeks_of_archive
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
-from padim_dist.pages.data import FlagSummary, GroupRow, Histogram, ReportData, Threshold
+from padim_dist.pages.data import GroupRow, ReportData, Week
 from padim_dist.pages.html import render
 from padim_dist.pages.words import counted, listed
 from padim_dist.storage import Folder
@@ -34,9 +36,6 @@ _GROUPS = 200
 _MAPS = 12
 """Groups whose drift is drawn over the patches, the worst ones."""
 _FAILURES = 200
-_BINS = 60
-_LONG_TAIL = 20
-"""The axis of scores is logarithmic if the highest is more than this times the median."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ def report(
     top: int = 200,
     out: str | None = None,
     alpha: Alpha | None = None,
+    title: str | None = None,
 ) -> ReportResult:
     """Write a report about a run: one HTML file that works offline.
 
@@ -92,6 +92,8 @@ def report(
         Path or URL of the file; by default ``report.html`` in the run.
     alpha : float or "auto", optional
         Flags of this alpha, instead of those of the rule of the run.
+    title : str, optional
+        Title of the page; by default that of the night of the run, or else the run and the archive.
 
     Raises
     ------
@@ -109,7 +111,11 @@ def report(
     config = as_config(config)
     workspace = workspace_of(config)
     head = with_alpha(config, choose_run(workspace, run), alpha)
-    data = _gather(config, head, top, listener)
+    data = replace(
+        _gather(config, head, top, listener),
+        title=title or title_of_run(workspace, head.run_id),
+        weeks=_weeks(config, head, alpha),
+    )
     page = render(data, padim_dist.__version__).encode()
     target = out or workspace.at(Run(workspace, head.run_id).report_path)
     folder, _, name = Folder(target, config.storage_options).url.rpartition("/")
@@ -131,33 +137,45 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     verdicts = Verdicts(run, head)
     flags = verdicts.flags()
     every = _worst_first(verdicts.groups(), head.drift)
-    groups, rows = every[:_GROUPS], verdicts.top(top)
+    groups, rows = every[:_GROUPS], choose_rows(verdicts, top)
     names = [group.name for group in groups if group.name in model.info.counts]
-    lines = thresholds_of(model, names, head)
+    shown = sorted({*names, *(str(row.group) for row in rows)})
+    lines = thresholds_of(model, shown, head)
     # Under the rule auto the cut-offs of groups differ: the lowest one is none of them all.
     cutoff = None if head.alarms and head.alarms.follows_resolution else head.cutoff_in(0.0)
-    floors = {name: line.value for name, line in lines.items()}
+    scales = scales_of(images, rows, every, lines)
     quality, faults = quality_of(model, names)
     metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
     drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
+    suspects, suspects_left = find_suspects(config, images)
     return ReportData(
         head=head,
         backbone=model.info.embedding.trunk.backbone,
         shards_done=len(run.scores.finished()),
         statuses=verdicts.statuses(),
         alarms=flags,
-        histogram=_histogram(verdicts, flags, cutoff, lines, [group.name for group in every]),
+        histogram=histogram_of(verdicts, flags, cutoff, lines, [group.name for group in every]),
         groups=[replace(group, threshold=lines.get(group.name)) for group in groups],
         groups_left=len(every) - len(groups),
-        anomalies=make_gallery(images, rows, floors, listener),
+        anomalies=make_gallery(images, rows, scales, listener),
+        scales=scales,
         failures=verdicts.failures(_FAILURES),
-        drift=drift_maps(images, drifted[:_MAPS]),
+        drift=drift_maps(images, verdicts.typical(drifted[:_MAPS])),
         drift_groups=len(head.drift),
         trend=drift_trend(run.workspace, head, drifted[:_MAPS]),
         quality=quality,
         labels=labels_of(verdicts.labelled(), metrics, flags is not None),
+        suspects=suspects,
+        suspects_left=suspects_left,
         warnings=_warnings(head, model.info.counts, every, faults),
     )
+
+
+def _weeks(config: Config, head: RunHead, alpha: Alpha | None) -> list[Week]:
+    """Return the weekly trend of the archive; none if there is only one week."""
+    rows = weeks_of_archive(config, head.archive, alpha)
+    weeks = [Week(row.week, row.images, row.flagged_share) for row in rows if row.group is None]
+    return weeks if len(weeks) > 1 else []
 
 
 def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) -> list[GroupRow]:
@@ -170,39 +188,6 @@ def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) 
         return -share, -(group.drift_z or 0.0), -outstanding
 
     return sorted((replace(g, drift_z=zs.get(g.name)) for g in groups), key=badness)
-
-
-def _histogram(
-    verdicts: Verdicts,
-    alarms: FlagSummary | None,
-    cutoff: float | None,
-    lines: Mapping[str, Threshold],
-    groups: Sequence[str],
-) -> Histogram | None:
-    """Return the histogram: scores of one group with its threshold, or p-values of several.
-
-    `cutoff` is the highest flagged p-value, if it is the same in all groups.
-    """
-    of_p_values = alarms is not None and alarms.judged > 0 and len(groups) > 1
-    values, flagged = verdicts.values("p_value" if of_p_values else "score")
-    if not len(values):
-        return None
-    line = lines.get(groups[0]) if len(groups) == 1 else None
-    if of_p_values:
-        values = -np.log10(np.maximum(values, 1e-300))
-        if cutoff:
-            line = Threshold(*(3 * [float(-np.log10(cutoff))]))
-    ends = [values.min(), values.max(), *([line.value] if line else [])]
-    low, high = (0.0 if of_p_values else float(min(ends))), float(max(ends))
-    high += max(1e-6, 0.02 * (high - low))
-    if not of_p_values and low > 0 and high > _LONG_TAIL * float(np.median(values)):
-        edges = np.geomspace(low, high, _BINS + 1)
-    else:
-        edges = np.linspace(low, high, _BINS + 1)
-    edges[0] = min(edges[0], values.min())
-    counts, _ = np.histogram(values, edges)
-    alarmed, _ = np.histogram(values[flagged], edges)
-    return Histogram(edges, counts, alarmed, of_p_values, line)
 
 
 def _warnings(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_dist.api.analysis.flags import MOST_ANOMALOUS, cutoff_sql
-from padim_dist.api.analysis.tables import open_table, read_rows
+from padim_dist.api.sql.flags import MOST_ANOMALOUS, cutoff_sql
+from padim_dist.api.sql.reviews import KNOWN, truth_columns
+from padim_dist.api.sql.tables import open_table, read_rows
+from padim_dist.core.status import GOOD
 from padim_dist.pages.data import FlagSummary, GroupRow
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import SCORES, ScoreRow
@@ -59,16 +62,32 @@ class Verdicts:
         )
         return [GroupRow(*row) for row in found.order('"group"').fetchall()]
 
-    def values(self, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return all scores or p-values, and whether each image is flagged."""
-        columns = f"{column}::DOUBLE AS value, coalesce(flagged, false) AS flagged"
+    def values(
+        self, column: str
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+        """Return all scores or p-values, whether each image is flagged, and its split."""
+        columns = f"{column}::DOUBLE AS value, coalesce(flagged, false) AS flagged, split"
         found = self._scores.filter(f"{column} IS NOT NULL").project(columns).fetchnumpy()
-        return np.asarray(found["value"]), np.asarray(found["flagged"], bool)
+        splits = np.asarray(np.ma.getdata(found["split"]), str)
+        return np.asarray(found["value"]), np.asarray(found["flagged"], bool), splits
 
     def top(self, most: int) -> list[ScoreRow]:
         """Return the rows of the most anomalous images: by p-value, or else by score."""
         scored = self._scores.filter("score IS NOT NULL")
         return read_rows(ScoreRow, scored.order(MOST_ANOMALOUS).limit(most))
+
+    def missed(self, most: int) -> list[ScoreRow]:
+        """Return the most anomalous rows of images known to be anomalous that are not flagged."""
+        rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
+        found = rows.filter(f"truth != '{GOOD}' AND NOT flagged AND score IS NOT NULL")
+        return read_rows(ScoreRow, found.order(MOST_ANOMALOUS).limit(most))
+
+    def typical(self, groups: Sequence[str]) -> dict[str, ScoreRow | None]:
+        """Return the row with the lowest score of each group, in their order; None without one."""
+        rank = 'row_number() OVER (PARTITION BY "group" ORDER BY score, uri, member) AS rank'
+        ranked = self._scores.filter("score IS NOT NULL").project(f"*, {rank}").filter("rank = 1")
+        found = {row.group: row for row in read_rows(ScoreRow, ranked)}
+        return {group: found.get(group) for group in groups}
 
     def failures(self, most: int) -> list[ScoreRow]:
         """Return the first rows without a score."""
@@ -76,9 +95,13 @@ class Verdicts:
         return read_rows(ScoreRow, failed.order("status, uri, member").limit(most))
 
     def labelled(self) -> dict[str, npt.NDArray[Any]]:
-        """Return columns group, label, score, flagged of scored test images with a label."""
-        rows = self._scores.filter("split = 'test' AND label IS NOT NULL AND score IS NOT NULL")
-        columns = rows.project(
-            '"group", label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
+        """Return columns group, label, score, flagged of scored images whose truth is known.
+
+        The label is the newest review, else the label of the archive.
+        """
+        rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
+        known = rows.filter(f'{KNOWN} AND score IS NOT NULL AND "group" IS NOT NULL')
+        columns = known.project(
+            '"group", truth AS label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
         ).fetchnumpy()
         return {name: np.ma.getdata(column) for name, column in columns.items()}

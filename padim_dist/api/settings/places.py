@@ -14,7 +14,7 @@ from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
 from padim_dist.core.alarms import RULES
 from padim_dist.errors import ConfigError
-from padim_dist.redaction import redacted_tree
+from padim_dist.redaction import redacted, redacted_tree
 from padim_dist.storage import Folder, Options
 from padim_dist.store.manifests import root_of
 from padim_dist.store.workspace import Workspace
@@ -24,7 +24,7 @@ logger = logging.getLogger("padim_dist")
 ConfigLike = Config | str | os.PathLike[str]
 """A configuration, or the path of its YAML file."""
 _YAML = (".yaml", ".yml")
-_NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline"}
+_NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline", "time"}
 _ADDED = ("exclude", "allow")
 """Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
 
@@ -117,6 +117,11 @@ def archive_settings(config: Config) -> dict[str, Any]:
 def archive_root(config: Config) -> str:
     """Return the folder (or tar file) below which the archive's relative paths are now."""
     return root_of({**archive_settings(config), "url": archive_of(config).url})
+
+
+def archive_title(config: Config) -> str:
+    """Return the name of the archive in titles: the last part of its name or url."""
+    return redacted(_archive_name(config)).rstrip("/").rpartition("/")[2]
 
 
 def _archive_name(config: Config) -> str:

@@ -13,6 +13,7 @@ from padim_dist.archive.addresses import present_path
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
+from padim_dist.archive.times import PathTime
 from padim_dist.config import Config
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
 from padim_dist.core.spec import EmbeddingSpec
@@ -66,6 +67,15 @@ def reading_of(
     if embedding.jpeg == "nvjpeg":
         reader = replace(reader, jpeg_device="cuda")
     return Reading(reader, config.cluster.requests, config.cluster.readers)
+
+
+def time_of(config: Config, manifest: Snapshot) -> PathTime | None:
+    """Return the rule of ``archive.time`` for the rows of a manifest; None if it is not set."""
+    rule = config.archive.time
+    if rule is None:
+        return None
+    former, now = move_since(config, manifest)
+    return PathTime(rule.path, rule.format, former or now)
 
 
 def witnesses_of(config: Config, manifest: Snapshot | None) -> tuple[str, ...]:

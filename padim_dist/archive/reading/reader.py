@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
+from padim_dist.archive.reading.formats.captured import captured_at
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
@@ -42,6 +44,8 @@ class LoadedImage:
         ``"scored"``, or another status word and the reason why it cannot be scored.
     encoded : bytes or None
         The file, if `ImageReader.finish` has to decode it.
+    captured_at : datetime or None
+        When it was taken, by its EXIF data; UTC.
     """
 
     row: ImageRow
@@ -51,6 +55,7 @@ class LoadedImage:
     status: str = SCORED
     error: str | None = None
     encoded: bytes | None = None
+    captured_at: datetime | None = None
 
     @property
     def is_usable(self) -> bool:
@@ -125,7 +130,8 @@ class ImageReader:
                 raise data
             with timed("decode"), timed_part():
                 if self.jpeg_device and (size := size_if_plain(data, self.max_pixels)):
-                    return LoadedImage(row, None, *size, encoded=data)
+                    taken = captured_at(data)
+                    return LoadedImage(row, None, *size, encoded=data, captured_at=taken)
                 return self._decode(row, data)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
@@ -138,7 +144,8 @@ class ImageReader:
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
         pixels = decode(data, self.max_pixels, self.bits)
         height, width = pixels.shape[1:]
-        return LoadedImage(row, prepare(pixels, self.geometry), width, height)
+        prepared = prepare(pixels, self.geometry)
+        return LoadedImage(row, prepared, width, height, captured_at=captured_at(data))
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
         """Decode all encoded images together on `jpeg_device`, and move all pixels to it.

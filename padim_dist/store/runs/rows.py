@@ -46,8 +46,12 @@ class ScoreRow:
     left_out: bool | None = None
     peak_y: int | None = None
     peak_x: int | None = None
+    score_fine: Float32 | None = None
+    score_middle: Float32 | None = None
+    score_coarse: Float32 | None = None
     width: int | None
     height: int | None
+    captured_at: datetime | None = None
     heatmap_row: Int64 | None = None
     shard: int
     run_id: str

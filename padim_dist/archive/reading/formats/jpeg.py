@@ -24,7 +24,8 @@ from padim_dist.archive.reading.formats.upright import orientation_of, turned
 MOST_SCANS = 100
 """Most scans of a file. Encoders write about ten; each one is a pass over the whole picture."""
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-_APP0, _APP14, _COM = 0xE0, 0xEE, 0xFE
+_APP0, _APP1, _APP14, _COM = 0xE0, 0xE1, 0xEE, 0xFE
+_EXIF = b"Exif\0"
 _END = b"\xff\xd9"
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _READ_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
@@ -105,6 +106,17 @@ def is_plain(image: Image.Image, data: bytes) -> bool:
         and data.endswith(_END)
         and orientation_of(image.info.get("exif")) == 1
     )
+
+
+def exif_of(data: bytes) -> bytes | None:
+    """Return the EXIF data of a file."""
+    for segment in _segments(data):
+        if segment.marker == _SOS:
+            break
+        content = data[segment.start + 4 : segment.stop]
+        if segment.marker == _APP1 and content.startswith(_EXIF):
+            return content
+    return None
 
 
 def without_metadata(data: bytes) -> bytes:

@@ -29,6 +29,7 @@ from padim_dist.archive.reading.formats.levels import (
 from padim_dist.archive.reading.formats.problems import check_size, damaged, unsupported
 from padim_dist.archive.reading.formats.upright import ORIENTATION, turned
 
+_EXIF_DIRECTORY = 0x8769
 Array = npt.NDArray[Any]
 Space = Literal["grey", "RGB", "palette", "CMYK", "YCbCr"]
 
@@ -109,6 +110,16 @@ def read_head(data: bytes) -> tuple[int, int, int]:
     """Return width, height and orientation of the first page; its tags may be at the file's end."""
     with _first_page(data) as page:
         return page.imagewidth, page.imagelength, page.tags.valueof(ORIENTATION, 1)
+
+
+def read_times(data: bytes) -> tuple[object, object]:
+    """Return the tags DateTimeOriginal and OffsetTimeOriginal of the first page; None if not there.
+
+    Both are in the EXIF directory of the page.
+    """
+    with _first_page(data) as page:
+        exif = page.tags.valueof(_EXIF_DIRECTORY) or {}
+    return exif.get("DateTimeOriginal"), exif.get("OffsetTimeOriginal")
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.flags import cutoff_sql, flagged_sql, literal
+from padim_dist.api.sql.flags import cutoff_sql, flagged_sql, literal
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
 from padim_dist.errors import RequestError
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
@@ -115,7 +116,7 @@ def files_query(files: Iterable[str]) -> str:
 
 
 def open_table(table: str, runs: Sequence[tuple[Run, RunHead]]) -> duckdb.DuckDBPyRelation:
-    """Open a table of runs of one workspace as a DuckDB relation.
+    """Open a table of runs of one workspace as a DuckDB relation; scores with their verdicts.
 
     Raises
     ------
@@ -128,7 +129,10 @@ def open_table(table: str, runs: Sequence[tuple[Run, RunHead]]) -> duckdb.DuckDB
                 f"run {run.url} has no finished shard yet; run 'padim-dist score' again: it resumes"
             )
     connection = open_connection(runs[0][0].workspace)
-    return connection.sql(table_query(connection, table, runs))
+    query = table_query(connection, table, runs)
+    if table == SCORES:
+        query = with_verdicts(query, add_reviews_table(connection, runs[0][0].workspace) > 0)
+    return connection.sql(query)
 
 
 def read_rows(kind: type[Row], found: duckdb.DuckDBPyRelation) -> list[Row]:

@@ -16,8 +16,8 @@ from typing import Any
 import duckdb
 from fsspec import AbstractFileSystem
 
-from padim_dist.api.analysis.flags import literal
-from padim_dist.api.analysis.tables import SETTINGS
+from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.tables import SETTINGS
 from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.workspace import Workspace

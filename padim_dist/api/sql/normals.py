@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from padim_dist.api.analysis.tables import files_query
+from padim_dist.api.sql.tables import files_query
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import NORMALS_SCHEMA, normals_files
 from padim_dist.store.workspace import Workspace

@@ -9,9 +9,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from padim_dist.api.analysis.flags import literal
-from padim_dist.api.analysis.normals import add_normals
-from padim_dist.api.analysis.tables import files_query, open_connection, table_query
 from padim_dist.api.settings.lookup import choose_run, models_and_states, pick_run
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -21,6 +18,11 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
+from padim_dist.api.sql.normals import add_normals
+from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
+from padim_dist.api.sql.tables import files_query, open_connection, table_query
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES, UNSETTLED
@@ -34,7 +36,10 @@ from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
-VIEWS = ("latest", "scores", "regions", "groups", "runs", "models", "images", "normals")
+VIEWS = (
+    *("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "normals"),
+    "images",
+)
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot", "archive")),
@@ -86,9 +91,9 @@ def connect(
     -------
     duckdb.DuckDBPyConnection
         With the views ``latest`` (a row for each image, of the newest run that has it),
-        ``scores`` (every row of every run), ``regions``, ``groups``, ``runs``, ``models`` and
-        ``images`` (the newest manifest of the configuration's archive, or of the workspace).
-        Columns as in docs/formats.md and docs/analysis.md.
+        ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
+        ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the configuration's
+        archive, or of the workspace). Columns as in docs/formats.md and docs/analysis.md.
 
     Examples
     --------
@@ -117,7 +122,9 @@ def open_views(
     if config:
         shown = [with_alpha(config, head, alpha) for head in shown]
     connection = open_connection(workspace)
-    add_views(connection, workspace, shown)
+    nights = night_rows(workspace)
+    reviewed = add_views(connection, workspace, shown, nights)
+    _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
     connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
@@ -126,23 +133,29 @@ def open_views(
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
     try:
         if images:
-            connection.execute(f"CREATE VIEW images AS SELECT * FROM {images}")
+            listed = with_verdicts(f"SELECT * FROM {images}", reviewed)
+            connection.execute(f"CREATE VIEW images AS {listed}")
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         logger.warning("the manifest is damaged, and the view images is empty: %s", reason)
         images = None
     if not images:
-        connection.register("images", MANIFEST_SCHEMA.empty_table())
+        connection.register("_images", MANIFEST_SCHEMA.empty_table())
+        connection.execute(f"CREATE VIEW images AS {with_verdicts('FROM _images', False)}")
     return connection, shown
 
 
 def add_views(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
-) -> None:
-    """Add the views ``scores`` and ``regions`` of some runs.
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    heads: Sequence[RunHead],
+    nights: Sequence[NightRow] = (),
+) -> bool:
+    """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
 
-    Runs with a damaged file are left out, with a warning; a single run, or the last one that is
-    left, is an error instead.
+    The rows of both have their night if `nights` are given. Return whether there are reviews. Runs
+    with a damaged file are left out, with a warning; a single run, or the last one that is left, is
+    an error instead.
     """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
     tables = (SCORES, REGIONS)
@@ -154,8 +167,11 @@ def add_views(
             raise
         runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
-    for table, query in zip(tables, queries, strict=True):
-        connection.execute(f"CREATE VIEW {table} AS {query}")
+    reviewed = add_reviews_table(connection, workspace) > 0
+    scores, regions = (with_night(connection, query, nights) for query in queries)
+    connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
+    connection.execute(f"CREATE VIEW regions AS {regions}")
+    return reviewed
 
 
 def _check(one: tuple[Run, RunHead]) -> bool:
@@ -180,7 +196,7 @@ def _add_table(
 def run_views(
     config: Config, run: str | None, alpha: Alpha | None = None
 ) -> tuple[RunHead, duckdb.DuckDBPyConnection]:
-    """Choose a run; open a database with its views ``scores`` and ``regions``.
+    """Choose a run; open a database with its views ``scores``, ``regions`` and ``reviews``.
 
     With `alpha`, flags are those of this alpha.
     """

@@ -1,0 +1,1 @@
+"""Labels: reviews of people, and the evaluation of runs by labels, masks and reviews."""

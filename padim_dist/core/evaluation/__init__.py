@@ -1,0 +1,1 @@
+"""Evaluation: metrics of scores, and how good flags are."""
