@@ -200,6 +200,9 @@ class FitConfig(Section):
     ] = ()
     """What to leave out: image ids (16 hex digits, in quotes); and of a window days
     (``2026-11-20``), entries of the history (``7``), or their shards (``7/12``)."""
+    reviewed: bool = False
+    """Whether reviews (`padim-dist label`) count: images that the newest one calls ok join the fit,
+    those that it calls a defect leave it."""
     suspects: Literal["keep", "warn", "drop"] = "warn"
     """Normal images that all others find anomalous: say nothing (``keep``), warn of them, or drop
     them from the fit until no other one is found."""

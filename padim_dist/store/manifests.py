@@ -217,17 +217,18 @@ def read_masked(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
 
 def find_images(
     workspace: Workspace, snapshot: str, image_ids: Collection[str]
-) -> dict[int, list[str]]:
-    """Return which of some images a manifest has, by shard, in the order of its rows."""
+) -> dict[int, dict[str, str | None]]:
+    """Return which of some images a manifest has: their etags by id, by shard."""
     wanted = pa.array(sorted(image_ids), pa.string())
     advice = _advice(workspace, snapshot)
-    path, found = workspace.manifest(snapshot), dict[int, list[str]]()
+    path, found = workspace.manifest(snapshot), dict[int, dict[str, str | None]]()
     for name in sorted(n for n in workspace.folder.list(path) if n.startswith("part-")):
         with open_parquet(workspace.folder, f"{path}/{name}", advice) as parquet:
-            rows = parquet.read(["image_id", "shard"])
+            rows = parquet.read(["shard", "image_id", "etag"])
         rows = rows.filter(pc.is_in(rows["image_id"], wanted))
-        for image_id, shard in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            found.setdefault(shard, []).append(image_id)
+        columns = (rows[name].to_pylist() for name in ("shard", "image_id", "etag"))
+        for shard, image_id, etag in zip(*columns, strict=True):
+            found.setdefault(shard, {})[image_id] = etag
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from padim_dist.events import Event, Listener, TaskFinished
 from padim_dist.storage import Folder
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import read_members, read_normals
+from padim_dist.store.reviews import DEFECT, OK, Review, VerdictName, add_reviews
 from padim_dist.store.runs.run import list_runs
 from padim_dist.store.workspace import Workspace
 from tests.conftest import draw, tiny_config
@@ -94,18 +96,17 @@ def test_images_in_the_model_are_judged_by_a_fit_without_them(tmp_path, warned, 
     assert {row["left_out"] for name, row in rows.items() if name != "new.png"} == {True}
     assert rows["new.png"]["left_out"] is False
     n, epsilon = NORMAL, warned.model.epsilon
-    for name in ("07.jpg", "00.jpg"):
-        root = tmp_path / name
-        shutil.copytree(archive, root)
-        (root / "train/good" / name).rename(root / "test/good" / name)
-        model = {"epsilon": epsilon * (n - 1) / (n - 2)}
-        config = config_of(tmp_path / f"of-{name}", root, scheduler, model=model)
-        padim.fit(config)
-        padim.score(config)
-        found, alone = rows[name], {name_of(row): row for row in scores(config)}[name]
-        assert alone["left_out"] is False
-        assert found["score"] == pytest.approx(alone["score"], rel=1e-3)
-        assert (found["peak_y"], found["peak_x"]) == (alone["peak_y"], alone["peak_x"])
+    name, root = BAD[0], tmp_path / "archive"
+    shutil.copytree(archive, root)
+    (root / "train/good" / name).rename(root / "test/good" / name)
+    model = {"epsilon": epsilon * (n - 1) / (n - 2)}
+    config = config_of(tmp_path, root, scheduler, model=model)
+    padim.fit(config)
+    padim.score(config)
+    found, alone = rows[name], {name_of(row): row for row in scores(config)}[name]
+    assert alone["left_out"] is False
+    assert found["score"] == pytest.approx(alone["score"], rel=1e-3)
+    assert (found["peak_y"], found["peak_x"]) == (alone["peak_y"], alone["peak_x"])
 
 
 def test_their_p_values_are_those_among_the_others(warned):
@@ -199,14 +200,14 @@ def dropped(tmp_path_factory, archive, scheduler) -> Config:
 def test_a_fit_warns_of_its_suspects(warned):
     found = padim.fit(warned)
     assert found.suspects == {"all": 2}
-    (text,) = [text for text in found.warnings if "look like defects to all others" in text]
+    (text,) = [text for text in found.warnings if text.startswith("suspects: ")]
     for name in BAD:
         assert f"train/good/{name} (score" in text
     assert "times the median of 'all'" in text
     assert f"padim-dist suspects {found.model_id}" in text
     quiet = padim.fit(with_fit(warned, suspects="keep"))
     assert quiet.model_id == found.model_id
-    assert not [text for text in quiet.warnings if "look like defects" in text]
+    assert not [text for text in quiet.warnings if text.startswith("suspects: ")]
 
 
 def test_the_model_says_who_was_dropped_and_why(dropped):
@@ -235,6 +236,7 @@ def test_a_fit_that_drops_is_a_fit_that_never_saw_them(tmp_path, dropped, archiv
     assert new == {*BAD, "new.png"}
 
 
+@pytest.mark.slow
 def test_dropping_resumes_to_the_same_bits_with_one_worker(tmp_path, dropped, archive):
     """It is killed at the end of the first round, and before the second one."""
     fit = {"parts": 3, "suspects": "drop"}
@@ -327,8 +329,11 @@ def test_a_part_whose_images_are_all_forgotten_is_not_needed(forgetful):
     rows = {name_of(row): row["image_id"] for row in normals(forgetful).to_pylist()}
     first = [image_id for name, image_id in sorted(rows.items())][:12]
     found = padim.fit(with_fit(forgetful, without=first))
-    assert found.images == NORMAL - 12
-    assert found.groups == {"all": NORMAL - 12}
+    assert (found.images, found.groups) == (NORMAL - 12, {"all": NORMAL - 12})
+    head = json.loads(
+        (Path(forgetful.workspace) / f"fits/{found.fit_id}/fit.json").read_text("utf-8")
+    )
+    assert [part["merged"] for part in head["parts"]].count(True) < 3
 
 
 def test_ids_that_nobody_knows_are_refused(forgetful):
@@ -366,7 +371,7 @@ def test_suspects_are_listed_and_drawn(tmp_path, warned, dropped):
         assert image.size[0] > 800
     of_dropped = padim.suspects(dropped, n=1, out=str(picture))
     assert (of_dropped.in_model, of_dropped.dropped) == (0, 2)
-    assert [one.state for one in of_dropped.suspects] == ["dropped"]
+    assert [one.dropped for one in of_dropped.suspects] == [True]
     with pytest.raises(RequestError, match="the name of a picture ends in"):
         padim.suspects(warned, out="suspects.gif")
 
@@ -397,3 +402,30 @@ def test_two_images_cannot_be_left_out(tmp_path, scheduler):
     assert padim.fit(config).groups == {"all": 2}
     padim.score(config)
     assert [row["left_out"] for row in scores(config)] == [False, False]
+
+
+def test_reviewed_images_join_and_leave(tmp_path, warned, scheduler):
+    """The model is that of an archive in which people have put the images where they belong."""
+    root = tmp_path / "archive"
+    shutil.copytree(warned.archive.url, root)
+    config = config_of(tmp_path, root, scheduler, fit={"parts": 3, "reviewed": True})
+    padim.index(config)
+    images = padim.query(config, sql="SELECT image_id, uri, etag FROM images").rows
+    ids = {Path(uri).name: (image_id, etag) for image_id, uri, etag in images}
+    verdicts: list[tuple[str, VerdictName]] = [("new.png", OK), *((name, DEFECT) for name in BAD)]
+    reviews = [Review(image_id=ids[n][0], verdict=v, etag=ids[n][1]) for n, v in verdicts]
+    reviews.append(Review(image_id=ids["00.jpg"][0], verdict=DEFECT, etag="of another file"))
+    add_reviews(workspace_of(config), "ann", "", None, reviews)
+    found = padim.fit(config)
+    assert found.groups == {"all": NORMAL - len(BAD) + 1}
+    wanted = "1 confirmed normal image joined the fit, 2 confirmed defects left it"
+    assert wanted in " ".join(found.warnings)
+    assert "new.png" in {name_of(row) for row in normals(config).to_pylist()}
+    (root / "test/good/new.png").rename(root / "train/good/new.png")
+    for name in BAD:
+        (root / "train/good" / name).unlink()
+    sorted_out = config_of(tmp_path / "sorted", root, scheduler)
+    padim.fit(sorted_out)
+    names = [name for name in arrays(sorted_out) if "/calibration/" not in name]
+    found_arrays, wanted_arrays = arrays(config), arrays(sorted_out)
+    assert_close({n: found_arrays[n] for n in names}, {n: wanted_arrays[n] for n in names})

@@ -33,8 +33,8 @@ class SuspectImage:
         Its leave-one-out score, and the share of the other normal images that score as high.
     times_median : float
         The score as a multiple of the median of the group.
-    state : str
-        ``"in the model"`` or ``"dropped"``.
+    dropped : bool
+        Whether it was dropped; otherwise it is in the model.
     group, image_id : str
         As in the view ``normals``.
     """
@@ -44,7 +44,7 @@ class SuspectImage:
     score: float
     p_value: float | None
     times_median: float
-    state: str
+    dropped: bool
     image_id: str
 
 
@@ -130,8 +130,8 @@ def suspects(
                 group=row["group"],
                 score=row["score"],
                 p_value=row["p_value"],
-                times_median=row["score"] / row["median"],
-                state="dropped" if row["dropped"] else "in the model",
+                times_median=round(row["score"] / row["median"], 2),
+                dropped=row["dropped"],
                 image_id=row["image_id"],
             )
             for row in rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.reviewed import apply_reviews
 from padim_dist.api.pipeline.taken_out import find_in_pieces, take_out
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
@@ -105,7 +106,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     """
     spec = plans.plan_embedding(config)
     snapshot = current_manifest(config, listener)
-    pieces, notes = _take_out(config, _pieces(config, snapshot))
+    pieces, notes = _take_out(config, snapshot, _pieces(config, snapshot))
     warnings = [*_check_groups(snapshot, pieces, config), *notes]
     state = plans.load_state(config)
     limits = (config.cluster.readers, config.archive.max_pixels, config.fit.sample)
@@ -160,8 +161,10 @@ def _with_kept(job: EmbedJob, piece: Piece, jobs: Sequence[EmbedJob]) -> EmbedJo
     return replace(job, kept_in=tuple(of[piece.manifest, part] for part in piece.out_of))
 
 
-def _take_out(config: Config, pieces: list[Piece]) -> tuple[list[Piece], list[str]]:
-    """Leave out images by their ids; return the new pieces and notes for people.
+def _take_out(
+    config: Config, snapshot: Snapshot, pieces: list[Piece]
+) -> tuple[list[Piece], list[str]]:
+    """Leave images out and take others in by their ids; return new pieces and notes for people.
 
     Raises
     ------
@@ -170,9 +173,12 @@ def _take_out(config: Config, pieces: list[Piece]) -> tuple[list[Piece], list[st
     """
     wanted, workspace = set(config.fit.without_images), workspace_of(config)
     forgotten = forgotten_images(read_forgettings(workspace, archive_settings(config)))
-    found = find_in_pieces(workspace, pieces, wanted | forgotten)
+    notes, defects = list[str](), frozenset[str]()
+    if config.fit.reviewed:
+        joined, defects, notes = apply_reviews(workspace, snapshot, pieces)
+        pieces = [*pieces, *joined]
+    found = find_in_pieces(workspace, pieces, wanted | forgotten | defects)
     pieces, left_out = take_out(pieces, found)
-    notes = []
     if names := sorted(left_out & forgotten):
         notes.append(
             f"{counted(len(names), 'forgotten image')} left out of the fit ({listed(names, 3)}); "

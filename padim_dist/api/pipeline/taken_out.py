@@ -12,19 +12,21 @@ from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, find_images
 from padim_dist.store.workspace import Workspace
 
-Found = Mapping[tuple[str, int], Sequence[str]]
-"""Ids of images by manifest and shard."""
+Found = Mapping[tuple[str, int], Mapping[str, str | None]]
+"""Etags of images by id, by manifest and shard."""
 
 
 def find_in_pieces(
     workspace: Workspace, pieces: Iterable[Piece], image_ids: Collection[str]
-) -> dict[tuple[str, int], Sequence[str]]:
-    """Return which of some images are in the manifests of pieces, by manifest and shard."""
-    manifests = dict.fromkeys(piece.manifest for piece in pieces) if image_ids else {}
+) -> dict[tuple[str, int], Mapping[str, str | None]]:
+    """Return which of some images are in the shards of pieces."""
+    shards = {(piece.manifest, shard.shard) for piece in pieces for shard in piece.part.shards}
+    manifests = sorted({manifest for manifest, _ in shards}) if image_ids else []
     return {
-        (manifest, shard): ids
+        (manifest, shard): images
         for manifest in manifests
-        for shard, ids in find_images(workspace, manifest, image_ids).items()
+        for shard, images in find_images(workspace, manifest, image_ids).items()
+        if (manifest, shard) in shards
     }
 
 
@@ -49,7 +51,7 @@ def take_out(
     for piece in filter(lambda piece: piece.is_merged, pieces):
         where = (piece.manifest, piece.part)
         there = [shard for shard in piece.part.shards if (*where, shard.shard) not in subtracted]
-        own = {shard: _own(piece, found.get((piece.manifest, shard.shard), ())) for shard in there}
+        own = {shard: _own(piece, found.get((piece.manifest, shard.shard), {})) for shard in there}
         ids = [image_id for some in own.values() for image_id in some]
         left_out.update(ids)
         if not ids:
@@ -74,7 +76,7 @@ def take_out(
     return [*rest, *out], left_out
 
 
-def _own(piece: Piece, image_ids: Sequence[str]) -> list[str]:
+def _own(piece: Piece, image_ids: Iterable[str]) -> list[str]:
     return [image for image in image_ids if not piece.images or image in piece.images]
 
 

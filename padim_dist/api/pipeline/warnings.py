@@ -84,9 +84,9 @@ def suspect_warnings(config: Config, model: ModelInfo) -> list[str]:
             else "'padim-dist forget IMAGE_ID' leaves an image out, fit.suspects: drop all of them"
         )
         found.append(
-            f"{counted(sum(suspects.values()), 'normal image')} in {len(suspects)} of "
-            f"{counted(len(model.counts), 'group')} ({_shown(suspects)}) look like defects to all "
-            f"others: {'; '.join(examples)}. {command}; {advice}"
+            f"suspects: {counted(sum(suspects.values()), 'normal image')} in {len(suspects)} of "
+            f"{counted(len(model.counts), 'group')} ({_shown(suspects)}) that all others find "
+            f"anomalous: {'; '.join(examples)}. {command}; {advice}"
         )
     elif config.fit.sample == 0:
         found.append(
