@@ -53,10 +53,14 @@ def show(
     image_id: options.ImageId,
     run: options.RunId = None,
     out: options.PictureFile = None,
+    why: options.Why = False,
 ) -> "ShowResult":
-    """Show an image next to its heatmap with boxes of regions, and its details."""
+    """Show an image next to its heatmap with boxes of regions, and its details.
+
+    With --why: which levels its score is from, the region enlarged, the most similar normal image.
+    """
     where = (session.config, session.listener)
-    return padim.show(*where, image_id=image_id, run=run, out=out, screen=session.screen)
+    return padim.show(*where, image_id=image_id, run=run, out=out, screen=session.screen, why=why)
 
 
 @command(output.print_label)

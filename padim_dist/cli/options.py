@@ -147,6 +147,9 @@ ReportFile = Annotated[
 PictureFile = Annotated[
     str | None, _out(help="PNG or JPEG file; default: draw in the terminal, if it is true-colour.")
 ]
+Why = Annotated[
+    bool, Option("--why", help="Explain the score; reads and embeds the image once more.")
+]
 SuspectsFile = Annotated[
     str | None, _out(help="PNG or JPEG file: the images next to their heatmaps.")
 ]

@@ -224,7 +224,16 @@ def print_label(result: LabelResult, terminal: Terminal) -> None:
 
 def print_show(result: ShowResult, terminal: Terminal) -> None:
     """Print the details of an image and its regions."""
-    terminal.values(result, peak="peak row, column", size="height x width")
+    terminal.values(result, peak="peak row, column", size="height x width", why="")
+    if result.why:
+        terminal.line("why", result.why.sentence)
+        if normal := result.why.nearest:
+            name = normal.image or normal.image_id
+            terminal.line(
+                "similar normal",
+                f"{name} (similarity {normal.similarity:.3f}; {normal.compared:,} compared)",
+            )
+        terminal.table("Score by level", result.why.levels)
     terminal.table("Regions", result.regions)
     if result.status == "scored" and result.picture is None and not terminal.can_draw:
         terminal.err.print("no picture: give --out FILE, or use a true-colour terminal", **PLAIN)

@@ -1,4 +1,4 @@
-"""Base class of sections; sections of the archive, the model, its fit, scores and nights."""
+"""Base class of sections; sections of the archive, the model, its fit and scores."""
 
 from __future__ import annotations
 
@@ -281,23 +281,3 @@ class ScoreConfig(Section):
             names = " and ".join(map(repr, given))
             raise ValueError(f"{names} exclude each other; set one of them")
         return self
-
-
-class AuditConfig(Section):
-    """Nightly audits: the summary of a night, and when a night is odd."""
-
-    top: int = Field(10, ge=1, le=50)
-    """Number of most anomalous images in the summary and its picture."""
-    unusable: float = Field(0.05, ge=0, le=1)
-    """Odd: a larger share of the images than this cannot be scored."""
-    rise: float = Field(0.25, gt=0)
-    """Odd: the median score of a group exceeds the baseline by more than this share."""
-    alarms: float = Field(3.0, ge=1)
-    """Odd: this many times as many images of a group are flagged as in the baseline."""
-    drift: float = Field(4.0, gt=0)
-    """Odd: the drift of a group exceeds the baseline by this many standard deviations."""
-    fdr_nights: Annotated[int, Field(ge=2)] | None = None
-    """With ``score.fdr``: number of nights that share this largest share of false alarms, e.g. 7.
-    Null: it holds for each night by itself."""
-    compare: int = Field(14, ge=3)
-    """Number of baseline nights; at least three are needed."""

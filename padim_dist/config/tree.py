@@ -12,10 +12,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from padim_dist.config.cluster import ClusterConfig
-from padim_dist.config.notify import NotifyConfig
+from padim_dist.config.nights import AuditConfig, NotifyConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
-    AuditConfig,
     FitConfig,
     ModelConfig,
     ScoreConfig,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import Trunk
@@ -45,3 +46,24 @@ class Embedder:
             Level matrices (G_a, d_a, N), float32, in nested order.
         """
         return self.spec.shape.nest(self.trunk(images.to(self.device, non_blocking=True)))
+
+
+def similarities(image: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """Return how similar other images are to an image, position by position.
+
+    It is the mean cosine of their vectors, over the positions of a level and over the levels. Each
+    position counts at most once, so a defect that covers a small part of an image hardly matters.
+
+    Parameters
+    ----------
+    image, others : sequence of Tensor
+        Level matrices (G_a, d_a, 1) and (G_a, d_a, N).
+
+    Returns
+    -------
+    Tensor
+        (N,), at most 1.
+    """
+    levels = zip(image, others, strict=True)
+    cosines = [functional.cosine_similarity(one, many, dim=1).mean(dim=0) for one, many in levels]
+    return torch.stack(cosines).mean(dim=0)

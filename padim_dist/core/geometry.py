@@ -7,6 +7,8 @@ from math import ceil, floor
 
 Grid = tuple[int, int]
 """(height, width)."""
+Box = tuple[int, int, int, int]
+"""(top, left, bottom, right), half open."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ class InputGeometry:
         )
         return row, column
 
-    def box_to_original(
-        self, box: tuple[int, int, int, int], height: int, width: int
-    ) -> tuple[int, int, int, int]:
+    def box_to_original(self, box: Box, height: int, width: int) -> Box:
         """Return the smallest box of whole pixels of the original that covers a box of the map.
 
         Boxes are (top, left, bottom, right), half open.
@@ -66,3 +66,27 @@ class InputGeometry:
     def pixels_a_pixel(self, height: int, width: int) -> float:
         """Return the number of pixels of the original (height, width) in a pixel of the map."""
         return height * width / (self.resize[0] * self.resize[1])
+
+
+def window_around(box: Box, size: Grid) -> Box:
+    """Return a part of an image (height, width) that shows a box with what is around it.
+
+    It has equal sides of 1.5 times the box's longer one, and at least an eighth of the image's, cut
+    to the image. Boxes are (top, left, bottom, right), half open.
+
+    Examples
+    --------
+    >>> window_around((40, 20, 60, 40), (80, 400))
+    (25, 5, 75, 55)
+    >>> window_around((0, 0, 4, 4), (80, 80))
+    (0, 0, 10, 10)
+    """
+    top, left, bottom, right = box
+    wanted = max(round(1.5 * max(bottom - top, right - left)), ceil(max(size) / 8))
+    edges = []
+    for start, stop, whole in ((top, bottom, size[0]), (left, right, size[1])):
+        side = min(wanted, whole)
+        first = min(max((start + stop - side) // 2, 0), whole - side)
+        edges.append((first, first + side))
+    (top, bottom), (left, right) = edges
+    return top, left, bottom, right

@@ -32,7 +32,7 @@ class GalleryImage:
     review : Verdict or None
         The newest verdict of a person.
     levels : mapping of str to float, optional
-        Share of each level of the trunk in the squared distance at the peak.
+        Share of each level of the embedding in the score.
     """
 
     row: ScoreRow

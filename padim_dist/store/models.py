@@ -48,17 +48,22 @@ def put_fit(workspace: Workspace, head: FitHead) -> None:
     workspace.folder.create_json(f"{workspace.fit(head.fit_id)}/fit.json", asdict(head))
 
 
-def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
-    """Return the settings with which a fit was started; None if there is no such fit."""
+def find_fit(workspace: Workspace, fit_id: str) -> FitHead | None:
+    """Return the head of a fit; None if there is no such fit."""
     path = f"{workspace.fit(fit_id)}/fit.json"
     advice = "Remove it and run 'padim-dist fit' without --resume: what is embedded is kept"
-    head = find_record(workspace.folder, path, FitHead, advice)
+    return find_record(workspace.folder, path, FitHead, advice)
+
+
+def asked_of_fit(workspace: Workspace, fit_id: str) -> Mapping[str, Any] | None:
+    """Return the settings with which a fit was started; None if there is no such fit."""
+    head = find_fit(workspace, fit_id)
     return head.asked if head else None
 
 
 def manifests_of_fit(workspace: Workspace, fit_id: str) -> list[str]:
     """Return the ids of the manifests of a fit's parts; none if the head of the fit is gone."""
-    head = find_record(workspace.folder, f"{workspace.fit(fit_id)}/fit.json", FitHead)
+    head = find_fit(workspace, fit_id)
     return sorted({part.manifest for part in head.parts}) if head else []
 
 

@@ -75,7 +75,7 @@ def test_nights_follow_one_another(promoted):
     exif.get_ifd(0x8769)[0x9003] = "2026:11:25 22:00:00"
     with Image.open(line / "1-1.png") as image:
         image.save(line / "1-1.png", exif=exif)
-    (line / "1-2.png").rename(line / "1-20261124T0600.png")
+    (line / "1-2.png").rename(line / "1-20261120T0600.png")
     result = padim.audit(config, refit=True)
     (night,) = result.nights
     assert (night.number, night.state, night.statuses) == (2, "done", {"scored": 4})
@@ -88,8 +88,11 @@ def test_nights_follow_one_another(promoted):
     taken = scores.filter("captured_at IS NOT NULL").project("uri, captured_at").order("uri")
     assert [(Path(uri).name, at) for uri, at in taken.fetchall()] == [
         ("1-1.png", datetime(2026, 11, 25, 22, tzinfo=UTC)),
-        ("1-20261124T0600.png", datetime(2026, 11, 24, 6, tzinfo=UTC)),
+        ("1-20261120T0600.png", datetime(2026, 11, 20, 6, tzinfo=UTC)),
     ]
+    page = Path(padim.report(config, run=night.runs[0]).report).read_text()
+    assert f"<title>{night.title} - padim-dist</title>" in page
+    assert 'id="weeks"' in page
     assert result.candidate == night.model_id, "no new normal image, so the same model"
     folder = Path(night.folder)
     with Image.open(folder / "top.jpg") as picture:

@@ -99,6 +99,24 @@ def test_the_nights_of_runs(made):
     ]
 
 
+def test_views_know_the_night_of_a_row(made):
+    put_run(made, f"{2:016x}", score_rows(f"{2:016x}", 20))
+    put_run(made, "f" * 16, score_rows("f" * 16, 10))
+    database = padim.connect(made)
+    counts = "SELECT night, count(*) FROM scores GROUP BY night ORDER BY night NULLS LAST"
+    assert database.sql(counts).fetchall() == [(2, 20), (None, 10)]
+    assert database.sql("SELECT DISTINCT night FROM latest").fetchall()
+    columns = "night, title, flagged, state, runs, reasons, opened_at"
+    rows = database.sql(f"SELECT {columns} FROM nights ORDER BY night").fetchall()
+    assert [row[:4] for row in rows] == [
+        (1, "Night 1, 25 November, photos", 0, "done"),
+        (2, "Night 2, 26 November, photos", 5, "done"),
+        (3, "Night 3, 27 November, photos", None, "odd"),
+    ]
+    assert rows[1][4:] == ([f"{2:016x}"], [], datetime(2026, 11, 26, 2, tzinfo=UTC))
+    assert rows[2][5] == ["no image came"]
+
+
 def test_commands_print_nights_and_groups(made, tmp_path):
     path = config_file(made, tmp_path / "audit.yaml")
 

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 
 import padim_dist as padim
-from padim_dist.api.analysis.outlines import Outline, outline_regions
+from padim_dist.api.analysis.coco.outlines import Outline, outline_regions
 from padim_dist.config import Config
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.regions import find_regions

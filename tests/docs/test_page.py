@@ -36,7 +36,7 @@ def test_its_examples_run(config):
 
 def test_its_table_lists_the_existing_columns(config):
     database = padim.connect(config)
-    for view in ("runs", "models"):
+    for view in ("runs", "nights", "models"):
         (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{view}`")]
         told = re.sub(r"\(.*?\)", "", row.split("|")[3])
         assert [name.strip() for name in told.split(",")] == database.sql(f"FROM {view}").columns

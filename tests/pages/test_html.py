@@ -239,7 +239,7 @@ def test_suspects_and_what_is_known_of_an_image():
     assert "score 49.80 p 0.0005" in text
     assert text.index("in the model") < text.index("dropped")
     assert "ok, by ann, 2026-11-26 08:00 UTC: wiped" in text
-    assert "fine 20 %, middle 30 %, coarse 50 % of the squared distance at the peak" in text
+    assert "fine 20 %, middle 30 %, coarse 50 % of the score" in text
     none = page(sample(suspects=[], weeks=[], labels=None))
     ids = {a.get("id") for a in none.all("section")}
     assert not ids & {"suspects", "weeks", "labels"}

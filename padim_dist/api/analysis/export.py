@@ -7,7 +7,7 @@ from typing import TextIO
 
 import duckdb
 
-from padim_dist.api.analysis.coco import write_coco
+from padim_dist.api.analysis.coco.file import write_coco
 from padim_dist.api.analysis.query import draft, write_csv
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from padim_dist.api.analysis.run_images import Maps, RunImages
@@ -77,22 +78,31 @@ def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> I
     ImageError, RunError
         If the image cannot be read any more.
     """
+    pixels, heat = read_picture(RunImages(config, row.run_id), row)
+    boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
+    return side_by_side(pixels, heat, boxes)
+
+
+def read_picture(run: RunImages, row: ScoreRow) -> tuple[npt.NDArray[np.uint8], Maps]:
+    """Return a scored image, (H, W, 3), and its heatmap as shares of the colour scale.
+
+    The heatmap has the size of the resized image; it is zero in the margin around the crop. Raises
+    as `draw_image`.
+    """
     if row.heatmap_row is None:
         raise RequestError(
             f"run {row.run_id} kept no heatmaps, so there is no picture; set score.heatmaps to "
             "grid and run 'padim-dist score' again"
         )
     assert row.score is not None
-    run = RunImages(config, row.run_id)
     pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
     (heat,) = run.maps([row.heatmap_row])
     usual = run.usual([str(row.group)])[str(row.group)]
-    boxes = [(region.left, region.top, region.right, region.bottom) for region in regions]
     geometry = run.reader.geometry
-    whole = np.zeros(geometry.resize, np.float32)  # zero in the margin around the crop
+    whole = np.zeros(geometry.resize, np.float32)
     top, left = geometry.offset
     whole[top : top + len(heat), left : left + heat.shape[1]] = _shares(heat, usual, row.score)
-    return side_by_side(pixels.permute(1, 2, 0).numpy(), whole, boxes)
+    return pixels.permute(1, 2, 0).numpy(), whole
 
 
 def _shares(heat: Maps, usual: float, score: float) -> Maps:

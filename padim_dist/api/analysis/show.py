@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 from PIL import Image
@@ -19,6 +21,9 @@ from padim_dist.core.status import SCORED
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
+
+if TYPE_CHECKING:
+    from padim_dist.api.analysis.explain.why import Why
 
 Screen = Callable[[Image.Image], None]
 _COPIED = ("run_id", "image_id", "group", "label", "status", "error", "score", "p_value", "flagged")
@@ -40,7 +45,7 @@ class ShownRegion:
 class ShowResult:
     """An image of a run, as in the score table, with its regions.
 
-    `picture` is the file that was drawn, if any; `notes` are remarks.
+    `picture` is the file that was drawn, if any; `notes` are remarks. `why` is None unless asked.
     """
 
     run_id: str
@@ -58,6 +63,7 @@ class ShowResult:
     picture: str | None
     notes: list[str]
     regions: list[ShownRegion]
+    why: Why | None = None
 
 
 def show(
@@ -68,8 +74,11 @@ def show(
     run: str | None = None,
     out: str | None = None,
     screen: Screen | None = None,
+    why: bool = False,
 ) -> ShowResult:
     """Show an image of a run: the original next to its heatmap, with boxes of regions.
+
+    With `why` the picture also has the region enlarged, and the most similar normal image.
 
     Parameters
     ----------
@@ -83,6 +92,9 @@ def show(
         Path of a PNG or JPEG file for the picture.
     screen : callable, optional
         Receives the picture if there is no `out`.
+    why : bool, optional
+        Tell what the score consists of, and find the most similar normal image: the image is read
+        and embedded again, in this process.
 
     Raises
     ------
@@ -104,24 +116,31 @@ def show(
     row = _find(connection, head.run_id, image_id)
     query = "FROM regions WHERE image_id = ? ORDER BY region"
     regions = read_rows(RegionRow, connection.sql(query, params=[row.image_id]))
-    notes, picture = progress_note(head), None
+    notes, explained = progress_note(head), None
     if row.status != SCORED:
         notes.append("the image was not scored, so there is no picture")
-    elif out is not None:
-        drawn = draw_image(config, row, regions)
-        with draft(out) as path:
-            drawn.save(path, _PICTURES[Path(out).suffix.lower()], quality=90)
-        picture = out
-    elif screen is not None:
-        screen(draw_image(config, row, regions))
+    else:
+        draw: Callable[[], Image.Image] = partial(draw_image, config, row, regions)
+        if why:
+            from padim_dist.api.analysis.explain.why import Explanation
+
+            explained = Explanation(config, connection, row, regions)
+            draw = explained.draw
+        if out is not None:
+            drawn = draw()
+            with draft(out) as path:
+                drawn.save(path, _PICTURES[Path(out).suffix.lower()], quality=90)
+        elif screen is not None:
+            screen(draw())
     return ShowResult(
         **{name: getattr(row, name) for name in _COPIED},
         image=image_name(archive_of(config).url, row.uri, row.member),
         peak=None if row.peak_y is None else f"{row.peak_y}, {row.peak_x}",
         size=None if row.height is None else f"{row.height} x {row.width}",
-        picture=picture,
-        notes=notes,
+        picture=out if row.status == SCORED else None,
+        notes=[*notes, *(explained.notes if explained else ())],
         regions=[ShownRegion(r.region, r.area, _box(r), r.peak, r.p_value) for r in regions],
+        why=explained.why if explained else None,
     )
 
 

@@ -46,6 +46,7 @@ from padim_dist.store.nights import (
     add_night,
     find_summary,
     last_night,
+    night_title,
     put_summary,
     summaries_before,
 )
@@ -215,8 +216,9 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     statuses, groups, top = night_figures(config, runs)
     before = earlier[-config.audit.compare :]
     reasons = odd_reasons(config.audit, night.model_id, statuses, groups, before, night.retried)
-    picture = None
-    if drawn := draw_top(config, top):
+    archive, day, picture = archive_title(config), night.opened_at[:10], None
+    title = night_title(night.number, day, archive)
+    if drawn := draw_top(config, top, title):
         sink = io.BytesIO()
         drawn.save(sink, "JPEG", quality=85)
         picture = sink.getvalue()
@@ -226,7 +228,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         number=night.number,
         state=state,
         reasons=reasons,
-        day=night.opened_at[:10],
+        day=day,
         model_id=night.model_id,
         images=sum(statuses.values()),
         statuses=statuses,
@@ -239,7 +241,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         retried=night.retried,
         unsettled=count_unsettled(statuses),
-        archive=archive_title(config),
+        archive=archive,
         drift=drift_sentence(groups),
         past=past_sentence(night.number, state, night.model_id, before),
         batch=batch,

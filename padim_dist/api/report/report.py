@@ -17,6 +17,8 @@ from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.nights import title_of_run
+from padim_dist.api.sql.weeks import weeks_of_archive
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -72,7 +74,6 @@ def report(
     out: str | None = None,
     alpha: Alpha | None = None,
     title: str | None = None,
-    weeks: Sequence[Week] = (),
 ) -> ReportResult:
     """Write a report about a run: one HTML file that works offline.
 
@@ -92,9 +93,7 @@ def report(
     alpha : float or "auto", optional
         Flags of this alpha, instead of those of the rule of the run.
     title : str, optional
-        Title of the page; by default the run and the archive.
-    weeks : sequence of Week, optional
-        Weekly trend of the archive.
+        Title of the page; by default that of the night of the run, or else the run and the archive.
 
     Raises
     ------
@@ -112,7 +111,11 @@ def report(
     config = as_config(config)
     workspace = workspace_of(config)
     head = with_alpha(config, choose_run(workspace, run), alpha)
-    data = replace(_gather(config, head, top, listener), title=title, weeks=weeks)
+    data = replace(
+        _gather(config, head, top, listener),
+        title=title or title_of_run(workspace, head.run_id),
+        weeks=_weeks(config, head, alpha),
+    )
     page = render(data, padim_dist.__version__).encode()
     target = out or workspace.at(Run(workspace, head.run_id).report_path)
     folder, _, name = Folder(target, config.storage_options).url.rpartition("/")
@@ -166,6 +169,13 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         suspects_left=suspects_left,
         warnings=_warnings(head, model.info.counts, every, faults),
     )
+
+
+def _weeks(config: Config, head: RunHead, alpha: Alpha | None) -> list[Week]:
+    """Return the weekly trend of the archive; none if there is only one week."""
+    rows = weeks_of_archive(config, head.archive, alpha)
+    weeks = [Week(row.week, row.images, row.flagged_share) for row in rows if row.group is None]
+    return weeks if len(weeks) > 1 else []
 
 
 def _worst_first(groups: Sequence[GroupRow], drift: Mapping[str, DriftFigures]) -> list[GroupRow]:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
 
 from padim_dist.store.nights import NightSummary, night_title
 from padim_dist.store.numbered import list_numbers
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.workspace import Workspace
 
+NIGHTS_SCHEMA = pa.schema(
+    [
+        ("night", pa.int64()),
+        *((name, pa.string()) for name in ("title", "day", "state")),
+        *((name, pa.int64()) for name in ("images", "scored", "flagged", "unusable")),
+        *((name, pa.string()) for name in ("model_id", "archive")),
+        *((name, pa.list_(pa.string())) for name in ("runs", "reasons")),
+        *((name, pa.string()) for name in ("opened_at", "finished_at")),
+    ]
+)
+"""Columns of the view ``nights``; see `NightRow`."""
 _THREADS = 16
 T = TypeVar("T")
 
@@ -106,6 +121,33 @@ class _Head:
 def night_rows(workspace: Workspace) -> list[NightRow]:
     """Return the rows of the view ``nights``: all finished nights, by archive and number."""
     return [NightRow.of(summary) for summary in read_summaries(workspace, NightSummary)]
+
+
+def with_night(
+    connection: duckdb.DuckDBPyConnection, query: str, nights: Iterable[NightRow]
+) -> str:
+    """Return the SQL of rows of runs with a column ``night``: the newest one of their run.
+
+    Parameters
+    ----------
+    connection : DuckDBPyConnection
+        Gets a table of the nights of runs.
+    query, nights : str, iterable of NightRow
+        SQL of rows with a column ``run_id``; all nights.
+    """
+    newest = {run: row.night for row in nights for run in row.runs}
+    if not newest:
+        return f"SELECT *, NULL::BIGINT AS night FROM ({query})"
+    table = pa.table(
+        {
+            "run_id": pa.array(newest.keys(), pa.string()),
+            "night": pa.array(newest.values(), pa.int64()),
+        }
+    )
+    connection.register("_nights", table)
+    connection.execute("CREATE OR REPLACE TABLE _night_of_runs AS FROM _nights")
+    connection.unregister("_nights")
+    return f"SELECT rows.*, night FROM ({query}) AS rows LEFT JOIN _night_of_runs USING (run_id)"
 
 
 def night_of_runs(workspace: Workspace) -> dict[str, int]:

@@ -19,6 +19,7 @@ from padim_dist.api.settings.places import (
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
 from padim_dist.api.sql.normals import add_normals
 from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
 from padim_dist.api.sql.tables import files_query, open_connection, table_query
@@ -36,7 +37,8 @@ from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.workspace import Workspace
 
 VIEWS = (
-    *("latest", "scores", "regions", "groups", "reviews", "runs", "models", "normals", "images"),
+    *("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "normals"),
+    "images",
 )
 RUNS_SCHEMA = pa.schema(
     [
@@ -89,9 +91,9 @@ def connect(
     -------
     duckdb.DuckDBPyConnection
         With the views ``latest`` (a row for each image, of the newest run that has it),
-        ``scores`` (every row of every run), ``regions``, ``groups``, ``reviews``, ``runs``,
-        ``models`` and ``images`` (the newest manifest of the configuration's archive, or of the
-        workspace). Columns as in docs/formats.md and docs/analysis.md.
+        ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
+        ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the configuration's
+        archive, or of the workspace). Columns as in docs/formats.md and docs/analysis.md.
 
     Examples
     --------
@@ -120,7 +122,9 @@ def open_views(
     if config:
         shown = [with_alpha(config, head, alpha) for head in shown]
     connection = open_connection(workspace)
-    reviewed = add_views(connection, workspace, shown)
+    nights = night_rows(workspace)
+    reviewed = add_views(connection, workspace, shown, nights)
+    _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
     _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
     connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
@@ -142,12 +146,16 @@ def open_views(
 
 
 def add_views(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, heads: Sequence[RunHead]
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    heads: Sequence[RunHead],
+    nights: Sequence[NightRow] = (),
 ) -> bool:
     """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
 
-    Return whether there are reviews. Runs with a damaged file are left out, with a warning; a
-    single run, or the last one that is left, is an error instead.
+    The rows of both have their night if `nights` are given. Return whether there are reviews. Runs
+    with a damaged file are left out, with a warning; a single run, or the last one that is left, is
+    an error instead.
     """
     runs = [(Run(workspace, head.run_id), head) for head in heads]
     tables = (SCORES, REGIONS)
@@ -160,7 +168,7 @@ def add_views(
         runs = sound
         queries = [table_query(connection, table, runs) for table in tables]
     reviewed = add_reviews_table(connection, workspace) > 0
-    scores, regions = queries
+    scores, regions = (with_night(connection, query, nights) for query in queries)
     connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
     connection.execute(f"CREATE VIEW regions AS {regions}")
     return reviewed

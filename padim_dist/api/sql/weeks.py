@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
+from padim_dist.api.settings.rules import Alpha
+from padim_dist.api.sql.views import open_views
+from padim_dist.config import Config
+
 _WEEK = "strftime(coalesce(captured_at, scored_at) AT TIME ZONE 'UTC', '%G-W%V')"
 
 
@@ -52,3 +56,14 @@ def weeks_of(scores: duckdb.DuckDBPyRelation) -> list[WeekRow]:
         f'GROUPING SETS (({_WEEK}), ({_WEEK}, "group"))',
     )
     return [WeekRow(*row) for row in found.order("week, name NULLS FIRST").fetchall()]
+
+
+def weeks_of_archive(config: Config, archive: str | None, alpha: Alpha | None) -> list[WeekRow]:
+    """Return figures by week of the newest row of each image of an archive (`RunHead.archive`).
+
+    With `alpha`, flags are those of this alpha.
+    """
+    connection, _ = open_views(config, None, None, alpha)
+    own = "SELECT run_id FROM runs WHERE archive IS NOT DISTINCT FROM ?"
+    query = f"SELECT * FROM latest WHERE run_id IN ({own})"
+    return weeks_of(connection.sql(query, params=[archive]))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from contourpy import FillType, contour_generator
 from scipy import ndimage
 
-from padim_dist.api.analysis.coco import MarkedImage
+from padim_dist.api.analysis.coco.file import MarkedImage
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.config import Config
 from padim_dist.core.calibration import Calibration

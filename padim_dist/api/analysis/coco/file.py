@@ -20,7 +20,7 @@ from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow
 
 if TYPE_CHECKING:
-    from padim_dist.api.analysis.outlines import Outline
+    from padim_dist.api.analysis.coco.outlines import Outline
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _write_annotations(
     if first is None:
         file.write("[]")
         return [], 0, []
-    from padim_dist.api.analysis.outlines import RegionTracer  # imports torch
+    from padim_dist.api.analysis.coco.outlines import RegionTracer  # imports torch
 
     tracer = RegionTracer(config, head)
     annotated: dict[int, None] = {}

@@ -1,0 +1,1 @@
+"""Regions as polygons, in a COCO file."""

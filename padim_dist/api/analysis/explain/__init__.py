@@ -1,0 +1,1 @@
+"""Why an image has its score."""
