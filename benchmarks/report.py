@@ -36,6 +36,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 TOP = 200
 FITTED = 24
 SIZE = (1080, 1440)
+_ALPHA = 0.001
 _REPORT = """
 import json, sys, time
 from pathlib import Path
@@ -136,8 +137,9 @@ def write_run(config: Config) -> None:
                 scored_at=datetime.now(UTC),
                 score=float(score),
                 p_value=float(p),
-                flagged=bool(p <= job.alpha),
-                p_extrapolated=bool(p <= job.alpha),
+                flagged=bool(p <= _ALPHA),
+                p_extrapolated=bool(p <= _ALPHA),
+                resolution=_ALPHA,
                 peak_y=500,
                 peak_x=800,
                 heatmap_row=first + i,
