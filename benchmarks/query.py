@@ -2,8 +2,8 @@
 
     python benchmarks/query.py [--shards 100] [--rows 100000] [--threads 2]
 
-makes a run whose score tables have the real columns (long-tailed scores, p-values by rank, a
-thousandth flagged). Prints for each query the medians of five warm runs (seconds, and processor
+makes a run whose score tables have the real columns (long-tailed scores, p-values by rank).
+Prints for each query the medians of five warm runs (seconds, and processor
 seconds, which depend less on other load), and how many of the row groups were read, by DuckDB's
 own profile.
 """
@@ -103,7 +103,6 @@ def table(place: int, rows: int) -> pa.Table:
         "status": ["scored"] * rows,
         "score": scores,
         "p_value": (ranks + 1) / (rows + 1),
-        "flagged": ranks < rows / 1000,
         "p_extrapolated": np.zeros(rows, bool),
         "peak_y": rng.integers(0, 1080, rows),
         "peak_x": rng.integers(0, 1920, rows),

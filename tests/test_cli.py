@@ -317,7 +317,7 @@ def test_help_lists_the_common_options(name):
     assert done.exit_code == 0, done.output
     common = {"--json", "--log-json", "--debug"}
     common |= set() if name == "demo" else {"-c", "--config", "--set"}
-    common |= {"--metrics"} if name in ("fit", "score", "audit") else set()
+    common |= {"--metrics"} if name in ("fit", "forget", "score", "audit") else set()
     words = set(Text.from_ansi(done.stdout).plain.split())
     assert common <= words
     assert not words & ({"-c", "--config", "--set", "--metrics"} - common)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from padim_dist.api.analysis.pictures import draw_top
+from padim_dist.api.analysis.suspects import SuspectImage, suspects
 from padim_dist.api.labels.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
@@ -32,12 +33,13 @@ _RANDOM = "random, seeded (ImageNet weights cannot be loaded; they give better m
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Results of the demo and the paths of its files."""
+    """Results of the demo, suspects among its normal images, and the paths of its files."""
 
     weights: str
     images: int
     statuses: dict[str, int]
     flagged: int | None
+    suspects: list[SuspectImage]
     groups: dict[str, GroupFigures]
     mean: dict[str, float | None]
     seconds: float
@@ -50,7 +52,7 @@ class DemoResult:
 
 
 def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
-    """Make an archive in `folder`, then index, fit, score, evaluate and report on it.
+    """Make an archive in `folder`; index, fit, score, evaluate, list suspects, write a report.
 
     It uses ImageNet weights, or seeded random ones if those cannot be loaded. A second call
     resumes.
@@ -78,7 +80,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     run = Run(workspace_of(config), scored.run_id)
     rows = open_table(SCORES, [(run, run.head())]).filter("status = 'scored'")
     top = rows.order(MOST_ANOMALOUS).limit(_SHOWN)
-    sheet = draw_top(config, read_rows(ScoreRow, top))
+    sheet = draw_top(config, read_rows(ScoreRow, top), "Demo: the most anomalous images")
     assert sheet is not None  # it keeps heatmaps
     sheet.save(picture)
     weights = config.model.weights
@@ -88,6 +90,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         images=scored.images,
         statuses=scored.statuses,
         flagged=scored.flagged,
+        suspects=suspects(config).suspects,
         groups=figures.groups,
         mean=figures.mean,
         seconds=round(time.monotonic() - started, 1),

@@ -50,7 +50,7 @@ def doctor(session: Session) -> "DoctorResult":
     return padim.doctor(session.config, session.listener)
 
 
-@command(output.print_metrics, config=False)
+@command(output.print_demo, config=False)
 def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult":
     """Make a small archive, then index, fit, score and evaluate it; works offline."""
     return padim.demo(folder, listener)

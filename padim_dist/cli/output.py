@@ -94,6 +94,12 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
         terminal.line("promised", f"the rule flags {rate} of new normal images")
 
 
+def print_demo(result: DemoResult, terminal: Terminal) -> None:
+    """Print the results of the demo."""
+    print_metrics(result, terminal)
+    terminal.table("Suspects among the normal images", result.suspects, hidden=("state",))
+
+
 def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:

@@ -54,6 +54,7 @@ def test_boxes_of_regions(tiny_audit, spoiled, tmp_path):
     shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
     config = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
     _put_region(config, spoiled)
+    padim.judge(config, review=50)  # regions are those of flagged images
     file = tmp_path / "x.png"
     result = padim.show(config, image_id=spoiled["image_id"], out=str(file))
     (region,) = result.regions

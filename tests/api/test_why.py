@@ -106,7 +106,10 @@ def test_the_most_similar_normal_image(shown, spoiled, tiny_audit):
 
 def test_an_image_in_the_model_is_not_its_own_likeness(tiny_audit):
     row = rows(tiny_audit, "split = 'train'")[0]
-    nearest = padim.show(tiny_audit, image_id=row["image_id"], why=True).why.nearest
+    result = padim.show(tiny_audit, image_id=row["image_id"], why=True)
+    nearest = result.why.nearest
+    assert row["left_out"]
+    assert "that of a model without it" in result.notes[0]
     assert nearest.image_id == most_similar(tiny_audit, row) != row["image_id"]
     assert nearest.compared == 9
 

@@ -141,9 +141,10 @@ class Judged:
     def __init__(self, run: Run, head: RunHead) -> None:
         self._run, self._head = run, head
         self._database = open_connection(run.workspace)
+        kept = "heatmap_row IS NOT NULL" if run.heatmaps.exist() else "false"
         self._database.execute(
             "CREATE TEMP TABLE judged AS SELECT run_id, image_id, score, p_value, resolution, uri, "
-            "member, heatmap_row IS NOT NULL AS has_heatmap "
+            f"member, {kept} AS has_heatmap "
             f"FROM ({table_query(self._database, SCORES, [(run, head)])}) WHERE score IS NOT NULL"
         )
 

@@ -89,6 +89,10 @@ class Explanation:
         self._config, self._row = config, row
         self.notes: list[str] = []
         self._found: Found | None = None
+        if row.left_out:
+            self.notes.append(
+                "the model was fitted on this image: the score is that of a model without it"
+            )
         self._run = self._open()
         info = self._run.model.info if self._run else None
         if self._run and info:
