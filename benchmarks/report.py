@@ -26,6 +26,7 @@ from playwright.sync_api import sync_playwright
 
 import padim_dist as padim
 from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.judge import Judged
 from padim_dist.api.pipeline.score_plan import plan_score
 from padim_dist.api.settings.lookup import choose_model
 from padim_dist.config import Config, make_config
@@ -150,7 +151,8 @@ def write_run(config: Config) -> None:
         if regions:
             run.regions.replace(job.place, run.regions.make(regions))
         run.scores.create(job.place, run.scores.make(table))
-    run.conclude(run.scores.count(range(len(plan.shards))), {})
+    judgement = Judged(run, run.head()).judge(plan.alarms)
+    run.conclude(run.scores.count(range(len(plan.shards))), judgement, {})
 
 
 def region(row: ScoreRow) -> RegionRow:
