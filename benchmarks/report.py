@@ -26,6 +26,7 @@ from playwright.sync_api import sync_playwright
 
 import padim_dist as padim
 from padim_dist.api.pipeline.index import current_manifest
+from padim_dist.api.pipeline.judge import Judged
 from padim_dist.api.pipeline.score_plan import plan_score
 from padim_dist.api.settings.lookup import choose_model
 from padim_dist.config import Config, make_config
@@ -36,6 +37,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 TOP = 200
 FITTED = 24
 SIZE = (1080, 1440)
+_ALPHA = 0.001
 _REPORT = """
 import json, sys, time
 from pathlib import Path
@@ -136,8 +138,9 @@ def write_run(config: Config) -> None:
                 scored_at=datetime.now(UTC),
                 score=float(score),
                 p_value=float(p),
-                flagged=bool(p <= job.alpha),
-                p_extrapolated=bool(p <= job.alpha),
+                flagged=bool(p <= _ALPHA),
+                p_extrapolated=bool(p <= _ALPHA),
+                resolution=_ALPHA,
                 peak_y=500,
                 peak_x=800,
                 heatmap_row=first + i,
@@ -148,7 +151,8 @@ def write_run(config: Config) -> None:
         if regions:
             run.regions.replace(job.place, run.regions.make(regions))
         run.scores.create(job.place, run.scores.make(table))
-    run.conclude(run.scores.count(range(len(plan.shards))), {})
+    judgement = Judged(run, run.head()).judge(plan.alarms)
+    run.conclude(run.scores.count(range(len(plan.shards))), judgement, {})
 
 
 def region(row: ScoreRow) -> RegionRow:

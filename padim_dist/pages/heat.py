@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 _MASK = (0, 200, 255)
 _MASK_ALPHA = 130
+_LEAST = 1e-6
 _ALPHA, _BEND = 215, 0.8
 """Opacity of the hottest colour; exponent of the share that gives the others'."""
 
@@ -56,7 +57,10 @@ class HeatScale:
         highest : float
             The highest score.
         """
-        middle = threshold or max(high, 2 * usual, 1e-6)
+        # Normal images that are all the same have the threshold 0.
+        middle = max(high if threshold is None else threshold, _LEAST)
+        if threshold is None:
+            middle = max(middle, 2 * usual)
         # Where most images are anomalous, the lowest scores are above the threshold.
         start = min(usual, middle / 2)
         return cls(start, middle, max(highest, 2 * middle), threshold is not None)

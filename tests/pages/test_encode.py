@@ -17,7 +17,7 @@ from padim_dist.pages.encode import (
     SMALL_SIDE,
     encode,
 )
-from padim_dist.pages.heat import heat_layer
+from padim_dist.pages.heat import HeatScale, heat_layer
 from padim_dist.pages.html import render
 from tests.pages.samples import anomaly, sample
 
@@ -35,6 +35,19 @@ def test_noise_fits(shape, most):
     assert len(data) <= most
     made = Image.open(io.BytesIO(data))
     assert max(made.size) <= 512
+
+
+@pytest.mark.parametrize("threshold", [0.0, 5e-324, 1e-9, 20.0, None])
+@pytest.mark.parametrize("usual", [0.0, 5.0, 50.0])
+def test_the_colours_of_any_group_grow_with_the_distance(threshold, usual):
+    scale = HeatScale.of(usual, threshold, high=0.0, highest=40.0)
+    distances = np.array([np.nan, 0.0, 1e-9, 1.0, 10.0, 20.0, 40.0, 1e6], np.float32)
+    shares = scale.shares(distances)
+    assert shares[0] == shares[1] == 0
+    assert shares[-1] == 1
+    assert (np.diff(shares[1:]) >= 0).all()
+    assert scale.shares(np.array([scale.middle]))[0] == pytest.approx(0.5, abs=1e-3)
+    assert scale.is_threshold == (threshold is not None)
 
 
 def test_noise_as_heat_fits():
