@@ -127,7 +127,7 @@ def test_doctor_finds_and_advises(setup):
 WRONG = [
     (["model.chanels=3"], 2, "unknown key 'model.chanels' (did you mean 'channels'?); valid keys"),
     (["score.a_run=3"], 2, "'score.a_run': it is now 'false_alarms_per_run'; valid keys"),
-    (["audit.fdr_nights=7"], 2, "yaml: 'audit.fdr_nights' needs 'score.fdr'; set that too\n"),
+    (["audit.fdr_nights=7"], 2, "yaml: 'audit.fdr_nights' needs 'score.fdr'; set that too"),
     (["extra=1"], 2, "valid keys of the top level: workspace, storage_options, archive"),
     (["model.precision=int8"], 2, "model.precision: Input should be 'float32', 'tf32', 'bfloat16'"),
     (["archive.shard_images=0"], 2, "archive.shard_images: Input should be greater than"),

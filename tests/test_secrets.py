@@ -177,7 +177,7 @@ def test_an_image_that_was_set_aside_and_its_row_hold_no_secret(tmp_path):
     assert examine_shard(cast("ShardSource", SimpleNamespace(**shard))) == 1
     assert "https://…@host/a/aside.json is removed" in folder.read_json("aside.json")["i"]
     run = SimpleNamespace(run_id="r")
-    job = cast("ScoreJob", SimpleNamespace(run=run, model_id="m", place=0))
+    job = cast("ScoreJob", SimpleNamespace(run=run, model_id="m", place=0, time=None))
     told = _row(LoadedImage(row, status="missing", error=f"no {URLS[0]}"), job)
     assert told.error == "no https://…@host/a"
     assert _row(LoadedImage(row), job).error is None

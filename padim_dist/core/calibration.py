@@ -88,8 +88,8 @@ def suspect_threshold(scores: npt.ArrayLike) -> float:
     Examples
     --------
     >>> scores = [*np.linspace(20, 30, 40), 49.8]
-    >>> round(suspect_threshold(scores), 1)
-    40.4
+    >>> round(suspect_threshold(scores))
+    40
     """
     values = np.asarray(scores, np.float64)
     if len(values) < LEAST_FOR_SUSPECTS:

@@ -323,7 +323,7 @@ def test_an_export_of_large_regions_and_of_all_images(config, rows, tmp_path):
     assert "has 1e+06 pixels" in result.notes[-1]
     csv_file = tmp_path / "regions.csv"
     assert padim.export(config, format="csv", out=str(csv_file), min_area=151).regions == 0
-    with pytest.raises(RequestError, match="--all is for --format coco"):
+    with pytest.raises(RequestError, match="--all is for coco and fiftyone"):
         padim.export(config, format="csv", out=str(csv_file), all_images=True)
 
 

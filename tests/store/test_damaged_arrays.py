@@ -204,7 +204,8 @@ def test_a_missing_file_is_refused(tmp_path, name):
 def test_leave_one_out_results(tmp_path):
     workspace, bits = Workspace(Folder(str(tmp_path))), random.Random(1)
     ones = np.ones(16)
-    part = LeftOut(ones, np.ones(9, np.float32), 9, 3, ones, [], np.ones((16, 1), np.float32))
+    ids, factors = np.array([b"a" * 16] * 16), np.ones((16, 1), np.float32)
+    part = LeftOut(ids, ones, np.ones(9, np.float32), 9, 3, ones, [], factors)
     write_left_out(workspace, "part.npz", part)
     for bit in flipped(tmp_path / "part.npz", bits, 60):
         found = outcome(lambda: read_left_out(workspace, "part.npz"))

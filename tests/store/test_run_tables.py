@@ -21,6 +21,7 @@ def test_the_columns_of_the_score_table_are_those_of_the_format():
             ("p_value", pa.float64()),
             ("p_extrapolated", pa.bool_()),
             ("resolution", pa.float64()),
+            ("left_out", pa.bool_()),
             ("peak_y", pa.int32()),
             ("peak_x", pa.int32()),
             ("score_fine", pa.float32()),
