@@ -181,14 +181,16 @@ class _Shard:
         workspace = job.run.workspace
         model = (workspace, job.model_id, job.made, job.shard.group)
         gaussian = get_gaussian(*model, job.embedding)
-        squares = [own[:, : len(usable)] for own in nested_squares(gaussian.whitened(levels))]
+        squares = nested_squares(gaussian.whitened(levels))
         self._own = np.full(len(usable), np.nan)
         if job.leaves_out:
             rows = [self.table[place] for place in usable]
             self._own = leave_out_members(get_members(*model), gaussian, squares, rows)
+        # Padding is cut off last: sums over other numbers of images have other last bits.
         distances = shape.unnest(squares[0].sqrt())
-        maps = self._anomaly_map.full(distances)
-        scores, peaks = find_peaks(maps)
+        scores, peaks = find_peaks(self._anomaly_map.full(distances))
+        parts = divide_scores(squares, shape, self._anomaly_map, peaks)[: len(usable)].tolist()
+        distances, scores, peaks = (one[: len(usable)] for one in (distances, scores, peaks))
         if not bool(torch.isfinite(scores).all()):
             forget_model()
             damaged = workspace.at(workspace.model(job.model_id))
@@ -198,7 +200,6 @@ class _Shard:
                 "float16"
             )
         self._maps[usable] = distances.cpu().numpy()
-        parts = divide_scores(squares, shape, self._anomaly_map, peaks).tolist()
         found = zip(usable, scores.tolist(), peaks.tolist(), parts, strict=True)
         for place, score, (y, x), own in found:
             row = self.table[place]
