@@ -18,10 +18,7 @@ _HIGHEST = 0.5  # largest share of normal images that a run may flag
 _FORMER = {"a_run": "false_alarms_per_run"}  # names of rules in version 0.1
 _WORDS: dict[RuleName, str] = {
     "alpha": "target: {percent:.3g} % of normal images",
-    "auto": (
-        "target: the smallest share that the normal images of a group resolve, 1 / (n + 1), and "
-        "{percent:.3g} % at least"
-    ),
+    "auto": "auto: p <= 1 / (n + 1) for n normal images, {percent:.3g} % at least",
     "per_million": "target: {asked:g} false alarm{s} per million images",
     "false_alarms_per_run": "target: {asked:g} false alarm{s} per run",
     "fdr": "at most {percent:.3g} % of the flagged images may be false alarms",

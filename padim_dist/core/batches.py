@@ -47,7 +47,7 @@ def next_level(before: Sequence[Batch], tests: int, rate: float, batches: int) -
     tests : int
         P-values of the next batch.
     rate : float
-        Largest expected share of false discoveries in all batches together.
+        Largest expected share of false discoveries in all batches together, and of each one.
     batches : int
         Number of batches that share the rate: each may spend 1 / `batches` of it, and what
         earlier ones have not spent or have earned by discoveries.
@@ -68,7 +68,8 @@ def next_level(before: Sequence[Batch], tests: int, rate: float, batches: int) -
         if batch.most
     )
     earned = rate * min(len(before) + 1, batches) / batches
-    return max(earned - spent, 0.0) * (tests + discoveries) / tests
+    level = max(earned - spent, 0.0) * (tests + discoveries) / tests
+    return min(level, rate)  # a batch much smaller than those before would get more
 
 
 def judge_batch(p_values: npt.ArrayLike, level: float) -> tuple[float, Batch]:

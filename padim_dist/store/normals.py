@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from padim_dist.errors import DamagedFileError
 from padim_dist.store.models import ModelInfo, model_advice
 from padim_dist.store.numbered import add_numbered, read_numbered
-from padim_dist.store.parquet import open_parquet
+from padim_dist.store.parquet import find_damaged, open_parquet
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Settings, Workspace
 
@@ -214,6 +215,12 @@ def normals_files(workspace: Workspace, models: Iterable[ModelInfo]) -> list[str
         if info.suspects is not None
         for group in info.counts
     ]
+
+
+def find_damaged_normals(workspace: Workspace, files: Sequence[str]) -> list[DamagedFileError]:
+    """Return which of some tables, by their URLs, are damaged or missing."""
+    below = f"{workspace.at('')}".rstrip("/") + "/"
+    return find_damaged(workspace.folder, [file.removeprefix(below) for file in files], "")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from padim_dist.api.nights.audit import AuditResult
 from padim_dist.api.nights.oddness import past_sentence
 from padim_dist.api.nights.trends import group_trends, slope
 from padim_dist.api.settings.places import workspace_of
-from padim_dist.api.sql.nights import night_of_runs, night_rows, title_of_run
+from padim_dist.api.sql.nights import night_rows, title_of_run
 from padim_dist.cli.app import app
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
@@ -88,7 +88,8 @@ def test_another_model_is_named(tmp_path):
 
 def test_the_nights_of_runs(made):
     workspace = workspace_of(made)
-    assert night_of_runs(workspace) == {f"{1:016x}": 1, f"{2:016x}": 2}
+    found = {run: row.night for row in night_rows(workspace) for run in row.runs}
+    assert found == {f"{1:016x}": 1, f"{2:016x}": 2}
     assert title_of_run(workspace, f"{2:016x}") == "Night 2, 26 November, photos"
     assert title_of_run(workspace, "f" * 16) is None
     rows = night_rows(workspace)

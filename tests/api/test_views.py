@@ -11,6 +11,7 @@ import fsspec
 import pytest
 
 import padim_dist as padim
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.sql.views import VIEWS
 from padim_dist.errors import RequestError
 from tests.api.workspace import made_config, put_run, region_rows, score_rows
@@ -215,3 +216,27 @@ def test_the_latest_row_of_each_image(config):
         GROUP BY ALL ORDER BY 1, 2"""
     assert groups == ask(database, wanted)
     assert len(groups) == 3
+
+
+def test_a_run_without_an_archive_in_its_head(config):
+    """Version 0.1 kept no settings: the manifest says which archive it was."""
+    first, second = score_rows("a" * 16, 20), score_rows("b" * 16, 20, seed=1)
+    put_run(config, "a" * 16, first, lacking=["p_value", "flagged"])
+    put_run(config, "b" * 16, second, asked={"archive": {"url": "/archive"}}, turn=1)
+    head = {"settings": {"url": "/archive"}, "ignored": {}, "created_at": "2026-01-01T00:00:00"}
+    workspace = workspace_of(config)
+    workspace.folder.put_json(f"{workspace.manifest('0' * 16)}/manifest.json", head)
+    database = padim.connect(config)
+    assert ask(database, "SELECT count(*), any_value(run_id) FROM latest") == [(20, "b" * 16)]
+
+
+def test_a_damaged_table_of_normal_images_is_left_out(tmp_path, tiny_audit, caplog):
+    shutil.copytree(tiny_audit.workspace, tmp_path / "audit")
+    copied = tiny_audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    tables = sorted(Path(copied.workspace).rglob(".normals/*.parquet"))
+    assert len(tables) == 2
+    tables[0].write_bytes(tables[0].read_bytes()[:50])
+    database = padim.connect(copied)
+    assert "is damaged" in caplog.text
+    assert ask(database, 'SELECT "group", count(*) FROM normals GROUP BY 1') == [("b", 10)]
+    assert ask(database, "SELECT count(*) FROM latest") == [(39,)]

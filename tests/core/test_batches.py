@@ -67,6 +67,8 @@ def test_levels_by_hand():
     ten = Batch(100, 10, 11, 0.025)
     # It has spent 0.025 * 11 / (11 + 10 - 10); then (100 + 10) / 100 of the rest.
     assert next_level([ten], 100, 0.1, 4) == pytest.approx(0.025 * 1.1)
+    # A night of 3 images after one with many discoveries gets no more than the rate.
+    assert next_level([Batch(1000, 102, 103, 0.1 / 7)], 3, 0.1, 7) == 0.1
     # Two nights with discoveries share the denominator of each other.
     both = [ten, ten]
     spent = 2 * 0.025 * 11 / (11 + 10)

@@ -106,8 +106,8 @@ def top(
     where, values = "status = 'scored'", []
     if group is not None:
         where, values = f'{where} AND "group" = ?', [group]
-    ((scored, known, alarms, lowest),) = connection.execute(
-        "SELECT count(*), count(flagged), count(*) FILTER (flagged), min(p_value) "
+    ((scored, known, alarms, lowest, resolution),) = connection.execute(
+        "SELECT count(*), count(flagged), count(*) FILTER (flagged), min(p_value), max(resolution) "
         f"FROM scores WHERE {where}",
         values,
     ).fetchall()
@@ -135,11 +135,11 @@ def top(
     ).fetchall()
     archive = archive_of(config).url
     anomalies = [TopImage(image_name(archive, uri, member), *row) for uri, member, *row in found]
-    beyond = [a.p_value for a in anomalies if a.p_extrapolated and a.p_value is not None]
-    if beyond:
+    if any(image.p_extrapolated for image in anomalies):
+        limit = f" below {resolution:.2g}" if resolution else ""
         notes += [
-            f"p-values of {max(beyond):.2g} and less are extrapolated: below the resolution "
-            "of the calibration sample (fit.sample)"
+            f"p-values{limit} are extrapolated: the calibration sample (fit.sample) does not "
+            "resolve them"
         ]
     return TopResult(head.run_id, scored, alarms if known else None, notes, anomalies)
 

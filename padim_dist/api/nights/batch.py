@@ -54,6 +54,8 @@ def judge_night(
     found = [Run(workspace_of(config), run) for run in runs]
     judged = [Judged(run, run.head()) for run in found]
     p_values = np.concatenate([np.empty(0), *(one.p_values() for one in judged)])
+    if not len(p_values):
+        return Batch(0, 0, 0, 0.0)
     level = next_level(others, len(p_values), rate, nights)
     cutoff, batch = judge_batch(p_values, level)
     for run, one in zip(found, judged, strict=True):

@@ -14,6 +14,7 @@ from itertools import count
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.leave_outs import Receipts
 from padim_dist.api.pipeline.stages import count_images, factorise, leave_out
+from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_SUSPECTS
 from padim_dist.engine.fit import PartReceipt, embed_part, find_receipts
@@ -61,6 +62,7 @@ def drop_suspects(
         known |= find_receipts(new)
         missing = [job for job in new if job.receipt not in known]
         known |= {job.receipt: one for job, one in workers.map(embed_part, missing, TAKE_OUT)}
+        check_taken_out(plan.jobs, plan.pieces)
     raise AssertionError
 
 
@@ -74,6 +76,17 @@ def remove_trials(plan: FitPlan, receipts: Receipts, kept: int) -> None:
     for job in plan.jobs[kept:]:
         folder.remove(job.receipt)
         folder.remove_tree(receipts[job.receipt].moments)
+    _remove_trial_models(plan)
+
+
+def remove_unfinished(plan: FitPlan) -> None:
+    """Remove what a killed fit has made of its parts: an image that is back changes all of it."""
+    plan.workspace.folder.remove_tree(plan.workspace.model(plan.model_id))
+    _remove_trial_models(plan)
+
+
+def _remove_trial_models(plan: FitPlan) -> None:
+    folder = plan.workspace.folder
     for name in folder.list(plan.workspace.models):
         if name.startswith(f"{plan.model_id}{_TRIAL}"):
             folder.remove_tree(f"{plan.workspace.models}/{name}")

@@ -14,7 +14,7 @@ import torch
 import torchvision
 import zarr
 
-from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials
+from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials, remove_unfinished
 from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
 from padim_dist.api.pipeline.stages import calibrate, count_images, factorise, leave_out
 from padim_dist.api.pipeline.taken_out import check_taken_out
@@ -167,6 +167,8 @@ def _run(
     """Embed the missing parts, factorise, calibrate, finish the model; return all receipts."""
     workspace, asked = plan.workspace, plan
     missing = [job for job in plan.jobs if job.receipt not in receipts]
+    if missing:
+        remove_unfinished(plan)
     groups = len({job.part.group for job in plan.jobs})
     drops = config.fit.suspects == "drop"
     # A trial model, and the moments of what it drops, are there beside the model.

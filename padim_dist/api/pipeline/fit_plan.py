@@ -92,7 +92,7 @@ class FitPlan:
         for piece in pieces[len(jobs) :]:
             like = next(job for job in self.jobs if job.snapshot == piece.manifest)
             job = replace(like, part=piece.part, images=piece.images, kept_in=(), again=False)
-            jobs.append(_with_kept(job, piece, self.jobs))
+            jobs.append(_with_kept(job, piece, self.pieces, self.jobs))
         return replace(self, pieces=pieces, jobs=jobs)
 
 
@@ -130,7 +130,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
             reading=readings[piece.manifest],
             images=piece.images,
         )
-        jobs.append(_with_kept(job, piece, jobs))
+        jobs.append(_with_kept(job, piece, pieces, jobs))
     # The parts' receipts are content addresses of all that determines their moments.
     taken = [[job.receipt, piece.is_merged] for job, piece in zip(jobs, pieces, strict=True)]
     fit_id = content_id({"parts": taken})
@@ -153,11 +153,20 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     )
 
 
-def _with_kept(job: EmbedJob, piece: Piece, jobs: Sequence[EmbedJob]) -> EmbedJob:
-    """Return the job of images to subtract, which knows where their embeddings may be kept."""
+def _with_kept(
+    job: EmbedJob, piece: Piece, pieces: Sequence[Piece], jobs: Sequence[EmbedJob]
+) -> EmbedJob:
+    """Return the job of images to subtract, which knows where their embeddings may be kept.
+
+    `jobs` are those of the first pieces: all that are merged are among them.
+    """
     if piece.is_merged or not piece.images:
         return job
-    of = {(other.snapshot, other.part): other.receipt for other in jobs}
+    of = {
+        (other.snapshot, other.part): other.receipt
+        for other, of_other in zip(jobs, pieces, strict=False)
+        if of_other.is_merged  # a piece that is subtracted may have the same part
+    }
     return replace(job, kept_in=tuple(of[piece.manifest, part] for part in piece.out_of))
 
 

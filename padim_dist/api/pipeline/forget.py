@@ -11,7 +11,7 @@ from padim_dist.api.pipeline.fit import FitResult, fit
 from padim_dist.api.pipeline.fit_plan import find_normal
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
-from padim_dist.config import Config, make_config
+from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted, listed
@@ -120,9 +120,8 @@ def _forgotten(config: Config) -> set[str]:
 
 def _without(config: Config, ids: set[str]) -> Config:
     """Return the configuration that leaves out images by `fit.without`: it gives the same model."""
-    tree = config.model_dump()
-    tree["fit"]["without"] = [*config.fit.without, *sorted(ids)]
-    return make_config(tree)
+    without = tuple(sorted({*config.fit.without, *ids}))
+    return config.model_copy(update={"fit": config.fit.model_copy(update={"without": without})})
 
 
 def _check_known(ids: Sequence[str] | set[str], known: set[str], what: str) -> None:

@@ -18,6 +18,7 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
+from padim_dist.store.models import find_model
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES, ScoreRow
 from padim_dist.store.runs.run import Run
@@ -34,7 +35,7 @@ class JudgeResult:
     flagged, before : int or None
         Images that are flagged now, and by the rule before; None if that is not known.
     cutoff : float or None
-        Highest p-value that is flagged; see `Judgement`.
+        Highest p-value that is flagged in all groups; None if it is not known, or not one number.
     regions : int
         Regions that were found in kept heatmaps.
     notes : list of str
@@ -123,7 +124,7 @@ def judge_run(run: Run, head: RunHead, alarms: Alarms, listener: Listener = igno
         rule=alarms.describe(),
         flagged=judgement.flagged,
         before=head.flagged,
-        cutoff=head.judged(judgement).known_cutoff,
+        cutoff=None if alarms.follows_resolution else head.judged(judgement).known_cutoff,
         regions=regions,
         notes=notes,
     )
@@ -203,6 +204,12 @@ class Judged:
                 "USING (image_id) ORDER BY heatmap_row"
             ),
         )
+        if find_model(self._run.workspace, self._head.model_id) is None:
+            found = counted(len(rows), "flagged image")
+            return 0, [
+                *notes,
+                f"regions of {found} are not known: model {self._head.model_id} is gone",
+            ]
         from padim_dist.api.pipeline.kept_regions import find_kept_regions  # imports torch
 
         regions = find_kept_regions(self._run, self._head, rows, listener)

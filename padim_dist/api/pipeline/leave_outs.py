@@ -20,9 +20,10 @@ Receipts = Mapping[str, PartReceipt]
 def fitted_parts(plan: FitPlan, receipts: Receipts) -> dict[str, list[FittedPart]]:
     """Return the merged parts of each group that have images."""
     parts: dict[str, list[FittedPart]] = {}
+    gone = gone_images(plan.jobs, plan.pieces)
     for job, piece in zip(plan.jobs, plan.pieces, strict=True):
         if piece.is_merged and receipts[job.receipt].fitted:
-            part = FittedPart(job, gone=gone_images(plan.jobs, plan.pieces, piece))
+            part = FittedPart(job, gone=frozenset(gone.get((piece.manifest, piece.part), ())))
             parts.setdefault(piece.part.group, []).append(part)
     return parts
 

@@ -88,7 +88,11 @@ def check_taken_out(jobs: Sequence[EmbedJob], pieces: Sequence[Piece]) -> None:
     RequestError
         Names the images, or their shard.
     """
-    known = {(job.snapshot, job.part): job for job in jobs}
+    known = {
+        (job.snapshot, job.part): job
+        for job, piece in zip(jobs, pieces, strict=True)
+        if piece.is_merged  # a piece that is subtracted may have the same part
+    }
     for job, piece in zip(jobs, pieces, strict=True):
         if piece.is_merged:
             continue
@@ -112,13 +116,16 @@ def check_taken_out(jobs: Sequence[EmbedJob], pieces: Sequence[Piece]) -> None:
         )
 
 
-def gone_images(jobs: Sequence[EmbedJob], pieces: Sequence[Piece], of: Piece) -> frozenset[str]:
-    """Return the ids of the images that are subtracted from a merged piece."""
-    gone: set[str] = set()
+def gone_images(
+    jobs: Sequence[EmbedJob], pieces: Sequence[Piece]
+) -> dict[tuple[str, Part], set[str]]:
+    """Return the ids of the images that are subtracted from parts, by manifest and part."""
+    gone: dict[tuple[str, Part], set[str]] = {}
     for job, piece in zip(jobs, pieces, strict=True):
-        if of.part in piece.out_of and of.manifest == piece.manifest:
-            gone.update(piece.images or _images(job))
-    return frozenset(gone)
+        images = set(piece.images or _images(job)) if piece.out_of else set[str]()
+        for part in piece.out_of:
+            gone.setdefault((piece.manifest, part), set()).update(images)
+    return gone
 
 
 def _images(job: EmbedJob) -> set[str]:

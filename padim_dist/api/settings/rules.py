@@ -7,6 +7,7 @@ from typing import Any
 
 from padim_dist.config import Config, make_config
 from padim_dist.core.alarms import RULES, Alarms, Judgement
+from padim_dist.errors import ConfigError
 from padim_dist.store.runs.head import RunHead
 
 Alpha = float | str
@@ -31,11 +32,24 @@ def plan_alarms(config: Config, images: int, **asked: Any) -> Alarms:
         If its value is wrong, or two rules are given.
     """
     score = config.score
-    if given := {name: value for name, value in asked.items() if value is not None}:
+    given = {name: value for name, value in asked.items() if value is not None}
+    if len(given) > 1:
+        names = " and ".join(map(repr, given))
+        raise ConfigError(f"{names} exclude each other: a run has one rule; give one of them")
+    if not _is_alpha(given.get("alpha", "auto")):
+        raise ConfigError(f"alpha is a share between 0 and 1, or auto; found {given['alpha']!r}")
+    if given:
         rest = config.score.model_dump(mode="json", exclude=set(RULES))
         tree: Mapping[str, Any] = {**config.model_dump(mode="json"), "score": {**rest, **given}}
         score = make_config(tree, "rule").score
     return Alarms.plan(images, **score.model_dump(include=set(RULES)))
+
+
+def _is_alpha(value: Alpha) -> bool:
+    try:
+        return value == "auto" or 0 < float(value) < 1
+    except ValueError:
+        return False
 
 
 def with_alpha(config: Config, head: RunHead, alpha: Alpha | None) -> RunHead:

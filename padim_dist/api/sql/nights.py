@@ -150,11 +150,6 @@ def with_night(
     return f"SELECT rows.*, night FROM ({query}) AS rows LEFT JOIN _night_of_runs USING (run_id)"
 
 
-def night_of_runs(workspace: Workspace) -> dict[str, int]:
-    """Return the number of the newest finished night of each run, by run id."""
-    return {run: head.number for head in read_summaries(workspace, _Head) for run in head.runs}
-
-
 def title_of_run(workspace: Workspace, run_id: str) -> str | None:
     """Return the title of the newest finished night of a run; None if no night has it."""
     heads = [head for head in read_summaries(workspace, _Head) if run_id in head.runs]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import duckdb
@@ -29,7 +30,7 @@ from padim_dist.core.status import STATUSES, UNSETTLED
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
-from padim_dist.store.manifests import manifest_files
+from padim_dist.store.manifests import find_head, manifest_files
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES
@@ -117,17 +118,19 @@ def open_views(
     folder, config = locate(where, storage_options)
     workspace = Workspace(folder)
     heads = list_runs(workspace)
+    if config:
+        heads = [with_alpha(config, head, alpha) for head in heads]
     finished = [head for head in heads if head.is_finished]
     shown = [pick_run(workspace, heads, run)] if run else finished
-    if config:
-        shown = [with_alpha(config, head, alpha) for head in shown]
     connection = open_connection(workspace)
     nights = night_rows(workspace)
     reviewed = add_views(connection, workspace, shown, nights)
     _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
-    _add_table(connection, "runs", RUNS_SCHEMA, [_run(head) for head in heads])
+    archives = {head.run_id: head.archive or _archive(workspace, head) for head in heads}
+    runs = [_run(head) | {"archive": archives[head.run_id]} for head in heads]
+    _add_table(connection, "runs", RUNS_SCHEMA, runs)
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
-    connection.execute(f"CREATE VIEW groups AS {_groups(shown)}")
+    connection.execute(f"CREATE VIEW groups AS {_groups(shown, archives)}")
     _add_table(connection, "models", MODELS_SCHEMA, _models(workspace))
     add_normals(connection, workspace)
     images = unless_damaged(lambda: _images(workspace, config), "the view images is empty")
@@ -211,16 +214,26 @@ def _run(head: RunHead) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(head).items() if name in RUNS_SCHEMA.names},
         **{name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished},
-        "archive": head.archive,
         "rule": head.alarms.rule if head.alarms else None,
         "alpha": head.alarms.alpha if head.alarms else None,
         "drift_z": max((drift.z for drift in head.drift.values()), default=None),
     }
 
 
-def _groups(heads: Sequence[RunHead]) -> str:
+def _archive(workspace: Workspace, head: RunHead) -> str | None:
+    """Return the archive of a run of version 0.1, whose head does not say it."""
+    manifest = unless_damaged(lambda: find_head(workspace, head.snapshot))
+    return manifest.settings.get("url") if manifest else None
+
+
+def _groups(heads: Sequence[RunHead], archives: Mapping[str, str | None]) -> str:
     """Return the SQL of the view ``groups``, given the runs, the newest last."""
-    drifts = {(run.archive, group): drift.z for run in heads for group, drift in run.drift.items()}
+    drifts = {
+        (archives[run.run_id], group): drift.z
+        for run in heads
+        for group, drift in run.drift.items()
+        if isfinite(drift.z)  # JSON of earlier versions may have others
+    }
     rows = ", ".join(
         f"({literal(archive or '')}, {literal(group)}, {z!r}::DOUBLE)"
         for (archive, group), z in drifts.items()

@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -200,11 +199,6 @@ class RunTable:
                     for start, stop in pairwise(starts):
                         if stop > start:
                             yield int(places[start]), table.slice(start, stop - start)
-
-    def p_values(self) -> npt.NDArray[np.float64]:
-        """Read all p-values, shape (n,)."""
-        columns = [table["p_value"].drop_null().to_numpy() for table in self.read(["p_value"])]
-        return np.concatenate(columns) if columns else np.empty(0)
 
     def _count(self, path: str) -> ShardCounts:
         # Not `read_table`, which takes twice as long for a small file.
