@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
 Mode = Literal["r", "r+", "a", "w"]
+_OF_CONTENT = {"builtins", "json", "numcodecs", "numpy", "zarr", "zipfile", "zlib"}
+"""Packages whose errors, apart from OSError, are about the content of a file."""
 
 
 @cache
@@ -97,7 +99,8 @@ def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], row
 def reports_array_damage(file: str, advice: str) -> Iterator[None]:
     """Turn errors of Zarr and its codecs inside the block into a `DamagedFileError`.
 
-    Errors of the store stay what they are, except that what should be there is not.
+    Errors of the store stay what they are, except that what should be there is not. Clients of
+    stores have kinds of their own (a body that was cut off, no connection): they become OSError.
     """
     try:
         yield
@@ -107,8 +110,10 @@ def reports_array_damage(file: str, advice: str) -> Iterator[None]:
         raise DamagedFileError(file, f"a file of it is missing ({error})", advice) from None
     except (PadimDistError, OSError, MemoryError):
         raise
-    except Exception as error:  # each codec has its own kinds
+    except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        if type(error).__module__.partition(".")[0] not in _OF_CONTENT:
+            raise OSError(f"{file} cannot be read: {reason}") from error
         raise DamagedFileError(file, reason, advice) from error
 
 

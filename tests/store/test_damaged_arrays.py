@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from aiohttp import ClientPayloadError
+from botocore.exceptions import EndpointConnectionError
 
 from padim_dist.core.calibration import Calibration
 from padim_dist.core.covariance import Covariance
@@ -23,7 +26,7 @@ from padim_dist.core.quality import condition_numbers, regularised_share
 from padim_dist.core.spec import EmbeddingSpec, TrunkSpec
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
-from padim_dist.store.arrays import open_zarr_group
+from padim_dist.store.arrays import open_zarr_group, reports_array_damage
 from padim_dist.store.calibrations import (
     KeptCalibration,
     LeftOut,
@@ -228,3 +231,18 @@ def test_weights(tmp_path):
             assert "run 'padim-dist fit'" in str(found)
         else:
             assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize(
+    "error", [ClientPayloadError("cut off"), EndpointConnectionError(endpoint_url="x")]
+)
+def test_a_store_that_fails_while_an_array_is_read_damages_nothing(error):
+    with pytest.raises(OSError, match="model cannot be read"), reports_array_damage("model", ""):
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("checksum"), RuntimeError("blosc"), zlib.error("x")])
+def test_errors_of_codecs_are_about_the_file(error):
+    with pytest.raises(DamagedFileError, match="model is damaged"):
+        with reports_array_damage("model", ""):
+            raise error
