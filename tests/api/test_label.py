@@ -186,6 +186,8 @@ def test_a_verdict_is_not_about_the_same_path_of_another_archive(config, ids, tm
     for run in (A, B):
         found = padim.evaluate(config, run=run)
         assert (found.reviewed, [n for n in found.notes if "another object" in n]) == (2, [])
+    padim.label(config, images=[ids[3], "a/0004.png"], verdict="ok")
+    assert {ids[3], ids[4]} < dict(ask(config, seen.format(A))).keys(), "though B is newer"
 
 
 def test_reviews_are_joined_by_hash(config, ids):
