@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from padim_dist.errors import DamagedFileError
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.models import ModelInfo, model_advice
 from padim_dist.store.numbered import add_numbered, read_numbered
 from padim_dist.store.parquet import find_damaged, open_parquet
@@ -133,14 +134,14 @@ class Forgetting:
     ----------
     number : int
         Number, from 1.
-    image_ids : sequence of str
+    images : sequence of ImageObject
         Images that fits leave out from now on; if `undo` is set, that they may use again.
     note, by, at : str
         The reason; user and machine; ISO 8601, UTC.
     """
 
     number: int
-    image_ids: Sequence[str]
+    images: Sequence[ImageObject]
     undo: bool
     note: str
     by: str
@@ -158,21 +159,22 @@ def add_forgetting(workspace: Workspace, settings: Settings, entry: Forgetting) 
     return add_numbered(workspace, workspace.forgotten(settings), entry)
 
 
-def forgotten_images(entries: Iterable[Forgetting]) -> set[str]:
-    """Return the ids of the images that are forgotten after all entries of a list.
+def forgotten_images(entries: Iterable[Forgetting]) -> set[ImageObject]:
+    """Return the images that are forgotten after all entries of a list.
 
     Examples
     --------
-    >>> first = Forgetting(1, ["a", "b"], False, "", "", "")
-    >>> forgotten_images([first, Forgetting(2, ["a"], True, "", "", "")])
-    {'b'}
+    >>> a, b = ImageObject("a", "1"), ImageObject("b", None)
+    >>> first = Forgetting(1, [a, b], False, "", "", "")
+    >>> forgotten_images([first, Forgetting(2, [a], True, "", "", "")])
+    {ImageObject(image_id='b', etag=None)}
     """
-    forgotten: set[str] = set()
+    forgotten: set[ImageObject] = set()
     for entry in entries:
         if entry.undo:
-            forgotten.difference_update(entry.image_ids)
+            forgotten.difference_update(entry.images)
         else:
-            forgotten.update(entry.image_ids)
+            forgotten.update(entry.images)
     return forgotten
 
 

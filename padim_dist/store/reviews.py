@@ -1,7 +1,7 @@
 """Reviews: what people say about images. Append-only, a numbered file for each call of ``label``.
 
-The newest review of an image counts, and all are kept. A review is about the object that the
-reviewer saw: where an image has another etag now, the review does not count for it.
+A review is about the object that the reviewer saw: an image and its etag. The newest review of an
+object counts, and all are kept. Those of other objects at the same path neither count nor hide it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.numbered import add_numbered, list_numbers, read_numbered
 from padim_dist.store.workspace import Workspace
 
@@ -33,7 +34,7 @@ class Review:
     note : str
         Any text.
     uri, member, etag : str or None
-        Address and tag of the object that was reviewed, as far as they are known.
+        Address and tag of the object that was reviewed, as its row has them.
     """
 
     image_id: str
@@ -43,6 +44,11 @@ class Review:
     uri: str | None = None
     member: str | None = None
     etag: str | None = None
+
+    @property
+    def about(self) -> ImageObject:
+        """The object that was reviewed."""
+        return ImageObject(self.image_id, self.etag)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class ReviewBatch:
     run_id : str or None
         The run that the reviewer looked at, if that is known.
     reviews : sequence of Review
-        In the order of the call. If an image is there twice, its last review counts.
+        In the order of the call. If an object is there twice, its last review counts.
     """
 
     number: int
@@ -70,22 +76,11 @@ class ReviewBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(Review):
-    """The newest review of an image, with the number, reviewer and time of its batch."""
+    """The newest review of an object, with the number, reviewer and time of its batch."""
 
     number: int
     who: str
     at: str
-
-    def is_about(self, etag: str | None) -> bool:
-        """Return whether it is about an object with this tag; an unknown tag may be any.
-
-        Examples
-        --------
-        >>> verdict = Verdict(image_id="3f", verdict="ok", etag="1", number=1, who="ann", at="")
-        >>> verdict.is_about("1"), verdict.is_about(None), verdict.is_about("2")
-        (True, True, False)
-        """
-        return None in (etag, self.etag) or etag == self.etag
 
 
 def read_reviews(workspace: Workspace) -> list[ReviewBatch]:
@@ -93,15 +88,15 @@ def read_reviews(workspace: Workspace) -> list[ReviewBatch]:
     return read_numbered(workspace, workspace.reviews, ReviewBatch, all_of_them=False)
 
 
-def newest_verdicts(workspace: Workspace) -> dict[str, Verdict]:
-    """Return the newest review of each reviewed image, by image_id."""
+def newest_verdicts(workspace: Workspace) -> dict[ImageObject, Verdict]:
+    """Return the newest review of each reviewed object."""
     return verdicts_of(read_reviews(workspace))
 
 
-def verdicts_of(batches: Iterable[ReviewBatch]) -> dict[str, Verdict]:
-    """Return the newest review of each image in batches (the oldest first), by image_id."""
+def verdicts_of(batches: Iterable[ReviewBatch]) -> dict[ImageObject, Verdict]:
+    """Return the newest review of each object in batches (the oldest first)."""
     return {
-        review.image_id: Verdict(**vars(review), number=batch.number, who=batch.who, at=batch.at)
+        review.about: Verdict(**vars(review), number=batch.number, who=batch.who, at=batch.at)
         for batch in batches
         for review in batch.reviews
     }

@@ -15,7 +15,7 @@ from padim_dist.cli.app import app
 from padim_dist.errors import RequestError
 from tests.api.workspace import config_file, made_config, put_run, score_rows
 
-A, B = "a" * 16, "b" * 16
+A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_people_who_label_at_once_lose_nothing(config, ids):
 
 
 def test_a_verdict_is_about_the_object_that_was_reviewed(config, ids):
-    """The file was replaced since: its new content has no verdict, and nobody disagreed."""
+    """The file is replaced, and then restored: each content has the verdict that is about it."""
     padim.label(config, images=ids[:2], verdict="ok")
     later = [{**row, "run_id": B} for row in score_rows(B, 40)]
     later[0]["etag"] = "2"
@@ -157,9 +157,46 @@ def test_a_verdict_is_about_the_object_that_was_reviewed(config, ids):
     assert ask(config, seen.format(ids[1])) == [(A, "ok"), (B, "ok")]
     assert "1 image of the run: reviewed as another object" in padim.evaluate(config).notes[0]
     assert padim.label(config, images=ids[:1], verdict="defect").disagreements == []
-    assert ask(config, seen.format(ids[0])) == [(A, None), (B, "defect")]
-    padim.label(config, images=ids[:1], verdict="ok", run=A)
-    assert ask(config, seen.format(ids[0])) == [(A, "ok"), (B, None)]
+    assert ask(config, seen.format(ids[0])) == [(A, "ok"), (B, "defect")]
+    restored = [{**row, "run_id": C} for row in score_rows(C, 40)]
+    put_run(config, C, restored, turn=2)
+    assert ask(config, seen.format(ids[0])) == [(A, "ok"), (B, "defect"), (C, "ok")]
+    notes = [note for run in (A, B, C) for note in padim.evaluate(config, run=run).notes]
+    assert not any("another object" in note for note in notes)
+    (changed,) = padim.label(config, images=ids[:1], verdict="defect").disagreements
+    assert (changed.verdict, changed.before) == ("defect", "ok")
+    newest = "SELECT etag, verdict FROM reviews WHERE newest AND image_id = '{}' ORDER BY ALL"
+    assert ask(config, newest.format(ids[0])) == [("1", "defect"), ("2", "defect")]
+
+
+def test_a_verdict_is_not_about_the_same_path_of_another_archive(config, ids, tmp_path):
+    """Both have the same ids; the tables of one, of an old version, have no etags."""
+    other = made_config(config.workspace, "/other")
+    rows = [
+        {**row, "run_id": B, "uri": row["uri"].replace("/archive/", "/other/"), "etag": None}
+        for row in score_rows(B, 40)
+    ]
+    put_run(other, B, rows, turn=1)
+    padim.label(config, images=ids[:2], verdict="defect", run=A)
+    made = padim.label(other, images=ids[1:3], verdict="ok", run=B)
+    assert made.disagreements == []
+    seen = "SELECT image_id, verdict FROM scores WHERE run_id = '{}' AND verdict IS NOT NULL"
+    assert dict(ask(config, seen.format(A))) == dict.fromkeys(ids[:2], "defect")
+    assert dict(ask(config, seen.format(B))) == dict.fromkeys(ids[1:3], "ok")
+    for run in (A, B):
+        found = padim.evaluate(config, run=run)
+        assert (found.reviewed, [n for n in found.notes if "another object" in n]) == (2, [])
+    padim.label(config, images=[ids[3], "a/0004.png"], verdict="ok")
+    assert {ids[3], ids[4]} < dict(ask(config, seen.format(A))).keys(), "though B is newer"
+
+
+def test_reviews_are_joined_by_hash(config, ids):
+    """Etags are compared by IS NOT DISTINCT FROM; a nested loop would take hours of a million."""
+    padim.label(config, images=ids[:2], verdict="ok")
+    ((_, plan),) = ask(config, "EXPLAIN SELECT count(verdict) FROM scores")
+    words = plan.lower().replace("_", " ")
+    assert "hash join" in words
+    assert "nested loop" not in words
 
 
 def test_the_command(config, ids, tmp_path):

@@ -15,13 +15,16 @@ from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.analysis.run_images import RunImages
+from padim_dist.api.pipeline.fit_plan import find_normal, plan_fit
+from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.report.suspects import find_suspects
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.core.calibration import PIXEL_ALPHAS, Calibration
 from padim_dist.engine.cluster.local import open_local
 from padim_dist.errors import ConfigError, DamagedFileError, RequestError
-from padim_dist.events import Event, Listener, TaskFinished
+from padim_dist.events import Event, Listener, TaskFinished, ignore
 from padim_dist.storage import Folder
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.models import list_models
 from padim_dist.store.normals import read_members, read_normals
 from padim_dist.store.reviews import DEFECT, OK, Review, VerdictName, add_reviews
@@ -325,6 +328,41 @@ def test_a_forgotten_image_was_never_seen_and_stays_forgotten(tmp_path, forgetfu
     (tmp_path / "gone.jpg").rename(kept["uri"])
 
 
+def test_what_replaces_a_forgotten_image_is_not_forgotten(tmp_path, forgetful):
+    rows = {name_of(row): row["image_id"] for row in normals(forgetful).to_pylist()}
+    names = ["02.jpg", "03.jpg", "04.jpg"]
+    ids = [rows[name] for name in names]
+    padim.forget(forgetful, image_ids=ids[:2])
+    places = [Path(forgetful.archive.url) / "train/good" / name for name in names]
+    for place in places[:2]:
+        place.rename(tmp_path / place.name)
+    draw(places[0], 77)
+
+    def planned() -> tuple[int, str]:
+        padim.index(forgetful)
+        plan = plan_fit(forgetful, ignore, None)
+        images = sum(job.size if merged else -job.size for job, merged in plan.merged())
+        return images, " ".join(plan.warnings)
+
+    images, said = planned()
+    assert images == NORMAL - 1, "only the one that is not there"
+    assert f"1 forgotten image was replaced: the fit uses what is there now ({ids[0]})" in said
+    assert "1 forgotten image not among the normal images now" in said
+    assert "left out" not in said
+    by_id = with_fit(forgetful, without=ids[:1])
+    assert "replaced" not in " ".join(plan_fit(by_id, ignore, None).warnings)
+    found = padim.forget(forgetful, image_ids=[ids[0], ids[1], ids[2]], note="that one too")
+    assert (found.images, found.forgotten, found.groups) == (3, 4, {"all": NORMAL - 3})
+    for place in places[:2]:
+        (tmp_path / place.name).rename(place)
+    images, said = planned()
+    assert images == NORMAL - 3, "the restored ones are still forgotten"
+    assert "3 forgotten images left out of the fit" in said
+    assert "1 forgotten image not among the normal images now" in said
+    back = padim.forget(forgetful, image_ids=ids, undo=True)
+    assert (back.forgotten, back.groups) == (0, {"all": NORMAL})
+
+
 def test_a_part_whose_images_are_all_forgotten_is_not_needed(forgetful):
     rows = {name_of(row): row["image_id"] for row in normals(forgetful).to_pylist()}
     first = [image_id for name, image_id in sorted(rows.items())][:12]
@@ -421,6 +459,11 @@ def test_reviewed_images_join_and_leave(tmp_path, warned, scheduler):
     wanted = "1 confirmed normal image joined the fit, 2 confirmed defects left it"
     assert wanted in " ".join(found.warnings)
     assert "new.png" in {name_of(row) for row in normals(config).to_pylist()}
+    manifest = current_manifest(config, ignore)
+    joined, unknown = ids["new.png"], "0123456789abcdef"
+    assert find_normal(config, manifest, [joined[0], unknown]) == {ImageObject(*joined)}
+    assert padim.forget(config, image_ids=[joined[0]]).groups == {"all": NORMAL - len(BAD)}
+    assert padim.forget(config, image_ids=[joined[0]], undo=True).model_id == found.model_id
     (root / "test/good/new.png").rename(root / "train/good/new.png")
     for name in BAD:
         (root / "train/good" / name).unlink()

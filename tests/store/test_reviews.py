@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from padim_dist.storage import Folder
+from padim_dist.store.image_objects import ids_of
 from padim_dist.store.reviews import Review, add_reviews, newest_verdicts, read_reviews
 from padim_dist.store.workspace import Workspace
 
@@ -26,9 +27,17 @@ def test_the_newest_review_counts_and_all_are_kept(workspace):
     add(workspace, ("a", "ok"), ("b", "ok"))
     add(workspace, ("a", "defect"), ("a", "ok"), ("a", "defect"), who="bob")
     newest = newest_verdicts(workspace)
-    found = {image: (v.verdict, v.who, v.number) for image, v in newest.items()}
+    found = {one.image_id: (v.verdict, v.who, v.number) for one, v in newest.items()}
     assert found == {"a": ("defect", "bob", 2), "b": ("ok", "ann", 1)}
     assert [len(batch.reviews) for batch in read_reviews(workspace)] == [2, 3]
+
+
+def test_reviews_of_another_object_at_the_same_path_hide_nothing(workspace):
+    for etag, verdict in (("1", "defect"), (None, "defect"), ("2", "ok"), (None, "ok")):
+        made = Review(image_id="a", verdict=verdict, etag=etag)
+        add_reviews(workspace, "ann", "2026-01-01T00:00:00+00:00", None, [made])
+    found = {one.etag: v.verdict for one, v in newest_verdicts(workspace).items()}
+    assert found == {"1": "defect", "2": "ok", None: "ok"}
 
 
 def test_people_who_review_at_once_lose_nothing(workspace):
@@ -58,5 +67,5 @@ def test_a_damaged_file_is_named_and_the_others_go_on(workspace, content, caplog
     add(workspace, ("b", "ok"))
     workspace.folder.put("reviews/00002.json", content)
     add(workspace, ("c", "defect"))
-    assert set(newest_verdicts(workspace)) == {"a", "c"}
+    assert ids_of(newest_verdicts(workspace)) == {"a", "c"}
     assert "reviews/00002.json is damaged" in caplog.text

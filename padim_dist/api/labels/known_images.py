@@ -104,10 +104,14 @@ def _refuse(asked: Collection[str], found: dict[str, list[KnownImage]], where: s
 
 
 _OF_A_RUN = "SELECT image_id, uri, member, etag, 0 AS place FROM scores"
-# What the newest finished run has, as `top` shows it; else what the newest manifest has.
+# What the newest finished run has, as `top` shows it; else what the newest manifest has. Images of
+# the same path in another archive have the same id: those of the own archive come before them.
 _OF_ALL = """
-    SELECT image_id, uri, member, etag, (turn, asked_at) AS place
-    FROM scores JOIN runs USING (run_id)
-    UNION ALL SELECT image_id, uri, member, etag, (-1, TIMESTAMPTZ '1970-01-01') FROM images"""
+    SELECT image_id, uri, member, etag, (starts_with(uri, getvariable('archive')), recency) AS place
+    FROM (
+        SELECT image_id, uri, member, etag, (turn, asked_at) AS recency
+        FROM scores JOIN runs USING (run_id)
+        UNION ALL SELECT image_id, uri, member, etag, (-1, TIMESTAMPTZ '1970-01-01') FROM images
+    )"""
 _NAME = """concat_ws(' ', CASE WHEN starts_with(uri, getvariable('archive'))
     THEN substr(uri, length(getvariable('archive')) + 1) ELSE uri END, member)"""

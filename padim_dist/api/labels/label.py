@@ -39,7 +39,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A review that differs from the one before it, which is kept.
+    """A review that differs from the one before it of the same object, which is kept.
 
     Attributes
     ----------
@@ -101,8 +101,9 @@ def label(
 ) -> LabelResult:
     """Review images: say that they are normal, or that they show a defect.
 
-    The newest review of an image counts, and all are kept (`docs/formats.md`). It is joined when
-    results are read, so that nothing is scored again.
+    A review is about the object that the run scored: an image with its etag. The newest review of
+    an object counts, and all are kept (`docs/formats.md`). It is joined when results are read, so
+    that nothing is scored again.
 
     Parameters
     ----------
@@ -209,8 +210,8 @@ def _disagreements(workspace: Workspace, batch: ReviewBatch, archive: str) -> li
     before = verdicts_of(earlier)
     found = []
     for review in batch.reviews:
-        last = before.get(review.image_id)
-        if last and last.verdict != review.verdict and last.is_about(review.etag):
+        last = before.get(review.about)
+        if last and last.verdict != review.verdict:
             name = image_name(archive, review.uri or "", review.member)
             what = (review.verdict, last.verdict, last.who, last.at)
             found.append(Disagreement(name, *what, review.image_id))

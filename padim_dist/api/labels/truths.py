@@ -125,11 +125,10 @@ class Truths:
         return int(reviewed)
 
     def count_changed(self) -> int:
-        """Return the images whose newest review is about another object than this run scored."""
-        query = (
-            "SELECT count(*) FROM scores JOIN (SELECT image_id FROM reviews WHERE newest) "
-            "USING (image_id) WHERE verdict IS NULL"
-        )
+        """Return the images of which only other objects at their address were reviewed."""
+        # Images of the same path in another archive have the same id.
+        query = "SELECT count(*) FROM scores SEMI JOIN reviews USING (image_id, uri) "
+        query += "WHERE verdict IS NULL"
         ((changed,),) = self._connection.execute(query).fetchall()
         return int(changed)
 

@@ -6,9 +6,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from padim_dist.api.pipeline.forgotten import find_forgotten, forgotten_notes
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.reviewed import apply_reviews
-from padim_dist.api.pipeline.taken_out import find_in_pieces, take_out
+from padim_dist.api.pipeline.taken_out import (
+    find_in_pieces,
+    fitted_objects,
+    only_objects,
+    take_out,
+)
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.lookup import check_resumed
@@ -24,6 +30,7 @@ from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.history import Entry, read_history
+from padim_dist.store.image_objects import ImageObject, ids_of
 from padim_dist.store.manifests import (
     Shard,
     Snapshot,
@@ -32,7 +39,7 @@ from padim_dist.store.manifests import (
     read_manifest,
 )
 from padim_dist.store.models import asked_of_fit
-from padim_dist.store.normals import Dropped, forgotten_images, read_forgettings
+from padim_dist.store.normals import Dropped
 from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
 
@@ -173,7 +180,7 @@ def _with_kept(
 def _take_out(
     config: Config, snapshot: Snapshot, pieces: list[Piece]
 ) -> tuple[list[Piece], list[str]]:
-    """Leave images out and take others in by their ids; return new pieces and notes for people.
+    """Leave images out and take others in; return new pieces and notes for people.
 
     Raises
     ------
@@ -181,18 +188,15 @@ def _take_out(
         If no piece has an image that ``fit.without`` names.
     """
     wanted, workspace = set(config.fit.without_images), workspace_of(config)
-    forgotten = forgotten_images(read_forgettings(workspace, archive_settings(config)))
-    notes, defects = list[str](), frozenset[str]()
-    if config.fit.reviewed:
-        joined, defects, notes = apply_reviews(workspace, snapshot, pieces)
-        pieces = [*pieces, *joined]
-    found = find_in_pieces(workspace, pieces, wanted | forgotten | defects)
-    pieces, left_out = take_out(pieces, found)
-    if names := sorted(left_out & forgotten):
-        notes.append(
-            f"{counted(len(names), 'forgotten image')} left out of the fit ({listed(names, 3)}); "
-            "'padim-dist forget --undo IMAGE_ID' takes an image back"
-        )
+    forgotten = find_forgotten(config)
+    pieces, defects, notes = _with_reviewed(config, snapshot, pieces)
+    objects = forgotten | defects
+    found = find_in_pieces(workspace, pieces, wanted | ids_of(objects))
+    fitted = fitted_objects(pieces, found)
+    pieces, left_out = take_out(pieces, only_objects(found, objects, wanted))
+    notes += forgotten_notes(
+        forgotten, fitted, {one for one in fitted - objects if one.image_id not in wanted}
+    )
     if unknown := wanted - left_out:
         raise RequestError(
             f"fit.without names {listed(sorted(unknown))}, but no normal image of the fit has such "
@@ -201,10 +205,23 @@ def _take_out(
     return pieces, notes
 
 
-def find_normal(config: Config, snapshot: Snapshot, image_ids: Collection[str]) -> set[str]:
-    """Return which of some images are normal images that a fit of a configuration would use."""
-    pieces = _pieces(config, snapshot)
-    return take_out(pieces, find_in_pieces(workspace_of(config), pieces, image_ids))[1]
+def find_normal(config: Config, snapshot: Snapshot, image_ids: Collection[str]) -> set[ImageObject]:
+    """Return which of some images are normal images that a fit of a configuration would use.
+
+    These are also images that join by their review; and those that are forgotten, or defects.
+    """
+    pieces, _, _ = _with_reviewed(config, snapshot, _pieces(config, snapshot))
+    return fitted_objects(pieces, find_in_pieces(workspace_of(config), pieces, image_ids))
+
+
+def _with_reviewed(
+    config: Config, snapshot: Snapshot, pieces: list[Piece]
+) -> tuple[list[Piece], frozenset[ImageObject], list[str]]:
+    """Return pieces with those that join by their reviews, the defects among all, and notes."""
+    if not config.fit.reviewed:
+        return pieces, frozenset(), []
+    joined, defects, notes = apply_reviews(workspace_of(config), snapshot, pieces)
+    return [*pieces, *joined], defects, notes
 
 
 def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.pipeline.fit import FitResult, fit
 from padim_dist.api.pipeline.fit_plan import find_normal
+from padim_dist.api.pipeline.forgotten import find_forgotten
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted, listed
+from padim_dist.store.image_objects import ImageObject, ids_of
 from padim_dist.store.lease import user_and_host
-from padim_dist.store.normals import (
-    Forgetting,
-    add_forgetting,
-    forgotten_images,
-    read_forgettings,
-)
+from padim_dist.store.normals import Forgetting, add_forgetting, read_forgettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class ForgetResult:
     Attributes
     ----------
     images, forgotten : int
-        Images of this call; all images that fits of the archive leave out now.
+        Images of this call; all that are forgotten now.
     model_id : str
         The new model, which is not promoted.
     groups : mapping of str to int
@@ -58,7 +55,8 @@ def forget(
     """Fit without some normal images, and leave them out of every later fit of the archive.
 
     The new model equals that of a fit that never saw them. An image whose embedding was kept is not
-    read again. The list of forgotten images is kept in the workspace.
+    read again. The list of forgotten images is kept in the workspace, with their etags: a picture
+    that replaces a forgotten one is not forgotten.
 
     Parameters
     ----------
@@ -94,28 +92,23 @@ def forget(
             f"an image id has 16 hex digits; found {listed(wrong) or 'none'}. "
             "'padim-dist suspects' and the view normals list ids"
         )
-    before = _forgotten(config)
+    before = {one for one in find_forgotten(config) if one.image_id in ids}
     if undo:
-        _check_known(ids, before, "a forgotten image")
-        _record(config, ids, undo, note)
+        _check_known(ids, ids_of(before), "a forgotten image")
+        _record(config, before, undo, note)
         found = fit(config, listener)
     else:
-        new = set(ids) - before
-        manifest = current_manifest(config, listener)
-        _check_known(new, find_normal(config, manifest, new), "a normal image of the fit")
+        there = find_normal(config, current_manifest(config, listener), ids)
+        _check_known(ids, ids_of(there | before), "a normal image of the fit")
         # Only what has worked is recorded: otherwise no later fit would work.
-        found = fit(_without(config, new), listener)
-        _record(config, ids, undo, note)
+        found = fit(_without(config, ids_of(there - before)), listener)
+        _record(config, there | before, undo, note)
     return _result(config, ids, found)
 
 
 def _result(config: Config, ids: Sequence[str], found: FitResult) -> ForgetResult:
-    forgotten = len(_forgotten(config))
+    forgotten = len(find_forgotten(config))
     return ForgetResult(len(ids), forgotten, found.model_id, found.groups, found.warnings)
-
-
-def _forgotten(config: Config) -> set[str]:
-    return forgotten_images(read_forgettings(workspace_of(config), archive_settings(config)))
 
 
 def _without(config: Config, ids: set[str]) -> Config:
@@ -124,7 +117,7 @@ def _without(config: Config, ids: set[str]) -> Config:
     return config.model_copy(update={"fit": config.fit.model_copy(update={"without": without})})
 
 
-def _check_known(ids: Sequence[str] | set[str], known: set[str], what: str) -> None:
+def _check_known(ids: Sequence[str], known: set[str], what: str) -> None:
     if unknown := sorted(set(ids) - known):
         raise RequestError(
             f"{counted(len(unknown), 'id')} not of {what}: {listed(unknown)}. "
@@ -132,12 +125,13 @@ def _check_known(ids: Sequence[str] | set[str], known: set[str], what: str) -> N
         )
 
 
-def _record(config: Config, ids: Sequence[str], undo: bool, note: str) -> None:
+def _record(config: Config, objects: Collection[ImageObject], undo: bool, note: str) -> None:
     workspace, settings = workspace_of(config), archive_settings(config)
+    images = sorted(objects, key=lambda one: (one.image_id, one.etag or ""))
     while True:
         entries = read_forgettings(workspace, settings)
         number = entries[-1].number + 1 if entries else 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = Forgetting(number, list(ids), undo, note, user_and_host(), now)
+        entry = Forgetting(number, images, undo, note, user_and_host(), now)
         if add_forgetting(workspace, settings, entry):
             return

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
-from padim_dist.api.pipeline.taken_out import find_in_pieces
+from padim_dist.api.pipeline.taken_out import find_in_pieces, objects_in
 from padim_dist.api.pipeline.window import Piece
 from padim_dist.engine.parts import Part
 from padim_dist.pages.words import counted
+from padim_dist.store.image_objects import ImageObject, ids_of
 from padim_dist.store.manifests import Shard, Snapshot, find_images
-from padim_dist.store.reviews import DEFECT, OK, Verdict, newest_verdicts
+from padim_dist.store.reviews import DEFECT, OK, newest_verdicts
 from padim_dist.store.workspace import Workspace
 
 
 def apply_reviews(
     workspace: Workspace, snapshot: Snapshot, pieces: Sequence[Piece]
-) -> tuple[list[Piece], frozenset[str], list[str]]:
+) -> tuple[list[Piece], frozenset[ImageObject], list[str]]:
     """Return what the newest reviews change in a fit.
 
     A review counts only for the object that was reviewed: an image that was replaced since stays
@@ -32,18 +33,18 @@ def apply_reviews(
     -------
     joined : list of Piece
         Images to merge as well: one piece for each group.
-    defects : frozenset of str
-        Ids of images of the fit that are defects.
+    defects : frozenset of ImageObject
+        Images of the fit that are defects.
     notes : list of str
         What has changed, for people.
     """
     verdicts = newest_verdicts(workspace)
-    ok = {name: one for name, one in verdicts.items() if one.verdict == OK}
-    bad = {name: one for name, one in verdicts.items() if one.verdict == DEFECT}
-    fitted = find_in_pieces(workspace, pieces, verdicts)
-    defects = frozenset(image for images in fitted.values() for image in _about(images, bad))
-    known = {image for images in fitted.values() for image in images}
-    joined = _join(workspace, snapshot, {n: one for n, one in ok.items() if n not in known}, pieces)
+    fitted = objects_in(find_in_pieces(workspace, pieces, ids_of(verdicts)))
+    bad = {one for one, said in verdicts.items() if said.verdict == DEFECT}
+    defects = frozenset(fitted & bad)
+    known = ids_of(fitted)
+    ok = {one for one, said in verdicts.items() if said.verdict == OK and one.image_id not in known}
+    joined = _join(workspace, snapshot, ok, pieces)
     new, notes = sum(len(piece.images) for piece in joined), []
     if new or defects:
         notes.append(
@@ -54,15 +55,16 @@ def apply_reviews(
 
 
 def _join(
-    workspace: Workspace, snapshot: Snapshot, ok: dict[str, Verdict], pieces: Sequence[Piece]
+    workspace: Workspace, snapshot: Snapshot, ok: Collection[ImageObject], pieces: Sequence[Piece]
 ) -> list[Piece]:
     """Return the pieces of confirmed normal images of a manifest, one for each group."""
     if not ok:
         return []
     groups: dict[str, tuple[list[Shard], list[str]]] = {}
-    found = find_images(workspace, snapshot.snapshot, ok)
+    found = find_images(workspace, snapshot.snapshot, ids_of(ok))
     for shard in snapshot.shards:
-        images = _about(found.get(shard.shard, {}), ok)
+        there = found.get(shard.shard, {})
+        images = [image for image, etag in there.items() if ImageObject(image, etag) in ok]
         if shard.group is not None and shard.split != "train" and images:
             shards, ids = groups.setdefault(shard.group, ([], []))
             shards.append(shard)
@@ -75,13 +77,4 @@ def _join(
             images=tuple(sorted(ids)),
         )
         for group, (shards, ids) in groups.items()
-    ]
-
-
-def _about(images: Mapping[str, str | None], verdicts: Mapping[str, Verdict]) -> list[str]:
-    """Return the images whose review is about the object that has their etag."""
-    return [
-        image
-        for image, etag in images.items()
-        if image in verdicts and verdicts[image].is_about(etag)
     ]

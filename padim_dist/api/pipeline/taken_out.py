@@ -9,6 +9,7 @@ from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.parts import Part
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.manifests import Shard, find_images
 from padim_dist.store.workspace import Workspace
 
@@ -27,6 +28,25 @@ def find_in_pieces(
         for manifest in manifests
         for shard, images in find_images(workspace, manifest, image_ids).items()
         if (manifest, shard) in shards
+    }
+
+
+def objects_in(found: Found) -> set[ImageObject]:
+    """Return the objects that were found in shards."""
+    return {ImageObject(*item) for images in found.values() for item in images.items()}
+
+
+def only_objects(
+    found: Found, objects: Collection[ImageObject], image_ids: Collection[str] = ()
+) -> dict[tuple[str, int], Mapping[str, str | None]]:
+    """Return what was found of some objects, and of all that have certain image ids."""
+    return {
+        where: {
+            image_id: etag
+            for image_id, etag in images.items()
+            if image_id in image_ids or ImageObject(image_id, etag) in objects
+        }
+        for where, images in found.items()
     }
 
 
@@ -74,6 +94,12 @@ def take_out(
         for (manifest, group), (parts, shards, images) in taken.items()
     ]
     return [*rest, *out], left_out
+
+
+def fitted_objects(pieces: Sequence[Piece], found: Found) -> set[ImageObject]:
+    """Return which of the objects that were found in the shards of pieces are merged."""
+    _, ids = take_out(pieces, found)
+    return {one for one in objects_in(found) if one.image_id in ids}
 
 
 def _own(piece: Piece, image_ids: Iterable[str]) -> list[str]:

@@ -28,6 +28,7 @@ from padim_dist.pages.encode import (
     encode,
 )
 from padim_dist.pages.heat import HeatScale, heat_layer, mask_layer
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.reviews import Verdict, newest_verdicts
 from padim_dist.store.runs.rows import REGIONS, RegionRow, ScoreRow
 
@@ -121,7 +122,7 @@ class _Studio:
     manifest: Mapping[str, ImageRow]
     regions: Mapping[str, list[RegionRow]]
     scales: Mapping[str, HeatScale]
-    reviews: Mapping[str, Verdict]
+    reviews: Mapping[ImageObject, Verdict]
     outage: list[str] = field(default_factory=list)
 
     def make(self, row: ScoreRow, heat: Maps | None) -> GalleryImage:
@@ -139,14 +140,10 @@ class _Studio:
             heat=None if heat is None else self._heat(row, heat),
             mask=mask,
             gone=gone,
-            review=self._review(row),
+            # What people say about the object that was scored.
+            review=self.reviews.get(ImageObject(row.image_id, row.etag)),
             levels=_levels(row),
         )
-
-    def _review(self, row: ScoreRow) -> Verdict | None:
-        """Return what people say about the object that was scored."""
-        review = self.reviews.get(row.image_id)
-        return review if review and review.is_about(row.etag) else None
 
     def _picture(self, row: ScoreRow, most: int) -> tuple[bytes | None, str | None]:
         if self.outage:  # one image has waited for the store in vain

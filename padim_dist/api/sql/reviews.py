@@ -1,7 +1,7 @@
 """Reviews in SQL: the table ``reviews``, and verdicts joined into rows of images.
 
-A verdict counts for the object that was reviewed. Where an image has another etag now, its
-verdict is null.
+A verdict counts for the object that was reviewed: an image and its etag. A row of an image that
+has another etag has no verdict.
 """
 
 from __future__ import annotations
@@ -62,12 +62,10 @@ def with_verdicts(query: str, reviewed: bool) -> str:
     """
     if not reviewed:
         return f"SELECT *, NULL::VARCHAR AS verdict, NULL::VARCHAR AS kind FROM ({query})"
-    same = "coalesce(r.etag = q.etag, true)"
     return (
-        f"SELECT q.*, CASE WHEN {same} THEN r.verdict END AS verdict, "
-        f"CASE WHEN {same} THEN r.kind END AS kind FROM ({query}) q "
+        f"SELECT q.*, r.verdict, r.kind FROM ({query}) q "
         "LEFT JOIN (SELECT image_id, etag, verdict, kind FROM reviews WHERE newest) r "
-        "ON r.image_id = q.image_id"
+        "ON r.image_id = q.image_id AND r.etag IS NOT DISTINCT FROM q.etag"
     )
 
 
@@ -95,7 +93,7 @@ def _rows(batches: list[ReviewBatch]) -> list[dict[str, object]]:
         for batch in batches
         for review in batch.reviews
     ]
-    newest = {row["image_id"]: place for place, row in enumerate(rows)}
+    newest = {(row["image_id"], row["etag"]): place for place, row in enumerate(rows)}
     for place, row in enumerate(rows):
-        row["newest"] = newest[row["image_id"]] == place
+        row["newest"] = newest[row["image_id"], row["etag"]] == place
     return rows
