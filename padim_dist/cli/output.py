@@ -73,21 +73,18 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
 def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
     """Print evaluation metrics, and how good the flags are."""
     print_metrics(result, terminal)
-    judged = [(name, found.flags) for name, found in result.groups.items() if found.flags]
+    judged = {name: found.flags for name, found in result.groups.items() if found.flags}
     if result.flags is None or not judged:
         return
     table = Table(title="Flags, with 95 % intervals", title_justify="left")
     table.add_column("group")
     for name in ("flagged", "precision", "recall", "false-alarm rate", "promised"):
         table.add_column(name, justify="right")
-    several = [("all images", result.flags)] if result.flags.counts != judged[0][1].counts else []
-    for number, (name, flags) in enumerate([*judged, *several]):
-        if number == len(judged):
-            table.add_section()
-        shares = (flags.precision, flags.recall, flags.false_alarm_rate)
-        described = ("-" if share is None else share.describe() for share in shares)
-        promised = "-" if flags.promised is None else f"{100 * flags.promised:.3g} %"
-        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described, promised)
+    for name, flags in judged.items():
+        table.add_row(Text(visible(name)), *flags.describe())
+    if any(own.counts != result.flags.counts for own in judged.values()):
+        table.add_section()
+        table.add_row("all images", *result.flags.describe())
     terminal.out.print(table)
 
 
