@@ -32,7 +32,7 @@ INSIDE = {
     ("api", "analysis"): {"settings", "sql"},
     ("api", "labels"): {"settings", "sql"},
     ("api", "nights"): {"settings", "sql", "pipeline", "analysis"},
-    ("api", "report"): {"settings", "sql", "analysis"},
+    ("api", "report"): {"settings", "sql", "analysis", "labels"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {

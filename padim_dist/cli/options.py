@@ -54,12 +54,15 @@ LaterRun = Annotated[
     str, Argument(metavar="RUN_B", help="Id of the later run, or a unique prefix.")
 ]
 ImageId = Annotated[
-    str, Argument(metavar="IMAGE", help="Id of an image, or a unique prefix; see 'padim-dist top'.")
-]
+    str,
+    Argument(metavar="IMAGE", help="Id of an image, a unique prefix, or its path in the archive; "
+             "see 'padim-dist top'."),
+]  # fmt: skip
 ImageIds = Annotated[
     list[str],
-    Argument(metavar="IMAGE_ID...", help="Ids of normal images; see 'padim-dist suspects'."),
-]
+    Argument(metavar="IMAGE...", help="Ids of normal images, unique prefixes, or paths in the "
+             "archive; see 'padim-dist suspects'."),
+]  # fmt: skip
 Undo = Annotated[bool, Option("--undo", help="Let fits use these images again.")]
 SuspectsModel = Annotated[
     str | None,
@@ -92,7 +95,7 @@ NightNumber = Annotated[
     int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
 ]
 Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
-Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with the promotion.")]
+Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with it.")]
 Labelled = Annotated[
     list[str] | None,
     Argument(metavar="IMAGE... ok|defect", help="Ids of images, unique prefixes, or paths in the "

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -74,21 +73,18 @@ def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> No
 def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
     """Print evaluation metrics, and how good the flags are."""
     print_metrics(result, terminal)
-    judged = [(name, found.flags) for name, found in result.groups.items() if found.flags]
+    judged = {name: found.flags for name, found in result.groups.items() if found.flags}
     if result.flags is None or not judged:
         return
     table = Table(title="Flags, with 95 % intervals", title_justify="left")
     table.add_column("group")
     for name in ("flagged", "precision", "recall", "false-alarm rate", "promised"):
         table.add_column(name, justify="right")
-    several = [("all images", result.flags)] if result.flags.counts != judged[0][1].counts else []
-    for number, (name, flags) in enumerate([*judged, *several]):
-        if number == len(judged):
-            table.add_section()
-        shares = (flags.precision, flags.recall, flags.false_alarm_rate)
-        described = ("-" if share is None else share.describe() for share in shares)
-        promised = "-" if flags.promised is None else f"{100 * flags.promised:.3g} %"
-        table.add_row(Text(visible(name)), f"{flags.counts.flagged:,}", *described, promised)
+    for name, flags in judged.items():
+        table.add_row(Text(visible(name)), *flags.describe())
+    if any(own.counts != result.flags.counts for own in judged.values()):
+        table.add_section()
+        table.add_row("all images", *result.flags.describe())
     terminal.out.print(table)
 
 
@@ -186,24 +182,16 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
             terminal.line("rows written", format_value(result.written))
             terminal.line("file", result.file)
         return
-    table = Table(box=SIMPLE_HEAD)
-    for number, name in enumerate(result.columns):
+    table, names = Table(box=SIMPLE_HEAD), [visible(name) for name in result.columns]
+    for number, name in enumerate(names):
         numbers = any(is_number(row[number]) for row in result.rows)
-        table.add_column(
-            Text(visible(name)), justify="right" if numbers else "left", overflow="fold"
-        )
-    for row in result.rows:
-        table.add_row(*(Text(_value(value)) for value in row))
-    shown = result.rows
-    unlimited = out.options.update(max_width=100_000)
-    if Measurement.get(out, unlimited, table).maximum <= out.width:
-        out.print(table)
-    else:  # too wide for a table
+        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+    shown = [[_value(value) for value in row] for row in result.rows]
+    for row in shown:
+        table.add_row(*map(Text, row))
+    if not terminal.grid(table):
         shown = shown[:_RECORDS]
-        for number, row in enumerate(shown, start=1):
-            out.rule(f"row {number}", align="left", style="dim")
-            for name, value in zip(result.columns, row, strict=True):
-                out.print(f"{visible(name):>18}  {_value(value)}", **PLAIN)
+        terminal.records(names, shown)
     if result.more or len(shown) < len(result.rows):
         out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
 
@@ -217,7 +205,10 @@ def print_suspects(result: SuspectsResult, terminal: Terminal) -> None:
 def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
-    terminal.table("Anomalies", result.anomalies, hidden=("p_extrapolated", "peak_at"))
+    anomalies = [
+        replace(image, verdict=_verdict(image.verdict, image.kind)) for image in result.anomalies
+    ]
+    terminal.table("Anomalies", anomalies, hidden=("kind", "p_extrapolated", "peak_at"))
 
 
 def print_label(result: LabelResult, terminal: Terminal) -> None:
@@ -253,6 +244,11 @@ def print_compare(result: CompareResult, terminal: Terminal) -> None:
     terminal.table("New anomalies", result.new_anomalies)
     terminal.table("Gone anomalies", result.gone_anomalies)
     terminal.table("Medians", result.medians)
+
+
+def _verdict(verdict: str | None, kind: str | None) -> str | None:
+    """Return a verdict with its kind: ``defect (glass)``."""
+    return f"{verdict} ({kind})" if kind else verdict
 
 
 def _metric(value: float | None) -> str:

@@ -29,7 +29,9 @@ def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     return padim.fit(session.config, session.listener, resume=resume)
 
 
-@command(output.fields(warnings=""), metrics=True)
+@command(
+    output.fields(warnings="", images="images named", forgotten="left out in all"), metrics=True
+)
 def forget(
     session: Session,
     *,

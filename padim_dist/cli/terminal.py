@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FOLD = ("note", "image", "box")
+_FOLDED = 20
+"""Columns of a terminal that a long name needs at least."""
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # text as it is
 _COMMAND = re.compile(r"'(padim-dist (?!demo\b)[a-z][^']*)'")
 
@@ -93,29 +97,62 @@ class Terminal:
     def table(
         self, title: str, items: Sequence[DataclassInstance], hidden: Collection[str] = ()
     ) -> None:
-        """Print data classes of one type, one a row, without columns that are empty or hidden."""
+        """Print data classes of one type, one a row, without columns that are empty or hidden.
+
+        A terminal that is too narrow gets a block of lines for each row.
+        """
         if not items:
             return
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        columns = []
+        names, columns, least = [], [], 1
         for name in (field.name for field in dataclasses.fields(items[0])):
             values = [getattr(item, name) for item in items]
             if name in hidden or all(value in (None, "") for value in values):
                 continue
             cells = [visible(_cell(value)) for value in values]
             header, folds = _title(name), name in _FOLD
+            names.append(header)
             columns.append(cells)
+            # In a narrow terminal long names are folded; numbers stay whole.
+            width = max(map(cell_len, (header, *cells)))
+            least += 2 + (min(width, _FOLDED) if folds else width)
             table.add_column(
                 header,
                 justify="right" if any(map(is_number, values)) else "left",
                 overflow="fold",
                 no_wrap=not folds,
-                # In a narrow terminal long names are folded; numbers stay whole.
-                min_width=None if folds else max(map(len, (header, *cells))),
+                min_width=None if folds else width,
             )
-        for row in zip(*columns, strict=True):
+        rows = list(zip(*columns, strict=True))
+        for row in rows:
             table.add_row(*map(Text, row))
-        self.out.print(table)
+        if not self.grid(table, least):
+            self.out.print(Text(title, "italic"))
+            self.records(names, rows)
+
+    def grid(self, table: Table, least: int | None = None) -> bool:
+        """Print a table; False, and nothing, if the terminal is too narrow for it.
+
+        Files and pipes get tables that are as wide as they need to be. A terminal needs `least`
+        columns, by default those of the table without any fold.
+        """
+        unlimited = self.out.options.update(max_width=100_000)
+        width = Measurement.get(self.out, unlimited, table).maximum
+        if not self.out.is_terminal:
+            table.width = width
+            self.out.print(table, crop=False)
+            return True
+        fits = (width if least is None else least) <= self.out.width
+        if fits:
+            self.out.print(table)
+        return fits
+
+    def records(self, names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a block of lines for each row, with the name of each value."""
+        for number, row in enumerate(rows, start=1):
+            self.out.rule(f"row {number}", align="left", style="dim")
+            for name, value in zip(names, row, strict=True):
+                self.out.print(f"{name:>18}  {value}", **PLAIN)
 
 
 def _has_rows(value: Any) -> bool:

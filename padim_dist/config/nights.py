@@ -37,8 +37,8 @@ class NotifyConfig(Section):
     urls_from: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Name of the environment variable with the addresses of services, as Apprise writes them,
     separated by white space. They are secrets, so they are never in this file. Null: no message."""
-    on: Annotated[tuple[Occasion, ...], Field(min_length=1)] = ("odd", "flagged", "failed")
-    """When: ``done``: every finished night; ``odd``; ``flagged``: an image is flagged; ``failed``:
+    when: Annotated[tuple[Occasion, ...], Field(min_length=1)] = ("odd", "flagged", "failed")
+    """``done``: every finished night; ``odd``; ``flagged``: an image is flagged; ``failed``:
     an audit ended with an error."""
     deadline: float = Field(30.0, gt=0)
     """Seconds after which a service that does not answer is given up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import ScoreRow
+
+if TYPE_CHECKING:
+    from padim_dist.core.evaluation.flags import FlagFigures  # loads scipy
 
 Points = Sequence[tuple[float, float]]
 """Points (x, y) of a curve."""
@@ -148,7 +152,7 @@ class GroupFit:
 class LabelledGroup:
     """Evaluation metrics of a group with labels; None where they are not known.
 
-    `operating` is where the flags are on the ROC: false-positive rate, true-positive rate.
+    `flags` says how good its flags are.
     """
 
     name: str
@@ -162,12 +166,15 @@ class LabelledGroup:
     roc: Points = ()
     pixel_roc: Points = ()
     pro_curve: Points = ()
-    operating: tuple[float, float] | None = None
+    flags: FlagFigures | None = None
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Images of a label: all, flagged, and those that reach the threshold of best F1."""
+    """Images of a label: all, flagged, and those that reach the threshold of best F1.
+
+    Without those that the model was fitted on.
+    """
 
     label: str
     images: int
@@ -177,11 +184,17 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Labels:
-    """Accuracy on labelled images; `evaluated`: whether the pixel metrics were computed."""
+    """Accuracy on labelled images.
+
+    `evaluated` says whether the pixel metrics were computed, `flags` how good the flags of all
+    images are; None if that is what those of one group say. `notes` are remarks.
+    """
 
     groups: Sequence[LabelledGroup]
     rows: Sequence[LabelRow]
     evaluated: bool
+    flags: FlagFigures | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,8 @@ def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
     """Charts of the curves, with captions that give the areas and the operating point."""
     several = f", {len(groups):,} groups" if len(groups) > 1 else ""
     mean = "mean " if several else ""
-    flags = [group.operating for group in groups if group.operating]
+    operating = [group.flags.operating for group in groups if group.flags]
+    flags = [point for point in operating if point]
     points = "" if not flags else f". Dot: {words.rates(flags[0])}"
     if len(flags) > 1:
         points = ". Dots: the flags of each group"

@@ -106,6 +106,7 @@ def test_reviews_of_what_was_flagged_measure_the_false_alarm_rate(config, tmp_pa
     assert some.precision.high == binomial_interval(13, 20)[1]
     padim.label(config, images=flagged[12:], verdict="ok")
     every = padim.evaluate(config)
+    assert every.notes.pop(0).startswith("image AUROC and best F1 of 'a', 'b': only flagged images")
     rate = every.flags.false_alarm_rate
     assert (rate.part, rate.whole) == (15, 199 - 5)  # one image has no score
     assert (rate.share, rate.low, rate.high) == (15 / 194, *binomial_interval(15, 194))

@@ -49,7 +49,7 @@ def test_ids_prefixes_and_paths_mean_images(config, ids):
 
 def test_what_is_not_known_is_refused_by_name_and_nothing_is_written(config, ids, tmp_path):
     with pytest.raises(
-        RequestError, match=r"no images 'ffffffffffffffff', 'no/such.png'\. Nothing"
+        RequestError, match=r"no images 'ffffffffffffffff', 'no/such.png'\. Nothing was done"
     ):
         padim.label(config, images=["f" * 16, ids[0], "no/such.png"], verdict="ok")
     shared = next(d for d in "0123456789abcdef" if sum(i[0] == d for i in ids) > 1)
@@ -64,6 +64,8 @@ def test_what_is_not_known_is_refused_by_name_and_nothing_is_written(config, ids
             {"images": [ids[0]], "verdict": "ok", "file": "x.csv"},
             "give one of them, or images",
         ),
+        ({"file": "x.csv", "kind": "crack"}, "--kind and --note are those of one verdict"),
+        ({"fiftyone": "night", "note": "?"}, "--kind and --note are those of one verdict"),
         ({"fiftyone": "night", "file": "x.csv"}, "give one of them, or images"),
         ({"fiftyone": "night"}, r"FiftyOne cannot be used .* pip install 'padim-dist\[fiftyone\]'"),
         ({"images": [ids[0]], "verdict": "ok", "run": "f"}, "0 runs whose id begins with 'f'"),
@@ -115,6 +117,9 @@ def test_files_of_people_and_of_the_report(config, ids, tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(saved))
     made = padim.label(config, file=str(tmp_path / "b.json"), by="bob")
     assert (made.images, made.ok, made.defect) == (2, 1, 1)
+    (tmp_path / "c.json").write_text(json.dumps({**saved, "run": B}))
+    with pytest.raises(RequestError, match=f"c.json is about run {B}, which this workspace does"):
+        padim.label(config, file=str(tmp_path / "c.json"))
     found = ask(config, "SELECT image_id, verdict, kind, note, who, run_id FROM reviews")
     assert found[0] == (ids[0], "ok", None, "fine", "ann", None)
     assert found[1] == (ids[1], "defect", "Kratzer, groß", 'a "b"\nc', "ann", None)

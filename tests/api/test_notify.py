@@ -82,7 +82,7 @@ def smtp() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def config_of(tmp_path: Path, **notify: object) -> Config:
-    notify = {"urls_from": NAME, "on": ["done", "odd", "flagged", "failed"], **notify}
+    notify = {"urls_from": NAME, "when": ["done", "odd", "flagged", "failed"], **notify}
     return made_config(str(tmp_path / "audit"), str(tmp_path / "photos"), notify=notify)
 
 
@@ -143,13 +143,13 @@ def test_no_name_calls_people(http, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("on", "told"),
+    ("when", "told"),
     [(["odd"], [False, False, True]), (["flagged"], [False, True, False]), (["done"], [True] * 3)],
 )
-def test_only_what_is_asked_for_is_told(on, told, http, tmp_path, monkeypatch):
+def test_only_what_is_asked_for_is_told(when, told, http, tmp_path, monkeypatch):
     url, posted = http
     monkeypatch.setenv(NAME, url)
-    config = config_of(tmp_path, on=on)
+    config = config_of(tmp_path, when=when)
     nights = [
         made_night(1, {"a": group()}),
         made_night(2, {"a": group(flagged=1)}),
@@ -215,8 +215,8 @@ def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch):
     assert "is not set" in str(notice.error)
     with pytest.raises(ConfigError, match=r"notify\.urls_from: String should match"):
         config_of(tmp_path, urls_from=f"json://{SECRET}")
-    with pytest.raises(ConfigError, match=r"notify\.on"):
-        config_of(tmp_path, on=["sometimes"])
+    with pytest.raises(ConfigError, match=r"notify\.when"):
+        config_of(tmp_path, when=["sometimes"])
 
 
 def test_a_night_keeps_whom_it_told(http, tmp_path, monkeypatch):
@@ -247,5 +247,5 @@ def test_an_audit_that_fails_is_told(http, tmp_path, monkeypatch):
     assert "no model is promoted" in message["message"]
     assert message["type"] == "failure"
     with pytest.raises(RequestError):
-        padim.audit(config_of(tmp_path, on=["done"]))
+        padim.audit(config_of(tmp_path, when=["done"]))
     assert len(posted) == 1

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -132,7 +134,40 @@ def test_the_operating_point_is_that_of_the_flags(audit, data):
     rows = padim.open_scores(audit.workspace).filter("split = 'test' AND score IS NOT NULL")
     rates = "avg(flagged::INT) FILTER (label = 'good'), avg(flagged::INT) FILTER (label != 'good')"
     expected = rows.aggregate(f'"group", {rates}', '"group"').fetchall()
-    assert {(group.name, *group.operating) for group in labels.groups} == set(expected)
+    found = {(group.name, *group.flags.operating) for group in labels.groups}
+    assert found == set(expected)
+
+
+def test_flags_are_as_good_as_evaluate_says_of_a_half_reviewed_run(audit, tmp_path):
+    """Images of the model that are reviewed count in neither."""
+    shutil.copytree(audit.workspace, tmp_path / "audit")
+    config = audit.model_copy(update={"workspace": str(tmp_path / "audit")})
+    for file in Path(config.workspace, "runs").glob("*/scores/*.parquet"):
+        table = pq.read_table(file)  # as if the archive had no labels
+        nulls = pa.nulls(len(table), pa.string())
+        place = table.column_names.index("label")
+        pq.write_table(table.set_column(place, "label", nulls), file)
+    rows = padim.open_scores(config.workspace).filter("score IS NOT NULL").order("p_value, uri")
+    some = rows.project('image_id, split, "group"').fetchall()
+    fresh = [row for row in some if row[1] == "test"]
+    fitted = [image for image, split, _ in some if split == "train"]
+    assert fitted
+    padim.label(config, images=[image for image, *_ in fresh[:5]], verdict="defect")
+    padim.label(config, images=[fresh[-1][0], *fitted], verdict="ok")
+    said = padim.evaluate(config)
+    labels = gather(config).labels
+    assert labels is not None
+    assert {group.name: group.flags for group in labels.groups} == {
+        name: group.flags for name, group in said.groups.items()
+    }
+    assert labels.flags == said.flags
+    assert sum(row.images for row in labels.rows) == 6
+    assert all(group.flags.operating is None for group in labels.groups), "only bounds"
+    page = Path(padim.report(config).report).read_text()
+    for cell in said.flags.describe():
+        assert cell in page
+    assert "Dot:" not in page
+    assert set(labels.notes) <= set(said.notes)
 
 
 def test_verdicts_of_people_are_shown_and_decide_what_is_missed(audit, data, tmp_path):

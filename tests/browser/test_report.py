@@ -383,11 +383,34 @@ def test_marks_are_kept_and_saved_to_a_file(open_report):
         {"image_id": "a" * 16, "verdict": "ok", "kind": None, "note": None},
     ]
     assert "padim-dist label --from reviews-01234567.json" in saved.inner_text()
+    save = page.get_by_role("button", name="Save to a file")
+    assert "2 ok. All are saved." in saved.inner_text()
+    assert save.is_disabled()
+    page.reload()
+    assert save.is_disabled()
+    page.locator(".card .open").nth(2).click()
+    page.get_by_label("Note").fill("changed")
+    page.keyboard.press("Escape")
+    assert "1 not saved yet." in saved.inner_text()
+    with page.expect_download() as download:
+        save.click()
+    (again,) = json.loads(Path(download.value.path()).read_text())["reviews"]
+    assert again == {
+        "image_id": f"{2:016x}", "verdict": "defect", "kind": "crack", "note": "changed"
+    }  # fmt: skip
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Clear all").click()
     assert not saved.is_visible()
     page.reload()
     assert not saved.is_visible()
+
+
+def test_captions_are_whole_on_a_phone(open_report):
+    page = open_report(sample(), width=390)
+    ends = "captions => captions.map(c => c.getBoundingClientRect().right)"
+    found = page.locator(".scroll caption").evaluate_all(ends)
+    assert found
+    assert max(found) <= 390
 
 
 def test_marks_of_another_run_are_others(open_report):

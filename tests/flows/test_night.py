@@ -35,7 +35,7 @@ def path(tmp_path_factory, scheduler) -> str:
         "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
         "score": {"splits": ["test"]},
         "cluster": {"kind": "address", "address": scheduler},
-        "notify": {"urls_from": "PADIM_TEST_NOTIFY", "on": ["done", "failed"]},
+        "notify": {"urls_from": "PADIM_TEST_NOTIFY", "when": ["done", "failed"]},
     }
     for i in range(8):
         draw(root / "archive/a/good" / f"{i}.jpg", i)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.core.evaluation.flags import FlagCounts, FlagFigures
 from padim_dist.pages.cards import GalleryImage, Suspect
 from padim_dist.pages.data import (
     DriftMap,
@@ -32,6 +33,7 @@ from padim_dist.store.reviews import Verdict, VerdictName
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 
+FLAGS = FlagFigures.of(FlagCounts(9, 1, 0, 3, 24, 0), 0.001)
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 BREAKOUT = "\"'></script><script>alert(2)</script><!-- {{ 7 * 7 }} </template>"
 
@@ -186,7 +188,7 @@ def sample(images: int = 12, **changes: Any) -> ReportData:
         labels=Labels(
             [
                 LabelledGroup(
-                    "cam-0", 40, 12, 0.98, 0.97, 0.91, 0.95, 22.0, roc, roc, roc[:15], (0.04, 0.75)
+                    "cam-0", 40, 12, 0.98, 0.97, 0.91, 0.95, 22.0, roc, roc, roc[:15], FLAGS
                 )
             ],
             [LabelRow("good", 28, 1, 2), LabelRow("scratch", 12, 9, 11)],

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 from PIL import Image
 
 from padim_dist.api.analysis.pictures import draw_image
 from padim_dist.api.analysis.query import draft
 from padim_dist.api.settings.lookup import progress_note
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.sql.known_images import find_images, rows_of_run
 from padim_dist.api.sql.tables import image_name, read_rows
 from padim_dist.api.sql.views import run_views
 from padim_dist.core.status import SCORED
@@ -85,7 +85,7 @@ def show(
     config : Config or path
         The configuration.
     image_id : str
-        Id from the score table, or a unique prefix.
+        Id from the score table, a unique prefix, or the path in the archive as `top` prints it.
     run : str, optional
         Id of the run, or a unique prefix; by default the newest finished run.
     out : str, optional
@@ -113,7 +113,10 @@ def show(
         raise RequestError(f"--out {out}: the name of a picture ends in {', '.join(_PICTURES)}")
     config = as_config(config)
     head, connection = run_views(config, run)
-    row = _find(connection, head.run_id, image_id)
+    archive = archive_of(config).url
+    named = find_images(connection, [image_id], archive, rows_of_run(head.run_id))[image_id]
+    found = connection.sql("FROM scores WHERE image_id = ?", params=[named.image_id])
+    (row,) = read_rows(ScoreRow, found)
     query = "FROM regions WHERE image_id = ? ORDER BY region"
     regions = read_rows(RegionRow, connection.sql(query, params=[row.image_id]))
     notes, explained = progress_note(head), None
@@ -134,7 +137,7 @@ def show(
             screen(draw())
     return ShowResult(
         **{name: getattr(row, name) for name in _COPIED},
-        image=image_name(archive_of(config).url, row.uri, row.member),
+        image=image_name(archive, row.uri, row.member),
         peak=None if row.peak_y is None else f"{row.peak_y}, {row.peak_x}",
         size=None if row.height is None else f"{row.height} x {row.width}",
         picture=out if row.status == SCORED else None,
@@ -146,21 +149,3 @@ def show(
 
 def _box(region: RegionRow) -> str:
     return f"rows {region.top}-{region.bottom}, columns {region.left}-{region.right}"
-
-
-def _find(connection: duckdb.DuckDBPyConnection, run_id: str, asked: str) -> ScoreRow:
-    """Return the score row of the only image whose id has a prefix."""
-    query = "FROM scores WHERE starts_with(image_id, ?) ORDER BY image_id LIMIT 9"
-    found = read_rows(ScoreRow, connection.sql(query, params=[asked]))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise RequestError(
-            f"run {run_id} has no image whose id begins with {asked!r}; 'padim-dist top' lists "
-            "some ids, 'padim-dist query \"SELECT image_id, uri FROM scores\"' all"
-        )
-    ids = ", ".join(row.image_id for row in found[:8]) + (", ..." if len(found) > 8 else "")
-    raise RequestError(
-        f"run {run_id} has several images whose id begins with {asked!r} ({ids}); give a longer "
-        "prefix"
-    )

@@ -13,7 +13,7 @@ from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.moved import moved_hint
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.sql.views import run_views
-from padim_dist.core.evaluation.flags import FlagCounts, Share
+from padim_dist.core.evaluation.flags import FlagFigures
 from padim_dist.core.evaluation.metrics import BestF1, PixelCounts, exact_curve
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, Progress, ignore
@@ -21,37 +21,6 @@ from padim_dist.pages.words import counted
 from padim_dist.store.runs.run import Run
 
 Curves = dict[str, list[tuple[float, float]]]
-
-
-@dataclass(frozen=True)
-class FlagFigures:
-    """How good the flags of a run or of a group are; see `padim_dist.core.evaluation.flags`.
-
-    Images that the model was fitted on do not count: their p-values are not those of new images.
-
-    Attributes
-    ----------
-    counts : FlagCounts
-        Images by flag and by what is known about them.
-    precision, recall, false_alarm_rate : Share or None
-        Defects among the flagged images; flagged ones among the defects; flagged ones among the
-        normal images.
-    promised : float or None
-        The false-alarm rate that the rule promises: the highest flagged p-value, averaged over
-        images. None if it promises none, as ``review``.
-    """
-
-    counts: FlagCounts
-    precision: Share | None
-    recall: Share | None
-    false_alarm_rate: Share | None
-    promised: float | None = None
-
-    @classmethod
-    def of(cls, counts: FlagCounts, promised: float | None) -> FlagFigures:
-        """Return the figures of counts."""
-        shares = (counts.precision(), counts.recall(), counts.false_alarm_rate())
-        return cls(counts, *shares, promised)
 
 
 @dataclass(frozen=True)
@@ -171,22 +140,18 @@ def evaluate(
         pixels, notes = measure.counts, [*notes, *measure.doubts.notes()]
         without_mask += measure.unread
     listener(Progress("evaluate", head.images, head.images))
-    flags = truths.flags()
-    promised = truths.promised()
-    every = sum(flags.values(), FlagCounts())
-    total_flags = FlagFigures.of(every, promised[None]) if flags else None
+    flags, total_flags = truths.figures()
     groups, curves = {}, {}
     for group, own in known.items():
-        judged = FlagFigures.of(flags[group], promised[group]) if group in flags else None
         groups[group], curves[group] = _figures(
-            own, pixels.get(group, PixelCounts()), without_mask[group], judged
+            own, pixels.get(group, PixelCounts()), without_mask[group], flags.get(group)
         )
     result = EvaluateResult(
         run_id=head.run_id,
         model_id=head.model_id,
         groups=groups,
         mean={name: _mean(groups, name) for name in ("image_auroc", "pixel_auroc", "pro")},
-        notes=[*notes, *_left_aside(truths, total_flags)],
+        notes=[*notes, *truths.notes(), *_left_aside(truths, total_flags)],
         flags=total_flags,
         reviewed=truths.count_reviewed(),
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.labels.fiftyone_tags import read_fiftyone_tags
-from padim_dist.api.labels.known_images import KnownImage, find_images
 from padim_dist.api.labels.review_files import (
     AskedReview,
     ReviewFile,
@@ -16,6 +15,7 @@ from padim_dist.api.labels.review_files import (
     read_review_file,
 )
 from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
+from padim_dist.api.sql.known_images import KnownImage, find_images, rows_of_all, rows_of_run
 from padim_dist.api.sql.tables import image_name
 from padim_dist.api.sql.views import open_views
 from padim_dist.errors import RequestError
@@ -32,6 +32,7 @@ from padim_dist.store.reviews import (
     read_reviews,
     verdicts_of,
 )
+from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 _SHOWN = 20
@@ -142,20 +143,31 @@ def label(
             "--from and --from-fiftyone name images and verdicts themselves; give one of them, or "
             "images and a verdict"
         )
+    if (file or fiftyone) and (kind or note):
+        raise RequestError(
+            "--kind and --note are those of one verdict; --from and --from-fiftyone have their own"
+        )
     tags = read_fiftyone_tags(fiftyone) if fiftyone else None
     if tags:
         given = tags.found
     else:
         given = read_review_file(file) if file else _given(images, verdict, kind, note)
+    workspace = workspace_of(config)
+    if given.run and not run and Run(workspace, given.run).find_head() is None:
+        raise RequestError(
+            f"{file} is about run {given.run}, which this workspace does not have; --run names "
+            "another. Nothing was written"
+        )
     connection, heads = open_views(config, None, run or given.run)
     run_id = heads[0].run_id if run or given.run else None
     asked = {review.image for review in given.reviews}
     archive = archive_of(config).url
-    found = find_images(connection, asked, archive, run_id)
+    found = find_images(
+        connection, asked, archive, rows_of_run(run_id) if run_id else rows_of_all()
+    )
     reviews = [_review(asked, found[asked.image]) for asked in given.reviews]
     who = cleaned(by) or user_and_host()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    workspace = workspace_of(config)
     batch = add_reviews(workspace, who, now, run_id, reviews)
     if tags:
         tags.mark_imported()

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from padim_dist.api.sql.flags import cutoff_sql
 from padim_dist.api.sql.reviews import KNOWN, OUTSIDE, truth_columns
-from padim_dist.core.evaluation.flags import FlagCounts
+from padim_dist.core.evaluation.flags import FlagCounts, FlagFigures
 from padim_dist.core.status import GOOD
+from padim_dist.pages.words import listed
 from padim_dist.store.runs.head import RunHead
 
 _BATCH = 20_000
@@ -96,7 +97,14 @@ class Truths:
             )
         return found
 
-    def flags(self) -> dict[str, FlagCounts]:
+    def figures(self) -> tuple[dict[str, FlagFigures], FlagFigures | None]:
+        """Return how good the flags of each group are, and those of all; None without p-values."""
+        flags, promised = self._flags(), self._promised()
+        every = sum(flags.values(), FlagCounts())
+        groups = {name: FlagFigures.of(own, promised[name]) for name, own in flags.items()}
+        return groups, FlagFigures.of(every, promised[None]) if flags else None
+
+    def _flags(self) -> dict[str, FlagCounts]:
         """Return the counts of each group with p-values, by flag and truth."""
         counts = ", ".join(
             f"count(*) FILTER ({flagged} AND {truth})"
@@ -107,7 +115,7 @@ class Truths:
         rows = self._connection.execute(query).fetchall()
         return {group: FlagCounts(*numbers) for group, *numbers in rows}
 
-    def promised(self) -> dict[str | None, float | None]:
+    def _promised(self) -> dict[str | None, float | None]:
         """Return the share of normal images that the rule would flag, by group; None: of all.
 
         It is the highest flagged p-value, averaged over images: groups may have different ones.
@@ -118,6 +126,20 @@ class Truths:
             f'SELECT "group", avg(promised) FROM ({self._outside}) GROUP BY 1'
         ).fetchall()
         return {None: every, **dict(groups)}
+
+    def notes(self) -> list[str]:
+        """Return a note on groups of which only flagged images are known."""
+        found = self._connection.execute(
+            f'SELECT "group" FROM ({self._known}) WHERE score IS NOT NULL GROUP BY 1 '
+            "HAVING bool_and(coalesce(flagged, false)) AND count_if(anomalous) BETWEEN 1 "
+            "AND count(*) - 1 ORDER BY 1"
+        ).fetchall()
+        names = listed(repr(name) for (name,) in found)
+        note = (
+            f"image AUROC and best F1 of {names}: only flagged images are known there, so they say "
+            "nothing about all images; review some that are not flagged"
+        )
+        return [note] if found else []
 
     def count_reviewed(self) -> int:
         """Return the images with a verdict."""

@@ -65,7 +65,7 @@ def notify_night(config: Config, summary: NightSummary, picture: bytes | None) -
         "odd": summary.state == "odd",
         "flagged": bool(summary.flagged),
     }
-    if not any(found.get(occasion) for occasion in config.notify.on):
+    if not any(found.get(occasion) for occasion in config.notify.when):
         return []
     kind: Kind = "warning" if found["odd"] else "info"
     return _tell(config, Message(summary.headline, night_markdown(summary), kind, picture))
@@ -86,7 +86,7 @@ def telling_failures(
     try:
         yield
     except Exception as error:
-        if "failed" in config.notify.on:
+        if "failed" in config.notify.when:
             body = "\n\n".join(map(markdown, redacted(in_words(error)).split("\n")))
             title = f"Audit of {archive_title(config)} failed"
             _tell(config, Message(title, body, "failure"))

@@ -11,7 +11,15 @@ from padim_dist.api.pipeline.fit import FitResult, fit
 from padim_dist.api.pipeline.fit_plan import find_normal
 from padim_dist.api.pipeline.forgotten import find_forgotten
 from padim_dist.api.pipeline.index import current_manifest
-from padim_dist.api.settings.places import ConfigLike, archive_settings, as_config, workspace_of
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_of,
+    archive_settings,
+    as_config,
+    workspace_of,
+)
+from padim_dist.api.sql.known_images import find_images, rows_of_archive
+from padim_dist.api.sql.views import open_views
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -35,6 +43,8 @@ class ForgetResult:
         Images in it by group.
     warnings : list of str
         Warnings about the model.
+    notes : list of str
+        Remarks.
     """
 
     images: int
@@ -42,6 +52,7 @@ class ForgetResult:
     model_id: str
     groups: dict[str, int]
     warnings: list[str]
+    notes: list[str]
 
 
 def forget(
@@ -65,7 +76,8 @@ def forget(
     listener : callable, optional
         Receives events.
     image_ids : sequence of str
-        Ids of the images; `padim_dist.suspects` lists some.
+        Ids of the images, unique prefixes, or paths in the archive; `padim_dist.suspects` lists
+        some.
     undo : bool, optional
         Let fits use the images again.
     note : str, optional
@@ -74,8 +86,9 @@ def forget(
     Raises
     ------
     RequestError
-        If an id is none of a normal image of the fit; with `undo`, of none that is forgotten; or an
-        image cannot be taken out of the fit, since its embedding was not kept and it has changed.
+        If an image is not known, or is no normal image of the fit; with `undo`, none that is
+        forgotten; or an image cannot be taken out of the fit, since its embedding was not kept and
+        it has changed.
     ConfigError, ArchiveError, ResourceError, HeldError, RunError
         As `padim_dist.fit`.
 
@@ -85,13 +98,7 @@ def forget(
     {'all': 208}
     """
     config = as_config(config)
-    ids = sorted(set(image_ids))
-    wrong = [repr(name) for name in ids if not re.fullmatch("[0-9a-f]{16}", name)]
-    if wrong or not ids:
-        raise RequestError(
-            f"an image id has 16 hex digits; found {listed(wrong) or 'none'}. "
-            "'padim-dist suspects' and the view normals list ids"
-        )
+    ids = _ids(config, image_ids)
     before = {one for one in find_forgotten(config) if one.image_id in ids}
     if undo:
         _check_known(ids, ids_of(before), "a forgotten image")
@@ -108,7 +115,23 @@ def forget(
 
 def _result(config: Config, ids: Sequence[str], found: FitResult) -> ForgetResult:
     forgotten = len(find_forgotten(config))
-    return ForgetResult(len(ids), forgotten, found.model_id, found.groups, found.warnings)
+    notes = [
+        "'padim-dist score' scores with this model",
+        f"'padim-dist promote {found.model_id}' uses it in audits",
+    ]
+    return ForgetResult(len(ids), forgotten, found.model_id, found.groups, found.warnings, notes)
+
+
+def _ids(config: Config, named: Sequence[str]) -> list[str]:
+    """Return the ids of images that people name. A forgotten image may have left the archive."""
+    if not named:
+        raise RequestError("name the images to forget; 'padim-dist suspects' lists some")
+    ids = {name for name in named if re.fullmatch("[0-9a-f]{16}", name)}
+    if others := set(named) - ids:
+        connection, _ = open_views(config, None, None)
+        found = find_images(connection, others, archive_of(config).url, rows_of_archive())
+        ids |= {image.image_id for image in found.values()}
+    return sorted(ids)
 
 
 def _without(config: Config, ids: set[str]) -> Config:

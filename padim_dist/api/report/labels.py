@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from padim_dist.api.labels.truths import Truths
 from padim_dist.core.evaluation.metrics import exact_curve
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import LabelledGroup, LabelRow, Labels
@@ -47,18 +48,20 @@ def find_metrics(run: Run) -> Metrics | None:
 
 
 def labels_of(
-    columns: Mapping[str, npt.NDArray[Any]], metrics: Metrics | None, judged: bool
+    columns: Mapping[str, npt.NDArray[Any]],
+    metrics: Metrics | None,
+    truths: Truths,
 ) -> Labels | None:
     """Return image metrics from the score table and pixel metrics from ``metrics.json``.
 
     Parameters
     ----------
     columns : mapping
-        group, label, score, flagged of labelled test images; see `Verdicts.labelled`.
+        Images whose truth is known; see `Verdicts.labelled`.
     metrics : Metrics or None
         Pixel metrics, if `evaluate` has written them.
-    judged : bool
-        Whether images have flags.
+    truths : Truths
+        Says how good the flags are.
 
     Returns
     -------
@@ -67,6 +70,7 @@ def labels_of(
     """
     if not len(columns["label"]):
         return None
+    flags, every = truths.figures()
     anomalous = columns["label"] != GOOD
     above = np.zeros(len(anomalous), bool)
     groups = []
@@ -92,21 +96,15 @@ def labels_of(
                 roc=curve.roc(),
                 pixel_roc=curves.pixel_roc,
                 pro_curve=curves.pro,
-                operating=_operating(anomalous[own], columns["flagged"][own]) if judged else None,
+                flags=flags.get(name),
             )
         )
     rows = []
-    for label in sorted(set(columns["label"]), key=lambda label: (label != GOOD, label)):
-        own = columns["label"] == label
-        flagged = int(columns["flagged"][own].sum()) if judged else None
+    outside = columns["outside"].astype(bool)
+    for label in sorted(set(columns["label"][outside]), key=lambda label: (label != GOOD, label)):
+        own = outside & (columns["label"] == label)
+        flagged = int(columns["flagged"][own].sum()) if every else None
         rows.append(LabelRow(label, int(own.sum()), flagged, int(above[own].sum())))
-    return Labels(groups, rows, metrics is not None)
-
-
-def _operating(
-    anomalous: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]
-) -> tuple[float, float] | None:
-    """Return the false-positive and true-positive rate of flags; None without both kinds."""
-    if anomalous.all() or not anomalous.any():
-        return None
-    return float(flagged[~anomalous].mean()), float(flagged[anomalous].mean())
+    own = [group.flags.counts for group in groups if group.flags]
+    several = every if every and any(counts != every.counts for counts in own) else None
+    return Labels(groups, rows, metrics is not None, several, truths.notes())

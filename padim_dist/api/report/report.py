@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
+from padim_dist.api.labels.truths import Truths
 from padim_dist.api.report.gallery import choose_rows, make_gallery, scales_of
 from padim_dist.api.report.histogram import histogram_of
 from padim_dist.api.report.labels import find_metrics, labels_of
@@ -18,6 +19,8 @@ from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.api.sql.nights import title_of_run
+from padim_dist.api.sql.tables import open_connection
+from padim_dist.api.sql.views import add_views
 from padim_dist.api.sql.weeks import weeks_of_archive
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
@@ -147,6 +150,9 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     quality, faults = quality_of(model, names)
     metrics = unless_damaged(lambda: find_metrics(run), "the report has no pixel metrics")
     drifted = sorted(head.drift, key=lambda name: -head.drift[name].z)
+    connection = open_connection(run.workspace)
+    add_views(connection, run.workspace, [head])
+    truths = Truths(connection, head)
     suspects, suspects_left = find_suspects(config, images)
     return ReportData(
         head=head,
@@ -164,7 +170,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         drift_groups=len(head.drift),
         trend=drift_trend(run.workspace, head, drifted[:_MAPS]),
         quality=quality,
-        labels=labels_of(verdicts.labelled(), metrics, flags is not None),
+        labels=labels_of(verdicts.labelled(), metrics, truths),
         suspects=suspects,
         suspects_left=suspects_left,
         warnings=_warnings(head, model.info.counts, every, faults),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_dist.api.sql.flags import MOST_ANOMALOUS, cutoff_sql
-from padim_dist.api.sql.reviews import KNOWN, truth_columns
+from padim_dist.api.sql.reviews import KNOWN, OUTSIDE, truth_columns
 from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.core.status import GOOD
 from padim_dist.pages.data import FlagSummary, GroupRow
@@ -95,13 +95,15 @@ class Verdicts:
         return read_rows(ScoreRow, failed.order("status, uri, member").limit(most))
 
     def labelled(self) -> dict[str, npt.NDArray[Any]]:
-        """Return columns group, label, score, flagged of scored images whose truth is known.
+        """Return columns group, label, score, flagged, outside of images whose truth is known.
 
-        The label is the newest review, else the label of the archive.
+        They are scored. The label is the newest review, else the label of the archive; the model
+        was not fitted on images outside.
         """
         rows = self._scores.project(f"*, {truth_columns(self._scores.columns)}")
         known = rows.filter(f'{KNOWN} AND score IS NOT NULL AND "group" IS NOT NULL')
         columns = known.project(
-            '"group", truth AS label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged'
+            '"group", truth AS label, score::DOUBLE AS score, coalesce(flagged, false) AS flagged, '
+            f"({OUTSIDE}) AS outside"
         ).fetchnumpy()
         return {name: np.ma.getdata(column) for name, column in columns.items()}

@@ -110,6 +110,54 @@ class Share:
         return bounds if self.share is None else f"{100 * self.share:.3g} % ({bounds})"
 
 
+@dataclass(frozen=True)
+class FlagFigures:
+    """How good the flags of a run or of a group are.
+
+    Images that the model was fitted on do not count: their p-values are not those of new images.
+
+    Attributes
+    ----------
+    counts : FlagCounts
+        Images by flag and by what is known about them.
+    precision, recall, false_alarm_rate : Share or None
+        Defects among the flagged images; flagged ones among the defects; flagged ones among the
+        normal images.
+    promised : float or None
+        The false-alarm rate that the rule promises: the highest flagged p-value, averaged over
+        images. None if it promises none, as ``review``.
+    """
+
+    counts: FlagCounts
+    precision: Share | None
+    recall: Share | None
+    false_alarm_rate: Share | None
+    promised: float | None = None
+
+    @classmethod
+    def of(cls, counts: FlagCounts, promised: float | None) -> FlagFigures:
+        """Return the figures of counts."""
+        shares = (counts.precision(), counts.recall(), counts.false_alarm_rate())
+        return cls(counts, *shares, promised)
+
+    @property
+    def operating(self) -> tuple[float, float] | None:
+        """Point on a ROC: false-alarm rate and recall; None if one is only bounded."""
+        rate, recall = self.false_alarm_rate, self.recall
+        if rate is None or recall is None or rate.share is None or recall.share is None:
+            return None
+        return rate.share, recall.share
+
+    def describe(self) -> list[str]:
+        """Return flagged images, precision, recall, false-alarm rate and the promised one."""
+        shares = (self.precision, self.recall, self.false_alarm_rate)
+        return [
+            f"{self.counts.flagged:,}",
+            *("-" if share is None else share.describe() for share in shares),
+            "-" if self.promised is None else f"{100 * self.promised:.3g} %",
+        ]
+
+
 def binomial_interval(part: int, whole: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the exact interval of Clopper and Pearson for a share `part` of `whole` trials.
 

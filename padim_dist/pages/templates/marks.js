@@ -1,4 +1,5 @@
-// Verdicts of this person: kept in the browser for each run, saved to a file on request.
+// Verdicts of this person: kept in the browser for each run, saved to a file on request. A file has
+// what no file has yet.
 const marks = (() => {
   const key = `padim-dist reviews ${root.dataset.run}`;
   const listeners = [];
@@ -29,13 +30,15 @@ const marks = (() => {
   // The verdict that an image has already is removed.
   function toggle(id, verdict) {
     if (all[id] && all[id].verdict === verdict) delete all[id];
-    else all[id] = { kind: "", note: "", ...all[id], verdict };
+    else all[id] = { kind: "", note: "", ...all[id], verdict, saved: false };
     changed(id);
   }
   function describe(id, texts) {
-    if (!all[id]) return;
-    Object.assign(all[id], texts);
+    const mark = all[id];
+    if (!mark || Object.keys(texts).every((name) => mark[name] === texts[name])) return;
+    Object.assign(mark, texts, { saved: false });
     store();
+    count();
   }
   function refresh() {
     for (const holder of document.querySelectorAll("[data-id]")) {
@@ -44,18 +47,25 @@ const marks = (() => {
       holder.classList.toggle("marked-ok", verdict === "ok");
       holder.classList.toggle("marked-defect", verdict === "defect");
     }
+    count();
+  }
+  function count() {
     const given = Object.values(all);
     const defects = given.filter((mark) => mark.verdict === "defect").length;
     const images = given.length === 1 ? "1 image" : `${given.length} images`;
+    const left = given.filter((mark) => !mark.saved).length;
+    const saved = left === given.length ? "" : left ? ` ${left} not saved yet.` : " All are saved.";
     byId("saved").hidden = given.length === 0;
+    byId("save").disabled = left === 0;
     byId("marked").textContent =
-      `${images} marked: ${defects} defect, ${given.length - defects} ok.` +
+      `${images} marked: ${defects} defect, ${given.length - defects} ok.${saved}` +
       (kept ? "" : " This browser does not keep marks: save them before you close the page.");
     byId("then").hidden = true;
     byId("clear").textContent = "Clear";
   }
   function save() {
-    const reviews = Object.entries(all).map(([image_id, mark]) => ({
+    const fresh = Object.entries(all).filter(([, mark]) => !mark.saved);
+    const reviews = fresh.map(([image_id, mark]) => ({
       image_id,
       verdict: mark.verdict,
       kind: (mark.verdict === "defect" && mark.kind) || null,
@@ -67,6 +77,9 @@ const marks = (() => {
     link.download = root.dataset.file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    for (const [, mark] of fresh) mark.saved = true;
+    store();
+    count();
     byId("then").hidden = false;
   }
   // The second click clears.
