@@ -24,6 +24,7 @@ from padim_dist.api.doctor import DoctorResult, Finding
 from padim_dist.cli.logs import LogHandler
 from padim_dist.cli.output import print_doctor, print_query
 from padim_dist.cli.terminal import Terminal
+from padim_dist.pages.cards import split_path
 from padim_dist.pages.html import render
 from padim_dist.pages.night import night_markdown
 from padim_dist.store.nights import GroupNight, NightImage, NightSummary
@@ -199,7 +200,9 @@ REPORT = sample(drift=[], trend=[], labels=None, histogram=None)
 
 def test_html():
     found = html(HOSTILE + ORDINARY)
-    assert found.found == html([f"plain-{i}" for i in range(len(HOSTILE + ORDINARY))]).found
+    # A card has an element for the folder, if the name has one.
+    folders = ["folder/" if split_path(f"{n} {n}")[0] else "" for n in HOSTILE + ORDINARY]
+    assert found.found == html([f"{folder}plain-{i}" for i, folder in enumerate(folders)]).found
     assert not UNSEEN - set("\n\t") & set(found.text)
     assert SECRET not in found.text
     for name in ORDINARY:

@@ -142,8 +142,11 @@ def score(
     elif before and before.alarms != plan.alarms:
         with hold(workspace, run.path) as lease:
             lacking = judge_run(run, before, plan.alarms, lease.guard(listener)).notes
-    with hold(workspace, run.path):  # a judgement at the same time writes the head too
-        head = run.ask_again(head.settings[0], head.asked_at)
+    if run.is_newest(head.settings[0]):
+        head = run.head()
+    else:
+        with hold(workspace, run.path):  # a judgement at the same time writes the head too
+            head = run.ask_again(head.settings[0], head.asked_at)
     rows = sum(head.statuses.values())
     seconds = time.monotonic() - started
     return ScoreResult(

@@ -156,13 +156,16 @@ class Run:
         self._put(head)
         return head
 
+    def is_newest(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether it is the newest run of these settings."""
+        own = [other for other in list_runs(self.workspace) if settings in other.settings]
+        return bool(own) and own[-1].run_id == self.run_id
+
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
         """Make a finished run the newest one of these settings; return its head."""
-        head = self.head()
-        runs = list_runs(self.workspace)
-        own = [other for other in runs if settings in other.settings]
-        if own and own[-1].run_id == self.run_id:
-            return head
+        if self.is_newest(settings):
+            return self.head()
+        head, runs = self.head(), list_runs(self.workspace)
         # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
         head = replace(head, settings=known, asked_at=asked_at, turn=next_turn(runs))
