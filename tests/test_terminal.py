@@ -19,7 +19,9 @@ from padim_dist.api.nights.history import HistoryResult
 from padim_dist.api.nights.nights import GroupsResult, NightsResult
 from padim_dist.api.nights.promotions import ModelsResult
 from padim_dist.cli import output
+from padim_dist.cli.progress import progress_bars
 from padim_dist.cli.terminal import Terminal
+from padim_dist.events import Progress
 
 PRINTERS = {
     TopResult: output.print_top,
@@ -91,3 +93,13 @@ def test_a_query_is_whole_at_80_columns(is_terminal):
     text = sink.getvalue()
     assert all(word in text for word in [*names, *values])
     assert ("row 1" in text) == is_terminal
+
+
+def test_a_stage_with_nothing_to_do_has_no_bar():
+    sink = io.StringIO()
+    with progress_bars(Console(file=sink, width=120, force_terminal=True)) as listen:
+        listen(Progress("fit", 2, 0))
+        listen(Progress("fit", 2, 2))
+        listen(Progress("suspects", 0, 0))
+    assert "2/2" in sink.getvalue()
+    assert "suspects" not in sink.getvalue()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.compare import CompareResult
     from padim_dist.api.analysis.query import QueryResult
     from padim_dist.api.analysis.show import ShowResult
-    from padim_dist.api.analysis.suspects import SuspectsResult
-    from padim_dist.api.analysis.top import TopResult
+    from padim_dist.api.analysis.suspects import SuspectImage, SuspectsResult
+    from padim_dist.api.analysis.top import TopImage, TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.doctor import DoctorResult
     from padim_dist.api.labels.evaluate import EvaluateResult
@@ -98,8 +98,7 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
     """Print the nights that an audit finished: state, why it is odd, images, files."""
     for night in result.nights:
         terminal.line("night", night.headline)
-        for reason in night.reasons:
-            terminal.line("odd", reason, "yellow")
+        _print_odd(night.reasons, terminal)
         terminal.line("images", f"{night.images:,} ({format_value(night.statuses)})")
         if night.unsettled:
             terminal.line("not settled", f"{night.unsettled:,}: the next audit tries again")
@@ -107,28 +106,39 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
         if night.flagged is not None:
             by_group = f" ({format_value(night.flagged_groups)})" if night.flagged else ""
             terminal.line("flagged", f"{night.flagged:,}{by_group}")
-        for name, sentence in (("drift", night.drift), ("earlier nights", night.past)):
-            if sentence:
-                terminal.line(name, sentence)
+        _print_compared(night.drift, night.past, terminal)
         for image in night.top[:3]:
-            terminal.line("highest", f"{image.score:.1f}  {image.uri}")
+            p_value = "" if image.p_value is None else f"  p {image.p_value:.2g}"
+            name = image.uri.removeprefix(f"{result.archive}/")
+            member = f" {image.member}" if image.member else ""
+            terminal.line("highest", f"{image.score:.1f}{p_value}  {image.group}  {name}{member}")
         terminal.line("summary", f"{night.folder}/summary.md")
         if night.picture:
             terminal.line("picture", f"{night.folder}/top.jpg")
         for notice in night.notices:
-            what = f"{notice.service}: not sent, {notice.error}" if notice.error else notice.service
-            terminal.line("notified", what, "yellow" if notice.error else None)
+            terminal.line("notified", notice.describe(), "yellow" if notice.error else None)
         for run in night.runs:
             terminal.line("report", f"'padim-dist report --run {run}' writes it")
-    terminal.values(result)
+    terminal.values(result, archive="")
+
+
+def _print_odd(reasons: list[str], terminal: Terminal) -> None:
+    for reason in reasons:
+        terminal.line("odd", reason, "yellow")
+
+
+def _print_compared(drift: str, past: str, terminal: Terminal) -> None:
+    for name, sentence in (("drift", drift), ("earlier nights", past)):
+        if sentence:
+            terminal.line(name, sentence)
 
 
 def print_nights(result: NightsResult, terminal: Terminal) -> None:
     """Print nights, and how one of them differs from the one before."""
     terminal.notes(result.notes)
     terminal.table("Nights", result.nights, hidden=("number",))
-    for sentence in result.sentences:
-        terminal.line("", sentence)
+    _print_odd(result.reasons, terminal)
+    _print_compared(result.drift, result.past, terminal)
     for name, groups in (("new groups", result.came), ("groups without images", result.gone)):
         if groups:
             terminal.line(name, format_value(groups))
@@ -199,15 +209,14 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
 def print_suspects(result: SuspectsResult, terminal: Terminal) -> None:
     """Print the suspects of a model."""
     terminal.values(result, images="images in the model", in_model="suspects in the model")
-    terminal.table("Suspects", result.suspects)
+    found = [replace(one, verdict=_verdict(one)) for one in result.suspects]
+    terminal.table("Suspects", found, hidden=("kind",))
 
 
 def print_top(result: TopResult, terminal: Terminal) -> None:
     """Print the strongest anomalies of a run."""
     terminal.values(result)
-    anomalies = [
-        replace(image, verdict=_verdict(image.verdict, image.kind)) for image in result.anomalies
-    ]
+    anomalies = [replace(one, verdict=_verdict(one)) for one in result.anomalies]
     terminal.table("Anomalies", anomalies, hidden=("kind", "p_extrapolated", "peak_at"))
 
 
@@ -246,9 +255,9 @@ def print_compare(result: CompareResult, terminal: Terminal) -> None:
     terminal.table("Medians", result.medians)
 
 
-def _verdict(verdict: str | None, kind: str | None) -> str | None:
+def _verdict(image: TopImage | SuspectImage) -> str | None:
     """Return a verdict with its kind: ``defect (glass)``."""
-    return f"{verdict} ({kind})" if kind else verdict
+    return f"{image.verdict} ({image.kind})" if image.kind else image.verdict
 
 
 def _metric(value: float | None) -> str:

@@ -39,9 +39,11 @@ def progress_bars(console: Console) -> Iterator[Listener]:
             logger.warning("%s: %s is retried: %s", event.stage, event.task, event.reason)
         if not isinstance(event, Progress):
             return
-        bars.start()
         total = event.total or None
         if event.stage not in tasks:
+            if not event.total and not event.done:  # nothing to do, or nothing yet
+                return
+            bars.start()
             for task in bars.tasks:
                 bars.stop_task(task.id)
             tasks[event.stage] = bars.add_task(event.stage, total=total, rate="", failures="")

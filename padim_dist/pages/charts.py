@@ -30,11 +30,11 @@ _WEEK_LABELS = 10
 
 
 def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -> str:
-    """Draw the drift of each group in each run; the band is no significant change."""
+    """Draw the drift of each group in each run; up to the end of the band it is no change."""
     figure, axes = make_figure(10.6, 2.8)
     names = sorted({point.group for point in points})
     worst = max(names, key=lambda name: max(p.z for p in points if p.group == name))
-    axes.axhspan(-limit, limit, color=BAND, linewidth=0, zorder=0)
+    band = axes.axhspan(-limit, limit, color=BAND, linewidth=0, zorder=0)
     for name in names[:_CURVES]:
         own = [point for point in points if point.group == name]
         color, width, size, order = (ALARM, 1.6, 4, 3) if name == worst else (PLAIN, 1.0, 3, 2)
@@ -46,6 +46,10 @@ def draw_trend(points: Sequence[DriftPoint], limit: float, run_at: str | None) -
     if max(abs(point.z) for point in points) > 10 * limit:
         axes.set_yscale("symlog", linthresh=limit)
         axes.yaxis.set_major_formatter(FuncFormatter(plain))
+    bottom, _ = axes.get_ylim()  # a low drift is no change, however low
+    band.set_y(bottom)
+    band.set_height(limit - bottom)
+    axes.set_ylim(bottom)
     _date_axis(axes)
     axes.set_ylabel("drift (standard deviations)", color=FAINT, fontsize=9)
     label = f"Drift of {counted(len(names), 'group')} in the runs of this model"

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 from padim_dist.core.status import UNSETTLED
 from padim_dist.escaping import markdown, markdown_code
-from padim_dist.pages.words import counted, full_name, listed
+from padim_dist.pages.words import counted, full_name, listed, probability
 from padim_dist.store.nights import GroupNight, NightSummary
 
 _GROUPS = 30
 _GROUP_COLUMNS = ["group", "images", "scored", "flagged", "median score", "highest score", "drift"]
 
 
-def night_markdown(summary: NightSummary) -> str:
-    """Return the summary: new images, what is odd, the groups, the most anomalous images."""
+def night_markdown(summary: NightSummary, *, titled: bool = True) -> str:
+    """Return the summary: new images, what is odd, the groups, the most anomalous images.
+
+    The title is left out unless `titled`.
+    """
     counts = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.statuses.items()))
     head = [
-        f"# {markdown(summary.headline)}",
-        "",
+        *([f"# {markdown(summary.headline)}", ""] if titled else []),
         *(f"- **{markdown(reason)}**" for reason in summary.reasons),
         *([""] if summary.reasons else []),
         f"{counted(summary.images, 'image')}{counts and f' ({counts})'}. "
@@ -79,7 +81,7 @@ def _top(summary: NightSummary) -> list[str]:
     rows = [
         [
             _number(image.score),
-            "-" if image.p_value is None else f"{image.p_value:.1e}",
+            "-" if image.p_value is None else probability(image.p_value),
             "yes" if image.flagged else "-",
             markdown_code(str(image.group)),
             markdown_code(full_name(image)),
@@ -103,9 +105,7 @@ def _where(summary: NightSummary) -> list[str]:
 
 def _notices(summary: NightSummary) -> list[str]:
     lines = [
-        f"Not notified: {markdown(notice.service)}, since {markdown(notice.error)}."
-        for notice in summary.notices
-        if notice.error
+        f"Message: {markdown(notice.describe())}." for notice in summary.notices if notice.error
     ]
     if told := [markdown(notice.service) for notice in summary.notices if not notice.error]:
         lines.append(f"Notified: {', '.join(told)}.")

@@ -42,6 +42,17 @@ def counted(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
+def part_of(part: int, whole: int, noun: str) -> str:
+    """Return a part of a count with its noun.
+
+    Examples
+    --------
+    >>> part_of(2, 3, "group"), part_of(1, 1, "group")
+    ('2 of 3 groups', '1 group')
+    """
+    return counted(whole, noun) if part == whole == 1 else f"{part:,} of {counted(whole, noun)}"
+
+
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Return names with commas, cut to the first `most`.
 

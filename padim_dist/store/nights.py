@@ -123,13 +123,19 @@ class Notice:
     Attributes
     ----------
     service : str
-        Scheme and host of its address.
+        Scheme and host of its address; empty if there is no service to tell.
     error : str or None
         Why it was not sent; None if it was.
     """
 
     service: str
     error: str | None = None
+
+    def describe(self) -> str:
+        """Return the service, or who is not told and why."""
+        if self.error is None:
+            return self.service
+        return f"{f'{self.service} is not' if self.service else 'nobody is'} told: {self.error}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from padim_dist.api.sql.nights import night_rows, title_of_run
 from padim_dist.cli.app import app
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
+from padim_dist.pages.night import night_markdown
+from padim_dist.store.nights import NightImage
 from tests.api.nights import MODEL, group, made_night, put_night
 from tests.api.workspace import config_file, made_config, put_run, score_rows
 
@@ -35,6 +37,14 @@ def made(tmp_path_factory) -> Config:
     put_night(config, made_night(3, {}, state="odd", reasons=["no image came"]))
     put_night(config, 4)
     return config
+
+
+def test_sentences_have_labels_as_an_audit_has_them(made, tmp_path):
+    path = str(config_file(made, tmp_path / "audit.yaml"))
+    shown = CliRunner().invoke(app, ["nights", "2", "-c", path]).stdout
+    assert "             drift  The images differ.\n    earlier nights  3 needed.\n" in shown
+    shown = CliRunner().invoke(app, ["nights", "3", "-c", path]).stdout
+    assert "               odd  no image came\n" in shown
 
 
 def test_the_list_of_nights(made):
@@ -60,10 +70,10 @@ def test_a_night_beside_the_one_before(made):
     assert (a.median_score, a.median_score_before) == (11.0, 10.0)
     assert (a.flagged_share, a.flagged_share_before) == (0.01, 0.0)
     assert (b.images, b.images_before, b.drift, b.drift_before) == (50, None, 10.0, None)
-    assert found.sentences == ["The images differ.", "3 needed."]
+    assert (found.reasons, found.drift, found.past) == ([], "The images differ.", "3 needed.")
     third = padim.nights(made, number=3)
     assert third.gone == ["a", "b=1"]
-    assert third.sentences == ["no image came"]
+    assert third.reasons == ["no image came"]
     first = padim.nights(made, number=1)
     assert ([line.number for line in first.nights], first.came, first.gone) == ([1], [], [])
 
@@ -202,9 +212,15 @@ def test_figures_by_week(tmp_path):
 @pytest.mark.parametrize(("state", "code"), [("odd", 3), ("done", 0)])
 def test_an_odd_night_ends_with_3_if_asked(state, code, tmp_path, monkeypatch):
     path = config_file(made_config(str(tmp_path / "audit")), tmp_path / "audit.yaml")
-    night = made_night(1, {"b": group(10.0, 2), "a": group(10.0, 3)}, state=state)
-    monkeypatch.setitem(padim.__dict__, "audit", lambda *_, **__: AuditResult([night], None, 1.0))
+    row = {"uri": "/photos/cam 1/x.png", "member": None, "group": "a", "label": None}
+    row |= {"score": 41.26, "p_value": 0.00123, "flagged": True, "peak_y": 1, "peak_x": 2}
+    top = [NightImage(**row, image_id="3" * 16, run_id="4" * 16)]
+    night = made_night(1, {"b": group(10.0, 2), "a": group(10.0, 3)}, state=state, top=top)
+    found = AuditResult([night], None, 1.0, "/photos")
+    monkeypatch.setitem(padim.__dict__, "audit", lambda *_, **__: found)
     done = CliRunner().invoke(app, ["audit", "-c", str(path), "--fail-on-odd"])
     assert done.exit_code == code
     assert "flagged  5 (a 3, b 2)" in done.stdout
+    assert "highest  41.3  p 0.0012  a  cam 1/x.png\n" in done.stdout
+    assert "| 41.3 | 0.0012 | yes |" in night_markdown(night)
     assert CliRunner().invoke(app, ["audit", "-c", str(path)]).exit_code == 0

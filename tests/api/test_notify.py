@@ -100,7 +100,8 @@ def test_a_web_hook_gets_title_summary_and_picture(http, tmp_path, monkeypatch):
     assert notice == Notice("json://127.0.0.1")
     (message,) = posted
     assert message["title"] == "Night 2, 26 November, photos: 5 flagged, odd"
-    assert message["message"] == night_markdown(night).strip()
+    assert message["message"] == night_markdown(night, titled=False).strip()
+    assert night.headline not in message["message"], "not again"
     assert message["type"] == "warning"
     (attached,) = message["attachments"]
     assert base64.b64decode(attached["base64"]) == picture()
@@ -192,27 +193,27 @@ def test_services_that_fail_fail_nothing(http, tmp_path, monkeypatch, caplog, ca
             silent.over.set()
     unknown = "Apprise does not know this address; see its documentation"
     assert found == [
-        Notice("json://127.0.0.1", "it answers 503 Service Unavailable"),
-        Notice("json://127.0.0.1", "it cannot be reached, or refuses the message"),
-        Notice("json://127.0.0.1", "no answer within notify.deadline = 3 s"),
+        Notice("json://127.0.0.1 (address 1)", "it answers 503 Service Unavailable"),
+        Notice("json://127.0.0.1 (address 2)", "it cannot be reached, or refuses the message"),
+        Notice("json://127.0.0.1 (address 3)", "no answer within notify.deadline = 3 s"),
         Notice(f"address 4 in {NAME}", unknown),
         Notice("slack://…", "it cannot be reached, or refuses the message"),
-        Notice("json://127.0.0.1"),
+        Notice("json://127.0.0.1 (address 6)"),
     ]
     assert len(posted) == 2
-    assert f"json://127.0.0.1 is not notified: {found[0].error}" in caplog.text
+    assert f"json://127.0.0.1 (address 1) is not told: {found[0].error}" in caplog.text
     text = night_markdown(replace(night, notices=found))
-    assert "Not notified: json&#58;//127.0.0.1, since it answers 503" in text
-    assert "\nNotified: json&#58;//127.0.0.1.\n" in text
+    assert "Message: json&#58;//127.0.0.1 (address 1) is not told: it answers 503" in text
+    assert "\nNotified: json&#58;//127.0.0.1 (address 6).\n" in text
     shown = [caplog.text, text, *capfd.readouterr()]
     assert not any(secret in one for one in shown for secret in (SECRET, token, token[:9]))
 
 
-def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch):
+def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch, caplog):
     monkeypatch.delenv(NAME, raising=False)
     (notice,) = notify_night(config_of(tmp_path), made_night(1, {}), None)
-    assert notice.service == NAME
-    assert "is not set" in str(notice.error)
+    assert notice.describe() == f"nobody is told: the environment variable {NAME} is not set"
+    assert notice.describe() in caplog.text
     with pytest.raises(ConfigError, match=r"notify\.urls_from: String should match"):
         config_of(tmp_path, urls_from=f"json://{SECRET}")
     with pytest.raises(ConfigError, match=r"notify\.when"):

@@ -45,7 +45,7 @@ def test_a_rise_is_measured_against_three_nights_of_the_same_model():
     assert reasons(30.0, [night()] * 2) == []
     assert reasons(30.0, [night(model="other")] * 5) == []
     (reason,) = reasons(15.1, [night(), night(9.0), night(80.0), night(model="other")])
-    assert "'a': the median score is 15.1, usual is 10.0" in reason
+    assert "'a': the median score is 15.1, 10.0 is usual" in reason
 
 
 def judged(flagged: int, excess: float = 0.0, noise: float = 0.1) -> GroupNight:
@@ -63,7 +63,7 @@ def test_more_alarms_than_usual_are_odd():
     assert odd(judged(90), calm[:2]) == [], "no history"
     assert odd(judged(9), [judged(8)] * 3) == [], "as many as usual"
     (reason,) = odd(judged(8), calm)
-    assert "'a': 8 of 100 images are flagged, usual are 1.0" in reason
+    assert "'a': 8 of 100 images are flagged, 1.0 are usual" in reason
 
 
 def test_drift_is_odd_beyond_its_own_history():

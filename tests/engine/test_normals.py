@@ -196,7 +196,7 @@ def dropped(tmp_path_factory, archive, scheduler) -> Config:
     config = config_of(tmp_path_factory.mktemp("dropped"), archive, scheduler, fit=fit)
     found = padim.fit(config)
     assert (found.dropped, found.suspects, found.groups) == ({"all": 2}, {}, {"all": NORMAL - 2})
-    assert "dropped as suspects: 2 normal images in 1 of 1 group" in " ".join(found.warnings)
+    assert "dropped as suspects: 2 normal images in 1 group" in " ".join(found.warnings)
     return config
 
 
@@ -416,6 +416,16 @@ def test_suspects_are_listed_and_drawn(tmp_path, warned, dropped):
     assert [one.dropped for one in of_dropped.suspects] == [True]
     with pytest.raises(RequestError, match="the name of a picture ends in"):
         padim.suspects(warned, out="suspects.gif")
+    assert not found.notes
+    first, _ = found.suspects
+    padim.label(warned, images=[first.image], verdict="defect", kind="glass")
+    again = padim.suspects(warned)
+    assert [(one.verdict, one.kind) for one in again.suspects] == [
+        ("defect", "glass"),
+        (None, None),
+    ]
+    (note,) = again.notes
+    assert "'padim-dist forget ID'" in note
 
 
 def test_the_view_has_the_normal_images_of_all_models(dropped):

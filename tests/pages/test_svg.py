@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_weeks_without_a_share_have_no_point():
 def test_an_interval_without_width_or_end_is_not_drawn(high):
     svg = draw_histogram(histogram(threshold=Threshold(16.0, 16.0, high)))
     assert "fill-band" not in svg
+
+
+def test_the_band_of_the_drift_has_no_lower_end():
+    """A drift below the limit is no change, however low it is. The y axis of an SVG points down."""
+    points = [DriftPoint(f"2026-11-{day:02d}T00:00:00+00:00", "a", -9.0) for day in (1, 2)]
+    found = elements(draw_trend(points, 3.0, None))
+    (band,) = [e for e in found if "fill-band" in e.attrib.get("class", "")]
+    dots = [float(e.attrib["y"]) for e in found if "fill-alarm" in e.attrib.get("class", "")]
+    assert len(dots) == 2
+    assert max(map(float, re.findall(r"[ML] \S+ (\S+)", band.attrib["d"]))) > max(dots)
 
 
 def test_the_same_figure_is_the_same_text():

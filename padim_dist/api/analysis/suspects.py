@@ -16,8 +16,13 @@ from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.models import ModelInfo, model_advice
 from padim_dist.store.normals import read_normals
+from padim_dist.store.reviews import newest_verdicts
 from padim_dist.store.workspace import Workspace
 
+_REVIEWED = (
+    "a review alone changes no model: 'padim-dist forget ID' leaves an image out, and with "
+    "fit.reviewed: true a fit leaves out all that are reviewed as defects"
+)
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -35,6 +40,8 @@ class SuspectImage:
         The score as a multiple of the median of the group.
     dropped : bool
         Whether it was dropped; otherwise it is in the model.
+    verdict, kind : str or None
+        The newest review of it: ``"ok"`` or ``"defect"``, and the kind of defect.
     group, image_id : str
         As in the view ``normals``.
     """
@@ -45,6 +52,8 @@ class SuspectImage:
     p_value: float | None
     times_median: float
     dropped: bool
+    verdict: str | None
+    kind: str | None
     image_id: str
 
 
@@ -110,6 +119,12 @@ def suspects(
     config = as_config(config)
     info, workspace = choose_model(config, model), workspace_of(config)
     rows = suspect_rows(workspace, info)[:n]
+    reviews = newest_verdicts(workspace)
+    known = [reviews.get(row["image_id"]) for row in rows]
+    said = [
+        review if review and review.is_about(row["etag"]) else None
+        for row, review in zip(rows, known, strict=True)
+    ]
     if out is not None and rows:
         from padim_dist.api.analysis.suspect_pictures import draw_suspects  # loads torch
 
@@ -123,7 +138,7 @@ def suspects(
         in_model=sum((info.suspects or {}).values()),
         dropped=sum(info.dropped.values()),
         picture=out if rows else None,
-        notes=_notes(workspace, info, rows),
+        notes=[*_notes(workspace, info, rows), *([_REVIEWED] if any(said) else [])],
         suspects=[
             SuspectImage(
                 image=image_name(archive, row["uri"], row["member"]),
@@ -132,9 +147,11 @@ def suspects(
                 p_value=row["p_value"],
                 times_median=round(row["score"] / row["median"], 2),
                 dropped=row["dropped"],
+                verdict=review.verdict if review else None,
+                kind=review.kind if review else None,
                 image_id=row["image_id"],
             )
-            for row in rows
+            for row, review in zip(rows, said, strict=True)
         ],
     )
 

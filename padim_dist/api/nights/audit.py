@@ -25,6 +25,7 @@ from padim_dist.api.pipeline.score_plan import check_known_groups
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
+    archive_of,
     archive_settings,
     archive_title,
     as_config,
@@ -35,6 +36,7 @@ from padim_dist.config import Config
 from padim_dist.core.status import count_unsettled
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.night import night_markdown
+from padim_dist.redaction import redacted
 from padim_dist.store.history import Entry, read_history
 from padim_dist.store.lease import Lease, hold, user_and_host
 from padim_dist.store.manifests import Snapshot, read_manifest
@@ -62,11 +64,14 @@ class AuditResult:
         Finished nights: one, or two if an earlier one was not finished.
     candidate, seconds : str or None, float
         Id of the model that was fitted for approval, None without `refit`; duration of this call.
+    archive : str
+        Address of the archive, without secrets: images are below it.
     """
 
     nights: list[NightSummary]
     candidate: str | None
     seconds: float
+    archive: str = ""
 
 
 def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
@@ -104,7 +109,8 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
         if night := open_night(config, listener, even_if_empty=not done):
             done.append(_work(config, night, listener))
         candidate = fit(config, listener).model_id if refit else None
-    return AuditResult(done, candidate, round(time.monotonic() - started, 2))
+    seconds = round(time.monotonic() - started, 2)
+    return AuditResult(done, candidate, seconds, redacted(archive_of(config).url))
 
 
 def _work(config: Config, night: Night, listener: Listener) -> NightSummary:

@@ -74,7 +74,7 @@ class NightsResult:
         Of one night: its groups beside those of the night before.
     came, gone : list of str
         Of one night: groups that the night before did not have, and that only it had.
-    sentences : list of str
+    reasons, drift, past : list of str, str, str
         Of one night: why it is odd, its drift, and what it was compared with.
     weeks : list of WeekRow
         Figures by week and group, if they were asked for.
@@ -86,7 +86,9 @@ class NightsResult:
     groups: list[GroupChange] = field(default_factory=list)
     came: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    drift: str = ""
+    past: str = ""
     weeks: list[WeekRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -154,7 +156,9 @@ def nights(
         groups=group_changes(now, before),
         came=sorted(now.groups.keys() - before.groups.keys()) if before else [],
         gone=sorted(before.groups.keys() - now.groups.keys()) if before else [],
-        sentences=[sentence for sentence in (*now.reasons, now.drift, now.past) if sentence],
+        reasons=now.reasons,
+        drift=now.drift,
+        past=now.past,
         weeks=rows,
         notes=notes,
     )

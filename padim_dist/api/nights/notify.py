@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ def notify_night(config: Config, summary: NightSummary, picture: bytes | None) -
     if not any(found.get(occasion) for occasion in config.notify.when):
         return []
     kind: Kind = "warning" if found["odd"] else "info"
-    return _tell(config, Message(summary.headline, night_markdown(summary), kind, picture))
+    return _tell(
+        config, Message(summary.headline, night_markdown(summary, titled=False), kind, picture)
+    )
 
 
 def _in_words(error: Exception) -> str:
@@ -100,15 +103,15 @@ def _tell(config: Config, message: Message) -> list[Notice]:
         return []
     urls = os.environ.get(name, "").split()
     if not urls:
-        notices = [Notice(name, "this environment variable is not set: it has the addresses")]
+        notices = [Notice("", f"the environment variable {name} is not set")]
     elif find_spec("apprise") is None:
-        notices = [Notice(name, "Apprise is not installed: pip install 'padim-dist[notify]'")]
+        notices = [Notice("", "Apprise is not installed: pip install 'padim-dist[notify]'")]
     else:
         places = (f"address {number} in {name}" for number in range(1, len(urls) + 1))
         notices = _send(dict(zip(places, urls, strict=True)), message, config.notify.deadline)
     for notice in notices:
         if notice.error:
-            logger.warning("%s is not notified: %s", notice.service, notice.error)
+            logger.warning(notice.describe())
     return notices
 
 
@@ -127,8 +130,16 @@ def _send(urls: Mapping[str, str], message: Message, deadline: float) -> list[No
         end = time.monotonic() + deadline
         for call in calls:
             call.join(max(0.0, end - time.monotonic()))
+    named = Counter(call.service for call in calls)
+    names = [
+        f"{call.service} (address {number})" if named[call.service] > 1 else call.service
+        for number, call in enumerate(calls, start=1)
+    ]
     late = f"no answer within notify.deadline = {deadline:g} s"
-    return [Notice(call.service, late if call.is_alive() else call.error) for call in calls]
+    return [
+        Notice(name, late if call.is_alive() else call.error)
+        for name, call in zip(names, calls, strict=True)
+    ]
 
 
 class _Call(threading.Thread):

@@ -115,7 +115,7 @@ def _rise(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) ->
     if group.median <= usual * (1 + policy.rise):
         return None
     return (
-        f"the median score is {group.median:.1f}, usual is {usual:.1f}: the scene has changed, or "
+        f"the median score is {group.median:.1f}, {usual:.1f} is usual: the scene has changed, or "
         "many images are anomalous"
     )
 
@@ -129,8 +129,8 @@ def _alarms(policy: AuditConfig, group: GroupNight, past: Sequence[GroupNight]) 
     if group.flagged <= policy.alarms * usual * group.scored or chance > _CHANCE:
         return None
     return (
-        f"{group.flagged:,} of {group.scored:,} images are flagged, usual are "
-        f"{usual * group.scored:.1f}: look at their pictures"
+        f"{group.flagged:,} of {group.scored:,} images are flagged, "
+        f"{usual * group.scored:.1f} are usual: look at their pictures"
     )
 
 

@@ -11,7 +11,7 @@ from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_TAIL
 from padim_dist.core.status import count_unsettled
 from padim_dist.engine.fit import PartReceipt
-from padim_dist.pages.words import counted, listed
+from padim_dist.pages.words import counted, listed, part_of
 from padim_dist.redaction import redacted
 from padim_dist.store.models import ModelInfo
 from padim_dist.store.normals import find_group_receipt
@@ -28,16 +28,18 @@ def fit_warnings(
 ) -> list[str]:
     """Return warnings about a model."""
     found = []
-    groups = counted(len(counts), "group")
+    groups = len(counts)
     depth = plan.embedding.shape.depth
     if few := {group: n for group, n in counts.items() if n <= depth}:
         found.append(
-            f"too few normal images for {depth} channels in {len(few)} of {groups}: {_shown(few)}. "
+            f"too few normal images for {depth} channels in "
+            f"{part_of(len(few), groups, 'group')}: {_shown(few)}. "
             "Distances there depend mainly on the regularisation of their covariances"
         )
     if short := {group: n for group, n in counts.items() if n < LEAST_FOR_TAIL}:
         found.append(
-            f"fewer than {LEAST_FOR_TAIL} normal images in {len(short)} of {groups}: "
+            f"fewer than {LEAST_FOR_TAIL} normal images in "
+            f"{part_of(len(short), groups, 'group')}: "
             f"{_shown(short)}. Their smallest p-value is 1 / (images + 1), also for the strongest "
             "defect"
         )
@@ -72,7 +74,7 @@ def suspect_warnings(config: Config, model: ModelInfo) -> list[str]:
     if model.dropped:
         found.append(
             f"dropped as suspects: {counted(sum(model.dropped.values()), 'normal image')} in "
-            f"{len(model.dropped)} of {counted(len(model.counts), 'group')} "
+            f"{part_of(len(model.dropped), len(model.counts), 'group')} "
             f"({_shown(model.dropped)}). {command}"
         )
     if suspects := model.suspects:
@@ -81,12 +83,12 @@ def suspect_warnings(config: Config, model: ModelInfo) -> list[str]:
         advice = (
             "fit.suspects_share allows no more to be dropped"
             if policy == "drop"
-            else "'padim-dist forget IMAGE_ID' leaves an image out, fit.suspects: drop all of them"
+            else "'padim-dist forget IMAGE' leaves an image out, fit.suspects: drop all of them"
         )
         found.append(
-            f"suspects: {counted(sum(suspects.values()), 'normal image')} in {len(suspects)} of "
-            f"{counted(len(model.counts), 'group')} ({_shown(suspects)}) that all others find "
-            f"anomalous: {'; '.join(examples)}. {command}; {advice}"
+            f"suspects: {counted(sum(suspects.values()), 'normal image')} in "
+            f"{part_of(len(suspects), len(model.counts), 'group')} ({_shown(suspects)}) "
+            f"that all others find anomalous: {'; '.join(examples)}. {command}; {advice}"
         )
     elif config.fit.sample == 0:
         found.append(
