@@ -470,7 +470,7 @@ def test_the_command_can_be_copied(open_report):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator(".card .open").click()
     page.get_by_role("button", name="Copy the command that labels it").click()
-    assert page.get_by_text("Copied").count() == 1
+    page.get_by_text("Copied").wait_for()  # the clipboard answers later
     text = page.evaluate("navigator.clipboard.readText()")
     assert text == "padim-dist label 0000000000000000 defect"
 

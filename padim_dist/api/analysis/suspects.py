@@ -14,6 +14,7 @@ from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, wo
 from padim_dist.api.sql.tables import image_name
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
+from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.models import ModelInfo, model_advice
 from padim_dist.store.normals import read_normals
 from padim_dist.store.reviews import newest_verdicts
@@ -120,11 +121,7 @@ def suspects(
     info, workspace = choose_model(config, model), workspace_of(config)
     rows = suspect_rows(workspace, info)[:n]
     reviews = newest_verdicts(workspace)
-    known = [reviews.get(row["image_id"]) for row in rows]
-    said = [
-        review if review and review.is_about(row["etag"]) else None
-        for row, review in zip(rows, known, strict=True)
-    ]
+    said = [reviews.get(ImageObject(row["image_id"], row["etag"])) for row in rows]
     if out is not None and rows:
         from padim_dist.api.analysis.suspect_pictures import draw_suspects  # loads torch
 
