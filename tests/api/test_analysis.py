@@ -354,8 +354,8 @@ def test_the_commands(config, rows, tmp_path):
     assert code == 2
     assert "regions: image_id" in wrong
     assert "Traceback" not in wrong
-    _, told, _ = command("query", *given, "FROM runs")  # too wide for a table
-    assert f"            run_id  {A}" in told
+    _, told, _ = command("query", *given, "FROM runs")  # as wide as it needs: not a terminal
+    assert A in told
     _, told, _ = command("top", *given, "-n", "3", "--json")
     assert len(json.loads(told)["anomalies"]) == 3
     _, told, _ = command("top", *given, "-n", "3")
