@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 RuleName = Literal["alpha", "auto", "per_million", "false_alarms_per_run", "fdr", "review"]
 RULES = ("alpha", "per_million", "false_alarms_per_run", "fdr", "review")
-"""Settings of which one is the rule of a run; the first is the default."""
+"""Settings that give the rule of a run: one at a time. The first is the default."""
 LEAST_ALPHA = 0.001
 """Lowest share of normal images that the rule ``auto`` flags."""
 _HIGHEST = 0.5  # largest share of normal images that a run may flag

@@ -272,7 +272,7 @@ def divided(page: Any) -> tuple[list[str], list[str]]:
 
 
 def many() -> ReportData:
-    """Return a report of 40 images, of which three are flagged and 13 far from it."""
+    """Return a report of 40 images: 3 are flagged, and 13 are far from it."""
     labels = {0: "good", 1: "scratch", 20: "scratch", 39: "scratch"}
     items = [anomaly(i, flagged=i < 3, p_value=0.001 * i, label=labels.get(i)) for i in range(40)]
     return sample(anomalies=[replace(item, review=None) for item in items])

@@ -128,7 +128,7 @@ class Truths:
         return {None: every, **dict(groups)}
 
     def notes(self) -> list[str]:
-        """Return a note on groups of which only flagged images are known."""
+        """Return a note on groups where only flagged images are known."""
         found = self._connection.execute(
             f'SELECT "group" FROM ({self._known}) WHERE score IS NOT NULL GROUP BY 1 '
             "HAVING bool_and(coalesce(flagged, false)) AND count_if(anomalous) BETWEEN 1 "
@@ -147,7 +147,7 @@ class Truths:
         return int(reviewed)
 
     def count_changed(self) -> int:
-        """Return the images of which only other objects at their address were reviewed."""
+        """Return images whose address was reviewed, but with another object at it."""
         # Images of the same path in another archive have the same id.
         query = "SELECT count(*) FROM scores SEMI JOIN reviews USING (image_id, uri) "
         query += "WHERE verdict IS NULL"

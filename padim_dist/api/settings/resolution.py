@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from padim_dist.api.settings.rules import plan_alarms
 from padim_dist.config import Config
-from padim_dist.core.alarms import LEAST_ALPHA, Alarms
+from padim_dist.core.alarms import LEAST_ALPHA
 from padim_dist.pages.words import counted, listed, probability
 
 _SHOWN = 5
@@ -43,9 +44,8 @@ def resolution_text(images: Mapping[str, int]) -> str:
 
 def beyond_resolution(config: Config, images: Mapping[str, int]) -> str | None:
     """Return a warning if the rule asks for p-values that groups do not resolve, else None."""
-    rule = Alarms.plan(1, **config.score.model_dump(include={"alpha", "per_million"}))
-    others = (config.score.false_alarms_per_run, config.score.fdr, config.score.review)
-    if any(others) or rule.follows_resolution or rule.alpha is None:
+    rule = plan_alarms(config, 1)
+    if rule.rule not in ("alpha", "per_million") or rule.alpha is None:
         return None
     few = {group: n for group, n in images.items() if n and 1 / (n + 1) > rule.alpha}
     if not few:

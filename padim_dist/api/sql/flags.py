@@ -62,7 +62,7 @@ def _flagged(head: RunHead) -> str | None:
 
 
 def _cutoff(head: RunHead) -> str | None:
-    cutoff = head.last.p_value if head.last else head.known_cutoff
+    cutoff = head.cutoff_in(0.0)
     if head.alarms is None or cutoff is None:
         return None
     least = f"{cutoff!r}::DOUBLE"

@@ -158,19 +158,22 @@ class Run:
 
     def is_newest(self, settings: Mapping[str, Any]) -> bool:
         """Return whether it is the newest run of these settings."""
-        own = [other for other in list_runs(self.workspace) if settings in other.settings]
-        return bool(own) and own[-1].run_id == self.run_id
+        return self._is_last_of(list_runs(self.workspace), settings)
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
         """Make a finished run the newest one of these settings; return its head."""
-        if self.is_newest(settings):
-            return self.head()
         head, runs = self.head(), list_runs(self.workspace)
+        if self._is_last_of(runs, settings):
+            return head
         # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
         head = replace(head, settings=known, asked_at=asked_at, turn=next_turn(runs))
         self._put(head)
         return head
+
+    def _is_last_of(self, runs: Sequence[RunHead], settings: Mapping[str, Any]) -> bool:
+        own = [other for other in runs if settings in other.settings]
+        return bool(own) and own[-1].run_id == self.run_id
 
     def _put(self, head: RunHead) -> None:
         self.workspace.folder.put_json(f"{self.path}/run.json", asdict(head))
