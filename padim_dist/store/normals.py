@@ -9,7 +9,7 @@ The images that fits of an archive forget are an append-only list beside the mod
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.image_objects import ImageObject
 from padim_dist.store.models import ModelInfo, model_advice
-from padim_dist.store.numbered import add_numbered, read_numbered
+from padim_dist.store.numbered import append_numbered, read_numbered
 from padim_dist.store.parquet import find_damaged, open_parquet
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Settings, Workspace
@@ -154,9 +154,11 @@ def read_forgettings(workspace: Workspace, settings: Settings) -> list[Forgettin
     return read_numbered(workspace, path, Forgetting, advice=_FORGET_ADVICE)
 
 
-def add_forgetting(workspace: Workspace, settings: Settings, entry: Forgetting) -> bool:
-    """Add an entry to the list; False if one of this number exists already."""
-    return add_numbered(workspace, workspace.forgotten(settings), entry)
+def add_forgetting(
+    workspace: Workspace, settings: Settings, make: Callable[[int], Forgetting]
+) -> None:
+    """Add the entry that `make` returns for the next number of the list."""
+    append_numbered(workspace, workspace.forgotten(settings), make)
 
 
 def forgotten_images(entries: Iterable[Forgetting]) -> set[ImageObject]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -63,6 +64,14 @@ def read_last(
 def add_numbered(workspace: Workspace, path: str, entry: Any) -> bool:
     """Add an entry; False if one of its number exists already."""
     return workspace.folder.create_json(numbered_file(path, entry.number), asdict(entry))
+
+
+def append_numbered(workspace: Workspace, path: str, make: Callable[[int], Numbered]) -> Numbered:
+    """Add the entry that `make` returns for the next free number; of two at once, both are kept."""
+    while True:
+        entry = make(max(list_numbers(workspace, path), default=0) + 1)
+        if add_numbered(workspace, path, entry):
+            return entry
 
 
 def numbered_file(path: str, number: int, prefix: str = "") -> str:

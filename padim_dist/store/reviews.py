@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from padim_dist.store.image_objects import ImageObject
-from padim_dist.store.numbered import add_numbered, list_numbers, read_numbered
+from padim_dist.store.numbered import append_numbered, read_numbered
 from padim_dist.store.workspace import Workspace
 
 VerdictName = Literal["ok", "defect"]
@@ -106,8 +106,8 @@ def add_reviews(
     workspace: Workspace, who: str, at: str, run_id: str | None, reviews: Sequence[Review]
 ) -> ReviewBatch:
     """Write reviews as the newest batch; of two at once, each gets a number of its own."""
-    while True:
-        number = max(list_numbers(workspace, workspace.reviews), default=0) + 1
-        batch = ReviewBatch(number, who, at, run_id, reviews)
-        if add_numbered(workspace, workspace.reviews, batch):
-            return batch
+    return append_numbered(
+        workspace,
+        workspace.reviews,
+        lambda number: ReviewBatch(number, who, at, run_id, reviews),
+    )

@@ -26,7 +26,7 @@ from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.image_objects import ImageObject, ids_of
 from padim_dist.store.lease import user_and_host
-from padim_dist.store.normals import Forgetting, add_forgetting, read_forgettings
+from padim_dist.store.normals import Forgetting, add_forgetting
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,9 @@ def _check_known(ids: Sequence[str], known: set[str], what: str) -> None:
 def _record(config: Config, objects: Collection[ImageObject], undo: bool, note: str) -> None:
     workspace, settings = workspace_of(config), archive_settings(config)
     images = sorted(objects, key=lambda one: (one.image_id, one.etag or ""))
-    while True:
-        entries = read_forgettings(workspace, settings)
-        number = entries[-1].number + 1 if entries else 1
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = Forgetting(number, images, undo, note, user_and_host(), now)
-        if add_forgetting(workspace, settings, entry):
-            return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    add_forgetting(
+        workspace,
+        settings,
+        lambda number: Forgetting(number, images, undo, note, user_and_host(), now),
+    )
