@@ -10,6 +10,7 @@ import copy
 import errno
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,9 @@ Options = Mapping[str, Mapping[str, Any]]
 # Defaults for botocore: more parallel requests than its 10, and no validation of our own calls,
 # which is a fifth of the cost of a GET.
 _S3_CONFIG = {"max_pool_connections": 64, "parameter_validation": False}
+
+_PATIENCE, _PAUSE = 30.0, 0.1
+"""Seconds for which a folder is removed again if others write into it, and between attempts."""
 
 
 @dataclass(frozen=True)
@@ -230,9 +234,20 @@ class Folder:
             self.fs.rm_file(self.at(path))
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder and its contents if it exists."""
-        with suppress(FileNotFoundError):
-            self.fs.rm(self.at(path), recursive=True)
+        """Remove a folder and its contents if it exists.
+
+        Others may still write into it, or remove it as well, for some seconds.
+        """
+        end = time.monotonic() + _PATIENCE
+        while self.exists(path):
+            try:
+                self.fs.rm(self.at(path), recursive=True)
+                return
+            except OSError as error:
+                passes = isinstance(error, FileNotFoundError) or error.errno == errno.ENOTEMPTY
+                if not passes or time.monotonic() > end:
+                    raise
+            time.sleep(_PAUSE)
 
     def put_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Write an object as JSON, atomically."""

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from threading import Event
 
 import pytest
 
@@ -22,6 +25,30 @@ def test_put_read_list(place):
     assert not place.exists("a/c.json")
     with pytest.raises(FileNotFoundError):
         place.read("a/c.json")
+
+
+def test_a_folder_goes_although_others_write_into_it_and_remove_it(place):
+    """A task of a killed fit may still be at work."""
+    stop = Event()
+
+    def write() -> None:
+        for number in count():
+            with suppress(FileNotFoundError):  # its folder went while it wrote
+                place.put(f"model/{number % 7}/{number}", b"x")
+            if stop.is_set():
+                return
+
+    with ThreadPoolExecutor() as pool:
+        place.put("model/a", b"x")
+        place.put("kept", b"x")
+        writer = pool.submit(write)
+        removers = [pool.submit(place.remove_tree, "model") for _ in range(2)]
+        stop.set()
+        writer.result(timeout=60)
+        for remover in removers:
+            remover.result(timeout=60)
+    place.remove_tree("model")
+    assert place.list() == ["kept"]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):

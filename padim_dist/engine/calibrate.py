@@ -43,7 +43,7 @@ class CalibrateJob(GroupJob):
     def find(self) -> Calibrated | None:
         """Return the outcome if the group is calibrated already, else None."""
         found = find_group_receipt(self.workspace, self.model_id, self.group)
-        return Calibrated.of(found) if found else None
+        return Calibrated.of(found) if found and found.is_of(self.state) else None
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def calibrate_group(job: CalibrateJob, _report: Report) -> Calibrated:
     calibration = kept.calibration if kept else None
     rows = normal_rows(job.model_id, job.group, job.parts, scores, calibration, job.dropped)
     write_normals(job.workspace, job.model_id, job.group, rows)
-    receipt = GroupReceipt.of(rows)
+    receipt = GroupReceipt.of(rows, job.state)
     job.workspace.folder.put_json(job.receipt, asdict(receipt))
     return Calibrated.of(receipt)
 

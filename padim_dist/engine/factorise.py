@@ -45,7 +45,7 @@ class FactoriseJob(GroupJob):
     @property
     def receipt(self) -> str:
         """Path of the receipt of the band."""
-        return self.workspace.band(self.model_id, self.group, self.number)
+        return self.workspace.band(self.model_id, self.state, self.group, self.number)
 
 
 def band_cells(shape: PyramidShape) -> int:

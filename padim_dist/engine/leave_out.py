@@ -71,12 +71,13 @@ class LeaveOutJob(GroupJob):
     def receipt(self) -> str:
         """Path of the results."""
         part = PurePosixPath(self.part).stem
-        return self.workspace.left_out(self.model_id, self.group, part)
+        return self.workspace.left_out(self.model_id, self.state, self.group, part)
 
     @property
     def is_calibrated(self) -> bool:
         """Whether the group is calibrated: then the results are not needed any more."""
-        return find_group_receipt(self.workspace, self.model_id, self.group) is not None
+        found = find_group_receipt(self.workspace, self.model_id, self.group)
+        return found is not None and found.is_of(self.state)
 
     def find(self) -> Done | None:
         """Return `Done` if the results exist or are not needed any more, else None."""

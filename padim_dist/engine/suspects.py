@@ -46,7 +46,7 @@ class RoundJob(GroupJob):
     @property
     def receipt(self) -> str:
         """Path of the round's receipt."""
-        return self.workspace.drop_round(self.model_id, self.group, self.number)
+        return self.workspace.drop_round(self.model_id, self.state, self.group, self.number)
 
     def find(self) -> Round | None:
         """Return the outcome if it is known already, else None."""

@@ -75,11 +75,16 @@ class WithoutImages:
 
 @dataclass(frozen=True)
 class GroupJob(WithoutImages):
-    """A job for a group of a model; it is done when its receipt exists."""
+    """A job for a group of a model; it is done when its receipt exists.
+
+    A receipt is that of one `state` of the model's parts: a task that a killed fit left on the
+    cluster may still write its receipt when a fit of another state is at work.
+    """
 
     workspace: Workspace
     model_id: str
     group: str
+    state: str
 
     @property
     def receipt(self) -> str:

@@ -92,6 +92,8 @@ class GroupReceipt:
         Median of the scores.
     worst : sequence of Suspect
         The suspects with the highest scores.
+    state : str or None
+        State of the model's parts; versions before 0.5 wrote none.
     """
 
     images: int
@@ -99,10 +101,15 @@ class GroupReceipt:
     dropped: int = 0
     median: float | None = None
     worst: Sequence[Suspect] = ()
+    state: str | None = None
+
+    def is_of(self, state: str) -> bool:
+        """Whether it was written for a state of the model's parts, or nobody knows for which."""
+        return self.state in (None, state)
 
     @classmethod
-    def of(cls, rows: pa.Table) -> GroupReceipt:
-        """Return the receipt of a group's table."""
+    def of(cls, rows: pa.Table, state: str) -> GroupReceipt:
+        """Return the receipt of a group's table, made from a state of the model's parts."""
         fitted = rows.filter(pc.invert(rows["dropped"]))
         scores = fitted["score"].drop_null().to_numpy()
         suspects = fitted.filter(fitted["suspect"]).sort_by([("score", "descending")])
@@ -113,6 +120,7 @@ class GroupReceipt:
             dropped=len(rows) - len(fitted),
             median=float(np.median(scores)) if len(scores) else None,
             worst=[Suspect(**values) for values in worst],
+            state=state,
         )
 
 

@@ -120,17 +120,17 @@ class Workspace:
         """Zarr group of a group of a model."""
         return f"{self.model(model_id)}/{group_slug(group)}"
 
-    def band(self, model_id: str, group: str, band: int) -> str:
-        """Receipt of a band of cells of a model."""
-        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/band-{band:05d}.json"
+    def band(self, model_id: str, state: str, group: str, band: int) -> str:
+        """Receipt of a band of cells of a model that is made from a state of its parts."""
+        return f"{self._receipts(model_id, group)}/band-{band:05d}-{state}.json"
 
     def calibrated(self, model_id: str, group: str) -> str:
         """Receipt of the calibration of a group of a model."""
-        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/calibration.json"
+        return f"{self._receipts(model_id, group)}/calibration.json"
 
-    def drop_round(self, model_id: str, group: str, number: int) -> str:
-        """Receipt of a round of dropping suspects from a group of a model."""
-        return f"{self.model(model_id)}/.receipts/{group_slug(group)}/drop-{number:03d}.json"
+    def drop_round(self, model_id: str, state: str, group: str, number: int) -> str:
+        """Receipt of a round of dropping suspects from a group, in a state of the model's parts."""
+        return f"{self._receipts(model_id, group)}/drop-{number:03d}-{state}.json"
 
     def normals(self, model_id: str, group: str) -> str:
         """Table of the normal images of a group of a model."""
@@ -140,9 +140,9 @@ class Workspace:
         """Folder of the leave-one-out results of parts, temporary."""
         return f"{self.model(model_id)}/.left_out"
 
-    def left_out(self, model_id: str, group: str, part: str) -> str:
-        """Leave-one-out results of a part, by the name of its moments."""
-        return f"{self.all_left_out(model_id)}/{group_slug(group)}/{part}.npz"
+    def left_out(self, model_id: str, state: str, group: str, part: str) -> str:
+        """Leave-one-out results of a part, by the name of its moments and the parts' state."""
+        return f"{self.all_left_out(model_id)}/{state}/{group_slug(group)}/{part}.npz"
 
     def set_aside(self, rows: str) -> str:
         """List of a shard's images that kill the worker that reads them."""
@@ -151,6 +151,9 @@ class Workspace:
     def run(self, run_id: str) -> str:
         """Folder of a run."""
         return f"{self.runs}/{run_id}"
+
+    def _receipts(self, model_id: str, group: str) -> str:
+        return f"{self.model(model_id)}/.receipts/{group_slug(group)}"
 
 
 def _archive_id(settings: Settings) -> str:

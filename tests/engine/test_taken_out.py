@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 import padim_dist as padim
 from padim_dist.errors import RequestError
+from padim_dist.events import Event, TaskFinished
 from tests.engine.test_normals import BAD, NORMAL, config_of, interrupt_at, make_archive, normals
 from tests.results import arrays, same
 
@@ -48,4 +50,28 @@ def test_an_image_that_is_back_after_a_kill_changes_the_whole_model(tmp_path, sc
     clean = config_of(tmp_path / "clean", root, scheduler, fit=fit)
     once = padim.fit(clean)
     assert (resumed.groups, resumed.dropped) == (once.groups, once.dropped)
-    same(arrays(config), arrays(clean))
+    assert same(arrays(config), arrays(clean))
+
+
+def test_a_task_of_a_killed_fit_that_ends_late_is_not_taken_for_one_of_the_next(
+    tmp_path, scheduler
+):
+    root = make_archive(tmp_path / "archive")
+    (root / "train/good" / BAD[1]).unlink()
+    config = config_of(tmp_path, root, scheduler, fit={"parts": 3})
+    padim.index(config)
+    (root / "train/good" / BAD[0]).rename(tmp_path / "away.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        padim.fit(config, interrupt_at("fit: calibrate"))
+    (tmp_path / "away.jpg").rename(root / "train/good" / BAD[0])
+    (model,) = (Path(config.workspace) / "models").iterdir()
+    shutil.copytree(model, tmp_path / "late")
+
+    def end_late(event: Event) -> None:
+        if isinstance(event, TaskFinished) and event.stage == "fit: embed":
+            shutil.copytree(tmp_path / "late", model, dirs_exist_ok=True)
+
+    resumed = padim.fit(config, end_late)
+    clean = config_of(tmp_path / "clean", root, scheduler, fit={"parts": 3})
+    assert resumed.groups == padim.fit(clean).groups == {"all": NORMAL - 1}
+    assert same(arrays(config), arrays(clean))

@@ -13,7 +13,7 @@ from itertools import count
 
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.leave_outs import Receipts
-from padim_dist.api.pipeline.stages import count_images, factorise, leave_out
+from padim_dist.api.pipeline.stages import count_images, factorise, leave_out, state_of
 from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_SUSPECTS
@@ -104,8 +104,10 @@ def _round(
 
     `most` has the groups to look at, and how many images of each may be dropped.
     """
+    state = state_of(plan, receipts)
     jobs = [
-        RoundJob(plan.workspace, plan.model_id, group, (), number, n) for group, n in most.items()
+        RoundJob(plan.workspace, plan.model_id, group, state, (), number, n)
+        for group, n in most.items()
     ]
     found = {job.group: job.find() for job in jobs}
     if missing := [job for job in jobs if found[job.group] is None]:

@@ -195,7 +195,7 @@ def _run(
         counts = count_images(plan, done)
         factorise(workers, plan, done, counts, config, "fit: factorise")
         left_out = leave_out(workers, plan, done, counts, config, "fit: leave out")
-        outcomes = calibrate(workers, plan, left_out, dropped)
+        outcomes = calibrate(workers, plan, done, left_out, dropped)
     workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
     now = _now()
     info = ModelInfo(

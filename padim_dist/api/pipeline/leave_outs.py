@@ -33,6 +33,7 @@ def leave_outs(
     receipts: Receipts,
     counts: Mapping[str, int],
     parts: Mapping[str, Sequence[FittedPart]],
+    state: str,
 ) -> list[LeaveOutJob]:
     """Return the leave-one-out jobs of each group that has enough images, part by part."""
     jobs = []
@@ -48,6 +49,7 @@ def leave_outs(
                 workspace=plan.workspace,
                 model_id=plan.model_id,
                 group=group,
+                state=state,
                 made=made,
                 part=receipt.moments,
                 number=number,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +28,18 @@ def count_images(plan: FitPlan, receipts: Receipts) -> dict[str, int]:
     return {group: count for group, count in counts.items() if count > 0}
 
 
+def state_of(plan: FitPlan, receipts: Receipts) -> str:
+    """Return the state of a model's parts: an id of what is merged into it and taken out of it.
+
+    The moments of a part that is embedded anew, since an image is back, have another path.
+    """
+    parts = [
+        [receipts[job.receipt].moments, receipts[job.receipt].fitted, merged]
+        for job, merged in plan.merged()
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
 def factorise(
     workers: Workers,
     plan: FitPlan,
@@ -37,6 +51,7 @@ def factorise(
     """Factorise some groups: all their bands."""
     shape = plan.embedding.shape
     create_model(plan.workspace, plan.model_id, shape, list(counts), band_cells(shape))
+    state = state_of(plan, receipts)
     moments: dict[tuple[str, bool], list[str]] = {}
     for job, merged in plan.merged():
         moments.setdefault((job.part.group, merged), []).append(receipts[job.receipt].moments)
@@ -45,6 +60,7 @@ def factorise(
             workspace=plan.workspace,
             model_id=plan.model_id,
             group=group,
+            state=state,
             parts=tuple(moments[group, True]),
             taken_out=tuple(moments.get((group, False), ())),
             shape=shape,
@@ -72,7 +88,7 @@ def leave_out(
     parts = {group: every[group] for group in counts}
     if not config.fit.sample:
         return with_results(parts, [])
-    jobs = leave_outs(plan, receipts, counts, parts)
+    jobs = leave_outs(plan, receipts, counts, parts, state_of(plan, receipts))
     workers.map(leave_out_part, [job for job in jobs if not job.is_calibrated], stage)
     return with_results(parts, jobs)
 
@@ -80,13 +96,15 @@ def leave_out(
 def calibrate(
     workers: Workers,
     plan: FitPlan,
+    receipts: Receipts,
     parts: Mapping[str, Sequence[FittedPart]],
     dropped: Mapping[str, Sequence[Dropped]],
 ) -> dict[str, Calibrated]:
     """Calibrate groups and write their normal images; return the outcomes by group."""
+    state = state_of(plan, receipts)
     jobs = [
         CalibrateJob(
-            plan.workspace, plan.model_id, group, tuple(own), tuple(dropped.get(group, ()))
+            plan.workspace, plan.model_id, group, state, tuple(own), tuple(dropped.get(group, ()))
         )
         for group, own in parts.items()
     ]
