@@ -1,4 +1,4 @@
-"""Folders of any fsspec file system; only this module opens files.
+"""Folders of any fsspec file system; only this module and `local_files` open files.
 
 A task carries a `Folder`, which is a URL and its options. Each process builds its own file
 systems.
@@ -11,13 +11,10 @@ import errno
 import json
 import os
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
@@ -25,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from padim_dist.bodies import Body, get_body, get_from_s3, object_tag, read_regular
 from padim_dist.errors import DamagedFileError, RequestError
+from padim_dist.local_files import local_path, write_local
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -197,10 +195,7 @@ class Folder:
         """Write a file atomically: readers see the old or the new one."""
         fs, target = self.fs, self.at(path)
         if isinstance(fs, LocalFileSystem):
-            with _draft(target) as draft:
-                draft.write_bytes(data)
-                _flush(draft)
-                draft.replace(target)
+            write_local(target, lambda draft: draft.write_bytes(data))
         else:
             fs.pipe_file(target, data)
 
@@ -212,10 +207,7 @@ class Folder:
         fs, target = self.fs, self.at(path)
         try:
             if isinstance(fs, LocalFileSystem):
-                with _draft(target) as draft:
-                    draft.write_bytes(data)
-                    _flush(draft)
-                    os.link(draft, target)
+                write_local(target, lambda draft: draft.write_bytes(data), os.link)
             else:
                 fs.pipe_file(target, data, mode="create")
         except FileExistsError:
@@ -271,40 +263,5 @@ class Folder:
         return [name for name in names if not name.endswith(".tmp")]
 
 
-def local_path(address: str) -> str:
-    """Return the local path that a ``file://`` address means; any other address as it is.
-
-    ``%20`` is a space, unless a file of the name as written exists.
-
-    Examples
-    --------
-    >>> local_path("file:///data/a%20b.jpg"), local_path("s3://data/a%20b.jpg")
-    ('/data/a b.jpg', 's3://data/a%20b.jpg')
-    """
-    if not address.startswith("file://"):
-        return address
-    path = address.removeprefix("file://")
-    path = path.removeprefix("localhost") if path.startswith("localhost/") else path
-    if "%" not in path or os.path.lexists(path):
-        return path
-    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
-
-
 def _to_json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True).encode()
-
-
-@contextmanager
-def _draft(target: str) -> Iterator[Path]:
-    """Yield a temporary path next to a local file, for its incomplete content."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(f"{target}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

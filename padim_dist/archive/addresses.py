@@ -7,7 +7,7 @@ import posixpath
 import re
 from urllib.parse import quote, unquote
 
-from padim_dist.storage import local_path
+from padim_dist.local_files import local_path
 
 _SAME = {"s3a": "s3", "gcs": "gs"}
 _WEB = ("http", "https")

@@ -23,7 +23,7 @@ from padim_dist.archive.addresses import relocated
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import Config
 from padim_dist.errors import PadimDistError, RequestError
-from padim_dist.storage import local_path
+from padim_dist.local_files import local_path
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
 

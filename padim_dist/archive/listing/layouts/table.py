@@ -15,7 +15,8 @@ from padim_dist.archive.listing.walk import BROKEN, THREADS
 from padim_dist.archive.rows import image_id
 from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, local_path
+from padim_dist.local_files import local_path
+from padim_dist.storage import Folder
 
 _SHOWN = 3
 

@@ -23,7 +23,8 @@ from padim_dist.archive.listing.walk import THREADS, File, in_threads, walk
 from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.bodies import object_tag
 from padim_dist.errors import ArchiveError
-from padim_dist.storage import Folder, local_path
+from padim_dist.local_files import local_path
+from padim_dist.storage import Folder
 
 _COMPRESSED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|taz|tlz)$")
 _MASK = re.compile(r"(^|/)ground_truth/[^/]+/[^/]+$")
