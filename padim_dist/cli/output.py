@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.suspects import SuspectImage, SuspectsResult
     from padim_dist.api.analysis.top import TopImage, TopResult
     from padim_dist.api.demo import DemoResult
-    from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.findings import DoctorResult
     from padim_dist.api.labels.evaluate import EvaluateResult
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
