@@ -170,7 +170,7 @@ def test_settings_in_two_places_agree(manifests, config):
         mounted["configMap"] |= {
             volume["configMap"]["name"] for volume in spec["volumes"] if "configMap" in volume
         }
-    assert mounted["secret"] == {"padim-dist-storage", "padim-dist-prefect"}
+    assert mounted["secret"] == {"padim-dist-storage", "padim-dist-prefect", "padim-dist-notify"}
     assert mounted["configMap"] == {
         m["metadata"]["name"] for m in manifests if m["kind"] == "ConfigMap"
     }
