@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from padim_dist.api.analysis.query import QueryResult, write_csv
-from padim_dist.api.doctor import DoctorResult, Finding
+from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.cli.logs import LogHandler
 from padim_dist.cli.output import print_doctor, print_query
 from padim_dist.cli.terminal import Terminal

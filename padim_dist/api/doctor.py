@@ -6,11 +6,11 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
+from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.api.labels.mask_doubts import MaskDoubts
+from padim_dist.api.nights.notify import services_to_tell
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.samples import Samples
@@ -33,7 +33,6 @@ from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.pages.words import counted, listed
-from padim_dist.redaction import redacted
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.weights import State
 
@@ -49,36 +48,8 @@ _REMEDIES = {
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
     "cluster": "correct section cluster",
+    "messages": "correct section notify",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes
-    ----------
-    verdict : str
-        ``"ok"``; ``"warning"``: works, but look at it; ``"error"``: will fail.
-    check, found, remedy : str
-        Name of the check, what was found, and what to do; no remedy if nothing is to be done.
-    """
-
-    check: str
-    verdict: Literal["ok", "warning", "error"]
-    found: str
-    remedy: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "found", redacted(self.found))
-        object.__setattr__(self, "remedy", redacted(self.remedy))
-
-
-@dataclass(frozen=True)
-class DoctorResult:
-    """Findings, in the order of the checks."""
-
-    findings: list[Finding]
 
 
 class _Checks:
@@ -267,9 +238,26 @@ class _Checks:
                 "network, as the network policies of infra/kubernetes do",
             )
 
+    def messages(self) -> Iterator[Finding]:
+        """Look at the addresses of messages, without sending one."""
+        notify = self.config.notify
+        notices = services_to_tell(self.config)
+        if known := [notice.service for notice in notices if notice.error is None]:
+            told = f"{', '.join(notify.when)}: to {listed(known)}"
+            yield Finding("messages", "ok", f"{told}; nothing was sent")
+        for notice in notices:
+            if notice.error is not None:
+                yield Finding(
+                    "messages",
+                    "warning",
+                    notice.describe(),
+                    f"correct notify.urls_from, or the variable {notify.urls_from}; nights do not "
+                    "fail since nobody is told",
+                )
+
 
 def doctor(config: ConfigLike, listener: Listener = ignore) -> DoctorResult:
-    """Check archive, model, weights, workspace, memory, disk and cluster.
+    """Check archive, model, weights, workspace, memory, disk, cluster and messages.
 
     Errors of a check become findings; they are not raised.
 

@@ -17,7 +17,7 @@ from padim_dist.events import Listener
 
 if TYPE_CHECKING:
     from padim_dist.api.demo import DemoResult
-    from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.findings import DoctorResult
 
 for _name in ("pipeline", "nights", "analysis"):  # they add their commands, in this order
     import_module(f"padim_dist.cli.{_name}")

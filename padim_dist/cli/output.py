@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from padim_dist.cli.terminal import PLAIN, Terminal, format_value, is_number
+from padim_dist.cli.terminal import PLAIN, Column, Terminal, format_value, is_number
 from padim_dist.escaping import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.suspects import SuspectImage, SuspectsResult
     from padim_dist.api.analysis.top import TopImage, TopResult
     from padim_dist.api.demo import DemoResult
-    from padim_dist.api.doctor import DoctorResult
+    from padim_dist.api.findings import DoctorResult
     from padim_dist.api.labels.evaluate import EvaluateResult
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
+_LEAST_FOUND = 60
+"""Columns of a terminal that the findings of the doctor need as a table."""
 _VERDICTS = {"ok": "[green]OK[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]"}
 
 
@@ -48,26 +50,28 @@ def fields(**labels: str) -> Callable[[DataclassInstance, Terminal], None]:
 def print_metrics(result: EvaluateResult | DemoResult, terminal: Terminal) -> None:
     """Print a result with evaluation metrics by group."""
     terminal.values(result, mean="", flags="", promised="", reviewed="images reviewed")
-    table = Table(title="Evaluation metrics", title_justify="left")
-    table.add_column("group")
-    metrics = ("image AUROC", "pixel AUROC", "PRO", "best F1", "score at best F1")
-    for name in ("images", "defects", *metrics):
-        table.add_column(name, justify="right")
-    for group, figures in result.groups.items():
-        best = figures.image_best_f1
-        shown = ("-", "-") if best is None else (f"{best.f1:.3f}", f"{best.threshold:.2f}")
-        table.add_row(
-            Text(visible(group)),
-            f"{figures.images:,}",
-            f"{figures.anomalous:,}",
-            *map(_metric, (figures.image_auroc, figures.pixel_auroc, figures.pro)),
-            *shown,
-        )
-    if len(result.groups) > 1:
-        table.add_section()
-        means = (_metric(result.mean[name]) for name in ("image_auroc", "pixel_auroc", "pro"))
-        table.add_row("mean", "", "", *means, "", "")
-    terminal.out.print(table)
+    found = result.groups.values()
+    best = [figures.image_best_f1 for figures in found]
+    columns = {
+        "images": [f"{figures.images:,}" for figures in found],
+        "defects": [f"{figures.anomalous:,}" for figures in found],
+        "image AUROC": [_metric(figures.image_auroc) for figures in found],
+        "pixel AUROC": [_metric(figures.pixel_auroc) for figures in found],
+        "PRO": [_metric(figures.pro) for figures in found],
+        "best F1": ["-" if one is None else f"{one.f1:.3f}" for one in best],
+        "score at best F1": ["-" if one is None else f"{one.threshold:.2f}" for one in best],
+    }
+    groups, has_mean = list(result.groups), len(result.groups) > 1
+    if has_mean:
+        groups.append("mean")
+        means = {
+            "image AUROC": "image_auroc",
+            "pixel AUROC": "pixel_auroc",
+            "PRO": "pro",
+        }
+        for name, cells in columns.items():
+            cells.append(_metric(result.mean[means[name]]) if name in means else "")
+    _print_by_group("Evaluation metrics", groups, columns, has_mean, terminal)
 
 
 def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
@@ -76,16 +80,28 @@ def print_evaluation(result: EvaluateResult, terminal: Terminal) -> None:
     judged = {name: found.flags for name, found in result.groups.items() if found.flags}
     if result.flags is None or not judged:
         return
-    table = Table(title="Flags, with 95 % intervals", title_justify="left")
-    table.add_column("group")
-    for name in ("flagged", "precision", "recall", "false-alarm rate", "promised"):
-        table.add_column(name, justify="right")
-    for name, flags in judged.items():
-        table.add_row(Text(visible(name)), *flags.describe())
-    if any(own.counts != result.flags.counts for own in judged.values()):
-        table.add_section()
-        table.add_row("all images", *result.flags.describe())
-    terminal.out.print(table)
+    rows = {name: flags.describe() for name, flags in judged.items()}
+    has_total = any(own.counts != result.flags.counts for own in judged.values())
+    groups, texts = list(rows), list(rows.values())
+    if has_total:
+        groups.append("all images")
+        texts.append(result.flags.describe())
+    names = ("flagged", "precision", "recall", "false-alarm rate", "promised")
+    columns = dict(zip(names, zip(*texts, strict=True), strict=True))
+    _print_by_group("Flags, with 95 % intervals", groups, columns, has_total, terminal)
+
+
+def _print_by_group(
+    title: str,
+    groups: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    summary: bool,
+    terminal: Terminal,
+) -> None:
+    """Print a row for each group; with `summary` the last one is of all groups."""
+    names = Column("group", [visible(group) for group in groups], is_right=False, folds=True)
+    others = [Column(name, cells) for name, cells in columns.items()]
+    terminal.columns(title, [names, *others], summary)
 
 
 def print_demo(result: DemoResult, terminal: Terminal) -> None:
@@ -172,14 +188,18 @@ def print_models(result: ModelsResult, terminal: Terminal) -> None:
 
 def print_doctor(result: DoctorResult, terminal: Terminal) -> None:
     """Print the findings."""
-    table = Table(show_lines=True)
-    for name in ("check", "result", "found", "what to do"):
-        table.add_column(name, overflow="fold")
+    table, names = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0)), ("result", "check", "found")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name != "found")
+    rows = []
     for finding in result.findings:
-        found = (finding.found, finding.remedy)
-        texts = [Text(visible_lines(terminal.text(text))) for text in found]
-        table.add_row(finding.check, _VERDICTS[finding.verdict], *texts)
-    terminal.out.print(table)
+        advice = f"→ {finding.remedy}" if finding.remedy else ""
+        texts = filter(None, (finding.found, advice))
+        found = "\n".join(visible_lines(terminal.text(text)) for text in texts)
+        rows.append((finding.verdict, finding.check, found))
+        table.add_row(_VERDICTS[finding.verdict], finding.check, Text(found))
+    if not terminal.grid(table, _LEAST_FOUND):
+        terminal.records(names, rows)
 
 
 def print_query(result: QueryResult, terminal: Terminal) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -26,6 +28,37 @@ _FOLDED = 20
 """Columns of a terminal that a long name needs at least."""
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # text as it is
 _COMMAND = re.compile(r"'(padim-dist (?!demo\b)[a-z][^']*)'")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    header, cells : str, sequence of str
+        Heading, and the text of each row.
+    is_right : bool
+        Whether it is aligned to the right, as numbers are.
+    folds : bool
+        Whether its cells may be folded: long names.
+    """
+
+    header: str
+    cells: Sequence[str]
+    is_right: bool = True
+    folds: bool = False
+
+    def broken_header(self) -> str:
+        r"""Return the header in lines, no longer than the longest cell or word of it.
+
+        Examples
+        --------
+        >>> Column("score at best F1", ["104.31"]).broken_header().split("\n")
+        ['score', 'at', 'best', 'F1']
+        """
+        words = self.header.split()
+        return "\n".join(textwrap.wrap(self.header, max(map(len, [*words, *self.cells]))))
 
 
 class Terminal:
@@ -101,34 +134,48 @@ class Terminal:
 
         A terminal that is too narrow gets a block of lines for each row.
         """
-        if not items:
-            return
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        names, columns, least = [], [], 1
-        for name in (field.name for field in dataclasses.fields(items[0])):
+        columns = []
+        for name in (field.name for field in dataclasses.fields(items[0])) if items else ():
             values = [getattr(item, name) for item in items]
             if name in hidden or all(value in (None, "") for value in values):
                 continue
             cells = [visible(_cell(value)) for value in values]
-            header, folds = _title(name), name in _FOLD
-            names.append(header)
-            columns.append(cells)
-            # In a narrow terminal long names are folded; numbers stay whole.
-            width = max(map(cell_len, (header, *cells)))
-            least += 2 + (min(width, _FOLDED) if folds else width)
-            table.add_column(
-                header,
-                justify="right" if any(map(is_number, values)) else "left",
-                overflow="fold",
-                no_wrap=not folds,
-                min_width=None if folds else width,
-            )
-        rows = list(zip(*columns, strict=True))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        if not self.grid(table, least):
-            self.out.print(Text(title, "italic"))
-            self.records(names, rows)
+            is_right = any(map(is_number, values))
+            columns.append(Column(_title(name), cells, is_right, name in _FOLD))
+        self.columns(title, columns)
+
+    def columns(self, title: str, columns: Sequence[Column], summary: bool = False) -> None:
+        """Print columns of one length; with `summary` the last row is set apart.
+
+        In a narrow terminal headers are broken at spaces, and long names are folded; all else stays
+        whole. A terminal that is too narrow for that gets a block of lines for each row.
+        """
+        rows = list(zip(*(column.cells for column in columns), strict=True))
+        if not rows:
+            return
+        for headers in (
+            [column.header for column in columns],
+            [column.broken_header() for column in columns],
+        ):
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            least = 1
+            for header, column in zip(headers, columns, strict=True):
+                width = max(map(cell_len, (*header.split("\n"), *column.cells)))
+                least += 2 + (min(width, _FOLDED) if column.folds else width)
+                table.add_column(
+                    header,
+                    justify="right" if column.is_right else "left",
+                    overflow="fold",
+                    no_wrap=not column.folds,
+                    min_width=None if column.folds else width,
+                )
+            for number, row in enumerate(rows, start=1):
+                is_next_last = summary and number == len(rows) - 1
+                table.add_row(*map(Text, row), end_section=is_next_last)
+            if self.grid(table, least):
+                return
+        self.out.print(Text(title, "italic"))
+        self.records([column.header for column in columns], rows)
 
     def grid(self, table: Table, least: int | None = None) -> bool:
         """Print a table; False, and nothing, if the terminal is too narrow for it.
@@ -152,7 +199,8 @@ class Terminal:
         for number, row in enumerate(rows, start=1):
             self.out.rule(f"row {number}", align="left", style="dim")
             for name, value in zip(names, row, strict=True):
-                self.out.print(f"{name:>18}  {value}", **PLAIN)
+                lines = value.replace("\n", f"\n{'':20}")
+                self.out.print(f"{name:>18}  {lines}", **PLAIN)
 
 
 def _has_rows(value: Any) -> bool:

@@ -161,6 +161,33 @@ def test_only_what_is_asked_for_is_told(when, told, http, tmp_path, monkeypatch)
     assert notify_night(config_of(tmp_path, urls_from=None), nights[0], None) == []
 
 
+def test_doctor_says_who_would_be_told(http, tmp_path, monkeypatch, caplog, capfd):
+    url, posted = http
+    config = config_of(tmp_path, when=["odd", "failed"])
+
+    def told(config: Config) -> list[tuple[str, str]]:
+        findings = [f for f in padim.doctor(config).findings if f.check == "messages"]
+        assert all(bool(f.remedy) == (f.verdict != "ok") for f in findings)
+        return [(f.verdict, f.found) for f in findings]
+
+    monkeypatch.setenv(NAME, f"{url} slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
+    known = "odd, failed: to json://127.0.0.1, slack://…; nothing was sent"
+    assert told(config) == [("ok", known)]
+    monkeypatch.setenv(NAME, f"{url} what://{SECRET}")
+    assert told(config) == [
+        ("ok", "odd, failed: to json://127.0.0.1; nothing was sent"),
+        ("warning", f"address 2 in {NAME} is not told: Apprise does not know this address; "
+         "see its documentation"),
+    ]  # fmt: skip
+    monkeypatch.delenv(NAME)
+    missing = f"nobody is told: the environment variable {NAME} is not set"
+    assert told(config) == [("warning", missing)]
+    assert told(config_of(tmp_path, urls_from=None)) == []
+    assert not posted
+    out, err = capfd.readouterr()
+    assert SECRET not in f"{caplog.text}{out}{err}"
+
+
 class Silence(BaseRequestHandler):
     """Never answers."""
 

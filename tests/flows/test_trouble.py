@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import yaml
 import padim_dist as padim
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
-from tests.flows.services import flow_process
+from tests.flows.services import ROOT, flow_process
 from tests.processes import wait_until
 from tests.s3.moto import moto_server
 from tests.s3.proxy import FaultProxy
@@ -25,6 +27,8 @@ pytestmark = [
     # HTTP clients leave connections open when their server stops.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+AT_WORK = ROOT / "infra/kubernetes/at_work.py"
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,9 @@ def test_two_nights_at_once(prefect, team, tmp_path):
         process = flow_process(serving)
         assert process is not None, "the night ended too early"
         process.suspend()
+        # As an upgrade in Kubernetes counts flow runs.
+        counted = subprocess.check_output([sys.executable, AT_WORK, "runs", str(serving)])
+        assert counted == b"1\n"
         two = begin()
         wait_until(lambda: flow_run(two)["state_type"] == "CANCELLED", 60)
         refused = prefect.run("nightly_audit", config=team.path)

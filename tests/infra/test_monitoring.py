@@ -118,26 +118,3 @@ def test_ports_and_jobs_match_the_services():
     for job in scraped:
         told = json.dumps(job)
         assert ports[job["job_name"]] in told
-
-
-def test_the_kubernetes_component_monitors_existing_ports(tmp_path):
-    if shutil.which("kubectl") is None:
-        pytest.skip("SKIPPED PART: kubectl is not installed")
-    shutil.copytree(INFRA / "kubernetes", tmp_path / "kubernetes")
-    overlay = tmp_path / "kubernetes/overlays/cpu"
-    with (overlay / "kustomization.yaml").open("a") as file:
-        file.write("components: [../../components/monitoring]\n")
-    command = ["kubectl", "kustomize", overlay]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    made = list(yaml.safe_load_all(done.stdout))
-    ports = set()
-    for manifest in made:
-        for name in re.findall(r"name': '(metrics|http-dashboard)'", str(manifest)):
-            ports.add(name)
-    monitors = [m for m in made if m["kind"] == "PodMonitor"]
-    assert len(monitors) == 2
-    for monitor in monitors:
-        assert monitor["metadata"]["namespace"] == "padim-dist"
-        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        assert endpoint["port"] in ports

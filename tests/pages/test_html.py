@@ -187,6 +187,17 @@ def test_without_calibration_it_says_how_to_get_one():
     assert not [a for a in found.all("li") if a.get("id") == "divider"]
 
 
+def test_it_says_when_the_metrics_of_pixels_were_computed():
+    told = "Metrics of pixels (pixel AUROC, PRO) are those of the last padim-dist evaluate"
+    assert told in page_of("whole").text
+    data = sample()
+    assert data.labels is not None
+    groups = [replace(group, pixel_auroc=None, pro=None) for group in data.labels.groups]
+    without = page(replace(data, labels=replace(data.labels, groups=groups)))
+    assert "Pixel AUROC" in without.text
+    assert told not in without.text
+
+
 def test_the_title_names_the_night_or_the_run_and_its_archive():
     assert "<title>Run 0123456789abcdef of photos - padim-dist</title>" in render(sample(), "0.0")
     found = page(sample(title="Night 2, 26 November, photos"))

@@ -96,33 +96,55 @@ def telling_failures(
         raise
 
 
+def services_to_tell(config: Config) -> list[Notice]:
+    """Return a notice for each service, without sending anything.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+
+    Returns
+    -------
+    list of Notice
+        One for each address, with an error if Apprise does not know it; none if nobody is to be
+        told.
+    """
+    return _to_all(config, None)
+
+
 def _tell(config: Config, message: Message) -> list[Notice]:
-    """Send a message to all services at once; return what became of it."""
-    name = config.notify.urls_from
-    if name is None:
-        return []
-    urls = os.environ.get(name, "").split()
-    if not urls:
-        notices = [Notice("", f"the environment variable {name} is not set")]
-    elif find_spec("apprise") is None:
-        notices = [Notice("", "Apprise is not installed: pip install 'padim-dist[notify]'")]
-    else:
-        places = (f"address {number} in {name}" for number in range(1, len(urls) + 1))
-        notices = _send(dict(zip(places, urls, strict=True)), message, config.notify.deadline)
+    """Send a message to all services; return what became of it, and log what failed."""
+    notices = _to_all(config, message)
     for notice in notices:
         if notice.error:
             logger.warning(notice.describe())
     return notices
 
 
-def _send(urls: Mapping[str, str], message: Message, deadline: float) -> list[Notice]:
+def _to_all(config: Config, message: Message | None) -> list[Notice]:
+    """Send a message to all services at once; None: only look at their addresses."""
+    name = config.notify.urls_from
+    if name is None:
+        return []
+    urls = os.environ.get(name, "").split()
+    if not urls:
+        return [Notice("", f"the environment variable {name} is not set")]
+    if find_spec("apprise") is None:
+        return [Notice("", "Apprise is not installed: pip install 'padim-dist[notify]'")]
+    places = (f"address {number} in {name}" for number in range(1, len(urls) + 1))
+    return _send(dict(zip(places, urls, strict=True)), message, config.notify.deadline)
+
+
+def _send(urls: Mapping[str, str], message: Message | None, deadline: float) -> list[Notice]:
     """Send a message to addresses; nobody waits for a service beyond the deadline."""
     log = logging.getLogger("apprise")
     if _keep_secret not in log.filters:
         log.addFilter(_keep_secret)
     with TemporaryDirectory(prefix="padim-dist-notify-", ignore_cleanup_errors=True) as folder:
-        picture = Path(folder, "top.jpg") if message.picture else None
-        if picture and message.picture:
+        picture = None
+        if message and message.picture:
+            picture = Path(folder, "top.jpg")
             picture.write_bytes(message.picture)
         calls = [_Call(place, url, message, picture) for place, url in urls.items()]
         for call in calls:
@@ -143,7 +165,7 @@ def _send(urls: Mapping[str, str], message: Message, deadline: float) -> list[No
 
 
 class _Call(threading.Thread):
-    """A message to one service.
+    """A message to one service; None: only a look at its address.
 
     Attributes
     ----------
@@ -155,7 +177,7 @@ class _Call(threading.Thread):
         Status of an answer over HTTP that is an error.
     """
 
-    def __init__(self, place: str, url: str, message: Message, picture: Path | None) -> None:
+    def __init__(self, place: str, url: str, message: Message | None, picture: Path | None) -> None:
         super().__init__(name="padim-dist-notify", daemon=True)
         self.service: str = place
         self.error: str | None = "it failed"
@@ -180,6 +202,8 @@ class _Call(threading.Thread):
         templates: tuple[str, ...] = service.templates
         has_host = all("{host}" in template for template in templates)  # a chat has a token there
         self.service = visible(f"{scheme}://{service.host if has_host else '…'}")
+        if self._message is None:
+            return None
         if "overflow=" not in self._url:
             service.overflow_mode = OverflowMode.SPLIT  # many services refuse long messages
         is_sent = sender.notify(
