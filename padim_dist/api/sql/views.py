@@ -20,17 +20,18 @@ from padim_dist.api.settings.places import (
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.manifests import manifest_query
 from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
 from padim_dist.api.sql.normals import add_normals
 from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
-from padim_dist.api.sql.tables import files_query, open_connection, table_query
+from padim_dist.api.sql.tables import open_connection, table_query
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES, UNSETTLED
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
-from padim_dist.store.manifests import find_head, manifest_files
+from padim_dist.store.manifests import find_head
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES
@@ -272,7 +273,4 @@ def _images(workspace: Workspace, config: Config | None) -> str | None:
     """Return the SQL of the newest manifest; None if no archive was indexed."""
     settings = archive_settings(config) if config else None
     entry = last_entry(workspace, settings) if settings else newest_entry(workspace)
-    if entry is None:
-        return None
-    files = manifest_files(workspace, entry.snapshot)
-    return files_query(files) if files else None
+    return manifest_query(workspace, entry.snapshot) if entry else None
