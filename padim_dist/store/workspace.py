@@ -10,6 +10,7 @@
     models/<model_id>.zarr, with .receipts/<group>/band-*.json, .normals/<group>.parquet and
         (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
+    turns/<number>.json
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
     forgotten/<archive>/<number>.json
@@ -75,6 +76,8 @@ class Workspace:
 
     histories, promotions, reviews = "snapshots", "promotions", "reviews"
     models, runs = "models", "runs"
+    turns = "turns"
+    """Folder of the newest turns of runs."""
 
     def at(self, *parts: str) -> str:
         """Return the URL (or local path) of a path in the workspace."""

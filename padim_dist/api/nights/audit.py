@@ -181,11 +181,14 @@ def _unsettled(config: Config, last: Night, entry: Entry, model: ModelInfo) -> S
 
     The images that the nights before it did not settle are among them.
     """
-    workspace = workspace_of(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     summary, manifest = find_summary(workspace, last), read_manifest(workspace, entry.snapshot)
     if summary is None or not summary.unsettled or manifest is None:
         return None
-    found = select_unsettled(config, model, manifest, summary.runs)
+    before = [
+        run for one in summaries_before(workspace, settings, last.number, 1) for run in one.runs
+    ]
+    found = select_unsettled(config, model, manifest, summary.runs, before)
     return found if found.images else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from padim_dist.core.alarms import Judgement
@@ -20,6 +21,7 @@ from padim_dist.store.runs.arrays import DriftFigures, Heatmaps, RunDrift
 from padim_dist.store.runs.head import ADVICE, RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.tables import RunTable, ShardCounts, find_compacted
+from padim_dist.store.runs.turns import claim_turn, newest_turn
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
@@ -113,7 +115,7 @@ class Run:
         self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
     ) -> None:
         """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
-        self._put(replace(head, turn=next_turn(list_runs(self.workspace))))
+        self._put(replace(head, turn=self._claim_turn()))
         grid, groups = shape.grids[0], list(images_by_group(shards))
         if heatmaps:
             self.heatmaps.create([shard.images for shard in shards], grid)
@@ -157,23 +159,31 @@ class Run:
         return head
 
     def is_newest(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether it is the newest run of these settings."""
-        return self._is_last_of(list_runs(self.workspace), settings)
+        """Return whether it is the newest run, and known by these settings."""
+        return self._is_newest(self.head(), settings)
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
-        """Make a finished run the newest one of these settings; return its head."""
-        head, runs = self.head(), list_runs(self.workspace)
-        if self._is_last_of(runs, settings):
+        """Make a finished run the newest one, known by these settings; return its head."""
+        head = self.head()
+        if self._is_newest(head, settings):
             return head
         # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
-        head = replace(head, settings=known, asked_at=asked_at, turn=next_turn(runs))
+        head = replace(head, settings=known, asked_at=asked_at, turn=self._claim_turn())
         self._put(head)
         return head
 
-    def _is_last_of(self, runs: Sequence[RunHead], settings: Mapping[str, Any]) -> bool:
-        own = [other for other in runs if settings in other.settings]
-        return bool(own) and own[-1].run_id == self.run_id
+    def _is_newest(self, head: RunHead, settings: Mapping[str, Any]) -> bool:
+        if settings not in head.settings:
+            return False
+        newest = newest_turn(self.workspace)
+        if newest is None:
+            return list_runs(self.workspace)[-1].run_id == self.run_id
+        return head.turn == newest
+
+    def _claim_turn(self) -> int:
+        runs = partial(list_runs, self.workspace)
+        return claim_turn(self.workspace, self.run_id, lambda: next_turn(runs()) - 1)
 
     def _put(self, head: RunHead) -> None:
         self.workspace.folder.put_json(f"{self.path}/run.json", asdict(head))
