@@ -13,6 +13,7 @@ from flows.jobs import fit_model
 from flows.stages import ends_in_words, in_words, settings, stage
 from padim_dist.api.nights import audit
 from padim_dist.api.nights.notify import telling_failures
+from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.config import Config
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import Lease
@@ -56,6 +57,12 @@ def publish_night(config: Config, summary: NightSummary) -> None:
     tell_night(config, summary)
 
 
+@stage
+def prune_workspace(config: Config) -> None:
+    """Remove what is older than its term; a failure does not fail the night."""
+    prune_after_night(config, watch("prune-progress"))
+
+
 def _name() -> str:
     """Return the name of a flow run: its configuration and its scheduled time (UTC)."""
     config = Path(flow_run.parameters["config"]).stem
@@ -92,6 +99,8 @@ def nightly_audit(
         if refit:
             model = fit_model(asked)
             lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
+    if asked.retention:
+        prune_workspace(asked)
     odd = any(summary.state == "odd" for summary in done)
     return "Odd" if odd else "Completed", ". ".join(lines)
 

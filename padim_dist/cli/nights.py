@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
+    from padim_dist.api.retention.prune import PruneResult
     from padim_dist.store.promotions import Promotion
 
 
@@ -65,3 +66,9 @@ def promote(session: Session, *, model: options.ModelId, note: options.Note = ""
 def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
     """Undo the last promotion: nightly audits use the model before it again."""
     return padim.rollback(session.config, session.listener, note=note)
+
+
+@command(output.print_prune)
+def prune(session: Session, *, dry_run: options.DryRun = False) -> "PruneResult":
+    """Remove what is older than its term (section retention) and not needed any more."""
+    return padim.prune(session.config, session.listener, dry_run=dry_run)

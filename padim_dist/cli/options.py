@@ -95,6 +95,7 @@ NightNumber = Annotated[
     int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
 ]
 Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Only list what would go; remove nothing.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with it.")]
 Labelled = Annotated[
     list[str] | None,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
+    from padim_dist.api.retention.prune import PruneResult
 
 _RECORDS = 20
 """Rows of a query that are shown with one value a line."""
@@ -200,6 +201,18 @@ def print_doctor(result: DoctorResult, terminal: Terminal) -> None:
         table.add_row(_VERDICTS[finding.verdict], finding.check, Text(found))
     if not terminal.grid(table, _LEAST_FOUND):
         terminal.records(names, rows)
+
+
+def print_prune(result: PruneResult, terminal: Terminal) -> None:
+    """Print what goes from a workspace, and what stays and why."""
+    terminal.notes(result.notes)
+    goes = [line for line in result.lines if line.goes]
+    terminal.table("Would go" if result.dry_run else "Goes", goes, hidden=("goes",))
+    stays = [line for line in result.lines if not line.goes]
+    terminal.table("Stays", stays, hidden=("goes",))
+    objects = f"{result.objects:,} object{'' if result.objects == 1 else 's'}"
+    name = "would be removed" if result.dry_run else "removed"
+    terminal.line(name, f"{objects}, {result.bytes:,} bytes")
 
 
 def print_query(result: QueryResult, terminal: Terminal) -> None:

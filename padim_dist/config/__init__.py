@@ -5,6 +5,7 @@ A wrong key or value raises a `ConfigError` that names the key, what was found, 
 
 from padim_dist.config.cluster import ClusterConfig, KubernetesConfig, TlsConfig
 from padim_dist.config.nights import AuditConfig
+from padim_dist.config.retention import RetentionConfig
 from padim_dist.config.sections import SPLITS
 from padim_dist.config.tree import Config, differences, load_config, make_config
 
@@ -14,6 +15,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "KubernetesConfig",
+    "RetentionConfig",
     "TlsConfig",
     "differences",
     "load_config",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from padim_dist.config.cluster import ClusterConfig
 from padim_dist.config.nights import AuditConfig, NotifyConfig
+from padim_dist.config.retention import RetentionConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
     FitConfig,
@@ -45,6 +46,8 @@ class Config(Section):
     score: ScoreConfig = ScoreConfig()
     audit: AuditConfig = AuditConfig()
     notify: NotifyConfig = NotifyConfig()
+    retention: RetentionConfig | None = None
+    """What `padim-dist prune` removes, and every night at its end. Null: nothing is removed."""
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")

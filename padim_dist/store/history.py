@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from padim_dist.store.numbered import add_numbered, read_last, read_numbered
+from padim_dist.store.numbered import add_numbered, list_numbers, read_last, read_numbered
 from padim_dist.store.order import in_order, next_turn
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.workspace import Settings, Workspace
@@ -70,6 +70,17 @@ def read_history(
 def last_entry(workspace: Workspace, settings: Settings) -> Entry | None:
     """Return the newest entry of an archive; None if it was never indexed."""
     return read_last(workspace, workspace.history(settings), Entry, _ADVICE)
+
+
+def read_entries(workspace: Workspace, archive: str, window: int, covered: int) -> list[Entry]:
+    """Read the newest entry of an archive, the `window` newest ones, and all after `covered`.
+
+    `archive` is the name of its folder.
+    """
+    path = f"{workspace.histories}/{archive}"
+    last = max(list_numbers(workspace, path), default=0)
+    after = min(last - max(window, 1), covered)
+    return read_numbered(workspace, path, Entry, after, advice=_ADVICE)
 
 
 def last_entries(workspace: Workspace) -> list[Entry]:

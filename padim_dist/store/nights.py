@@ -246,6 +246,11 @@ def last_night(workspace: Workspace, settings: Settings) -> Night | None:
     return read_last(workspace, workspace.nights(settings), Night, _ADVICE)
 
 
+def newest_night(workspace: Workspace, archive: str) -> Night | None:
+    """Return the newest night of an archive, given the name of its folder."""
+    return read_last(workspace, f"{workspace.all_nights}/{archive}", Night, _ADVICE)
+
+
 def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
     """Open a night; False if another audit has already opened one of this number."""
     return add_numbered(workspace, workspace.nights(settings), night)

@@ -30,6 +30,6 @@ def next_turn(items: Iterable[Ordered]) -> int:
 def in_order(items: Iterable[T], at: Callable[[T], str]) -> list[T]:
     """Return items with the newest last; `at` returns the time (ISO 8601, UTC) of one.
 
-    Two processes that begin at the same moment may get the same turn: then the times decide.
+    Two fits that end at the same moment may get the same turn: then the times decide.
     """
     return sorted(items, key=lambda item: (item.turn, at(item)))

@@ -10,14 +10,16 @@
     models/<model_id>.zarr, with .receipts/<group>/band-*.json, .normals/<group>.parquet and
         (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
+    turns/<number>.json
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
     promotions/<number>.json
     forgotten/<archive>/<number>.json
     reviews/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
+    pruned/{runs-<month>.json, known.json}
 
-A fit, run or night in progress has a ``lease-*.json`` in its folder.
+A fit, run, night or prune in progress has a ``lease-*.json`` in its folder.
 
 Ids are content addresses: different settings give different ids, so results never mix. A receipt is
 a small file, written last and in one atomic put: its files are complete if it exists.
@@ -75,6 +77,9 @@ class Workspace:
 
     histories, promotions, reviews = "snapshots", "promotions", "reviews"
     models, runs = "models", "runs"
+    all_nights, manifests, fits, moments = "nights", "manifests", "fits", "moments"
+    turns, pruned = "turns", "pruned"
+    """Folders of the newest turns of runs, and of what is kept of what was pruned."""
 
     def at(self, *parts: str) -> str:
         """Return the URL (or local path) of a path in the workspace."""
@@ -82,7 +87,7 @@ class Workspace:
 
     def manifest(self, snapshot: str) -> str:
         """Folder of a manifest."""
-        return f"manifests/{snapshot}"
+        return f"{self.manifests}/{snapshot}"
 
     def history(self, settings: Settings) -> str:
         """Folder of the history of an archive with these settings."""
@@ -94,7 +99,7 @@ class Workspace:
 
     def nights(self, settings: Settings) -> str:
         """Folder of the nights of an archive."""
-        return f"nights/{_archive_id(settings)}"
+        return f"{self.all_nights}/{_archive_id(settings)}"
 
     def night(self, settings: Settings, number: int) -> str:
         """Folder of the results of a night."""
@@ -106,11 +111,11 @@ class Workspace:
 
     def part(self, embedding: str, group: str, part: str) -> str:
         """Receipt of a part; it names the Zarr group with its moments."""
-        return f"moments/{embedding}/{group_slug(group)}/{part}.json"
+        return f"{self.moments}/{embedding}/{group_slug(group)}/{part}.json"
 
     def fit(self, fit_id: str) -> str:
         """Folder of a fit."""
-        return f"fits/{fit_id}"
+        return f"{self.fits}/{fit_id}"
 
     def model(self, model_id: str) -> str:
         """Zarr group of a model."""

@@ -55,7 +55,7 @@ def keys(rows: SortedRows) -> list[tuple[str, str | None]]:
 def test_changes_are_those_of_sets(now, earlier):
     with Workbench() as bench:
         path = bench.keep("now", [table(now)], ROWS_SCHEMA)
-        found = compare(bench, path, [table(earlier)])
+        found = compare(bench, path, bench.keep("earlier", [table(earlier)], ROWS_SCHEMA))
         changes = pq.read_table(found.changes).to_pylist()
         came = keys(found.rows)
     differ = {k for k in now.keys() & earlier.keys() if now[k] != earlier[k]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,11 +38,13 @@ def draw_top(
     PIL.Image.Image or None
         None if no heatmaps were kept, or no image can be read any more.
     """
-    drawn = [row for row in rows if row.heatmap_row is not None]
-    groups: dict[str, set[str]] = defaultdict(set)
+    wanted = {row.run_id for row in rows if row.heatmap_row is not None}
+    runs = {run_id: RunImages(config, run_id) for run_id in wanted}
+    runs = {run_id: run for run_id, run in runs.items() if run.has_heatmaps}
+    drawn = [row for row in rows if row.run_id in runs and row.heatmap_row is not None]
+    groups: dict[str, set[str]] = {run_id: set() for run_id in runs}
     for row in drawn:
         groups[row.run_id].add(str(row.group))
-    runs = {run_id: RunImages(config, run_id) for run_id in groups}
     usual = {run_id: run.usual(sorted(groups[run_id])) for run_id, run in runs.items()}
     items = []
     for row in drawn:
@@ -89,11 +90,12 @@ def read_picture(run: RunImages, row: ScoreRow) -> tuple[npt.NDArray[np.uint8], 
     The heatmap has the size of the resized image; it is zero in the margin around the crop. Raises
     as `draw_image`.
     """
-    if row.heatmap_row is None:
+    if why := run.run.why_no_heatmaps():
         raise RequestError(
-            f"run {row.run_id} kept no heatmaps, so there is no picture; set score.heatmaps to "
-            "grid and run 'padim-dist score' again"
+            f"{why}, so there is no picture; set score.heatmaps to grid and score the image in a "
+            "new run"
         )
+    assert row.heatmap_row is not None
     assert row.score is not None
     pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
     (heat,) = run.maps([row.heatmap_row])

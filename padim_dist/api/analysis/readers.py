@@ -142,8 +142,8 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     import padim_dist.api.analysis.accessor  # noqa: F401  (registers ``dataset.padim``)
 
     run, head = _find_run(where, storage_options)
-    if not run.heatmaps.exist():
-        raise RequestError(f"run {run.url} kept no heatmaps (score.heatmaps: none)")
+    if why := run.why_no_heatmaps():
+        raise RequestError(why)
     rows = (
         open_table(SCORES, [(run, head)])
         .filter("heatmap_row is not null")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from padim_dist.api.settings.lookup import progress_note
-from padim_dist.api.settings.places import ConfigLike, archive_of, as_config
+from padim_dist.api.settings.places import ConfigLike, archive_of, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha
 from padim_dist.api.sql.flags import MOST_ANOMALOUS
 from padim_dist.api.sql.tables import image_name
@@ -15,6 +15,7 @@ from padim_dist.api.sql.views import run_views
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import listed
+from padim_dist.store.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def top(
     ).fetchall()
     if group is not None and not scored:
         _check_group(connection, head.run_id, group)
-    notes = progress_note(head)
+    notes = [*progress_note(head), *Run(workspace_of(config), head.run_id).pruned_notes()]
     if scored and not known:
         if flagged:
             raise RequestError(

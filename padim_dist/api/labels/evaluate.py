@@ -129,7 +129,7 @@ def evaluate(
     masked = find_masked(found, head, anomalous.keys())
     without_mask = Counter(group for name, group in anomalous.items() if name not in masked)
     pixels: dict[str, PixelCounts] = {}
-    notes = list(filter(None, [moved_hint(config)]))
+    notes = [*filter(None, [moved_hint(config)]), *found.pruned_notes()]
     if masked and found.heatmaps.exist():
         groups_with = {anomalous[name] for name in masked}
         total = sum(len(known[group].scores) for group in groups_with)

@@ -22,6 +22,7 @@ from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
 from padim_dist.api.pipeline.score_plan import check_known_groups
+from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -109,6 +110,7 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
         if night := open_night(config, listener, even_if_empty=not done):
             done.append(_work(config, night, listener))
         candidate = fit(config, listener).model_id if refit else None
+    prune_after_night(config, listener)
     seconds = round(time.monotonic() - started, 2)
     return AuditResult(done, candidate, seconds, redacted(archive_of(config).url))
 
@@ -181,11 +183,14 @@ def _unsettled(config: Config, last: Night, entry: Entry, model: ModelInfo) -> S
 
     The images that the nights before it did not settle are among them.
     """
-    workspace = workspace_of(config)
+    workspace, settings = workspace_of(config), archive_settings(config)
     summary, manifest = find_summary(workspace, last), read_manifest(workspace, entry.snapshot)
     if summary is None or not summary.unsettled or manifest is None:
         return None
-    found = select_unsettled(config, model, manifest, summary.runs)
+    before = [
+        run for one in summaries_before(workspace, settings, last.number, 1) for run in one.runs
+    ]
+    found = select_unsettled(config, model, manifest, summary.runs, before)
     return found if found.images else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from padim_dist.api.nights.trends import (
     GroupChange,
@@ -21,7 +22,7 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.api.sql.tables import open_table
-from padim_dist.api.sql.weeks import WeekRow, weeks_of
+from padim_dist.api.sql.weeks import WeekRow, merged_weeks, week_figures, week_rows
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -29,6 +30,7 @@ from padim_dist.store.nights import Night, NightSummary, night_title, read_night
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.tombstones import pruned_runs
 
 _NO_NIGHT = "no night is finished yet; 'padim-dist audit' makes one"
 
@@ -217,10 +219,16 @@ def _line(config: Config, night: Night, summary: NightSummary | None) -> NightLi
 
 
 def _weeks(config: Config, summaries: Sequence[NightSummary]) -> list[WeekRow]:
-    """Return figures by week of the runs of nights; runs that are gone or damaged are left out."""
+    """Return figures by week of the runs of nights, also of pruned runs.
+
+    Runs that are gone or damaged are left out.
+    """
     workspace = workspace_of(config)
     ids = dict.fromkeys(run for summary in summaries for run in summary.runs)
     runs = [Run(workspace, run_id) for run_id in ids]
     heads = [(run, unless_damaged(run.find_head)) for run in runs]
     there = [(run, head) for run, head in heads if head]
-    return weeks_of(open_table(SCORES, there)) if there else []
+    live = week_figures(open_table(SCORES, there)) if there else []
+    kept = pruned_runs(workspace, (head.run_id for _, head in there))
+    figures = [live, *(stone.weeks for stone in kept if stone.run_id in ids)]
+    return week_rows(merged_weeks(chain.from_iterable(figures)))

@@ -64,7 +64,7 @@ def plan_backfill(
     """
     model = promoted_model(config)
     workspace, settings = workspace_of(config), archive_settings(config)
-    manifest = current_manifest(config, listener)
+    manifest = current_manifest(config, listener, shards=False)
     with Workbench() as bench:
         rows = rows_here(config, manifest, config.score.splits)
         came = _came(config, since, until) if since or until else None

@@ -112,7 +112,9 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         See `padim_dist.fit`.
     """
     spec = plans.plan_embedding(config)
-    snapshot = current_manifest(config, listener)
+    # A window is read from the increments; reviewed images are looked for in all shards.
+    reads = config.fit.window is None or config.fit.reviewed
+    snapshot = current_manifest(config, listener, shards=reads)
     pieces, notes = _take_out(config, snapshot, _pieces(config, snapshot))
     warnings = [*_check_groups(snapshot, pieces, config), *notes]
     state = plans.load_state(config)

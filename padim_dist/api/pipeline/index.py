@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from padim_dist.api.pipeline.whole import make_whole
 from padim_dist.api.settings.lookup import find_manifest
 from padim_dist.api.settings.moved import moved_hint, rows_here
 from padim_dist.api.settings.places import (
@@ -23,7 +24,7 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.archive.listing.cut import cut, shard_size
-from padim_dist.archive.listing.increments import compare
+from padim_dist.archive.listing.increments import NUMBERED_SCHEMA, compare, delta
 from padim_dist.archive.listing.layouts import find_layout
 from padim_dist.archive.listing.layouts.base import Listing
 from padim_dist.archive.listing.spool import Spool
@@ -32,9 +33,13 @@ from padim_dist.config import SPLITS, Config
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
 from padim_dist.store.manifests import (
+    Draft,
     Shard,
     Snapshot,
+    draft_manifest,
     images_by_group,
+    put_delta,
+    put_whole,
     read_manifest,
     write_manifest,
 )
@@ -145,39 +150,51 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
         rows = spool.sorted()
         shards = cut_rows(rows, config)
         root = archive_root(config)
-        snapshot = write_manifest(workspace, shards, settings, spool.ignored, spool.folder, root)
+        draft = draft_manifest(shards, settings, spool.ignored, spool.folder, root)
         if last_entry(workspace, settings) is None and (hint := moved_hint(config)):
             logger.warning(hint)
         while True:
             last = last_entry(workspace, settings)
-            if last is not None and last.snapshot == snapshot.snapshot:
+            earlier = read_manifest(workspace, last.snapshot) if last else None
+            if last and last.snapshot == draft.manifest.snapshot:
+                # Its folder may have been removed, so that it is written again.
+                snapshot = earlier or put_whole(workspace, draft)
                 entry, is_new = last, False
                 break
-            entry = _entry(config, spool, snapshot, last)
+            snapshot, entry = _add(config, spool, draft, last, earlier)
             if is_new := add_entry(workspace, settings, entry):
                 break  # else another process has added an entry: look again
     listener(Progress("index", snapshot.images, snapshot.images))
     return snapshot, entry, is_new
 
 
-def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None) -> Entry:
-    """Return an entry for the history; write the manifest of new and changed images."""
+def _add(
+    config: Config, spool: Spool, draft: Draft, last: Entry | None, earlier: Snapshot | None
+) -> tuple[Snapshot, Entry]:
+    """Write a manifest, and that of the new and changed images; return it and its entry."""
     workspace, settings = workspace_of(config), archive_settings(config)
-    now, whole = datetime.now(UTC).isoformat(), snapshot.snapshot
+    now, whole = datetime.now(UTC).isoformat(), draft.manifest.snapshot
     increment: str | None = whole
-    counts: Mapping[str, int] = {"new": snapshot.images}
+    counts: Mapping[str, int] = {"new": draft.manifest.images}
     changes = None
-    earlier = read_manifest(workspace, last.snapshot) if last else None
-    if last and earlier:  # neither the first, nor was the manifest before removed
-        found = compare(spool, spool.joined(), rows_here(config, earlier, SPLITS))
+    if last is None or earlier is None:  # the first, or the manifest before was removed
+        snapshot = put_whole(workspace, draft)
+    else:
+        before = spool.keep("earlier", rows_here(config, earlier, SPLITS), NUMBERED_SCHEMA)
+        found = compare(spool, spool.joined(), before)
         increment, counts = None, found.counts
+        if earlier.below == draft.manifest.below:
+            changed = delta(spool, spool.joined(), before)
+            snapshot = put_delta(workspace, draft, earlier, changed)
+        else:  # it has moved: all addresses are others
+            snapshot = put_whole(workspace, draft)
         if found.rows.images:
             shards = cut_rows(found.rows, config)
             root, drafts = archive_root(config), spool.folder
             increment = write_manifest(workspace, shards, settings, {}, drafts, root).snapshot
         table = found.changes.read_bytes()
         changes = put_changes(workspace, settings, last.snapshot, whole, table)
-    return Entry(
+    entry = Entry(
         number=last.number + 1 if last else 1,
         snapshot=whole,
         increment=increment,
@@ -186,12 +203,15 @@ def _entry(config: Config, spool: Spool, snapshot: Snapshot, last: Entry | None)
         changes=changes,
         indexed_at=now,
     )
+    return snapshot, entry
 
 
 def current_manifest(
-    config: Config, listener: Listener = ignore, asked: str | None = None
+    config: Config, listener: Listener = ignore, asked: str | None = None, *, shards: bool = True
 ) -> Snapshot:
     """Return the manifest with an id, or the newest of the archive; index it if there is none.
+
+    `shards` says whether they are read: a manifest that was written as changes is then made whole.
 
     Raises
     ------
@@ -201,4 +221,4 @@ def current_manifest(
     if (snapshot := find_manifest(config, asked)) is None:
         logger.info("no manifest of %s yet: indexing it", config.archive.url)
         snapshot, _, _ = make_manifest(config, listener)
-    return snapshot
+    return make_whole(config, snapshot) if shards else snapshot

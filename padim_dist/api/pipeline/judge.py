@@ -191,8 +191,8 @@ class Judged:
         notes = []
         if without:
             notes = [
-                f"regions of {counted(without, 'flagged image')} are not known: run "
-                f"{self._run.run_id} kept no heatmaps (score.heatmaps: none)"
+                f"regions of {counted(without, 'flagged image')} are not known: "
+                f"{self._run.why_no_heatmaps()}"
             ]
         if lacking == without:
             return 0, notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +16,11 @@ from padim_dist.config import Config
 from padim_dist.core.status import SETTLED, UNSETTLED
 from padim_dist.store.manifests import Snapshot, write_manifest
 from padim_dist.store.models import ModelInfo
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.turns import runs_since
+from padim_dist.store.workspace import Workspace
 
 
 def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot:
@@ -36,18 +39,22 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
 
 
 def select_unsettled(
-    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str]
+    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str], before: Sequence[str]
 ) -> Snapshot:
-    """Return a manifest of the images of a manifest that none of some runs has settled.
+    """Return a manifest of the images of a manifest that the runs of a night have not settled.
 
-    Images that have changed since are left out, and those that another run of the model settled.
+    Images that have changed since are left out, and those that another run of the model has settled
+    since the night before it, whose runs are `before`. What an earlier run has settled was not new
+    in this night. So it does not matter how many nights there were.
     """
     workspace = workspace_of(config)
     with Workbench() as bench:
         rows = rows_here(config, manifest, config.score.splits)
-        heads = [head for head in list_runs(workspace) if head.run_id in runs]
-        missed = _rows_of(config, heads, UNSETTLED)
-        left = not_scored(bench, rows, scored_images(config, model.model_id), missed)
+        missed = _rows_of(config, _heads(workspace, runs), UNSETTLED)
+        turn = max((head.turn for head in _heads(workspace, before)), default=0)
+        since = runs_since(workspace, turn)
+        heads = list_runs(workspace) if since is None else _heads(workspace, since)
+        left = not_scored(bench, rows, _settled_in(config, heads, model.model_id), missed)
         shards = cut_rows(left, config)
         settings = {**manifest.settings, "new": True}
         root = archive_root(config)
@@ -56,12 +63,18 @@ def select_unsettled(
 
 def scored_images(config: Config, model_id: str) -> Iterator[pa.Table]:
     """Yield the images whose status finished runs of a model have settled."""
-    heads = [
-        head
-        for head in list_runs(workspace_of(config))
-        if head.model_id == model_id and head.is_finished
-    ]
-    return _rows_of(config, heads, SETTLED)
+    return _settled_in(config, list_runs(workspace_of(config)), model_id)
+
+
+def _settled_in(config: Config, runs: Iterable[RunHead], model_id: str) -> Iterator[pa.Table]:
+    own = [head for head in runs if head.model_id == model_id and head.is_finished]
+    return _rows_of(config, own, SETTLED)
+
+
+def _heads(workspace: Workspace, runs: Iterable[str]) -> list[RunHead]:
+    """Return the heads of runs; those that are gone or damaged are left out, with a warning."""
+    reads = (Run(workspace, run).find_head for run in dict.fromkeys(runs))
+    return [head for head in map(unless_damaged, reads) if head]
 
 
 def _rows_of(

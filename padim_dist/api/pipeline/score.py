@@ -112,7 +112,7 @@ def score(
     started = time.monotonic()
     config = as_config(config)
     info = choose_model(config, model)
-    manifest = current_manifest(config, listener, snapshot)
+    manifest = current_manifest(config, listener, snapshot, shards=not new)
     check_groups(manifest, info, config, whole=snapshot is None)
     if new:
         manifest = select_new(config, info, manifest)

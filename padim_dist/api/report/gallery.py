@@ -190,6 +190,8 @@ def _levels(row: ScoreRow) -> dict[str, float] | None:
 
 def _read_maps(run: RunImages, rows: Sequence[ScoreRow]) -> list[Maps | None]:
     """Return the anomaly maps of rows, (H, W); None if none was kept."""
+    if not run.has_heatmaps:
+        return [None] * len(rows)
     wanted = sorted({row.heatmap_row for row in rows if row.heatmap_row is not None})
     maps = dict(zip(wanted, run.maps(wanted), strict=True)) if wanted else {}
     return [None if row.heatmap_row is None else maps[row.heatmap_row] for row in rows]

@@ -19,6 +19,7 @@ from padim_dist.store.gaussians import Model
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import ScoreRow
 from padim_dist.store.runs.run import list_runs
+from padim_dist.store.runs.tombstones import pruned_runs
 from padim_dist.store.workspace import Workspace
 
 
@@ -84,10 +85,16 @@ def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
 
 def drift_trend(workspace: Workspace, head: RunHead, groups: Sequence[str]) -> list[DriftPoint]:
     """Return the drift of groups in the finished runs of a model; none if there is only one."""
+    live = list_runs(workspace)
     runs = [
         (run.finished_at, run.drift)
-        for run in list_runs(workspace)
+        for run in live
         if run.model_id == head.model_id and run.drift and run.finished_at
+    ]
+    runs += [
+        (stone.finished_at, stone.drift)
+        for stone in pruned_runs(workspace, (run.run_id for run in live))
+        if stone.model_id == head.model_id and stone.drift and stone.finished_at
     ]
     if len(runs) < 2:
         return []

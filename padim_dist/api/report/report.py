@@ -173,7 +173,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         labels=labels_of(verdicts.labelled(), metrics, truths),
         suspects=suspects,
         suspects_left=suspects_left,
-        warnings=_warnings(head, model.info.counts, every, faults),
+        warnings=_warnings(head, model.info.counts, every, [*faults, *run.pruned_notes()]),
     )
 
 

@@ -20,6 +20,7 @@ from padim_dist.store.models import ModelInfo, find_model, list_models
 from padim_dist.store.promotions import current, model_states, read_promotions
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.tombstones import read_tombstones
 from padim_dist.store.workspace import Workspace
 
 PROMOTED = "promoted"
@@ -171,6 +172,7 @@ def pick_run(workspace: Workspace, runs: Sequence[RunHead], asked: str | None) -
     found = [run for run in runs if run.run_id.startswith(asked)]
     if not found:
         Run(workspace, asked).find_head()  # says if it is damaged
+        _check_not_pruned(workspace, asked)
     if len(found) != 1:
         ids = listed(run.run_id for run in reversed(found or runs)) or "none"
         raise RequestError(
@@ -178,6 +180,15 @@ def pick_run(workspace: Workspace, runs: Sequence[RunHead], asked: str | None) -
             f"({'such as ' if not found and runs else ''}{ids}); give the id of one"
         )
     return found[0]
+
+
+def _check_not_pruned(workspace: Workspace, asked: str) -> None:
+    for stone in read_tombstones(workspace):
+        if stone.run_id.startswith(asked):
+            raise RequestError(
+                f"run {stone.run_id} was pruned on {stone.pruned_at[:10]} (retention.runs): the "
+                "workspace keeps only its counts, in the view runs and in 'padim-dist nights'"
+            )
 
 
 def progress_note(head: RunHead) -> list[str]:

@@ -10,7 +10,7 @@ from padim_dist.api.settings.places import archive_root, archive_settings, works
 from padim_dist.archive.listing.relocate import relocate
 from padim_dist.config import Config
 from padim_dist.store.history import last_entries
-from padim_dist.store.manifests import ManifestHead, Snapshot, find_head, read_shards
+from padim_dist.store.manifests import ManifestHead, Snapshot, find_head, read_rows
 
 Move = tuple[str | None, str]
 """Where the archive was when a manifest was made, None if it has not moved since; where it is."""
@@ -33,8 +33,11 @@ def move_since_id(config: Config, snapshot: str) -> Move:
 
 
 def rows_here(config: Config, manifest: Snapshot, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """Read the rows of a manifest, with the addresses that they have now."""
-    rows = read_shards(workspace_of(config), manifest, splits)
+    """Read the rows of a manifest, with the addresses that they have now, in no particular order.
+
+    They have the columns of the manifest, and their numbers in it (`NUMBER`).
+    """
+    rows = read_rows(workspace_of(config), manifest, splits)
     return relocate(rows, *move_since(config, manifest))
 
 

@@ -109,8 +109,8 @@ def read_summaries(workspace: Workspace, kind: type[T]) -> list[T]:
 
 
 @dataclass(frozen=True)
-class _Head:
-    """The fields of a summary that say which runs a night has."""
+class NightHead:
+    """Which runs a night has: some fields of its summary."""
 
     number: int
     day: str
@@ -152,5 +152,5 @@ def with_night(
 
 def title_of_run(workspace: Workspace, run_id: str) -> str | None:
     """Return the title of the newest finished night of a run; None if no night has it."""
-    heads = [head for head in read_summaries(workspace, _Head) if run_id in head.runs]
+    heads = [head for head in read_summaries(workspace, NightHead) if run_id in head.runs]
     return night_title(heads[-1].number, heads[-1].day, heads[-1].archive) if heads else None

@@ -20,21 +20,23 @@ from padim_dist.api.settings.places import (
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
 from padim_dist.api.sql.flags import literal
+from padim_dist.api.sql.manifests import manifest_query
 from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
 from padim_dist.api.sql.normals import add_normals
 from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
-from padim_dist.api.sql.tables import files_query, open_connection, table_query
+from padim_dist.api.sql.tables import open_connection, table_query
 from padim_dist.archive.rows import MANIFEST_SCHEMA
 from padim_dist.config import Config
 from padim_dist.core.status import STATUSES, UNSETTLED
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Options
 from padim_dist.store.history import last_entry, newest_entry
-from padim_dist.store.manifests import find_head, manifest_files
+from padim_dist.store.manifests import find_head
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.tombstones import Tombstone, pruned_runs
 from padim_dist.store.workspace import Workspace
 
 VIEWS = (
@@ -44,7 +46,7 @@ VIEWS = (
 RUNS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("run_id", "model_id", "snapshot", "archive")),
-        *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at")),
+        *((name, pa.string()) for name in ("started_at", "asked_at", "finished_at", "pruned_at")),
         *((name, pa.int64()) for name in ("images", *STATUSES, "flagged")),
         ("turn", pa.int64()),
         ("rule", pa.string()),
@@ -128,6 +130,8 @@ def open_views(
     _add_table(connection, "nights", NIGHTS_SCHEMA, [vars(night) for night in nights])
     archives = {head.run_id: head.archive or _archive(workspace, head) for head in heads}
     runs = [_run(head) | {"archive": archives[head.run_id]} for head in heads]
+    gone = unless_damaged(lambda: pruned_runs(workspace, archives), "pruned runs are left out")
+    runs = [*(_run(stone) for stone in gone or ()), *runs]
     _add_table(connection, "runs", RUNS_SCHEMA, runs)
     connection.execute(f"CREATE VIEW latest AS {_LATEST}")
     connection.execute(f"CREATE VIEW groups AS {_groups(shown, archives)}")
@@ -210,10 +214,10 @@ def run_views(
     return head, connection
 
 
-def _run(head: RunHead) -> dict[str, Any]:
+def _run(head: RunHead | Tombstone) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(head).items() if name in RUNS_SCHEMA.names},
-        **{name: head.statuses.get(name, 0) for name in STATUSES if head.is_finished},
+        **{name: head.statuses.get(name, 0) for name in STATUSES if head.finished_at},
         "rule": head.alarms.rule if head.alarms else None,
         "alpha": head.alarms.alpha if head.alarms else None,
         "drift_z": max((drift.z for drift in head.drift.values()), default=None),
@@ -272,7 +276,4 @@ def _images(workspace: Workspace, config: Config | None) -> str | None:
     """Return the SQL of the newest manifest; None if no archive was indexed."""
     settings = archive_settings(config) if config else None
     entry = last_entry(workspace, settings) if settings else newest_entry(workspace)
-    if entry is None:
-        return None
-    files = manifest_files(workspace, entry.snapshot)
-    return files_query(files) if files else None
+    return manifest_query(workspace, entry.snapshot) if entry else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -9,6 +10,7 @@ import duckdb
 from padim_dist.api.settings.rules import Alpha
 from padim_dist.api.sql.views import open_views
 from padim_dist.config import Config
+from padim_dist.store.runs.tombstones import WeekFigures
 
 _WEEK = "strftime(coalesce(captured_at, scored_at) AT TIME ZONE 'UTC', '%G-W%V')"
 
@@ -38,7 +40,7 @@ class WeekRow:
     median_p: float | None
 
 
-def weeks_of(scores: duckdb.DuckDBPyRelation) -> list[WeekRow]:
+def week_figures(scores: duckdb.DuckDBPyRelation) -> list[WeekFigures]:
     """Return figures by week: of all groups, then of each by name.
 
     Parameters
@@ -49,13 +51,68 @@ def weeks_of(scores: duckdb.DuckDBPyRelation) -> list[WeekRow]:
     """
     found = scores.filter("status = 'scored'").aggregate(
         f'{_WEEK} AS week, "group" AS name, count(*) AS images, '
-        "CASE WHEN count(flagged) > 0 THEN count(*) FILTER (flagged) END AS flagged, "
-        "count(*) FILTER (flagged) / nullif(count(flagged), 0) AS share, "
+        "count(flagged) AS judged, count(*) FILTER (flagged) AS flagged, "
         'CASE WHEN grouping("group") = 0 THEN median(score::DOUBLE) END AS middle, '
         "median(p_value) AS p",
         f'GROUPING SETS (({_WEEK}), ({_WEEK}, "group"))',
     )
-    return [WeekRow(*row) for row in found.order("week, name NULLS FIRST").fetchall()]
+    return [WeekFigures(*row) for row in found.order("week, name NULLS FIRST").fetchall()]
+
+
+def merged_weeks(figures: Iterable[WeekFigures]) -> list[WeekFigures]:
+    """Return figures of the same images in one line for each week and group.
+
+    Counts are added. Where several have a median, the median of these by images stands for it.
+
+    Examples
+    --------
+    >>> parts = [WeekFigures("2026-W48", "a", n, n, 1, m, 0.5) for n, m in ((10, 3.0), (30, 4.0))]
+    >>> merged_weeks(parts)[0].images, merged_weeks(parts)[0].median_score
+    (40, 4.0)
+    """
+    found: dict[tuple[str, str | None], list[WeekFigures]] = {}
+    for one in figures:
+        found.setdefault((one.week, one.group), []).append(one)
+    order = sorted(found, key=lambda key: (key[0], key[1] is not None, key[1] or ""))
+    return [
+        WeekFigures(
+            week,
+            group,
+            *(sum(getattr(one, name) for one in own) for name in ("images", "judged", "flagged")),
+            *(_middle(own, name) for name in ("median_score", "median_p")),
+        )
+        for week, group in order
+        for own in [found[week, group]]
+    ]
+
+
+def _middle(figures: Sequence[WeekFigures], name: str) -> float | None:
+    """Return the median of medians, each of which counts as often as it has images."""
+    known = sorted(
+        (value, one.images) for one in figures if (value := getattr(one, name)) is not None
+    )
+    half, passed = sum(images for _, images in known) / 2, 0
+    for value, images in known:
+        passed += images
+        if passed >= half:
+            return float(value)
+    return None
+
+
+def week_rows(figures: Iterable[WeekFigures]) -> list[WeekRow]:
+    """Return figures by week as rows for people."""
+    return [
+        WeekRow(
+            week=one.week,
+            group=one.group,
+            images=one.images,
+            flagged=one.flagged if one.judged else None,
+            flagged_share=one.flagged / one.judged if one.judged else None,
+            median_score=one.median_score,
+            median_p=one.median_p,
+        )
+        for one in figures
+    ]
 
 
 def weeks_of_archive(config: Config, archive: str | None, alpha: Alpha | None) -> list[WeekRow]:
@@ -66,4 +123,4 @@ def weeks_of_archive(config: Config, archive: str | None, alpha: Alpha | None) -
     connection, _ = open_views(config, None, None, alpha)
     own = "SELECT run_id FROM runs WHERE archive IS NOT DISTINCT FROM ?"
     query = f"SELECT * FROM latest WHERE run_id IN ({own})"
-    return weeks_of(connection.sql(query, params=[archive]))
+    return week_rows(week_figures(connection.sql(query, params=[archive])))

@@ -128,14 +128,24 @@ def _bounds(changed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 def _shard(number: int, pieces: list[pa.Table]) -> CutShard:
     rows = pa.concat_tables(pieces).combine_chunks()
-    values = json.dumps([rows[name].to_pylist() for name in ROWS_SCHEMA.names])
-    numbers = pa.array(np.full(len(rows), number, np.int32))
     return CutShard(
         shard=number,
         group=rows["group"][0].as_py(),
         split=rows["split"][0].as_py(),
         images=len(rows),
         bytes=int(rows["length"].to_numpy().sum()),
-        digest=hashlib.sha256(values.encode()).hexdigest()[:16],  # without its number
-        rows=rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA),
+        digest=rows_digest(rows),
+        rows=number_rows(rows, number),
     )
+
+
+def rows_digest(rows: pa.Table) -> str:
+    """Return the content address of the rows of a shard, whatever its number."""
+    values = json.dumps([rows[name].to_pylist() for name in ROWS_SCHEMA.names])
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def number_rows(rows: pa.Table, shard: int) -> pa.Table:
+    """Return the rows of a shard with its number: `MANIFEST_SCHEMA`."""
+    numbers = pa.array(np.full(len(rows), shard, np.int32))
+    return rows.append_column("shard", numbers).cast(MANIFEST_SCHEMA)

@@ -17,7 +17,6 @@ from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.redaction import HIDDEN
 
 _COMPARED = ("offset", "length", "etag", "group", "split")
-_KNOWN = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", *_COMPARED)])
 SCORED_SCHEMA = pa.schema([ROWS_SCHEMA.field(n) for n in ("uri", "member", "etag", "group")])
 """Identity of a scored image: with another etag or group it has to be scored again."""
 
@@ -38,6 +37,13 @@ _CAME = f"""
 SELECT a.* FROM now AS a LEFT JOIN earlier AS b ON {_SAME_IMAGE}
 WHERE b.uri IS NULL OR {_DIFFERENT}
 """
+_SAME_ROW = " AND ".join(f'a."{n}" IS NOT DISTINCT FROM b."{n}"' for n in ROWS_SCHEMA.names)
+_DELTA = f"""
+SELECT a.*, b.number AS removed FROM now AS a FULL JOIN earlier AS b ON {_SAME_URI} AND {_SAME_ROW}
+WHERE a.uri IS NULL OR b.uri IS NULL
+"""
+NUMBERED_SCHEMA = ROWS_SCHEMA.append(pa.field("number", pa.int64()))
+"""Rows of a manifest with their numbers in it."""
 _COUNTS = "SELECT change, count(*) FROM changes GROUP BY ALL"
 _SAME_BYTES = f"""
 {_SAME_IMAGE} AND a.etag IS NOT DISTINCT FROM b.etag AND a."group" IS NOT DISTINCT FROM b."group"
@@ -68,20 +74,41 @@ class Increment:
     counts: dict[str, int]
 
 
-def compare(bench: Workbench, now: Path, earlier: Iterable[pa.Table]) -> Increment:
+def compare(bench: Workbench, now: Path, earlier: Path) -> Increment:
     """Compare a listing with an earlier one.
 
     Parameters
     ----------
     bench : Workbench
         Runs the joins.
-    now, earlier : Path, iterable of pyarrow.Table
-        Parquet file with `ROWS_SCHEMA`, and rows of the earlier listing.
+    now, earlier : Path
+        Parquet files with the columns of `ROWS_SCHEMA`.
     """
-    tables = {"now": now, "earlier": bench.keep("earlier", earlier, _KNOWN)}
-    changes = bench.select("changes", tables, _CHANGES)
+    tables = {"now": now, "earlier": earlier}
+    changes = bench.select("changes", tables, _CHANGES, is_kept=True)
     counts = bench.ask({"changes": changes}, lambda database: database.sql(_COUNTS).fetchall())
     return Increment(bench.sort(bench.select("came", tables, _CAME)), changes, dict(counts))
+
+
+def delta(bench: Workbench, now: Path, earlier: Path) -> Path:
+    """Return what makes the rows of a listing from those of an earlier one.
+
+    Unlike `compare` it compares all columns.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Runs the join.
+    now, earlier : Path
+        Parquet files with the columns of `ROWS_SCHEMA` and, the earlier one, `NUMBERED_SCHEMA`.
+
+    Returns
+    -------
+    Path
+        Parquet file with the columns of `ROWS_SCHEMA`, for rows that are new or different, and
+        ``removed``: the numbers of rows that are not there any more.
+    """
+    return bench.select("delta", {"now": now, "earlier": earlier}, _DELTA, is_kept=True)
 
 
 def not_scored(

@@ -124,12 +124,21 @@ class Workbench(ExitStack):
         rows = max(pq.read_metadata(path).num_rows for path in tables.values())
         raise ResourceError(f"{rows} rows cannot be joined in {memory} of memory: {found}")
 
-    def select(self, name: str, tables: dict[str, Path], query: str) -> Path:
-        """Write the result of a query to a Parquet file, in no particular order."""
+    def select(
+        self, name: str, tables: dict[str, Path], query: str, *, is_kept: bool = False
+    ) -> Path:
+        """Write the result of a query to a Parquet file, in no particular order.
+
+        `is_kept` says whether the file goes to a workspace: it is then as small as others there.
+        """
         path = self.folder / f"{name}.parquet"
-        self.ask(
-            tables, lambda db: db.sql(query).write_parquet(str(path), row_group_size=ROWS_A_GROUP)
-        )
+        codec = "zstd" if is_kept else "snappy"
+
+        def write(database: duckdb.DuckDBPyConnection) -> None:
+            found = database.sql(query)
+            found.write_parquet(str(path), row_group_size=ROWS_A_GROUP, compression=codec)
+
+        self.ask(tables, write)
         return path
 
     def sort(self, path: Path) -> SortedRows:

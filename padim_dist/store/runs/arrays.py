@@ -27,7 +27,12 @@ class Heatmaps:
 
     def exist(self) -> bool:
         """Return whether the run has heatmaps."""
-        return self.workspace.folder.exists(self.path)
+        return self.workspace.folder.exists(self.receipt)
+
+    @property
+    def receipt(self) -> str:
+        """The file that makes them an array: without it there are no heatmaps."""
+        return f"{self.path}/zarr.json"
 
     def create(self, images: Sequence[int], grid: Grid) -> None:
         """Create the array, given the images of each shard, unless it exists.

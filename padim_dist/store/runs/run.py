@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from padim_dist.core.alarms import Judgement
@@ -15,14 +16,19 @@ from padim_dist.core.status import count_unsettled
 from padim_dist.errors import DamagedFileError, RequestError
 from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.order import in_order, next_turn
-from padim_dist.store.records import unless_damaged
+from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.runs.arrays import DriftFigures, Heatmaps, RunDrift
 from padim_dist.store.runs.head import ADVICE, RunHead
+from padim_dist.store.runs.pruned import Pruned
 from padim_dist.store.runs.rows import REGIONS, SCORES
 from padim_dist.store.runs.tables import RunTable, ShardCounts, find_compacted
+from padim_dist.store.runs.turns import claim_turn, newest_turn
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
+HEATMAPS = "heatmaps.zarr"
+"""Name of the heatmaps in the folder of a run."""
+_PRUNED_ADVICE = "Remove it: the run then does not say any more what was pruned of it"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,15 @@ class Run:
         return self.workspace.run(self.run_id)
 
     @property
+    def head_path(self) -> str:
+        """File of the head, in the workspace."""
+        return f"{self.path}/run.json"
+
+    @property
+    def _pruned_path(self) -> str:
+        return f"{self.path}/pruned.json"
+
+    @property
     def url(self) -> str:
         """URL of the run's folder."""
         return self.workspace.at(self.path)
@@ -62,12 +77,39 @@ class Run:
     @property
     def heatmaps(self) -> Heatmaps:
         """The heatmaps."""
-        return Heatmaps(self.workspace, f"{self.path}/heatmaps.zarr")
+        return Heatmaps(self.workspace, f"{self.path}/{HEATMAPS}")
 
     @property
     def drift(self) -> RunDrift:
         """The drift of the run's groups."""
         return RunDrift(self.workspace, self.path)
+
+    def find_pruned(self) -> Pruned | None:
+        """Return what `padim-dist prune` removed of the run; None if nothing."""
+        return find_record(self.workspace.folder, self._pruned_path, Pruned, _PRUNED_ADVICE)
+
+    def put_pruned(self, name: str) -> None:
+        """Write down that a file or folder of the run is removed; only then remove it."""
+        before = self.find_pruned()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        found = Pruned({name: now, **(before.removed if before else {})})
+        self.workspace.folder.put_json(self._pruned_path, asdict(found))
+
+    def why_no_heatmaps(self) -> str | None:
+        """Return why the run has no heatmaps, in words; None if it has them."""
+        if self.heatmaps.exist():
+            return None
+        pruned = self.find_pruned()
+        if pruned and (when := pruned.when(HEATMAPS)):
+            return f"heatmaps of run {self.run_id} were pruned on {when[:10]} (retention.heatmaps)"
+        return f"run {self.run_id} kept no heatmaps (score.heatmaps: none)"
+
+    def pruned_notes(self) -> list[str]:
+        """Return a sentence if its heatmaps were pruned."""
+        pruned = self.find_pruned()
+        if pruned is None or pruned.when(HEATMAPS) is None:
+            return []
+        return [f"{self.why_no_heatmaps()}: scores and regions are kept."]
 
     @property
     def metrics_path(self) -> str:
@@ -87,7 +129,7 @@ class Run:
         DamagedFileError
             If the file is damaged.
         """
-        path = f"{self.path}/run.json"
+        path = self.head_path
         try:
             values = self.workspace.folder.find_json(path)
         except DamagedFileError as error:
@@ -113,7 +155,7 @@ class Run:
         self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
     ) -> None:
         """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
-        self._put(replace(head, turn=next_turn(list_runs(self.workspace))))
+        self._put(replace(head, turn=self._claim_turn()))
         grid, groups = shape.grids[0], list(images_by_group(shards))
         if heatmaps:
             self.heatmaps.create([shard.images for shard in shards], grid)
@@ -122,12 +164,14 @@ class Run:
     def can_go_on(self, head: RunHead) -> bool:
         """Return whether shards of a finished run with rows that are not settled can be redone.
 
-        They cannot if it was compacted, or finished by a version that kept no means for this.
+        They cannot if it was compacted, if its heatmaps were pruned, or if it was finished by a
+        version that kept no means for this.
         """
         return (
             count_unsettled(head.statuses) > 0
             and self.drift.has_means()
             and find_compacted(self.workspace, self.path) is None
+            and self.find_pruned() is None
         )
 
     def conclude(
@@ -157,26 +201,34 @@ class Run:
         return head
 
     def is_newest(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether it is the newest run of these settings."""
-        return self._is_last_of(list_runs(self.workspace), settings)
+        """Return whether it is the newest run, and known by these settings."""
+        return self._is_newest(self.head(), settings)
 
     def ask_again(self, settings: Mapping[str, Any], asked_at: str) -> RunHead:
-        """Make a finished run the newest one of these settings; return its head."""
-        head, runs = self.head(), list_runs(self.workspace)
-        if self._is_last_of(runs, settings):
+        """Make a finished run the newest one, known by these settings; return its head."""
+        head = self.head()
+        if self._is_newest(head, settings):
             return head
         # Different settings can select the same images, e.g. all splits if there is only one.
         known = [*(other for other in head.settings if other != settings), settings]
-        head = replace(head, settings=known, asked_at=asked_at, turn=next_turn(runs))
+        head = replace(head, settings=known, asked_at=asked_at, turn=self._claim_turn())
         self._put(head)
         return head
 
-    def _is_last_of(self, runs: Sequence[RunHead], settings: Mapping[str, Any]) -> bool:
-        own = [other for other in runs if settings in other.settings]
-        return bool(own) and own[-1].run_id == self.run_id
+    def _is_newest(self, head: RunHead, settings: Mapping[str, Any]) -> bool:
+        if settings not in head.settings:
+            return False
+        newest = newest_turn(self.workspace)
+        if newest is None:
+            return list_runs(self.workspace)[-1].run_id == self.run_id
+        return head.turn == newest
+
+    def _claim_turn(self) -> int:
+        runs = partial(list_runs, self.workspace)
+        return claim_turn(self.workspace, self.run_id, lambda: next_turn(runs()) - 1)
 
     def _put(self, head: RunHead) -> None:
-        self.workspace.folder.put_json(f"{self.path}/run.json", asdict(head))
+        self.workspace.folder.put_json(self.head_path, asdict(head))
 
 
 def list_runs(workspace: Workspace) -> list[RunHead]:

@@ -171,12 +171,10 @@ class RegionTracer:
         except RequestError as error:  # its model is gone
             self.notes = [f"outlines are boxes: {error}"]
             return
-        if run.has_heatmaps:
-            self._run = run
+        if why := run.run.why_no_heatmaps():
+            self.notes = [f"outlines are boxes: {why}"]
         else:
-            self.notes = [
-                f"outlines are boxes: run {head.run_id} kept no heatmaps (score.heatmaps: none)"
-            ]
+            self._run = run
 
     def trace(
         self, images: Iterator[MarkedImage]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from itertools import chain, islice
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from padim_dist.store.manifests.chain import Chain, read_chain
 from padim_dist.store.parquet import open_parquet
 from padim_dist.store.records import find_record, make_record
-from padim_dist.store.workspace import Settings, Workspace, content_id
+from padim_dist.store.workspace import Settings, Workspace
 
 SHARDS_A_FILE = 64
+_WITNESSES = 4
 SHARDS_SCHEMA = pa.schema(
     {"shard": "int32", "group": "string", "split": "string"}
     | {"images": "int64", "bytes": "int64", "digest": "string"}
@@ -66,6 +64,10 @@ class Snapshot:
         Counts of ignored files, by suffix or reason.
     below : str
         Folder or tar file below which the images were.
+    witnesses : sequence of str
+        Uris of a few images from all over it; none in manifests of version 0.4 and earlier.
+    chain : Chain or None
+        The manifest that it is the changes of; None if it is whole: then shards can be read.
     """
 
     snapshot: str
@@ -74,6 +76,8 @@ class Snapshot:
     ignored: Mapping[str, int]
     created_at: str
     below: str
+    witnesses: Sequence[str] = ()
+    chain: Chain | None = None
 
     @property
     def images(self) -> int:
@@ -92,6 +96,8 @@ class ManifestHead:
     ignored: Mapping[str, int]
     created_at: str
     root: str | None = None
+    witnesses: Sequence[str] = ()
+    chain: Chain | None = None
 
     @property
     def below(self) -> str:
@@ -108,44 +114,6 @@ def images_by_group(shards: Iterable[Shard]) -> dict[str, Counter[str]]:
     return groups
 
 
-def write_manifest(
-    workspace: Workspace,
-    shards: Iterable[tuple[Shard, pa.Table]],
-    settings: Settings,
-    ignored: Mapping[str, int],
-    drafts: Path,
-    root: str,
-) -> Snapshot:
-    """Write a manifest, shard by shard; ``manifest.json``, written last, is its receipt.
-
-    Its files are in the local folder `drafts` until the id of the snapshot is known, which depends
-    on all of them.
-    """
-    entries: list[Shard] = []
-    files: list[Path] = []
-    shards = iter(shards)
-    while (first := next(shards, None)) is not None:
-        files.append(drafts / f"part-{len(files):05d}.parquet")
-        with pq.ParquetWriter(files[-1], first[1].schema, compression="zstd") as writer:
-            for shard, rows in chain([first], islice(shards, SHARDS_A_FILE - 1)):
-                writer.write_table(rows, row_group_size=len(rows))
-                entries.append(shard)
-    digests = [entry.digest for entry in entries]
-    snapshot = content_id({"settings": dict(settings), "shards": digests})
-    for file in files:
-        workspace.folder.put(f"{workspace.manifest(snapshot)}/{file.name}", file.read_bytes())
-        file.unlink()
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(entry) for entry in entries], SHARDS_SCHEMA), sink)
-    workspace.folder.put(f"{workspace.manifest(snapshot)}/shards.parquet", sink.getvalue())
-    now = datetime.now(UTC).isoformat()
-    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now, root)
-    names = ("settings", "ignored", "created_at", "images")
-    head = {**{name: getattr(made, name) for name in names}, "root": root}
-    workspace.folder.put_json(f"{workspace.manifest(snapshot)}/manifest.json", head)
-    return made
-
-
 def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
     """Read a finished manifest; None if there is none with this id."""
     path, advice = workspace.manifest(snapshot), _advice(workspace, snapshot)
@@ -156,7 +124,8 @@ def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
         rows = parquet.read().to_pylist()
     file = workspace.at(f"{path}/shards.parquet")
     entries = [make_record(Shard, row, file, advice) for row in rows]
-    return Snapshot(snapshot, head.settings, entries, head.ignored, head.created_at, head.below)
+    rest = (head.ignored, head.created_at, head.below, head.witnesses, head.chain)
+    return Snapshot(snapshot, head.settings, entries, *rest)
 
 
 def find_head(workspace: Workspace, snapshot: str) -> ManifestHead | None:
@@ -178,17 +147,36 @@ def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:
     return [workspace.at(path, name) for name in names if name.startswith("part-")]
 
 
-def read_shards(
-    workspace: Workspace, snapshot: Snapshot, splits: Sequence[str]
+def rows_of_files(workspace: Workspace, snapshot: str) -> dict[str, int]:
+    """Return the URLs of the files of a whole manifest, in order, with the rows of each."""
+    manifest = read_manifest(workspace, snapshot)
+    shards = manifest.shards if manifest else []
+    cut = (shards[first : first + SHARDS_A_FILE] for first in range(0, len(shards), SHARDS_A_FILE))
+    rows = (sum(shard.images for shard in own) for own in cut)
+    return dict(zip(manifest_files(workspace, snapshot), rows, strict=False))
+
+
+def read_rows(
+    workspace: Workspace, manifest: Snapshot, splits: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Read the rows of the shards of some splits, in order, a shard at a time."""
-    for first in range(0, len(snapshot.shards), SHARDS_A_FILE):
-        shards = snapshot.shards[first : first + SHARDS_A_FILE]
-        wanted = [number for number, shard in enumerate(shards) if shard.split in splits]
-        if wanted:
-            with _opened(workspace, snapshot.snapshot, first) as parquet:
-                for number in wanted:
-                    yield parquet.read_row_group(number)
+    """Read the rows of some splits with their numbers (`NUMBER`), in no particular order."""
+    chain = manifest.chain or Chain(manifest.snapshot, manifest.images)
+    advice = _advice(workspace, chain.base)
+    wanted = pa.array(splits, pa.string())
+    for table in read_chain(workspace, chain, _whole_rows(workspace, chain.base), advice):
+        yield table.filter(pc.is_in(table["split"], wanted))
+
+
+def _whole_rows(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
+    """Read all rows of a whole manifest, in order, a shard at a time."""
+    path = workspace.manifest(snapshot)
+    for name in workspace.folder.list(path):
+        if name.startswith("part-"):
+            with open_parquet(
+                workspace.folder, f"{path}/{name}", _advice(workspace, snapshot)
+            ) as parquet:
+                for number in range(parquet.num_row_groups):
+                    yield parquet.read_row_group(number).drop_columns(["shard"])
 
 
 def read_shard(
@@ -232,12 +220,19 @@ def find_images(
     return found
 
 
-def read_witnesses(workspace: Workspace, snapshot: Snapshot, most: int = 4) -> tuple[str, ...]:
+def read_witnesses(workspace: Workspace, manifest: Snapshot) -> tuple[str, ...]:
     """Return the uris of a few images from all over a manifest."""
-    shards = snapshot.shards
-    spread = sorted({len(shards) * i // most for i in range(most)}) if shards else []
-    tables = [read_shard(workspace, snapshot.snapshot, number, ["uri"]) for number in spread]
-    return tuple(dict.fromkeys(str(table["uri"][0]) for table in tables))
+    found: Iterable[str] = manifest.witnesses
+    if not found:  # of version 0.4 or earlier
+        spread = spread_over(len(manifest.shards))
+        tables = (read_shard(workspace, manifest.snapshot, number, ["uri"]) for number in spread)
+        found = (str(table["uri"][0]) for table in tables)
+    return tuple(dict.fromkeys(found))
+
+
+def spread_over(shards: int) -> list[int]:
+    """Return the numbers of a few shards from all over a manifest."""
+    return sorted({shards * i // _WITNESSES for i in range(_WITNESSES)}) if shards else []
 
 
 @contextmanager

@@ -1,0 +1,164 @@
+"""Measure what a night costs after many nights: requests, seconds, bytes, and the workspace's size.
+
+    python -m benchmarks.nights --nights 365
+    python -m benchmarks.nights --nights 365 --retention
+
+Every night a few tiny images come to an archive on the local disk, and `padim.audit` scores them
+with one worker. The workspace is on an S3 server in this process (moto), which counts the requests
+of all processes. A day passes by making all objects of the server a day older. Prints a table: of
+each figure the median of nine nights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from moto.s3.models import s3_backends
+from moto.server import DomainDispatcherApplication
+from PIL import Image
+
+import padim_dist as padim
+from padim_dist.config import ClusterConfig, Config, make_config
+from padim_dist.engine.cluster.local import open_local
+from tests.s3.moto import moto_server
+
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1"
+)
+BUCKET = "nights"
+TERMS = {"heatmaps": "10d", "runs": "60d", "models": "60d", "moments": "30d", "manifests": "30d"}
+NORMAL, NEW = 24, 4
+AROUND = 4
+"""Nights before and after one whose figures are a median."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Figures of a night: requests, seconds, bytes that were written; objects and bytes after."""
+
+    requests: int
+    seconds: float
+    written: int
+    objects: int
+    size: int
+
+
+class Counter:
+    """Counts the requests of a server in this process, and the bytes that come with them."""
+
+    def __init__(self) -> None:
+        self.requests = self.written = 0
+        self.kinds: dict[str, int] = {}
+        self._lock = threading.Lock()
+        inner = DomainDispatcherApplication.__call__
+
+        def call(app: Any, environment: Mapping[str, Any], respond: Any) -> Iterable[bytes]:
+            with self._lock:
+                kind = str(environment["REQUEST_METHOD"])
+                if "list-type" in str(environment.get("QUERY_STRING", "")):
+                    kind = "LIST"
+                self.kinds[kind] = self.kinds.get(kind, 0) + 1
+                self.requests += 1
+                self.written += int(environment.get("CONTENT_LENGTH") or 0)
+            return inner(app, environment, respond)
+
+        DomainDispatcherApplication.__call__ = call
+
+
+def keys() -> list[Any]:
+    """Return all objects of the server."""
+    (backend,) = s3_backends.values()
+    return [key for one in backend.values() for key in one.buckets[BUCKET].keys.values()]
+
+
+def pass_a_day() -> None:
+    """Make all objects a day older."""
+    for key in keys():
+        key.last_modified -= timedelta(days=1)
+
+
+def arrive(root: Path, kind: str, count: int, seed: int) -> None:
+    """Draw a few images of noise."""
+    random = np.random.default_rng(seed)
+    folder = root / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        noise = random.integers(100, 140, (64, 64, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{seed:04d}-{number}.png")
+
+
+@contextmanager
+def nights_of(place: Path, retention: bool) -> Iterator[Config]:
+    """Yield a configuration with a server, a cluster and a promoted model."""
+    arrive(place / "archive", "good", NORMAL, 0)
+    with moto_server() as (host, port), open_local(ClusterConfig(workers=1), 1, None) as client:
+        config = make_config(
+            {
+                "workspace": f"s3://{BUCKET}/audit",
+                "storage_options": {"s3": {"endpoint_url": f"http://{host}:{port}"}},
+                "archive": {"url": str(place / "archive"), "train": "^good/"},
+                "model": {"weights": "random", "resize": 64, "crop": 64, "channels": 20},
+                "score": {"splits": ["test"]},
+                "cluster": {"kind": "address", "address": client.scheduler.address},
+                "retention": TERMS if retention else None,
+            }
+        )
+        import s3fs
+
+        s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}").mkdir(BUCKET)
+        padim.promote(config, model=padim.fit(config).model_id, note="")
+        yield config
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--nights", type=int, default=365)
+    parser.add_argument("--retention", action="store_true")
+    asked = parser.parse_args()
+    counter, costs = Counter(), list[Cost]()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        nights_of(Path(folder), asked.retention) as config,
+    ):
+        for night in range(1, asked.nights + AROUND + 1):
+            arrive(Path(folder) / "archive", "test", NEW, night)
+            requests, written = counter.requests, counter.written
+            counter.kinds.clear()
+            started = time.monotonic()
+            (summary,) = padim.audit(config).nights
+            seconds = time.monotonic() - started
+            assert summary.images == NEW
+            sizes = [key.size for key in keys()]
+            requests, written = counter.requests - requests, counter.written - written
+            costs.append(Cost(requests, seconds, written, len(sizes), sum(sizes)))
+            pass_a_day()
+            if night % 10 == 0:
+                print(f"night {night}: {costs[-1]} {counter.kinds}", flush=True)
+    print(
+        f"{'night':>6} {'requests':>9} {'seconds':>8} {'new bytes':>10} {'objects':>8} {'size':>12}"
+    )
+    shown = [10, 50, 100, 200, asked.nights]
+    for night in [night for night in shown if night <= asked.nights]:
+        around = costs[max(night - 1 - AROUND, 0) : night + AROUND]
+        figures = {n: median(getattr(one, n) for one in around) for n in Cost.__annotations__}
+        print(
+            f"{night:6} {figures['requests']:9,.0f} {figures['seconds']:8.2f} "
+            f"{figures['written']:10,.0f} {figures['objects']:8,.0f} {figures['size']:12,.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Retention: what goes from a workspace, what stays and why, and the removal."""

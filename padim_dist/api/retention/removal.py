@@ -1,0 +1,195 @@
+"""The removal of items: first the record that makes one visible, then the rest.
+
+A process that is killed in between leaves objects without a record. The next prune finds these and
+goes on. What has a lease is removed under it. What has none is looked at again once its record is
+gone: if a command has begun to need it meanwhile, the record is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from padim_dist.api.retention.policy import NAMES, Item, Key
+from padim_dist.api.retention.tombs import bury
+from padim_dist.api.settings.places import logger
+from padim_dist.errors import HeldError
+from padim_dist.events import Listener, Progress
+from padim_dist.store.lease import hold
+from padim_dist.store.objects import list_objects, remove_objects
+from padim_dist.store.runs.run import HEATMAPS, Run
+from padim_dist.store.workspace import Workspace
+
+_NEEDED_AT_ONCE = ("model", "fit", "moments", "manifest")
+"""Kinds that a command may begin to need at any moment."""
+
+
+@dataclass
+class Removal:
+    """Removes items.
+
+    Attributes
+    ----------
+    workspace, listener : Workspace, callable
+        Where; receives progress.
+    nights : mapping of str to int
+        Nights of runs that go, as far as they are known.
+    wanted : callable
+        Returns the keys of all items that are needed now.
+    notes : list of str
+        What was not removed, and why.
+    """
+
+    workspace: Workspace
+    listener: Listener
+    nights: Mapping[str, int]
+    wanted: Callable[[], Collection[Key]]
+    notes: list[str] = field(default_factory=list)
+
+    def remove(self, items: Sequence[Item]) -> list[Item]:
+        """Remove items; return those that were removed."""
+        going = {item.key for item in items}
+        parts = [item for item in items if item.part_of in going]
+        rest = [item for item in items if item.kind in _NEEDED_AT_ONCE]
+        removed: list[Item] = []
+        with self._stage(items) as done:
+            for item in items:
+                if item not in parts and item not in rest:
+                    if self._is_removed(item):
+                        removed.append(item)
+                    done(1)
+            removed += self._remove_looking_again(rest)
+            gone = {item.key for item in removed}
+            removed += [item for item in parts if item.part_of in gone]
+            done(len(parts) + len(rest))
+        return removed
+
+    @contextmanager
+    def _stage(self, items: Sequence[Item]) -> Iterator[Callable[[int], None]]:
+        passed = 0
+
+        def done(more: int) -> None:
+            nonlocal passed
+            passed += more
+            self.listener(Progress("prune", len(items), passed))
+
+        done(0)
+        yield done
+
+    def _is_removed(self, item: Item) -> bool:
+        """Remove an item that no other command needs; return whether it was removed."""
+        name = item.key[1]
+        try:
+            if item.kind == "run":
+                self._remove_run(Run(self.workspace, name), item)
+            elif item.kind == "heatmaps":
+                self._remove_heatmaps(Run(self.workspace, name), item)
+            elif item.kind == "attempt":
+                return self._remove_attempt(item)
+            else:
+                remove_objects(self.workspace.folder, _paths(item))
+        except HeldError as error:
+            self.notes.append(f"{NAMES[item.kind]} stay: {error}")
+            return False
+        return True
+
+    def _remove_run(self, run: Run, item: Item) -> None:
+        with hold(self.workspace, run.path):
+            bury(run, self.nights.get(run.run_id))
+            self._remove_folder(run.path, item)
+
+    def _remove_heatmaps(self, run: Run, item: Item) -> None:
+        with hold(self.workspace, run.path):
+            run.put_pruned(HEATMAPS)
+            self._remove_folder(run.heatmaps.path, item)
+
+    def _remove_attempt(self, item: Item) -> bool:
+        path = item.key[1]
+        kind = path.partition("/")[0]
+        with ExitStack() as held:
+            if kind == self.workspace.runs:
+                held.enter_context(hold(self.workspace, path))
+            elif kind == self.workspace.models:
+                # Which fit made it is not known, and one that goes on writes the same names.
+                for name in self.workspace.folder.list(self.workspace.fits):
+                    held.enter_context(hold(self.workspace, self.workspace.fit(name)))
+            there = {(one.path, one.modified) for one in list_objects(self.workspace.folder, path)}
+            new = there - {(one.path, one.modified) for one in item.objects}
+            if any(not _is_lease(name) for name, _ in new):  # a lease was taken just now
+                self.notes.append(f"{path} stays: it has changed meanwhile")
+                return False
+            self._remove_folder(path, item)
+        return True
+
+    def _remove_looking_again(self, items: Sequence[Item]) -> list[Item]:
+        """Remove items of the kinds `_NEEDED_AT_ONCE`; return those that were removed."""
+        folder = self.workspace.folder
+        with ExitStack() as held:
+            fits: set[str] = set()
+            ours = [item for item in items if self._is_held(item, held, fits)]
+            records: dict[Key, dict[str, bytes]] = {}
+            for item in ours:
+                records[item.key] = {}
+                for path in item.records:
+                    with suppress(FileNotFoundError):
+                        records[item.key][path] = folder.read(path)
+                        folder.remove(path)
+            wanted = self.wanted() if ours else ()
+            for item in ours:
+                if item.key in wanted:
+                    for path, data in records[item.key].items():
+                        folder.create(path, data)
+                    self.notes.append(f"{item.kind} {item.key[1]} stays: it is needed again")
+            gone = [item for item in ours if item.key not in wanted]
+            for item in gone:
+                self._remove_folder(_place(self.workspace, item), item)
+        return gone
+
+    def _is_held(self, item: Item, held: ExitStack, fits: set[str]) -> bool:
+        """Hold the lease of a fit, or of the fit of a model; return whether it is held.
+
+        `fits` are those whose lease is held already.
+        """
+        keys = [item.key] if item.kind == "fit" else item.needs if item.kind == "model" else ()
+        try:
+            for kind, name in keys:
+                if kind == "fit" and name not in fits:
+                    held.enter_context(hold(self.workspace, self.workspace.fit(name)))
+                    fits.add(name)
+        except HeldError as error:
+            self.notes.append(f"{item.kind} {item.key[1]} stays: {error}")
+            return False
+        return True
+
+    def _remove_folder(self, path: str | None, item: Item) -> None:
+        """Remove the objects of an item: its records first, then the rest, leases last."""
+        folder = self.workspace.folder
+        for record in item.records:
+            folder.remove(record)
+        remove_objects(folder, [one for one in _paths(item) if not _is_lease(one)])
+        remove_objects(folder, [one for one in _paths(item) if _is_lease(one)])
+        if path is not None:
+            # Folders of a local disk, and the lease that is held.
+            with suppress(OSError):
+                folder.remove_tree(path)
+        logger.debug("removed %s", path or item.key[1])
+
+
+def _place(workspace: Workspace, item: Item) -> str | None:
+    """Return the folder that has nothing but an item; None if there is none."""
+    name = item.key[1]
+    if item.kind == "moments":
+        bodies = {"/".join(one.path.split("/")[:4]) for one in item.objects}
+        return next((body for body in bodies if not body.endswith(".json")), None)
+    where = {"model": workspace.model, "fit": workspace.fit, "manifest": workspace.manifest}
+    return where[item.kind](name)
+
+
+def _paths(item: Item) -> list[str]:
+    return [one.path for one in item.objects]
+
+
+def _is_lease(path: str) -> bool:
+    return PurePosixPath(path).name.startswith("lease-")
