@@ -11,6 +11,7 @@
         (temporary) .left_out
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
+    runs/<run_id>/{files.json, compact.json}
     promotions/<number>.json
     forgotten/<archive>/<number>.json
     reviews/<number>.json
