@@ -31,6 +31,7 @@ INSIDE = {
     ("api", "pipeline"): {"settings", "sql"},
     ("api", "analysis"): {"settings", "sql"},
     ("api", "labels"): {"settings", "sql"},
+    ("api", "integrity"): {"settings", "sql", "pipeline"},
     ("api", "nights"): {"settings", "sql", "pipeline", "analysis"},
     ("api", "report"): {"settings", "sql", "analysis", "labels"},
 }
