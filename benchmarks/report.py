@@ -118,7 +118,7 @@ def write_run(config: Config) -> None:
         scores = 12 - 4 * np.log10(p_values) + random.random(len(rows))
         maps = random.gamma(8, 0.5, (len(rows), *shape.grids[0])).astype(np.float32)
         maps[:, 20:26, 30:36] += scores[:, None, None]
-        first = run.heatmaps.write(job.place, maps)
+        first, _ = run.heatmaps.write(job.place, maps)
         table = [
             ScoreRow(
                 image_id=row.image_id,

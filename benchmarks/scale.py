@@ -30,7 +30,7 @@ from padim_dist.api.sql.views import connect
 from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, Total, cut
 from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import Config, make_config
-from padim_dist.engine.score import ScoreJob
+from padim_dist.engine.score_job import ScoreJob
 from padim_dist.engine.task import Done, Report
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Event, TaskStarted, ignore

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import top as top
     from padim_dist.api.demo import demo as demo
     from padim_dist.api.doctor import doctor as doctor
+    from padim_dist.api.integrity.verify import verify as verify
     from padim_dist.api.labels.evaluate import evaluate as evaluate
     from padim_dist.api.labels.label import label as label
     from padim_dist.api.nights.audit import audit as audit
@@ -81,6 +82,7 @@ _HOMES = {
     "show": "api.analysis.show",
     "suspects": "api.analysis.suspects",
     "top": "api.analysis.top",
+    "verify": "api.integrity.verify",
 }
 __all__ = ["__version__", *_HOMES]
 

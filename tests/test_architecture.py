@@ -33,6 +33,7 @@ INSIDE = {
     ("api", "labels"): {"settings", "sql"},
     ("api", "retention"): {"settings", "sql"},
     ("api", "nights"): {"settings", "sql", "pipeline", "analysis", "retention"},
+    ("api", "integrity"): {"settings", "sql", "pipeline"},
     ("api", "report"): {"settings", "sql", "analysis", "labels"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""

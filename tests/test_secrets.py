@@ -20,7 +20,8 @@ from padim_dist.archive.reading.reader import LoadedImage
 from padim_dist.cli.app import app
 from padim_dist.config import load_config, make_config
 from padim_dist.engine.examine import examine_shard
-from padim_dist.engine.score import ScoreJob, _row
+from padim_dist.engine.score import _row
+from padim_dist.engine.score_job import ScoreJob
 from padim_dist.engine.source import ShardSource
 from padim_dist.errors import (
     ArchiveError,

@@ -47,6 +47,15 @@ RunId = Annotated[
 OnlyRun = Annotated[
     str | None, _run(help="Only the run of this id, or unique prefix; default: all finished runs.")
 ]
+VerifiedRun = Annotated[
+    str | None,
+    Argument(metavar="[RUN]", help="Id of a run, or a unique prefix; default: the newest finished "
+             "run."),
+]  # fmt: skip
+Share = Annotated[
+    float, Option("--share", metavar="SHARE", help="Share of the shards to score again.")
+]
+AllShards = Annotated[bool, Option("--all", help="Score all shards again.")]
 EarlierRun = Annotated[
     str, Argument(metavar="RUN_A", help="Id of the earlier run, or a unique prefix.")
 ]

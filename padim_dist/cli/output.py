@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from padim_dist.api.analysis.top import TopImage, TopResult
     from padim_dist.api.demo import DemoResult
     from padim_dist.api.findings import DoctorResult
+    from padim_dist.api.integrity.verify import VerifyResult
     from padim_dist.api.labels.evaluate import EvaluateResult
     from padim_dist.api.labels.label import LabelResult
     from padim_dist.api.nights.audit import AuditResult
@@ -237,6 +238,21 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
         terminal.records(names, shown)
     if result.more or len(shown) < len(result.rows):
         out.print(f"the first {len(shown)} rows; --format csv writes all", **PLAIN)
+
+
+def print_verify(result: VerifyResult, terminal: Terminal) -> None:
+    """Print whether a run is as it was written, what differs, and what would have been found."""
+    terminal.values(result, rows="rows compared", rescored="shards scored again", changed="")
+    for chance in result.chances:
+        shards = "1 shard" if chance.shards == 1 else f"{chance.shards} shards"
+        terminal.line(
+            "would find",
+            f"with a probability of {100 * chance.probability:.3g} %, results of {shards} that "
+            "were changed together with their digests",
+        )
+    if result.changed:
+        terminal.line("not compared", format_value(result.changed))
+    terminal.table("Differences", result.differences)
 
 
 def print_suspects(result: SuspectsResult, terminal: Terminal) -> None:

@@ -8,6 +8,7 @@ from padim_dist.cli.command import Session, command
 
 if TYPE_CHECKING:
     from padim_dist.api.analysis.suspects import SuspectsResult
+    from padim_dist.api.integrity.verify import VerifyResult
     from padim_dist.api.labels.evaluate import EvaluateResult
     from padim_dist.api.pipeline.fit import FitResult
     from padim_dist.api.pipeline.forget import ForgetResult
@@ -112,3 +113,16 @@ def report(
 ) -> "ReportResult":
     """Write a report about a run: an HTML file with flagged images, drift and failures."""
     return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
+
+
+@command(output.print_verify, exit_code=lambda result, **_: 1 if result.differences else 0)
+def verify(
+    session: Session,
+    *,
+    run: options.VerifiedRun = None,
+    share: options.Share = 0.01,
+    all_shards: options.AllShards = False,
+) -> "VerifyResult":
+    """Check that a run is as it was written: digests of its files, shards scored again."""
+    where = (session.config, session.listener)
+    return padim.verify(*where, run=run, share=share, all_shards=all_shards)

@@ -108,5 +108,4 @@ def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:
         return DriftReceipt(unknown=NOT_FINITE)
     figures = DriftFigures(**asdict(drift), z=drift.z)
     drift_map = shape.unnest(ratio[:, None])[0].cpu().numpy()
-    job.run.drift.write(job.place, job.group, drift_map, figures)
-    return DriftReceipt(figures=figures)
+    return DriftReceipt(figures=job.run.drift.write(job.place, job.group, drift_map, figures))

@@ -1,27 +1,21 @@
-"""Scoring: a map over shards; each shard becomes one Parquet file."""
+"""Scoring: a map over shards; each shard becomes one Parquet file. `compute_shard` does it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.reader import LoadedImage
-from padim_dist.archive.rows import ImageRow, RefusedRow
-from padim_dist.archive.times import PathTime
-from padim_dist.core.alarms import Alarms
 from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
-from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.status import NO_MODEL, SCORED, UNSETTLED
+from padim_dist.core.status import SCORED
 from padim_dist.engine.leave_out import leave_out_members
 from padim_dist.engine.regions import region_rows
-from padim_dist.engine.source import ShardSource, none_can_be_reached
+from padim_dist.engine.score_job import ScoreJob
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import (
     batches,
@@ -31,109 +25,37 @@ from padim_dist.engine.worker import (
     get_embedder,
     get_gaussian,
     get_members,
+    machine,
 )
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
 from padim_dist.store.calibrations import KeptCalibration
-from padim_dist.store.manifests import Shard
 from padim_dist.store.runs.arrays import as_kept
+from padim_dist.store.runs.digests import ShardFiles
 from padim_dist.store.runs.rows import RegionRow, ScoreRow
-from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tables import ShardCounts
 from padim_dist.telemetry.measures import count_images, timed
 
 _COPIED = ("image_id", "member", "etag", "group", "split", "label")
 
 
-@dataclass(frozen=True)
-class ScoreJob:
-    """What a worker needs to score a shard.
-
-    Attributes
-    ----------
-    place : int
-        Position of the shard in the run, which is in the names of its files. The number in the
-        manifest changes when images are added; the position does not.
-    made : str
-        When the model was made; see `get_gaussian`.
-    heatmaps, has_model : bool
-        Whether heatmaps are kept, and whether the model has the shard's group; if not, its rows
-        get the status ``no_model``.
-    again : bool
-        Whether the shard has a table, with rows that are not settled, and is scored again if one
-        of their images can be read now.
-    leaves_out : bool
-        Whether the model knows its images, which are then judged by all the others.
-    alarms : Alarms
-        The rule of the run. Regions are found in images that it is likely to flag; if it flags
-        more, `padim_dist.judge` finds theirs in the kept heatmaps.
-    pixel_alpha : float
-        Share of normal pixels above the threshold of a region.
-    time : PathTime or None
-        Where the path says when an image was taken; otherwise its EXIF data do.
-    """
-
-    run: Run
-    model_id: str
-    made: str
-    snapshot: str
-    shard: Shard
-    place: int
-    embedding: EmbeddingSpec
-    sigma: float
-    reading: Reading
-    heatmaps: bool
-    has_model: bool
-    alarms: Alarms
-    pixel_alpha: float
-    leaves_out: bool = False
-    again: bool = False
-    time: PathTime | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the task: place of the shard."""
-        return f"shard {self.place}"
-
-    @property
-    def size(self) -> int:
-        """Images of the shard."""
-        return self.shard.images
-
-    @property
-    def sources(self) -> list[ShardSource]:
-        """The shard."""
-        return [ShardSource(self.run.workspace, self.snapshot, self.shard, self.reading)]
-
-    def rows(self) -> list[ImageRow | RefusedRow]:
-        """Return the rows of the shard; all are refused if the model lacks its group."""
-        (source,) = self.sources
-        if self.has_model:
-            return source.rows()
-        reason = f"model {self.model_id} has no group {self.shard.group!r}; fit one that has it"
-        return [RefusedRow(row, NO_MODEL, reason) for row in source.read()]
-
-    def find(self) -> ShardCounts | None:
-        """Return the counts of the shard; None if it is not scored yet, or not settled."""
-        counts = self.run.scores.find_counts(self.place)
-        return None if counts and counts.unsettled and self.again else counts
-
-    def known(self) -> dict[str, str]:
-        """Return the status of each image in the shard's table, by id."""
-        return self.run.scores.read_statuses(self.place)
-
-    def is_still_unsettled(self) -> bool:
-        """Return whether none of the images that the shard's table lacks can be read now."""
-        lacking = {image for image, status in self.known().items() if status in UNSETTLED}
-        return none_can_be_reached(self.rows(), lacking, self.reading)
-
-
 def score_shard(job: ScoreJob, report: Report) -> ShardCounts:
     """Task: score the images of a shard; write heatmaps first, then the table, its receipt."""
     if job.again and job.is_still_unsettled():
         return _counts(job)
+    shard = compute_shard(job, report)
+    with timed("write"):
+        return shard.write()
+
+
+def compute_shard(job: ScoreJob, report: Report, with_regions: Collection[str] = ()) -> ScoredShard:
+    """Score the images of a shard and write nothing.
+
+    `with_regions` are ids of images whose regions are found, beside those of images that the rule
+    is likely to flag.
+    """
     spec, rows = job.embedding, job.rows()
-    shard = _Shard(job, len(rows))
+    shard = ScoredShard(job, len(rows), frozenset(with_regions))
     for images, pixels in batches(rows, job.reading, spec.batch, True):
         usable = shard.add(images)
         if pixels is not None:
@@ -144,21 +66,29 @@ def score_shard(job: ScoreJob, report: Report) -> ShardCounts:
                 shard.measure(levels, usable)
         count_images("score", [image.status for image in images])
         report(len(shard.table), sum(row.status != SCORED for row in shard.table))
-    with timed("write"):
-        return shard.write()
+    return shard
 
 
-class _Shard:
-    """The results of a shard while it is being scored."""
+class ScoredShard:
+    """The results of a shard, while it is being scored and afterwards.
 
-    def __init__(self, job: ScoreJob, images: int) -> None:
+    Attributes
+    ----------
+    table, regions : list of ScoreRow, list of RegionRow
+        Its rows.
+    maps : array
+        Heatmaps of the rows (n, h, w), float32; NaN for those that are not scored.
+    """
+
+    def __init__(self, job: ScoreJob, images: int, with_regions: frozenset[str]) -> None:
         spec = job.embedding
         grid = spec.shape.grids[0]
         self._job = job
+        self._with_regions = with_regions
         self._anomaly_map = AnomalyMap.build(grid, spec.geometry.crop, job.sigma, device())
-        self._maps = np.full((images, *grid), np.nan, np.float32)
         self._sums: list[Tensor] = []
-        self._regions: list[RegionRow] = []
+        self.maps = np.full((images, *grid), np.nan, np.float32)
+        self.regions: list[RegionRow] = []
         self.table: list[ScoreRow] = []
 
     def add(self, images: Sequence[LoadedImage]) -> list[int]:
@@ -199,7 +129,7 @@ class _Shard:
                 f"{damaged} and run 'padim-dist fit', with another model.precision if this is "
                 "float16"
             )
-        self._maps[usable] = distances.cpu().numpy()
+        self.maps[usable] = distances.cpu().numpy()
         found = zip(usable, scores.tolist(), peaks.tolist(), parts, strict=True)
         for place, score, (y, x), own in found:
             row = self.table[place]
@@ -223,34 +153,42 @@ class _Shard:
             row.p_value = float(p_values[i])
             row.p_extrapolated = bool(extrapolated[i])
             row.resolution = calibration.resolution_without(own[i])
-            if row.p_value <= job.alarms.likely(row.resolution):
+            is_likely = row.p_value <= job.alarms.likely(row.resolution)
+            if is_likely or row.image_id in self._with_regions:
                 # In the precision of the kept heatmaps, in which `judge` finds others.
-                grid = torch.from_numpy(as_kept(self._maps[place][None])).to(device())
+                grid = torch.from_numpy(as_kept(self.maps[place][None])).to(device())
                 full = self._anomaly_map.full(grid)[0].cpu().numpy()
                 where = (job.pixel_alpha, job.embedding.geometry)
-                self._regions += region_rows(row, full, calibration, *where, own[i])
+                self.regions += region_rows(row, full, calibration, *where, own[i])
 
     def write(self) -> ShardCounts:
         """Write all results; the score table is the receipt and comes last."""
         job, run = self._job, self._job.run
         if job.again and self._has_lost_images():
             return _counts(job)
+        if not job.again and (counts := job.find()):
+            return counts  # of a copy of the task: the files of the shard stay those of its receipt
+        digests: dict[str, str] = {}
         if job.heatmaps:
-            first = run.heatmaps.write(job.place, self._maps)
-            for place, row in enumerate(self.table):
-                row.heatmap_row = first + place if row.status == SCORED else None
+            first, digests = run.heatmaps.write(job.place, self.maps)
+            self.number_heatmaps(first)
         if self._sums:
             scored = sum(row.status == SCORED for row in self.table)
             means = [(total / scored).float().flatten() for total in self._sums]
             run.drift.write_mean(job.place, torch.cat(means).cpu().numpy())
-        if self._regions:
-            run.regions.replace(job.place, run.regions.make(self._regions))
-        table = run.scores.make(self.table)
+        if self.regions:
+            digests |= run.regions.replace(job.place, run.regions.make(self.regions))
+        files = ShardFiles(digests, machine())
+        table = files.in_receipt(run.scores.make(self.table))
         if job.again:
-            run.scores.replace(job.place, table)
-        elif not run.scores.create(job.place, table):
-            return _counts(job)  # of a copy of the task
-        return ShardCounts.of(table)
+            return ShardCounts.of(table, files.also(run.scores.replace(job.place, table)))
+        own = run.scores.create(job.place, table)
+        return _counts(job) if own is None else ShardCounts.of(table, files.also(own))
+
+    def number_heatmaps(self, first: int) -> None:
+        """Say in the rows where their heatmaps are, given the row of the first one."""
+        for place, row in enumerate(self.table):
+            row.heatmap_row = first + place if row.status == SCORED else None
 
     def _has_lost_images(self) -> bool:
         """Return whether an image that was scored before cannot be scored any more."""

@@ -6,8 +6,13 @@ Nothing here is a result: all of it can be loaded again.
 from __future__ import annotations
 
 import gc
+import platform
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +39,19 @@ _held: dict[str, tuple[Hashable, Any]] = {}
 def device() -> torch.device:
     """Return the device of this process: CUDA if available."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def machine() -> str:
+    """Return what the last bits of results depend on: processor and software of this process."""
+    if torch.cuda.is_available():
+        processor = torch.cuda.get_device_name()
+        libraries = [f"CUDA {torch.version.cuda}", f"cuDNN {torch.backends.cudnn.version()}"]
+    else:
+        processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
+        libraries = []
+    libraries += [f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy")]
+    return ", ".join([processor, *libraries])
 
 
 def set_up(threads: int) -> None:
@@ -121,6 +139,16 @@ def batches(
             images, usable = [], 0
     if images:
         yield _batch(images, reading.reader, size if fill else 0)
+
+
+def _processor() -> str:
+    """Return the name of the processor."""
+    with suppress(OSError):  # only Linux has this file
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _batch(

@@ -50,6 +50,11 @@ def open_zarr_group(workspace: Workspace, path: str, mode: Mode) -> zarr.Group:
         In mode ``r`` or ``r+``, if the group does not exist.
     """
     store, options = store_at(workspace, path)
+    return zarr_group(store, mode, options)
+
+
+def zarr_group(store: Any, mode: Mode, options: dict[str, Any] | None = None) -> zarr.Group:
+    """Open a group of a store, with the errors of `open_zarr_group`."""
     group: zarr.Group = _zarr().open_group(
         store, mode=mode, storage_options=options, use_consolidated=False, zarr_format=3
     )

@@ -12,6 +12,7 @@
     runs/<run_id>/{the head, scores/shard-*.parquet, regions/shard-*.parquet}
     turns/<number>.json
     runs/<run_id>/{heatmaps.zarr, means.zarr, drift.zarr, drift/<group>.json, metrics.json}
+    runs/<run_id>/{files.json, compact.json}
     promotions/<number>.json
     forgotten/<archive>/<number>.json
     reviews/<number>.json

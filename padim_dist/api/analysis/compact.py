@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
@@ -12,6 +13,7 @@ from padim_dist.errors import HeldError, RequestError, RunError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.runs import compaction
+from padim_dist.store.runs.digests import find_files
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import Run, list_runs
@@ -127,12 +129,18 @@ def _write(run: Run, places: int) -> Compacted:
             f"run {run.run_id} is finished, but score tables are missing in {run.url}; restore "
             "them, or run 'padim-dist score' again"
         )
+    listed = find_files(run.workspace.folder, run.path)
+    known = listed[0].digests if listed else {}
     files: dict[str, list[str]] = {}
     rows: dict[str, int] = {}
+    digests: dict[str, str] = {}
     for table in (run.scores, run.regions):
-        files[table.name], rows[table.name] = compaction.write_parts(table)
-        _compare(table, [f"{table.path}/{name}" for name in files[table.name]])
-    return Compacted(places, files, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+        parts, rows[table.name] = compaction.write_parts(table, known)
+        digests |= parts
+        files[table.name] = [PurePosixPath(part).name for part in parts]
+        _compare(table, [f"{run.path}/{part}" for part in parts])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Compacted(places, files, rows, now, digests)
 
 
 def _compare(table: RunTable, parts: list[str]) -> None:

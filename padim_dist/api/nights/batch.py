@@ -62,6 +62,6 @@ def judge_night(
         judgement = Judgement(plan_alarms(config, len(p_values)), cutoff)
         judgement = replace(judgement, flagged=one.count(judgement))
         with hold(run.workspace, run.path) as lease:
-            one.add_regions(judgement, lease.guard(listener))
-            run.judge(judgement)
+            added = one.add_regions(judgement, lease.guard(listener))
+            run.judge(judgement, added.files)
     return batch

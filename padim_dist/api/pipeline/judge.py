@@ -19,6 +19,7 @@ from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
 from padim_dist.store.models import find_model
+from padim_dist.store.runs.digests import Digests
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES, ScoreRow
 from padim_dist.store.runs.run import Run
@@ -117,17 +118,26 @@ def judge_run(run: Run, head: RunHead, alarms: Alarms, listener: Listener = igno
     """Apply a rule to a finished run whose lease is held; see `judge`."""
     judged = Judged(run, head)
     judgement = judged.judge(alarms)
-    regions, notes = judged.add_regions(judgement, listener)
-    run.judge(judgement)
+    added = judged.add_regions(judgement, listener)
+    run.judge(judgement, added.files)
     return JudgeResult(
         run_id=run.run_id,
         rule=alarms.describe(),
         flagged=judgement.flagged,
         before=head.flagged,
         cutoff=None if alarms.follows_resolution else head.judged(judgement).known_cutoff,
-        regions=regions,
-        notes=notes,
+        regions=added.regions,
+        notes=added.notes,
     )
+
+
+@dataclass(frozen=True)
+class AddedRegions:
+    """Regions that `Judged.add_regions` found: number, what is missing, digests of new files."""
+
+    regions: int = 0
+    notes: list[str] = field(default_factory=list)
+    files: Digests = field(default_factory=dict)
 
 
 class Judged:
@@ -177,8 +187,9 @@ class Judged:
         ((flagged,),) = self._rows(f"SELECT count(*) FROM judged WHERE {self._flagged(judgement)}")
         return int(flagged)
 
-    def add_regions(self, judgement: Judgement, listener: Listener) -> tuple[int, list[str]]:
-        """Find the regions that flagged images lack; return their number, and what is missing."""
+    def add_regions(self, judgement: Judgement, listener: Listener) -> AddedRegions:
+        """Find the regions that flagged images lack, and write them to a file more."""
+        self._run.remove_unknown_regions()
         known = columns_query(self._database, REGIONS, [(self._run, self._head)])
         self._database.execute(
             "CREATE OR REPLACE TEMP TABLE lacking AS SELECT image_id, has_heatmap FROM judged "
@@ -195,7 +206,7 @@ class Judged:
                 f"{self._run.why_no_heatmaps()}"
             ]
         if lacking == without:
-            return 0, notes
+            return AddedRegions(notes=notes)
         scores = table_query(self._database, SCORES, [(self._run, self._head)])
         rows = read_rows(
             ScoreRow,
@@ -206,15 +217,12 @@ class Judged:
         )
         if find_model(self._run.workspace, self._head.model_id) is None:
             found = counted(len(rows), "flagged image")
-            return 0, [
-                *notes,
-                f"regions of {found} are not known: model {self._head.model_id} is gone",
-            ]
+            gone = f"regions of {found} are not known: model {self._head.model_id} is gone"
+            return AddedRegions(notes=[*notes, gone])
         from padim_dist.api.pipeline.kept_regions import find_kept_regions  # imports torch
 
         regions = find_kept_regions(self._run, self._head, rows, listener)
-        self._run.regions.add(regions)
-        return len(regions), notes
+        return AddedRegions(len(regions), notes, self._run.regions.add(regions))
 
     def _flagged(self, judgement: Judgement) -> str:
         return flagged_sql([self._head.judged(judgement)])

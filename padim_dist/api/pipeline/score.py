@@ -137,8 +137,9 @@ def score(
             counts, drifts = _score(config, plan, done, not is_whole, listener)
             judged = Judged(run, head)
             judgement = judged.judge(plan.alarms)
-            _, lacking = judged.add_regions(judgement, listener)
-            run.conclude(counts, judgement, drifts.figures, drifts.unknown)
+            added = judged.add_regions(judgement, listener)
+            run.conclude(counts, judgement, drifts.figures, drifts.unknown, added.files)
+            lacking = added.notes
     elif before and before.alarms != plan.alarms:
         with hold(workspace, run.path) as lease:
             lacking = judge_run(run, before, plan.alarms, lease.guard(listener)).notes

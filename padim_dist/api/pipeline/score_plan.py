@@ -14,7 +14,7 @@ from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
 from padim_dist.core.status import NO_MODEL, SCORED
 from padim_dist.engine.drift import DriftJob
-from padim_dist.engine.score import ScoreJob
+from padim_dist.engine.score_job import ScoreJob
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.manifests import Shard, Snapshot, images_by_group
@@ -42,19 +42,10 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
 
     `partial` says whether it covers only some of the archive's images.
     """
-    shards, score = wanted_shards(manifest, config), config.score
+    shards = wanted_shards(manifest, config)
     images = sum(shard.images for shard in shards)
     alarms = plan_alarms(config, images)
-    run_id = content_id(
-        {
-            "model": model.model_id,
-            "shards": [shard.digest for shard in shards],
-            "heatmaps": score.heatmaps,
-            "max_pixels": config.archive.max_pixels,
-            "pixel_alpha": score.pixel_alpha,
-            **({} if model.suspects is None else {"left_out": True}),
-        }
-    )
+    run_id = run_id_of(config, model, shards)
     now = datetime.now(UTC).isoformat()
     head = RunHead(
         run_id=run_id,
@@ -67,13 +58,43 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
         images=images,
         started_at=now,
         asked_at=now,
+        added={},
     )
     run = Run(workspace_of(config), run_id)
     whole = plans.whole_manifest(config) or manifest if partial else manifest
+    jobs = score_jobs(config, run, model, manifest, shards, alarms, whole)
+    return ScorePlan(run, head, model, shards, jobs, alarms)
+
+
+def run_id_of(config: Config, model: ModelInfo, shards: Sequence[Shard]) -> str:
+    """Return the id of the run of a model over shards: their content address."""
+    score = config.score
+    return content_id(
+        {
+            "model": model.model_id,
+            "shards": [shard.digest for shard in shards],
+            "heatmaps": score.heatmaps,
+            "max_pixels": config.archive.max_pixels,
+            "pixel_alpha": score.pixel_alpha,
+            **({} if model.suspects is None else {"left_out": True}),
+        }
+    )
+
+
+def score_jobs(
+    config: Config,
+    run: Run,
+    model: ModelInfo,
+    manifest: Snapshot,
+    shards: Sequence[Shard],
+    alarms: Alarms,
+    whole: Snapshot,
+) -> list[ScoreJob]:
+    """Return a job for each shard of a run; images of the manifest `whole` are witnesses."""
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
     time = plans.time_of(config, manifest)
-    jobs = [
+    return [
         ScoreJob(
             run=run,
             model_id=model.model_id,
@@ -84,16 +105,15 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
             embedding=model.embedding,
             sigma=model.sigma,
             reading=reading,
-            heatmaps=score.heatmaps == "grid",
+            heatmaps=config.score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
             leaves_out=model.suspects is not None,
             alarms=alarms,
-            pixel_alpha=score.pixel_alpha,
+            pixel_alpha=config.score.pixel_alpha,
             time=time,
         )
         for place, shard in enumerate(shards)
     ]
-    return ScorePlan(run, head, model, shards, jobs, alarms)
 
 
 def wanted_shards(manifest: Snapshot, config: Config) -> list[Shard]:

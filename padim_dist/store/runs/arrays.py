@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_dist.core.geometry import Grid
-from padim_dist.store.arrays import create_array, open_array, open_zarr_group
-from padim_dist.store.records import find_receipt
+from padim_dist.store.arrays import (
+    child_array,
+    create_array,
+    open_array,
+    open_zarr_group,
+    store_at,
+    zarr_group,
+)
+from padim_dist.store.records import find_receipt, find_record
+from padim_dist.store.runs.digests import Digests
 from padim_dist.store.workspace import Workspace, group_slug
+
+if TYPE_CHECKING:
+    import zarr
 
 MAPS_A_CHUNK = 32
 """Heatmaps in a chunk: smaller chunks are slower to write (see docs/formats.md)."""
@@ -52,18 +65,31 @@ class Heatmaps:
                 dimension_names=("row", "y", "x"),
             )
 
-    def write(self, place: int, distances: npt.NDArray[np.float32]) -> int:
-        """Write the heatmaps (n, h, w) of the shard at a place; return the row of the first one.
+    def write(self, place: int, distances: npt.NDArray[np.float32]) -> tuple[int, dict[str, str]]:
+        """Write the heatmaps (n, h, w) of the shard at a place.
 
         They are a whole Zarr shard; distances are clipped to the range of float16.
+
+        Returns
+        -------
+        first : int
+            Row of the first heatmap.
+        digests : mapping of str to str
+            Digest of the file; empty if there is none, since no image has a heatmap.
         """
-        array = open_array(self.workspace, self.path, "distance", "r+")
+        with _recorded(self.workspace, self.path, "distance") as (array, digests):
+            assert array.shards is not None
+            rows = array.shards[0]
+            whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
+            whole[: len(distances)] = as_stored(distances)
+            array[place * rows : (place + 1) * rows] = whole
+        return place * rows, digests
+
+    def first_row(self, place: int) -> int:
+        """Return the row of the first heatmap of the shard at a place."""
+        array = open_array(self.workspace, self.path, "distance", "r")
         assert array.shards is not None
-        rows = array.shards[0]
-        whole = np.full((rows, *distances.shape[1:]), np.nan, np.float16)
-        whole[: len(distances)] = _halved(distances)
-        array[place * rows : (place + 1) * rows] = whole
-        return place * rows
+        return place * int(array.shards[0])
 
     def read(self, rows: Sequence[int] | slice) -> npt.NDArray[np.float32]:
         """Read some heatmaps: patch distances (n, h, w)."""
@@ -75,22 +101,40 @@ class Heatmaps:
 
 def as_kept(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return distances in the precision of kept heatmaps."""
-    return _halved(distances).astype(np.float32)
+    return as_stored(distances).astype(np.float32)
 
 
-def _halved(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def as_stored(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Return distances as they are stored."""
     return distances.clip(max=_LARGEST_HALF).astype(np.float16)
+
+
+@contextmanager
+def _recorded(
+    workspace: Workspace, path: str, name: str
+) -> Iterator[tuple[zarr.Array[Any], dict[str, str]]]:
+    """Open an array to write to it; the digests of its files are known after the block."""
+    from padim_dist.store.runs.recording import RecordingStore  # imports Zarr
+
+    store, found = RecordingStore(*store_at(workspace, path)), dict[str, str]()
+    yield child_array(zarr_group(store, "r+"), name), found
+    folder = path.rpartition("/")[2]
+    found |= {f"{folder}/{key}": digest for key, digest in store.digests.items()}
 
 
 @dataclass(frozen=True)
 class DriftFigures:
-    """Stored drift of a group in a run; see `padim_dist.core.drift.Drift`."""
+    """Stored drift of a group in a run; see `padim_dist.core.drift.Drift`.
+
+    `digests` has the digest of its map; earlier versions kept none.
+    """
 
     images: int
     drift: float
     expected: float
     noise: float
     z: float
+    digests: Digests = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,14 +185,30 @@ class RunDrift:
 
     def write(
         self, place: int, group: str, ratio: npt.NDArray[np.float32], figures: DriftFigures
-    ) -> None:
-        """Write the map (y, x) of the group at a place, then its figures: they are its receipt."""
-        open_array(self.workspace, self.maps_path, "ratio", "r+")[place] = ratio
+    ) -> DriftFigures:
+        """Write the map (y, x) of the group at a place, then its figures: they are its receipt.
+
+        Returns them, with the digest of the map.
+        """
+        with _recorded(self.workspace, self.maps_path, "ratio") as (array, digests):
+            array[place] = ratio
+        figures = replace(figures, digests=digests)
         self.workspace.folder.create_json(self._receipt(group), asdict(figures))
+        return figures
 
     def find(self, group: str) -> DriftFigures | None:
         """Return the figures of a group; None if it was not measured yet."""
         return find_receipt(self.workspace.folder, self._receipt(group), DriftFigures)
+
+    def read(self, group: str) -> DriftFigures | None:
+        """Return the figures of a group; None if there are none.
+
+        Raises
+        ------
+        DamagedFileError
+            If their file is damaged.
+        """
+        return find_record(self.workspace.folder, self._receipt(group), DriftFigures)
 
     def forget(self, group: str) -> None:
         """Remove the figures of a group, so that it is measured again."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from padim_dist.errors import RunError
 from padim_dist.store.parquet import reports_parquet_damage, table_advice
+from padim_dist.store.runs.digests import Digests, digest_of
 from padim_dist.store.runs.rows import READ_SCHEMAS
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tables import Compacted, RunTable, is_added
@@ -29,26 +30,40 @@ GROUPS_A_FILE = 10
 _THREADS = 8
 
 
-def write_parts(table: RunTable) -> tuple[list[str], int]:
-    """Write the new files of a table, used once the receipt is written; return names and rows.
+def write_parts(table: RunTable, known: Digests) -> tuple[Digests, int]:
+    """Write the new files of a table, used once the receipt is written.
+
+    Parameters
+    ----------
+    table : RunTable
+        The table of a finished run.
+    known : mapping of str to str
+        Digests of the files of its shards; empty in runs of versions that kept none.
+
+    Returns
+    -------
+    digests, rows : mapping of str to str, int
+        Digests of the new files, in order, by path in the folder of the run; rows in them.
 
     Raises
     ------
     RunError
-        If a shard's file has columns that this version does not know.
+        If the file of a shard is not the one that was written, or has columns that this version
+        does not know.
     """
-    names: list[str] = []
+    digests: dict[str, str] = {}
     rows = 0
-    groups = _row_groups(_read_ahead(table))
+    groups = _row_groups(_read_ahead(table, known))
     while (first := next(groups, None)) is not None:
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
             for group in chain([first], islice(groups, GROUPS_A_FILE - 1)):
                 writer.write_table(group, row_group_size=len(group))
                 rows += len(group)
-        names.append(f"part-{len(names):05d}.parquet")
-        table.workspace.folder.put(f"{table.path}/{names[-1]}", sink.getvalue())
-    return names, rows
+        file = f"{table.name}/part-{len(digests):05d}.parquet"
+        table.workspace.folder.put(f"{table.run}/{file}", sink.getvalue())
+        digests[file] = digest_of(sink.getbuffer())
+    return digests, rows
 
 
 def put_receipt(run: Run, receipt: Compacted) -> None:
@@ -84,17 +99,24 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _read_ahead(table: RunTable) -> Iterator[pa.Table]:
+def _read_ahead(table: RunTable, known: Digests) -> Iterator[pa.Table]:
     """Read the files of a table in order, a few at a time in parallel."""
     paths = table.shard_files()
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), _THREADS):
-            yield from pool.map(partial(_read, table), paths[first : first + _THREADS])
+            yield from pool.map(partial(_read, table, known), paths[first : first + _THREADS])
 
 
-def _read(table: RunTable, path: str) -> pa.Table:
+def _read(table: RunTable, known: Digests, path: str) -> pa.Table:
     """Read the rows of a shard; columns that its version did not have are null."""
     data = table.workspace.folder.read(path)
+    expected = known.get(path.removeprefix(f"{table.run}/"))
+    if expected is not None and digest_of(data) != expected:
+        raise RunError(
+            f"{table.workspace.at(path)} is not the file that was written: its digest differs from "
+            "that in its receipt. 'padim-dist verify' says what else has changed; restore it from "
+            "a copy of the workspace"
+        )
     with reports_parquet_damage(
         table.workspace.at(path), table_advice(table.workspace.at(table.run))
     ):

@@ -9,6 +9,7 @@ from typing import Any
 from padim_dist.core.alarms import RULES, Alarms, Judgement, LastFlagged
 from padim_dist.store.records import make_record
 from padim_dist.store.runs.arrays import DriftFigures
+from padim_dist.store.runs.digests import Digests
 
 ADVICE = (
     "Remove it and run 'padim-dist score' again with the settings of this run: its finished shards "
@@ -45,6 +46,11 @@ class RunHead:
         Groups whose drift cannot be known, and why.
     turn : int
         Its place among the runs; see `padim_dist.store.order`.
+    files : str or None
+        Digest of the list of its files, ``files.json``; None until it is finished, and in runs of
+        version 0.4 and earlier.
+    added : mapping of str to str or None
+        Digests of files with regions that `judge` found; None in runs of these versions.
     """
 
     run_id: str
@@ -65,6 +71,8 @@ class RunHead:
     drift: Mapping[str, DriftFigures] = field(default_factory=dict)
     drift_unknown: Mapping[str, str] = field(default_factory=dict)
     turn: int = 0
+    files: str | None = None
+    added: Digests | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], file: str) -> RunHead:
@@ -124,6 +132,10 @@ class RunHead:
     def judged(self, judgement: Judgement) -> RunHead:
         """Return the head with a judgement in place of the one that it has."""
         return replace(self, **vars(judgement))
+
+    def with_added(self, added: Digests) -> RunHead:
+        """Return the head with files of added regions; earlier versions kept no digests."""
+        return self if self.added is None else replace(self, added={**self.added, **added})
 
 
 def _without_rule(settings: Mapping[str, Any]) -> Mapping[str, Any]:

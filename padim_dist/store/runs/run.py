@@ -18,6 +18,7 @@ from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.order import in_order, next_turn
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.runs.arrays import DriftFigures, Heatmaps, RunDrift
+from padim_dist.store.runs.digests import Digests, RunFiles, digest_of
 from padim_dist.store.runs.head import ADVICE, RunHead
 from padim_dist.store.runs.pruned import Pruned
 from padim_dist.store.runs.rows import REGIONS, SCORES
@@ -180,25 +181,55 @@ class Run:
         judgement: Judgement,
         drift: Mapping[str, DriftFigures],
         drift_unknown: Mapping[str, str] | None = None,
+        added: Digests | None = None,
     ) -> RunHead:
         """Write the result of the run, given the counts of all shards: it is then finished."""
+        before = self.head()
         finished = replace(
-            self.head().judged(judgement),
+            before.judged(judgement).with_added(added or {}),
             finished_at=datetime.now(UTC).isoformat(),
             statuses=dict(sum((Counter(c.statuses) for c in counts.values()), Counter[str]())),
             drift=drift,
             drift_unknown=drift_unknown or {},
+            files=self._write_files(counts) or before.files,
         )
         self._put(finished)
         if not count_unsettled(finished.statuses):
             self.drift.remove_means()  # no shard will be scored again
         return finished
 
-    def judge(self, judgement: Judgement) -> RunHead:
-        """Replace the judgement of a finished run; return its head."""
-        head = self.head().judged(judgement)
+    def judge(self, judgement: Judgement, added: Digests) -> RunHead:
+        """Replace the judgement of a finished run, given files it has added; return its head."""
+        head = self.head().judged(judgement).with_added(added)
         self._put(head)
         return head
+
+    def remove_unknown_regions(self) -> None:
+        """Remove files with added regions that the head does not name: a killed judge left them."""
+        head = self.find_head()
+        if head is None or head.added is None:
+            return
+        for path in self.regions.added_files():
+            if path.removeprefix(f"{self.path}/") not in head.added:
+                self.workspace.folder.remove(path)
+
+    def _write_files(self, counts: Mapping[int, ShardCounts]) -> str | None:
+        """Write the list of the run's files; return its digest. None if the run is compacted."""
+        shards = {place: count.files for place, count in counts.items() if count.files}
+        if len(shards) < len(counts):
+            return None
+        # The description of the arrays says what their numbers mean.
+        names = ("heatmaps.zarr", "heatmaps.zarr/distance", "drift.zarr", "drift.zarr/ratio")
+        with ThreadPoolExecutor(len(names)) as pool:
+            found = list(pool.map(self._find_digest, [f"{name}/zarr.json" for name in names]))
+        files = RunFiles.of(shards, {k: v for one in found for k, v in one.items()})
+        return files.write(self.workspace.folder, self.path)
+
+    def _find_digest(self, file: str) -> Digests:
+        try:
+            return {file: digest_of(self.workspace.folder.read(f"{self.path}/{file}"))}
+        except FileNotFoundError:
+            return {}
 
     def is_newest(self, settings: Mapping[str, Any]) -> bool:
         """Return whether it is the newest run, and known by these settings."""

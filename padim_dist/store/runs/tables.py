@@ -1,7 +1,7 @@
 """The tables of a run: files, one for each shard or a few compacted ones.
 
 The score table of a shard is the shard's receipt. Compaction writes the same rows into a few files
-and then ``compact.json``, which replaces these receipts.
+and then ``compact.json``, which replaces these receipts. See also `padim_dist.store.runs.digests`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -21,8 +21,15 @@ import pyarrow.parquet as pq
 
 from padim_dist.core.status import SCORED, count_unsettled
 from padim_dist.errors import DamagedFileError
-from padim_dist.store.parquet import COMPACT_ADVICE, find_damaged, open_parquet, table_advice
+from padim_dist.store.parquet import (
+    COMPACT_ADVICE,
+    find_damaged,
+    open_parquet,
+    reports_parquet_damage,
+    table_advice,
+)
 from padim_dist.store.records import find_record
+from padim_dist.store.runs.digests import Digests, ShardFiles, digest_of
 from padim_dist.store.runs.rows import REGIONS, SCHEMAS, SCORES, RegionRow, ScoreRow
 from padim_dist.store.workspace import Workspace
 
@@ -32,9 +39,10 @@ _ADDED = "added-"
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """Rows of a shard by status."""
+    """Rows of a shard by status, and its files; without files if the run is compacted."""
 
     statuses: dict[str, int]
+    files: ShardFiles | None = None
 
     @property
     def done(self) -> int:
@@ -52,20 +60,24 @@ class ShardCounts:
         return count_unsettled(self.statuses)
 
     @classmethod
-    def of(cls, table: pa.Table) -> ShardCounts:
+    def of(cls, table: pa.Table, files: ShardFiles | None = None) -> ShardCounts:
         """Count the column ``status`` of a score table."""
         counts = pc.value_counts(table["status"]).to_pylist()
-        return cls({item["values"]: item["counts"] for item in counts})
+        return cls({item["values"]: item["counts"] for item in counts}, files)
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """Receipt of a compaction, with the names of the files and the rows of each table."""
+    """Receipt of a compaction: by table the names of its files and its rows; digests of the files.
+
+    Version 0.4 and earlier kept no digests.
+    """
 
     places: int
     files: Mapping[str, Sequence[str]]
     rows: Mapping[str, int]
     compacted_at: str
+    digests: Digests = field(default_factory=dict)
 
 
 def find_compacted(workspace: Workspace, run: str) -> Compacted | None:
@@ -113,20 +125,29 @@ class RunTable:
 
     def shard(self, place: int) -> str:
         """Return the path of the file of the shard at a place in the run."""
-        return f"{self.path}/shard-{place:07d}.parquet"
+        return f"{self.run}/{self._shard(place)}"
 
-    def add(self, rows: Sequence[RegionRow]) -> None:
+    def add(self, rows: Sequence[RegionRow]) -> Digests:
         """Write rows of several shards to one file more; compaction leaves it as it is."""
-        name = f"{_ADDED}{uuid.uuid4().hex[:16]}.parquet"
-        self.workspace.folder.put(f"{self.path}/{name}", _parquet(self.make(rows)))
+        return self._put(f"{self.name}/{_ADDED}{uuid.uuid4().hex[:16]}.parquet", self.make(rows))
 
-    def create(self, place: int, table: pa.Table) -> bool:
-        """Write the table of a shard; False if there is one already."""
-        return self.workspace.folder.create(self.shard(place), _parquet(table))
+    def create(self, place: int, table: pa.Table) -> Digests | None:
+        """Write the table of a shard; None if there is one already."""
+        data = _parquet(table)
+        is_new = self.workspace.folder.create(self.shard(place), data)
+        return {self._shard(place): digest_of(data)} if is_new else None
 
-    def replace(self, place: int, table: pa.Table) -> None:
+    def replace(self, place: int, table: pa.Table) -> Digests:
         """Write the table of a shard over an older one, or what a killed task has left."""
-        self.workspace.folder.put(self.shard(place), _parquet(table))
+        return self._put(self._shard(place), table)
+
+    def _shard(self, place: int) -> str:
+        return f"{self.name}/shard-{place:07d}.parquet"
+
+    def _put(self, file: str, table: pa.Table) -> Digests:
+        data = _parquet(table)
+        self.workspace.folder.put(f"{self.run}/{file}", data)
+        return {file: digest_of(data)}
 
     def make(self, rows: Sequence[ScoreRow] | Sequence[RegionRow]) -> pa.Table:
         """Return rows as a table."""
@@ -146,14 +167,20 @@ class RunTable:
 
     def find_counts(self, place: int) -> ShardCounts | None:
         """Count the rows of a shard; None if it has no file."""
-        folder, path = self.workspace.folder, self.shard(place)
-        return self._count(path) if folder.exists(path) else None
+        try:
+            return self._count(place)
+        except FileNotFoundError:
+            return None
 
     def read_statuses(self, place: int) -> dict[str, str]:
         """Read the status of each image of a finished shard, by image id."""
         with open_parquet(self.workspace.folder, self.shard(place), self._advice) as parquet:
             table = parquet.read(["image_id", "status"])
         return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    def added_files(self) -> list[str]:
+        """Return the paths of the files that `add` has written."""
+        return [f"{self.path}/{n}" for n in self.workspace.folder.list(self.path) if is_added(n)]
 
     def finished(self) -> set[int]:
         """Return the places of finished shards."""
@@ -169,7 +196,7 @@ class RunTable:
         if not find_compacted(self.workspace, self.run):
             try:
                 with ThreadPoolExecutor(_THREADS) as pool:
-                    counts = pool.map(self._count, map(self.shard, places))
+                    counts = pool.map(self._count, places)
                     return dict(zip(places, counts, strict=True))
             except FileNotFoundError:
                 if not find_compacted(self.workspace, self.run):
@@ -200,10 +227,40 @@ class RunTable:
                         if stop > start:
                             yield int(places[start]), table.slice(start, stop - start)
 
-    def _count(self, path: str) -> ShardCounts:
-        # Not `read_table`, which takes twice as long for a small file.
-        with open_parquet(self.workspace.folder, path, self._advice) as parquet:
-            return ShardCounts.of(parquet.read(["status"], use_threads=False))
+    def read_shard(self, place: int) -> pa.Table:
+        """Read the rows of the shard at a place; none if the table has none of it.
+
+        Other row groups are skipped, by the statistics of the column ``shard``.
+        """
+        is_compact = find_compacted(self.workspace, self.run) is not None
+        tables = [self.make([])]
+        for path in self.files():
+            if is_compact or path == self.shard(place) or is_added(PurePosixPath(path).name):
+                with open_parquet(self.workspace.folder, path, self._advice) as parquet:
+                    for number in range(parquet.num_row_groups):
+                        if _may_have(parquet, number, place):
+                            rows = parquet.read_row_group(number)
+                            tables.append(rows.filter(pc.field("shard") == place))
+        # Files of earlier versions have fewer columns.
+        return pa.concat_tables(tables[1:] or tables, promote_options="default")
+
+    def _count(self, place: int) -> ShardCounts:
+        # The whole file: for its digest, and since it is small.
+        path = self.shard(place)
+        data = self.workspace.folder.read(path)
+        with reports_parquet_damage(self.workspace.at(path), self._advice):
+            parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            table = parquet.read(["status"], use_threads=False)
+        file = self.workspace.at(path)
+        files = ShardFiles.from_receipt(parquet.schema_arrow, file, self._advice)
+        return ShardCounts.of(table, files.also({self._shard(place): digest_of(data)}))
+
+
+def _may_have(parquet: pq.ParquetFile, number: int, place: int) -> bool:
+    """Return whether a row group may have rows of the shard at a place, by its statistics."""
+    column = parquet.schema_arrow.get_field_index("shard")
+    statistics = parquet.metadata.row_group(number).column(column).statistics
+    return statistics is None or bool(statistics.min <= place <= statistics.max)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -1,0 +1,1 @@
+"""Verification of runs: digests of files, and shards that are scored again."""
