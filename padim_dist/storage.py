@@ -10,9 +10,10 @@ import copy
 import errno
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,12 +194,17 @@ class Folder:
         """Write a file atomically: readers see the old or the new one."""
         fs, target = self.fs, self.at(path)
         if isinstance(fs, LocalFileSystem):
-            with _draft(target) as draft:
-                draft.write_bytes(data)
-                _flush(draft)
-                draft.replace(target)
+            _write_local(target, lambda draft: draft.write_bytes(data))
         else:
             fs.pipe_file(target, data)
+
+    def put_file(self, path: str, source: Path) -> None:
+        """Write a copy of a local file atomically, a piece at a time."""
+        fs, target = self.fs, self.at(path)
+        if isinstance(fs, LocalFileSystem):
+            _write_local(target, lambda draft: shutil.copyfile(source, draft))
+        else:
+            fs.put_file(str(source), target)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file atomically unless it exists; return whether it was written.
@@ -208,10 +214,7 @@ class Folder:
         fs, target = self.fs, self.at(path)
         try:
             if isinstance(fs, LocalFileSystem):
-                with _draft(target) as draft:
-                    draft.write_bytes(data)
-                    _flush(draft)
-                    os.link(draft, target)
+                _write_local(target, lambda draft: draft.write_bytes(data), os.link)
             else:
                 fs.pipe_file(target, data, mode="create")
         except FileExistsError:
@@ -279,17 +282,17 @@ def _to_json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
-@contextmanager
-def _draft(target: str) -> Iterator[Path]:
-    """Yield a temporary path next to a local file, for its incomplete content."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(f"{target}.{uuid.uuid4().hex}.tmp")
+def _write_local(
+    target: str, write: Callable[[Path], object], place: Callable[[Path, str], object] = os.replace
+) -> None:
+    """Write a temporary file, which engines that read folders skip; then put it in place."""
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        yield draft
+        write(draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        place(draft, target)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

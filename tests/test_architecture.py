@@ -30,8 +30,9 @@ INSIDE = {
     ("api", "sql"): {"settings"},
     ("api", "pipeline"): {"settings", "sql"},
     ("api", "analysis"): {"settings", "sql"},
+    ("api", "publish"): {"settings", "sql"},
     ("api", "labels"): {"settings", "sql"},
-    ("api", "nights"): {"settings", "sql", "pipeline", "analysis"},
+    ("api", "nights"): {"settings", "sql", "pipeline", "analysis", "publish"},
     ("api", "report"): {"settings", "sql", "analysis", "labels"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
@@ -111,6 +112,7 @@ LIGHT = [
     "api.nights.history",
     "api.nights.nights",
     "api.nights.promotions",
+    "api.publish.publish",
     "cli.app",
 ]
 """Modules behind commands that compute nothing: listing, asking, approving."""
