@@ -148,6 +148,7 @@ def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch
     assert (done.number, done.images) == (left.number, 1)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Apprise
 def test_a_night_that_cannot_be_published_is_done_and_the_next_one_publishes_both(
     promoted, tmp_path, monkeypatch
 ):

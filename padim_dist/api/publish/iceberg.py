@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from padim_dist.api.publish.columns import DAY, RUN
 from padim_dist.api.publish.rows import IMAGES_TABLE, REGIONS_TABLE, TABLES, Table
+from padim_dist.api.sql.flags import literal
 from padim_dist.config import Config
 from padim_dist.config.publish import IcebergConfig
 from padim_dist.errors import ConfigError, PadimDistError, RunError
@@ -174,8 +175,7 @@ def _replace(
     days: Sequence[date],
     read: Callable[[str], Iterator[pa.Table]],
 ) -> None:
-    from pyiceberg.expressions import And, In
-
+    which = f"{RUN} IN ({_listed(runs)}) AND {DAY} IN ({_listed(map(str, days))})"
     with found.transaction() as commit:
         if set(table.schema.names) - set(found.schema().column_names):
             with commit.update_schema() as update:
@@ -183,10 +183,14 @@ def _replace(
         with warnings.catch_warnings():
             # Also if nothing is to be removed: this is what two writers of a run conflict about.
             warnings.filterwarnings("ignore", "Delete operation did not match any records")
-            commit.delete(And(In(RUN, runs), In(DAY, [day.isoformat() for day in days])))
+            commit.delete(which)
         for run in runs:
             for part in read(run):
                 commit.append(part)
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(literal, texts))
 
 
 def _as_text(value: str | bool | int | float) -> str:
