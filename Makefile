@@ -126,9 +126,9 @@ $(VENV)/.wheel: $(VENV)/.locked
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -o requirements-pip.txt
-	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra notify --universal \
+	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra lakehouse --extra notify --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
-	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra notify --extra dev --universal \
+	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dev --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
 	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt

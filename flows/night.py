@@ -13,6 +13,8 @@ from flows.jobs import fit_model
 from flows.stages import ends_in_words, in_words, settings, stage
 from padim_dist.api.nights import audit
 from padim_dist.api.nights.notify import telling_failures
+from padim_dist.api.nights.publishing import publish_nights
+from padim_dist.api.publish.publish import publish_new
 from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.config import Config
 from padim_dist.pages.words import counted
@@ -63,6 +65,12 @@ def prune_workspace(config: Config) -> None:
     prune_after_night(config, watch("prune-progress"))
 
 
+@stage
+def publish_tables(config: Config) -> None:
+    """Write the nights that the tables of the section `publish` lack."""
+    publish_new(config, watch("publish-progress"))
+
+
 def _name() -> str:
     """Return the name of a flow run: its configuration and its scheduled time (UTC)."""
     config = Path(flow_run.parameters["config"]).stem
@@ -96,6 +104,8 @@ def nightly_audit(
         if night:
             done.append(_work(asked, night))
         lines = [_line(summary) for summary in done]
+        if why := publish_nights(asked, lambda: publish_tables(asked), in_words):
+            lines.append(why[0].upper() + why[1:])
         if refit:
             model = fit_model(asked)
             lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from padim_dist.api.pipeline.index import index as index
     from padim_dist.api.pipeline.judge import judge as judge
     from padim_dist.api.pipeline.score import score as score
+    from padim_dist.api.publish.publish import publish as publish
     from padim_dist.api.report.report import report as report
     from padim_dist.api.retention.prune import prune as prune
     from padim_dist.api.sql.views import connect as connect
@@ -75,6 +76,7 @@ _HOMES = {
     "open_scores": "api.analysis.readers",
     "promote": "api.nights.promotions",
     "prune": "api.retention.prune",
+    "publish": "api.publish.publish",
     "query": "api.analysis.query",
     "report": "api.report.report",
     "rollback": "api.nights.promotions",

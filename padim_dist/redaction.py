@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Tree = TypeVar("Tree")
@@ -53,6 +54,20 @@ def redacted_tree(value: Tree) -> Tree:
     elif isinstance(value, (list, tuple)):
         found = type(value)(redacted_tree(item) for item in value)
     return found  # type: ignore[no-any-return]
+
+
+def without_secrets_of(properties: Mapping[str, str], text: str) -> str:
+    """Return a text without the values of properties whose name is that of a secret.
+
+    Examples
+    --------
+    >>> without_secrets_of({"s3.secret-access-key": "abc", "uri": "x"}, "x refuses 'abc'")
+    "x refuses '…'"
+    """
+    secrets = [value for name, value in properties.items() if value and _SECRET_NAME.search(name)]
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return redacted(text)
 
 
 def _hide(match: re.Match[str]) -> str:

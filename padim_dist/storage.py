@@ -10,10 +10,12 @@ import copy
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -198,6 +200,14 @@ class Folder:
             write_local(target, lambda draft: draft.write_bytes(data))
         else:
             fs.pipe_file(target, data)
+
+    def put_file(self, path: str, source: Path) -> None:
+        """Write a copy of a local file atomically, a piece at a time."""
+        fs, target = self.fs, self.at(path)
+        if isinstance(fs, LocalFileSystem):
+            write_local(target, lambda draft: shutil.copyfile(source, draft))
+        else:
+            fs.put_file(str(source), target)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file atomically unless it exists; return whether it was written.

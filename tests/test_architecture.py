@@ -30,10 +30,11 @@ INSIDE = {
     ("api", "sql"): {"settings"},
     ("api", "pipeline"): {"settings", "sql"},
     ("api", "analysis"): {"settings", "sql"},
+    ("api", "publish"): {"settings", "sql"},
     ("api", "labels"): {"settings", "sql"},
     ("api", "retention"): {"settings", "sql"},
-    ("api", "nights"): {"settings", "sql", "pipeline", "analysis", "retention"},
     ("api", "integrity"): {"settings", "sql", "pipeline"},
+    ("api", "nights"): {"settings", "sql", "pipeline", "analysis", "publish", "retention"},
     ("api", "report"): {"settings", "sql", "analysis", "labels"},
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
@@ -114,6 +115,7 @@ LIGHT = [
     "api.nights.nights",
     "api.nights.promotions",
     "api.retention.prune",
+    "api.publish.publish",
     "cli.app",
 ]
 """Modules behind commands that compute nothing: listing, asking, approving."""

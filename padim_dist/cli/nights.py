@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from padim_dist.api.nights.history import HistoryResult
     from padim_dist.api.nights.nights import GroupsResult, NightsResult
     from padim_dist.api.nights.promotions import ModelsResult
+    from padim_dist.api.publish.publish import PublishResult
     from padim_dist.api.retention.prune import PruneResult
     from padim_dist.store.promotions import Promotion
 
@@ -36,6 +37,19 @@ def nights(
 ) -> "NightsResult":
     """List the nights of the archive, or compare one of them with the night before."""
     return padim.nights(session.config, session.listener, number=number, weeks=weeks)
+
+
+@command(output.fields(places="tables", runs="runs written", unchanged="runs unchanged"))
+def publish(
+    session: Session,
+    *,
+    number: options.PublishedNight = None,
+    run: options.PublishedRun = None,
+    all_of_them: options.AllRuns = False,
+) -> "PublishResult":
+    """Write nights to the tables of the section publish, for data platforms; each is there once."""
+    where = (session.config, session.listener)
+    return padim.publish(*where, night=number, run=run, all_of_them=all_of_them)
 
 
 @command(output.print_groups)

@@ -103,6 +103,17 @@ FailOnOdd = Annotated[bool, Option("--fail-on-odd", help="End with exit code 3 i
 NightNumber = Annotated[
     int | None, Argument(metavar="[N]", help="Number of a night; default: list all nights.")
 ]
+PublishedNight = Annotated[
+    int | None,
+    Argument(metavar="[N]", help="Number of a night, to write it again; default: all nights that "
+             "the tables lack, or that have changed."),
+]  # fmt: skip
+PublishedRun = Annotated[
+    str | None, _run(help="Write this run: an id, or a unique prefix; it may belong to no night.")
+]
+AllRuns = Annotated[
+    bool, Option("--all", help="Write all finished runs again, also those that belong to no night.")
+]
 Weeks = Annotated[bool, Option("--weeks", help="Also figures by week and group.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Only list what would go; remove nothing.")]
 Note = Annotated[str, Option(metavar="TEXT", help="Reason, kept with it.")]

@@ -137,7 +137,7 @@ def print_audit(result: AuditResult, terminal: Terminal) -> None:
             terminal.line("notified", notice.describe(), "yellow" if notice.error else None)
         for run in night.runs:
             terminal.line("report", f"'padim-dist report --run {run}' writes it")
-    terminal.values(result, archive="")
+    terminal.values(result, archive="", unpublished="")
 
 
 def _print_odd(reasons: list[str], terminal: Terminal) -> None:

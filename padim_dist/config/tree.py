@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from padim_dist.config.cluster import ClusterConfig
 from padim_dist.config.nights import AuditConfig, NotifyConfig
+from padim_dist.config.publish import PublishConfig
 from padim_dist.config.retention import RetentionConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
@@ -48,6 +49,7 @@ class Config(Section):
     notify: NotifyConfig = NotifyConfig()
     retention: RetentionConfig | None = None
     """What `padim-dist prune` removes, and every night at its end. Null: nothing is removed."""
+    publish: PublishConfig = PublishConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
@@ -153,7 +155,7 @@ def _explain(item: dict[str, Any]) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if not path:  # a rule of the whole: its value may have secrets
         return str(message)
-    if path[:1] == ["storage_options"]:
+    if path[:1] == ["storage_options"] or path[:3] == ["publish", "iceberg", "catalog"]:
         return f"{name}: {message}; found a {type(item['input']).__name__}"
     return f"{name}: {message}; found {item['input']!r}"
 

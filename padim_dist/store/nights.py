@@ -261,8 +261,17 @@ def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
 
     A damaged summary is none: the night's scores are kept, and its audit writes it again.
     """
-    path = f"{night.path}/summary.json"
-    return unless_damaged(lambda: find_record(workspace.folder, path, NightSummary), _OTHERWISE)
+    return _find_summary(workspace, night.path)
+
+
+def read_summary(workspace: Workspace, settings: Settings, number: int) -> NightSummary | None:
+    """Return the summary of the night of a number, as `find_summary`."""
+    return _find_summary(workspace, workspace.night(settings, number))
+
+
+def _find_summary(workspace: Workspace, path: str) -> NightSummary | None:
+    file = f"{path}/summary.json"
+    return unless_damaged(lambda: find_record(workspace.folder, file, NightSummary), _OTHERWISE)
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:

@@ -17,10 +17,11 @@
     forgotten/<archive>/<number>.json
     reviews/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
+    published/<place>/runs/<run_id>.json
     set_aside/<rows>.json
     pruned/{runs-<month>.json, known.json}
 
-A fit, run, night or prune in progress has a ``lease-*.json`` in its folder.
+A fit, run, night, prune or publication in progress has a ``lease-*.json`` in its folder.
 
 Ids are content addresses: different settings give different ids, so results never mix. A receipt is
 a small file, written last and in one atomic put: its files are complete if it exists.
@@ -149,6 +150,10 @@ class Workspace:
     def left_out(self, model_id: str, state: str, group: str, part: str) -> str:
         """Leave-one-out results of a part, by the name of its moments and the parts' state."""
         return f"{self.all_left_out(model_id)}/{state}/{group_slug(group)}/{part}.npz"
+
+    def published(self, place: str) -> str:
+        """Folder of what is known of the published tables at a place."""
+        return f"published/{content_id({'place': place})}"
 
     def set_aside(self, rows: str) -> str:
         """List of a shard's images that kill the worker that reads them."""

@@ -8,17 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.nights.audit import hold_night, open_night, score_night
-from padim_dist.config import Config
+from padim_dist.config import Config, make_config
 from padim_dist.errors import HeldError, RequestError
 from padim_dist.pages.night import night_markdown
 from padim_dist.storage import Folder
 from padim_dist.store.lease import Holder, Pace
 from tests.conftest import draw, tiny_config
+from tests.hooks import web_hook
 
 
 def arrive(config: Config, night: int, images: int = 4, group: str = "a") -> None:
@@ -144,6 +146,37 @@ def test_a_night_whose_holder_died_elsewhere_is_taken_over(promoted, monkeypatch
     Folder(promoted.workspace).put_json(f"{left.path}/lease-00001.json", vars(dead))
     (done,) = padim.audit(promoted).nights
     assert (done.number, done.images) == (left.number, 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Apprise
+def test_a_night_that_cannot_be_published_is_done_and_the_next_one_publishes_both(
+    promoted, tmp_path, monkeypatch
+):
+    padim.audit(promoted)
+    place = tmp_path / "tables"
+    place.write_text("a file, not a folder")
+    told = {"urls_from": "PADIM_TEST_NOTIFY", "when": ["failed"]}
+    tree = {**promoted.model_dump(), "publish": {"hive": str(place)}, "notify": told}
+    config = make_config(tree)
+    arrive(config, 8, images=3)
+    with web_hook() as (port, posted):
+        monkeypatch.setenv("PADIM_TEST_NOTIFY", f"json://127.0.0.1:{port}")
+        failed = padim.audit(config)
+    (night,) = failed.nights
+    assert night.images == 3
+    assert "the next night tries again" in failed.unpublished
+    assert [message["title"] for message in posted] == ["Publishing of archive failed"]
+
+    place.unlink()
+    arrive(config, 9, images=2)
+    done = padim.audit(config)
+    assert done.unpublished is None
+    table = duckdb.sql(f"FROM read_parquet('{place}/images/*/*.parquet')")
+    counts = dict(table.aggregate("night, count(*)").fetchall())
+    assert (counts[night.number], counts[night.number + 1]) == (3, 2)
+    # All nights before are there too: none was ever published.
+    earlier = {one.number for one in padim.nights(config).nights if one.images}
+    assert counts.keys() == earlier
 
 
 def test_a_model_of_another_backbone_is_refused_before_a_night_is_opened(promoted):

@@ -17,11 +17,13 @@ from padim_dist.api.nights.batch import judge_night
 from padim_dist.api.nights.night_figures import drift_sentence, night_figures
 from padim_dist.api.nights.notify import notify_night, telling_failures
 from padim_dist.api.nights.oddness import odd_reasons, past_sentence
+from padim_dist.api.nights.publishing import publish_nights
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import make_manifest
 from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
 from padim_dist.api.pipeline.score_plan import check_known_groups
+from padim_dist.api.publish.publish import publish_new
 from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
@@ -67,12 +69,16 @@ class AuditResult:
         Id of the model that was fitted for approval, None without `refit`; duration of this call.
     archive : str
         Address of the archive, without secrets: images are below it.
+    unpublished : str or None
+        Why nights are not in the tables of the section ``publish``; None if they are, or if there
+        are no such tables.
     """
 
     nights: list[NightSummary]
     candidate: str | None
     seconds: float
     archive: str = ""
+    unpublished: str | None = None
 
 
 def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = False) -> AuditResult:
@@ -109,10 +115,11 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
             done.append(_work(config, left, listener))
         if night := open_night(config, listener, even_if_empty=not done):
             done.append(_work(config, night, listener))
+        unpublished = publish_nights(config, lambda: publish_new(config, listener))
         candidate = fit(config, listener).model_id if refit else None
     prune_after_night(config, listener)
     seconds = round(time.monotonic() - started, 2)
-    return AuditResult(done, candidate, seconds, redacted(archive_of(config).url))
+    return AuditResult(done, candidate, seconds, redacted(archive_of(config).url), unpublished)
 
 
 def _work(config: Config, night: Night, listener: Listener) -> NightSummary:

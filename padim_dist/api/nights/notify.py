@@ -74,24 +74,27 @@ def notify_night(config: Config, summary: NightSummary, picture: bytes | None) -
     )
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Return the message of an error, with its type if it is none of this package."""
     return str(error) if isinstance(error, PadimDistError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager
 def telling_failures(
-    config: Config, in_words: Callable[[Exception], str] = _in_words
+    config: Config,
+    words: Callable[[Exception], str] = in_words,
+    what: str = "Audit",
 ) -> Iterator[None]:
     """Tell services if the block ends with an error, if the configuration wants that.
 
-    `in_words` returns the message of an error.
+    `words` returns the message of an error; `what` names the block.
     """
     try:
         yield
     except Exception as error:
         if "failed" in config.notify.when:
-            body = "\n\n".join(map(markdown, redacted(in_words(error)).split("\n")))
-            title = f"Audit of {archive_title(config)} failed"
+            body = "\n\n".join(map(markdown, redacted(words(error)).split("\n")))
+            title = f"{what} of {archive_title(config)} failed"
             _tell(config, Message(title, body, "failure"))
         raise
 

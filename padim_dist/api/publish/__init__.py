@@ -1,0 +1,1 @@
+"""Publishing: tables of the results for data platforms."""

@@ -1,0 +1,67 @@
+"""Which runs are in published tables: a small file for each run and place where tables are.
+
+The file is written before the tables change, without a revision, and again when they have changed.
+So it always names every day under which the tables may have rows of the run. It is no proof that
+they have them: publishing replaces the rows of a run, and may be repeated at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from padim_dist.store.records import find_receipt
+from padim_dist.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run in published tables.
+
+    Attributes
+    ----------
+    run_id : str
+        The run.
+    tables : str
+        Identity of the tables; tables that were removed and made again have another one.
+    days : sequence of str
+        Days (ISO 8601) under which the tables may have rows of the run.
+    night : int or None
+        Number of the night that it was published with; None if it belonged to none.
+    revision : str or None
+        What the rows depend on; None while the tables are being written.
+    images, regions : int
+        Rows of the tables.
+    published_at : str
+        When that was (ISO 8601, UTC); empty while the tables are being written.
+    """
+
+    run_id: str
+    tables: str
+    days: Sequence[str]
+    night: int | None
+    revision: str | None = None
+    images: int = 0
+    regions: int = 0
+    published_at: str = ""
+
+
+def find_published(workspace: Workspace, place: str, run_id: str) -> Published | None:
+    """Return what is known of a run at a place; None if nothing is, or the file is damaged."""
+    return find_receipt(workspace.folder, _file(workspace, place, run_id), Published)
+
+
+def put_published(workspace: Workspace, place: str, published: Published) -> None:
+    """Write what is known of a run at a place."""
+    path = _file(workspace, place, published.run_id)
+    workspace.folder.put_json(path, asdict(published))
+
+
+def published_runs(workspace: Workspace, place: str) -> list[str]:
+    """Return the ids of the runs of which something is known at a place."""
+    names = workspace.folder.list(f"{workspace.published(place)}/runs")
+    return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+
+
+def _file(workspace: Workspace, place: str, run_id: str) -> str:
+    return f"{workspace.published(place)}/runs/{run_id}.json"
