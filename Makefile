@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
-.PHONY: help demo test test-slow test-s3 test-flows test-browser test-fiftyone wheel e2e chaos bench guard lint format \
+.PHONY: help demo test test-slow test-s3 test-flows test-alerts test-browser test-fiftyone wheel e2e chaos bench guard lint format \
   requirements clean
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow  run the tests that take longest"
 	@echo "make test-s3  run the tests of object storage on a real server (Ceph's gateway, Debian)"
 	@echo "make test-flows  run the tests of the flows with a real Prefect server"
+	@echo "make test-alerts  let each alert fire and end, in a real Prometheus that scrapes real runs (Debian)"
 	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
 	@echo "make test-fiftyone  run the tests of FiftyOne with the real package and its database"
 	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
@@ -43,6 +44,9 @@ test-s3: $(VENV)/.dev
 
 test-flows: $(VENV)/.dev
 	$(BIN)/pytest tests/flows
+
+test-alerts: $(VENV)/.dev
+	$(BIN)/pytest tests/alerts
 
 test-browser: $(VENV)/.dev
 	$(BIN)/pytest tests/browser

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.artifacts import show_night, tell_night, watch
+from flows.due import audit_name
 from flows.jobs import fit_model
+from flows.outcomes import outcome_of
 from flows.stages import ends_in_words, in_words, settings, stage
 from padim_dist.api.nights import audit
 from padim_dist.api.nights.notify import telling_failures
@@ -20,6 +21,7 @@ from padim_dist.config import Config
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import Lease
 from padim_dist.store.nights import Night, NightSummary
+from padim_dist.telemetry.outcomes import night_at_work, show_outcome, show_state
 
 
 @stage
@@ -73,7 +75,7 @@ def publish_tables(config: Config) -> None:
 
 def _name() -> str:
     """Return the name of a flow run: its configuration and its scheduled time (UTC)."""
-    config = Path(flow_run.parameters["config"]).stem
+    config = audit_name(flow_run.parameters["config"])
     return f"{config} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
 
 
@@ -94,31 +96,35 @@ def nightly_audit(
         overrides: `path.to.key=value`, as after `--set`, one a line.
         refit: Also fit a candidate, on `fit.window` if it is set; it is not promoted.
     """
-    asked = settings(config, overrides)
-    with telling_failures(asked, in_words):
-        done = []
-        left = find_unfinished_night(asked)
-        if left:
-            done.append(_work(asked, left))
-        night = index_night(asked, not done)
-        if night:
-            done.append(_work(asked, night))
-        lines = [_line(summary) for summary in done]
-        if why := publish_nights(asked, lambda: publish_tables(asked), in_words):
-            lines.append(why[0].upper() + why[1:])
-        if refit:
-            model = fit_model(asked)
-            lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
-    if asked.retention:
-        prune_workspace(asked)
-    odd = any(summary.state == "odd" for summary in done)
+    name = audit_name(config)
+    with night_at_work(name):
+        asked = settings(config, overrides)
+        with telling_failures(asked, in_words):
+            done = []
+            left = find_unfinished_night(asked)
+            if left:
+                done.append(_work(name, asked, left))
+            night = index_night(asked, not done)
+            if night:
+                done.append(_work(name, asked, night))
+            lines = [_line(summary) for summary in done]
+            if why := publish_nights(asked, lambda: publish_tables(asked), in_words):
+                lines.append(why[0].upper() + why[1:])
+            if refit:
+                model = fit_model(asked)
+                lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
+        if asked.retention:
+            prune_workspace(asked)
+        odd = any(summary.state == "odd" for summary in done)
+        show_state(name, "odd" if odd else "done")
     return "Odd" if odd else "Completed", ". ".join(lines)
 
 
-def _work(config: Config, night: Night) -> NightSummary:
+def _work(name: str, config: Config, night: Night) -> NightSummary:
     with ExitStack() as held:
         lease = hold_night(config, night, held)
         summary = sum_up_night(config, night, score_night(config, night, lease))
+    show_outcome(name, outcome_of(config, summary))
     publish_night(config, summary)
     return summary
 

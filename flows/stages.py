@@ -24,6 +24,8 @@ from padim_dist.config import Config, load_config
 from padim_dist.errors import ConfigError, PadimDistError, RunError
 from padim_dist.escaping import visible_lines
 from padim_dist.redaction import redacted
+from padim_dist.telemetry.measures import at_work
+from padim_dist.telemetry.outcomes import count_failed_flow, expect_flow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +70,8 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def work(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
-            return function(*args, **kwargs)
+            with at_work():
+                return function(*args, **kwargs)
         except PadimDistError as error:
             if error.needs_person:
                 # As a state: no retry and no traceback.
@@ -103,8 +106,11 @@ def stage(function: Callable[P, R]) -> Callable[P, R]:
 def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, State[Any]]:
     """Let a flow end in a state whose message says what happened or what to do.
 
-    The function returns the message, or the name of the completed state and the message.
+    The function returns the message, or the name of the completed state and the message. Failures
+    are counted.
     """
+    flow = function.__name__.replace("_", "-")
+    expect_flow(flow)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> State[Any]:
@@ -113,6 +119,7 @@ def ends_in_words(function: Callable[P, str | tuple[str, str]]) -> Callable[P, S
         except Exception as error:
             if not isinstance(error, (PadimDistError, FailedRun)):  # mostly from a storage's client
                 logger.error("the flow failed", exc_info=error)
+            count_failed_flow(flow)
             return Failed(message=in_words(error))
         name, message = found if isinstance(found, tuple) else ("Completed", found)
         return Completed(name=name, message=message)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "synthetic": {"events"},
     "api": {"core", "archive", "store", "engine", "pages", "synthetic", "config", *LEAVES},
     "config": {"core", "errors", "archive"},
-    "telemetry": {"errors", "events"},
+    "telemetry": {"core", "errors", "events"},
     "cli": {"api", "config", "store", "telemetry", *LEAVES},
 }
 INSIDE = {

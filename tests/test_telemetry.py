@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 import padim_dist as padim
 from padim_dist.cli.app import app
+from padim_dist.core.status import STATUSES
 from padim_dist.errors import ConfigError
+from padim_dist.events import Progress
+from padim_dist.telemetry.measures import _STAGES, observe
 from padim_dist.telemetry.server import serve_metrics
 from tests.conftest import make_mvtec, tiny_config
 from tests.processes import free_port
@@ -50,6 +55,49 @@ if __name__ == "__main__":
 """
 
 
+NIGHT = """
+import os, signal, subprocess, sys, time, urllib.request
+from padim_dist.telemetry.server import serve_metrics
+
+RUN = '''
+import math, os, signal, sys
+from padim_dist.events import Progress
+from padim_dist.telemetry.measures import at_work, observe
+from padim_dist.telemetry.outcomes import NightOutcome, night_at_work, show_outcome, show_state
+
+try:
+    with night_at_work("failing"):
+        raise RuntimeError
+except RuntimeError:
+    pass
+with night_at_work("line"), at_work():
+    observe(Progress("score", 10, 3, 0, 2, 1))
+    show_outcome("line", NightOutcome(1e9, {"scored": 8, "missing": 2}, 3, 0.8, math.nan, 0))
+    show_state("line", "done")
+with night_at_work("line"):
+    print("at work", flush=True)
+    sys.stdin.read()
+'''
+
+def scrape(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as reply:
+        return reply.read().decode()
+
+if __name__ == "__main__":
+    with serve_metrics(sys.argv[1]):
+        from padim_dist.telemetry import measures, outcomes
+
+        outcomes.expect_flow("fit")
+        first = scrape(sys.argv[1])
+        run = subprocess.Popen([sys.executable, "-c", RUN], stdin=-1, stdout=-1)
+        assert run.stdout.readline() == b"at work\\n"
+        alive = scrape(sys.argv[1])
+        run.kill()
+        run.wait()
+        print("NEXT".join([first, alive, scrape(sys.argv[1])]))
+"""
+
+
 def samples(text: str) -> dict[tuple[str, ...], float]:
     """Return values by name and label values."""
     return {
@@ -74,9 +122,8 @@ def test_a_run_of_this_machine_is_counted(tmp_path):
 
     run = padim.open_scores(config.workspace)
     statuses = dict(run.aggregate("status, count(*)").fetchall())
-    assert {key[2]: n for key, n in found.items() if key[:2] == ("images_total", "score")} == (
-        statuses
-    )
+    counted = {key[2]: n for key, n in found.items() if key[:2] == ("images_total", "score")}
+    assert {status: n for status, n in counted.items() if n} == statuses
     fitted = sum(n for key, n in found.items() if key[:2] == ("images_total", "fit"))
     listed = [path for path in (archive / "b").rglob("*.*g") if "ground_truth" not in path.parts]
     train = [path for path in listed if "train" in path.parts]
@@ -84,17 +131,21 @@ def test_a_run_of_this_machine_is_counted(tmp_path):
     scored = sum(statuses.values())
     again = train if scored > len(listed) - len(train) else []
     assert found["bytes_read_total",] == sum(path.stat().st_size for path in [*listed, *again])
-    assert found["run_images", "score", "total"] == scored
-    assert found["run_images", "score", "done"] == scored
-    assert found["run_images", "score", "failed"] == scored - statuses["scored"]
-    assert found["tasks", "score", "waiting"] == found["tasks", "score", "running"] == 0
+    # The first label is the process.
+    shown = {(k[0], *k[2:]): n for k, n in found.items() if k[0] in ("run_images", "tasks")}
+    assert shown["run_images", "score", "total"] == scored
+    assert shown["run_images", "score", "done"] == scored
+    assert shown["run_images", "score", "failed"] == scored - statuses["scored"]
+    assert shown["tasks", "score", "waiting"] == shown["tasks", "score", "running"] == 0
     shards = run.aggregate("count(distinct shard)").fetchall()[0][0]
     assert found["tasks_finished_total", "score"] == shards
     assert found["task_seconds_count", "score"] == shards
     for step in ("read", "decode", "embed", "measure", "write"):
         assert found["stage_seconds_total", step] > 0
     assert found["tasks_retried_total", "of a dead run"] == 1
-    assert not any(key[0] == "run_images" and key[1] == "of a dead run" for key in found)
+    stages = {key[1] for key, n in found.items() if key[0] == "tasks_finished_total" and n}
+    assert stages <= set(_STAGES), "their counters do not begin at zero"
+    assert not any(key[0] == "run_images" and "of a dead run" in key for key in found)
 
 
 def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
@@ -112,6 +163,45 @@ def test_dask_workers_serve_what_they_count(tmp_path, scheduler):
     padim.fit(config)
     assert total("images_total") - before == 10
     assert total("dask_worker_threads") == 2
+
+
+def test_metrics_of_nights_outlive_their_processes():
+    """Counters begin at zero; a night that is killed stays unfinished, and nobody is at work."""
+    command = [sys.executable, "-c", NIGHT, f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, alive, dead = map(samples, done.stdout.split("NEXT"))
+    for status in STATUSES:
+        assert first["images_total", "score", status] == 0
+    for name in ("finished", "retried", "failed"):
+        assert first[f"tasks_{name}_total", "score"] == 0
+    assert first["flows_failed_total", "fit"] == first["request_retries_total",] == 0
+    assert not any(key[0].startswith("night_") for key in first)
+
+    (pid,) = {key[1] for key in alive if key[0] == "tasks"}
+    assert alive["last_event_timestamp_seconds", pid] == 0, "no stage is at work"
+    assert alive["tasks", pid, "score", "waiting"] == 0
+    assert alive["run_images", pid, "score", "done"] == 3
+    assert (alive["night_at_work", "line"], alive["night_at_work", "failing"]) == (1, 0)
+    assert not any(pid in key or key[0] == "night_at_work" for key in dead)
+    for found in (alive, dead):
+        states = {key[1:]: n for key, n in found.items() if key[0] == "night_state" and n}
+        assert states == {("failing", "failed"): 1, ("line", "unfinished"): 1}
+        assert found["night_finished_timestamp_seconds", "line"] == 1e9
+        assert found["night_images", "line", "missing"] == 2
+        assert found["night_images", "line", "timeout"] == 0
+        assert math.isnan(found["night_drift_deviations", "line"])
+
+
+def test_only_news_is_an_event():
+    """A driver says every second that it is alive; that is no progress."""
+    name = "padim_dist_last_event_timestamp_seconds"
+    times = []
+    for done in (1, 1, 2):
+        observe(Progress("score", 9, done))
+        times.append(REGISTRY.get_sample_value(name))
+    first, repeated, news = times
+    assert 0 < first == repeated < news
 
 
 @pytest.mark.parametrize("address", ["9108", "127.0.0.1:", "a:b", "127.0.0.1:70000"])

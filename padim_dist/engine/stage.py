@@ -171,7 +171,7 @@ class Stage(Generic[J, O]):
         job = self.jobs[attempt.place]
         try:
             outcome = self._outcome(attempt, job)
-        except RunError as error:
+        except PadimDistError as error:
             self.pool.listener(TaskFailed(self.name, job.name, str(error)))
             raise
         if outcome is None:
@@ -239,7 +239,8 @@ class Stage(Generic[J, O]):
                 most[attempt.place] = attempt
         done = self.finished["done"] + sum(attempt.done for attempt in most.values())
         failed = self.finished["failed"] + sum(attempt.failed for attempt in most.values())
-        running = sum(attempt.worker is not None for attempt in most.values())
+        # A dead worker runs nothing, though its task may wait for another one.
+        running = sum(attempt.worker in self.workers for attempt in most.values())
         waiting = len(self.waiting) + len(most) - running
         done = min(done, self.total)
         self.pool.listener(Progress(self.name, self.total, done, failed, waiting, running))

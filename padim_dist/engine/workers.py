@@ -17,15 +17,21 @@ from padim_dist.engine.cluster.local import is_own, open_client
 from padim_dist.engine.policy import held_up
 from padim_dist.engine.stage import J, O, Stage
 from padim_dist.engine.task import TOPIC, Report
-from padim_dist.events import Listener
+from padim_dist.events import Listener, Progress
 
 logger = logging.getLogger("padim_dist")
+_OPENING = "workers"
 
 
 @contextmanager
 def open_workers(config: ClusterConfig, most_tasks: int, listener: Listener) -> Iterator[Workers]:
-    """Open a cluster for a command, as `open_client`; `listener` is called in this thread."""
+    """Open a cluster for a command, as `open_client`; `listener` is called in this thread.
+
+    Its tasks wait from here on, also while the cluster has no worker yet (stage ``"workers"``).
+    """
+    listener(Progress(_OPENING, 0, 0, waiting=most_tasks))
     with open_client(config, most_tasks) as client:
+        listener(Progress(_OPENING, 0, 0))
         workers = Workers(client, listener, config.threads, config.most_workers)
         with workers.listening():
             yield workers

@@ -10,14 +10,26 @@ import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from padim_dist.core.status import FITTED, NO_MODEL, SCORED, STATUSES
 from padim_dist.events import Event, Progress, TaskFailed, TaskFinished, TaskRetried
 
 Step = Literal["read", "decode", "embed", "measure", "write"]
+_UNUSABLE = [status for status in STATUSES if status not in (SCORED, NO_MODEL)]
+_STATUSES = {"fit": [FITTED, *_UNUSABLE], "score": STATUSES}
+_STAGES = (
+    "fit: embed",
+    "fit: factorise",
+    "fit: leave out",
+    "fit: calibrate",
+    "score",
+    "score: drift",
+)
 
 _images = Counter(
     "padim_dist_images",
@@ -32,16 +44,19 @@ _seconds = Counter(
     ["stage"],
 )
 
-# State of a running run: these end with its process.
-_gauge = partial(Gauge, multiprocess_mode="livemostrecent")
+# State of a running run, by process (label `pid`): they end with it.
+_gauge = partial(Gauge, multiprocess_mode="liveall")
 _run_images = _gauge(
     "padim_dist_run_images", "Images (or bands) of a stage of the run.", ["stage", "state"]
 )
 _tasks = _gauge(
-    "padim_dist_tasks", "Shards, parts or bands that are waiting or running.", ["stage", "state"]
+    "padim_dist_tasks",
+    "Shards, parts or bands that wait, or that a living worker runs.",
+    ["stage", "state"],
 )
 _last_event = _gauge(
-    "padim_dist_last_event_timestamp_seconds", "Time of the last event of the run."
+    "padim_dist_last_event_timestamp_seconds",
+    "Time of the last event that was news; 0 while no run is at work.",
 )
 _finished = Counter("padim_dist_tasks_finished", "Finished shards, parts or bands.", ["stage"])
 _retried = Counter("padim_dist_tasks_retried", "Retried shards, parts or bands.", ["stage"])
@@ -52,6 +67,21 @@ _task_seconds = Histogram(
     ["stage"],
     buckets=(0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
+
+
+def _begin_at_zero() -> None:
+    """Make the series of all usual labels: the first event of a series is then an increase."""
+    for stage, statuses in _STATUSES.items():
+        for status in statuses:
+            _images.labels(stage, status)
+    for step in get_args(Step):
+        _seconds.labels(step)
+    for stage in _STAGES:
+        for metric in (_finished, _retried, _failed, _task_seconds):
+            metric.labels(stage)
+
+
+_begin_at_zero()
 
 
 def count_images(stage: str, statuses: Iterable[str]) -> None:
@@ -92,19 +122,46 @@ def timed(step: Step) -> Iterator[None]:
         _seconds.labels(step).inc(time.perf_counter() - began)
 
 
-def observe(event: Event) -> None:
-    """Update the metrics by an event; a `Listener`."""
+@dataclass
+class _Run:
+    """What is known of the run of this process."""
+
+    latest: Event | None = None
+    stages: set[str] = field(default_factory=set)
+
+
+_run = _Run()
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Watch a block for stalls: from its begin to its end it should have events."""
     _last_event.set_to_current_time()
+    try:
+        yield
+    finally:
+        _last_event.set(0)
+        for stage in _run.stages:
+            for state in ("waiting", "running"):
+                _tasks.labels(stage, state).set(0)
+
+
+def observe(event: Event) -> None:
+    """Update the metrics by an event; a `Listener`.
+
+    A `Progress` that repeats the one before is a sign of life of the driver, and no news.
+    """
+    if event != _run.latest:
+        _run.latest = event
+        _last_event.set_to_current_time()
     stage = event.stage
     match event:
         case Progress():
+            _run.stages.add(stage)
             for state in ("total", "done", "failed"):
                 _run_images.labels(stage, state).set(getattr(event, state))
             for state in ("waiting", "running"):
                 _tasks.labels(stage, state).set(getattr(event, state))
-            if event.waiting or event.running:
-                for counter in (_finished, _retried, _failed):
-                    counter.labels(stage)  # from zero on, so that the first one is an increase
         case TaskFinished(seconds=seconds):
             _finished.labels(stage).inc()
             if seconds:

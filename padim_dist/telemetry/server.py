@@ -9,20 +9,23 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from padim_dist.errors import ConfigError
 
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @contextmanager
-def serve_metrics(address: str) -> Iterator[None]:
+def serve_metrics(address: str, collectors: Sequence[Collector] = ()) -> Iterator[None]:
     """Serve ``/metrics`` during the block.
 
     prometheus_client chooses its files when it is imported. To count this process too, enter
@@ -33,6 +36,8 @@ def serve_metrics(address: str) -> Iterator[None]:
     ----------
     address : str
         ``HOST:PORT``, ``[HOST]:PORT`` for IPv6.
+    collectors : sequence of Collector, optional
+        What to serve as well, computed at each request.
 
     Raises
     ------
@@ -51,7 +56,8 @@ def serve_metrics(address: str) -> Iterator[None]:
         from prometheus_client import CollectorRegistry, start_http_server
 
         registry = CollectorRegistry()
-        registry.register(_Folder(folder))
+        for collector in (_Folder(folder), *collectors):
+            registry.register(collector)
         try:
             try:
                 server, thread = start_http_server(port, host, registry)

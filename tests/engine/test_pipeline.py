@@ -179,7 +179,10 @@ def test_progress_is_reported_and_ends_complete(tmp_path, archive, scheduler):
     last = {event.stage: event for event in heard if isinstance(event, Progress)}
     stages = {"index", "fit: embed", "fit: factorise", "fit: leave out", "fit: calibrate"}
     stages |= {"score", "score: drift"}
-    assert last.keys() == stages
+    assert last.keys() == stages | {"workers"}
+    opened = [event.waiting for event in heard if event.stage == "workers"]
+    assert len(opened) == 4
+    assert opened[0] > 0 == opened[1], "tasks wait until the cluster is open"
     assert all(p.done == p.total for p in last.values())
     assert last["score"].failed == 3
     started = {(e.stage, e.task) for e in heard if isinstance(e, TaskStarted)}

@@ -14,7 +14,8 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from padim_dist.telemetry import measures
+from flows.due import Due
+from padim_dist.telemetry import measures, outcomes
 
 INFRA = Path(__file__).parents[2] / "infra"
 FOLDER = INFRA / "monitoring"
@@ -67,8 +68,10 @@ def test_only_exported_metrics_are_queried(rules, panels):
     expressions = [rule["expr"] for rule in rules]
     expressions += [target["expr"] for panel in panels for target in panel["targets"]]
     asked = set(re.findall(r"\b(?:padim_dist|dask)_\w+", " ".join(expressions)))
-    own = [m for m in vars(measures).values() if isinstance(m, MetricWrapperBase)]
+    values = [*vars(measures).values(), *vars(outcomes).values(), *outcomes._figures.values()]
+    own = {m for m in values if isinstance(m, MetricWrapperBase)}
     ours = {name for metric in own for name in REGISTRY._collector_to_names[metric]}
+    ours |= {family.name for family in Due("line", "0 2 * * *", "UTC").collect()}
     assert {name for name in asked if name.startswith("padim_dist_")} <= ours
     http = Path(distributed.__file__).parent / "http"
     source = "".join(path.read_text() for path in http.glob("*/prometheus/core.py"))
@@ -118,3 +121,12 @@ def test_ports_and_jobs_match_the_services():
     for job in scraped:
         told = json.dumps(job)
         assert ports[job["job_name"]] in told
+
+
+def test_workers_count_from_zero():
+    """They import the metrics at their start, in both."""
+    worker = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]["worker"]
+    settings = yaml.safe_load((INFRA / "kubernetes/base/distributed.yaml").read_text())
+    (preloaded,) = settings["distributed"]["worker"]["preload"]
+    assert worker["environment"]["DASK_DISTRIBUTED__WORKER__PRELOAD"] == preloaded
+    assert preloaded == measures.__name__
