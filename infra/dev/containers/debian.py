@@ -54,7 +54,7 @@ def fetch_debootstrap(folder: Path) -> None:
         logged("package lists", ["apt-get", "update"], log)
         names = ("debootstrap", "debian-archive-keyring")
         subprocess.run(
-            ["apt-get", "--quiet", "download", *names],
+            ["apt-get", "--quiet", "--option=APT::Sandbox::User=root", "download", *names],
             cwd=here,
             check=True,
             stdout=subprocess.DEVNULL,

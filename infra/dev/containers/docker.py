@@ -51,7 +51,7 @@ def daemon(folder: Path) -> Iterator[Docker]:
     """
     docker = Docker(folder)
     system = docker.system
-    _mount("--bind", system, system)  # containers can only leave a root that is a mount
+    _mount("--bind", system, system)  # only a mount can become a root
     for name in ("proc", "sys", "dev"):
         _mount("--rbind", f"/{name}", system / name)
     for name in ("run", "tmp"):
@@ -59,8 +59,12 @@ def daemon(folder: Path) -> Iterator[Docker]:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=60)
     # BuildKit and containers take the name servers from there.
     (system / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
+    # Not by chroot: `docker exec` enters the root of the daemon's mounts, which must not be that of
+    # the machine.
+    root = 'cd "$0" && pivot_root . mnt && umount --lazy /mnt && exec dockerd "$@"'
     command = [
-        *("chroot", str(system), "dockerd", "--storage-driver=overlay2", "--log-level=warn"),
+        *("unshare", "--mount", "sh", "-c", root, str(system)),
+        *("--storage-driver=overlay2", "--log-level=warn"),
         *("--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{CGROUP}"),
     ]
     with (folder / "logs/dockerd.log").open("wb") as log:

@@ -144,6 +144,7 @@ def build(docker: Docker, tag: str) -> str:
         *("--target", "cpu", "--tag", tag, *options, "/checkout"),
     )
     logged(f"image {tag}, by its Dockerfile", command, docker.logs / "build.log")
+    docker.ask("builder", "prune", "--all", "--force")  # the stage `build` is 6 GB
     size = int(docker.ask("image", "inspect", "--format", "{{.Size}}", tag))
     say(f"image {tag}: {size / 2**30:.1f} GiB")
     return weights

@@ -125,18 +125,18 @@ class Stack:
         SystemExit
             If one is not what it should be.
         """
-        for url, expected in (
-            (f"{PREFECT}/dashboard", "<title>Prefect"),
-            (f"{DASK}/status", "bokeh"),
-            (f"{PROMETHEUS}/api/v1/status/buildinfo", "success"),
-        ):
-            page = httpx.get(url, timeout=30, follow_redirects=True).raise_for_status()
-            if expected.lower() not in page.text.lower():
-                sys.exit(f"containers: {url} does not contain {expected!r}")
-        script = re.search(r'src="(/assets/[^"]+\.js)"', httpx.get(f"{PREFECT}/", timeout=30).text)
-        if script is None:
-            sys.exit("containers: Prefect's page names no script")
-        httpx.get(f"{PREFECT}{script[1]}", timeout=30).raise_for_status()
+        # Prefect answers other requests than those of browsers by 404.
+        with httpx.Client(
+            headers={"Accept": "text/html"}, timeout=30, follow_redirects=True
+        ) as web:
+            for url, expected in ((f"{PREFECT}/runs", "prefect"), (f"{DASK}/status", "bokeh")):
+                page = web.get(url).raise_for_status()
+                if expected not in page.text.lower():
+                    sys.exit(f"containers: {url} does not contain {expected!r}")
+            script = re.search(r'src="(/[^"]+\.js)"', web.get(f"{PREFECT}/runs").text)
+            if script is None:
+                sys.exit("containers: Prefect's page names no script")
+            web.get(f"{PREFECT}{script[1]}").raise_for_status()
 
     def targets_down(self) -> list[str]:
         """Return the targets of Prometheus that are not up, with their errors."""
