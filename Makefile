@@ -6,8 +6,11 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
-.PHONY: help demo test test-slow test-s3 test-flows test-alerts test-browser test-fiftyone wheel e2e chaos bench guard lint format \
-  requirements clean
+# What is in the image and in the locked environment.
+LOCKED_EXTRAS := --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dashboard
+
+.PHONY: help demo test test-slow test-s3 test-flows test-alerts test-browser test-fiftyone wheel e2e containers chaos \
+  bench guard lint format requirements clean
 
 help:
 	@echo "make demo   set up; fit, score, evaluate a synthetic archive; make a picture and a report"
@@ -20,6 +23,7 @@ help:
 	@echo "make test-fiftyone  run the tests of FiftyOne with the real package and its database"
 	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
 	@echo "make e2e    run nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
+	@echo "make containers  build the image; run the compose file: nights, kills, scaling (root, Debian)"
 	@echo "make chaos  set up; kill workers and drivers, make stores ill; check that no result changes"
 	@echo "make bench  measure speed, memory and scale, also of anomalib and Ray (about an hour)"
 	@echo "make guard  fail if the core is too slow relative to dense products"
@@ -62,6 +66,10 @@ wheel:
 
 e2e: $(VENV)/.dev
 	$(BIN)/python -m tests.e2e e2e
+
+# Docker in namespaces of its own; base images are made from Debian packages. 25 GB of disk.
+containers: $(VENV)/.dev
+	$(BIN)/python -m infra.dev.containers
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos
@@ -130,9 +138,9 @@ $(VENV)/.wheel: $(VENV)/.locked
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -o requirements-pip.txt
-	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra lakehouse --extra notify --universal \
+	uv pip compile pyproject.toml $(LOCKED_EXTRAS) --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.txt
-	uv pip compile pyproject.toml --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dev --universal \
+	uv pip compile pyproject.toml $(LOCKED_EXTRAS) --extra dev --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.txt -o requirements-dev.txt
 	uv pip compile benchmarks/requirements.in --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt

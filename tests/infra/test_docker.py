@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -36,8 +38,10 @@ def test_hadolint_finds_nothing():
 
 def test_targets_and_user(lines):
     stages = [line.split() for line in lines if line.startswith("FROM ")]
-    assert [stage[3] for stage in stages] == ["build", "run", "cpu", "cuda"]
-    assert [stage[1] for stage in stages[2:]] == ["run", "run"]
+    assert [stage[3] for stage in stages] == ["wheels", "weights", "build", "run", "cpu", "cuda"]
+    assert [stage[1] for stage in stages[:2]] == ["scratch", "scratch"]
+    assert stages[2][1] == stages[3][1]  # the virtual environment links to its Python
+    assert [stage[1] for stage in stages[4:]] == ["run", "run"]
     assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
     assert any(line.startswith("HEALTHCHECK ") for line in lines)
 
@@ -55,6 +59,71 @@ def test_only_copied_files_are_sent():
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", FILE.read_text(), re.MULTILINE)
     assert "*" in ignore
     assert kept == {source for line in lines for source in line.split()}
+
+
+def test_base_images_have_a_version(lines):
+    for line in lines:
+        words = line.split()
+        if words[0] == "FROM" and words[1] not in ("scratch", "run"):
+            assert re.search(r":\d+\.\d+\.\d+", words[1]), line
+
+
+def test_the_command_is_in_the_path(lines, tmp_path):
+    """The file that the image copies into its PATH runs the command line, from any folder."""
+    (copied,) = re.findall(
+        r"^COPY (\S+) /usr/local/bin/padim-dist$", "\n".join(lines), re.MULTILINE
+    )
+    assert (ROOT / copied).stat().st_mode & 0o111 == 0o111
+    (path,) = re.findall(r"PYTHONPATH=(\S+)", "\n".join(lines))
+    assert f"WORKDIR {path}" in lines
+    # In the image, too, `python` is the one in the PATH.
+    programs = [str((ROOT / copied).parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    done = subprocess.run(
+        ["padim-dist", "--help"],
+        env={**os.environ, "PATH": os.pathsep.join(programs), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "promote" in done.stdout
+
+
+def test_its_user_may_write_to_the_working_folder(lines):
+    run = next(line for line in lines if "useradd" in line)
+    (folder,) = re.findall(r"mkdir (\S+) && chown padim:padim (\S+)$", run)
+    assert folder[0] == folder[1]
+    assert [line for line in lines if line.startswith("WORKDIR")][-1] == f"WORKDIR {folder[0]}"
+
+
+@pytest.mark.slow
+def test_everything_installed_compiles(lines, tmp_path):
+    """The build fails if one module does not compile: PyTorch has some of later Pythons."""
+    (command,) = [line for line in lines if "compileall" in line and "/opt/venv/lib" in line]
+    words = shlex.split(command.removeprefix("RUN "))
+    assert words[0] == "/opt/venv/bin/python"
+    library = sysconfig.get_path("purelib")
+    words = [sys.executable, *(library if word == "/opt/venv/lib" else word for word in words[1:])]
+    done = subprocess.run(
+        words,
+        env={**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_driver_fits_the_locked_cuda(lines):
+    """NVIDIA's toolkit compares the variable with the driver of the host."""
+    locked = (ROOT / "requirements.txt").read_text()
+    (version,) = re.findall(r"^nvidia-cuda-runtime==(\d+\.\d+)", locked, re.MULTILINE)
+    (asked,) = [line for line in lines if "NVIDIA_REQUIRE_CUDA" in line]
+    assert f'"cuda>={version}"' in asked
+    # From NVIDIA's release notes of CUDA: the oldest driver of its major version.
+    oldest = {"12": "525.60.13", "13": "580.65.06"}[version.split(".")[0]]
+    assert f'LABEL com.nvidia.driver.minimum="{oldest}"' in lines
 
 
 def test_image_tags_are_of_this_version():
