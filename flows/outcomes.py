@@ -47,7 +47,7 @@ def show_last_night(path: str) -> None:
     workspace, settings = workspace_of(config), archive_settings(config)
     try:
         night = last_night(workspace, settings)
-        summary = find_summary(workspace, night) if night else None
+        summary = find_summary(workspace, night.path) if night else None
         finished = summary
         if night and not summary:
             show_state(name, "unfinished")

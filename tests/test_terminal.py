@@ -22,7 +22,7 @@ from padim_dist.api.labels.label import LabelResult
 from padim_dist.api.nights.history import HistoryResult
 from padim_dist.api.nights.nights import GroupsResult, NightsResult
 from padim_dist.api.nights.promotions import ModelsResult
-from padim_dist.cli import output
+from padim_dist.cli import night_output, output
 from padim_dist.cli.progress import progress_bars
 from padim_dist.cli.terminal import Terminal
 from padim_dist.core.evaluation.flags import FlagCounts, FlagFigures
@@ -34,10 +34,10 @@ PRINTERS = {
     SuspectsResult: output.print_suspects,
     LabelResult: output.print_label,
     CompareResult: output.print_compare,
-    NightsResult: output.print_nights,
-    GroupsResult: output.print_groups,
-    HistoryResult: output.print_history,
-    ModelsResult: output.print_models,
+    NightsResult: night_output.print_nights,
+    GroupsResult: night_output.print_groups,
+    HistoryResult: night_output.print_history,
+    ModelsResult: night_output.print_models,
     ShowResult: output.print_show,
 }
 PATH = "line-7/station-12/camera-upper-left/2026-11-26/part_0000123456_view_3.png"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import padim_dist as padim
-from padim_dist.cli import options, output
+from padim_dist.cli import night_output, options, output
 from padim_dist.cli.command import Session, command
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def _odd(result: "AuditResult", *, fail_on_odd: bool, **_: object) -> int:
     return 3 if fail_on_odd and any(night.state == "odd" for night in result.nights) else 0
 
 
-@command(output.print_audit, metrics=True, exit_code=_odd)
+@command(night_output.print_audit, metrics=True, exit_code=_odd)
 def audit(
     session: Session,
     *,
@@ -31,7 +31,7 @@ def audit(
     return padim.audit(session.config, session.listener, refit=refit)
 
 
-@command(output.print_nights)
+@command(night_output.print_nights)
 def nights(
     session: Session, *, number: options.NightNumber = None, weeks: options.Weeks = False
 ) -> "NightsResult":
@@ -52,19 +52,19 @@ def publish(
     return padim.publish(*where, night=number, run=run, all_of_them=all_of_them)
 
 
-@command(output.print_groups)
+@command(night_output.print_groups)
 def groups(session: Session) -> "GroupsResult":
     """List the groups over the last nights, the worst first: flagged share, drift, trend."""
     return padim.groups(session.config, session.listener)
 
 
-@command(output.print_history)
+@command(night_output.print_history)
 def history(session: Session) -> "HistoryResult":
     """List what was new, changed and gone in the archive at each index."""
     return padim.history(session.config, session.listener)
 
 
-@command(output.print_models)
+@command(night_output.print_models)
 def models(session: Session) -> "ModelsResult":
     """List the models of the workspace, and all promotions."""
     return padim.models(session.config, session.listener)
@@ -82,7 +82,7 @@ def rollback(session: Session, *, note: options.Note = "") -> "Promotion":
     return padim.rollback(session.config, session.listener, note=note)
 
 
-@command(output.print_prune)
+@command(night_output.print_prune)
 def prune(session: Session, *, dry_run: options.DryRun = False) -> "PruneResult":
     """Remove what is older than its term (section retention) and not needed any more."""
     return padim.prune(session.config, session.listener, dry_run=dry_run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from functools import partial
 
 from padim_dist.core.batches import Batch
 from padim_dist.core.status import SCORED
@@ -256,20 +255,11 @@ def add_night(workspace: Workspace, settings: Settings, night: Night) -> bool:
     return add_numbered(workspace, workspace.nights(settings), night)
 
 
-def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
-    """Return the summary of a night; None if it is not finished.
+def find_summary(workspace: Workspace, path: str) -> NightSummary | None:
+    """Return the summary of the night in a folder; None if it is not finished.
 
     A damaged summary is none: the night's scores are kept, and its audit writes it again.
     """
-    return _find_summary(workspace, night.path)
-
-
-def read_summary(workspace: Workspace, settings: Settings, number: int) -> NightSummary | None:
-    """Return the summary of the night of a number, as `find_summary`."""
-    return _find_summary(workspace, workspace.night(settings, number))
-
-
-def _find_summary(workspace: Workspace, path: str) -> NightSummary | None:
     file = f"{path}/summary.json"
     return unless_damaged(lambda: find_record(workspace.folder, file, NightSummary), _OTHERWISE)
 
@@ -286,7 +276,7 @@ def summaries_before(
     nights = read_numbered(
         workspace, workspace.nights(settings), Night, number - most - 1, all_of_them=False
     )
-    found = (find_summary(workspace, night) for night in nights if night.number < number)
+    found = (find_summary(workspace, night.path) for night in nights if night.number < number)
     return [summary for summary in found if summary]
 
 
@@ -299,5 +289,5 @@ def read_nights(
     """
     nights = read_numbered(workspace, workspace.nights(settings), Night, all_of_them=False)
     with ThreadPoolExecutor(_THREADS) as pool:
-        summaries = pool.map(partial(find_summary, workspace), nights)
+        summaries = pool.map(lambda night: find_summary(workspace, night.path), nights)
         return list(zip(nights, summaries, strict=True))

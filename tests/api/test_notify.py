@@ -256,7 +256,7 @@ def test_a_night_keeps_whom_it_told(http, tmp_path, monkeypatch):
     night = last_night(workspace, settings)
     summary = conclude_night(config, night, [])
     assert [bool(notice.error) for notice in summary.notices] == [False, True]
-    assert find_summary(workspace, night) == summary
+    assert find_summary(workspace, night.path) == summary
     text = workspace.folder.read(f"{night.path}/summary.md").decode()
     assert "it answers 500 Internal Server Error" in text
     assert posted[0]["title"] == "Night 1, 25 November, photos: odd"

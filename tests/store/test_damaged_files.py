@@ -107,7 +107,7 @@ KINDS = {
     "summary": Kind(
         f"{NIGHT.path}/summary.json",
         lambda w: put_summary(w, NIGHT, summary(1)),
-        lambda w: find_summary(w, NIGHT),
+        lambda w: find_summary(w, NIGHT.path),
         False,
     ),
     "promotion": Kind(

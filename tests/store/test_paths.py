@@ -31,7 +31,7 @@ def test_a_night_with_an_edited_path_writes_nothing_outside(tmp_path, path):
     assert edited.path == path
     for write in (
         lambda: put_summary(workspace, edited, night),
-        lambda: find_summary(workspace, edited),
+        lambda: find_summary(workspace, edited.path),
     ):
         with pytest.raises(RequestError, match=r"leads out of .*ws; correct .* the file that"):
             write()

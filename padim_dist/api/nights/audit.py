@@ -132,7 +132,7 @@ def unfinished_night(config: Config) -> Night | None:
     """Return the night that was opened but not finished, if there is one."""
     workspace = workspace_of(config)
     night = last_night(workspace, archive_settings(config))
-    if night is None or find_summary(workspace, night):
+    if night is None or find_summary(workspace, night.path):
         return None
     logger.info("night %d, of %s, is not finished: going on", night.number, night.opened_at)
     return night
@@ -162,7 +162,7 @@ def open_night(
     check_known_groups(manifest.shards, model, config)
     while True:
         last = last_night(workspace, settings)
-        if last and not find_summary(workspace, last):
+        if last and not find_summary(workspace, last.path):
             return last
         came = read_history(workspace, settings, last.last) if last else []
         new = [found.increment for found in came if found.increment]
@@ -191,7 +191,7 @@ def _unsettled(config: Config, last: Night, entry: Entry, model: ModelInfo) -> S
     The images that the nights before it did not settle are among them.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
-    summary, manifest = find_summary(workspace, last), read_manifest(workspace, entry.snapshot)
+    summary, manifest = find_summary(workspace, last.path), read_manifest(workspace, entry.snapshot)
     if summary is None or not summary.unsettled or manifest is None:
         return None
     before = [
@@ -226,7 +226,7 @@ def conclude_night(config: Config, night: Night, runs: list[str]) -> NightSummar
     """
     workspace, settings = workspace_of(config), archive_settings(config)
     folder = workspace.folder
-    if there := find_summary(workspace, night):
+    if there := find_summary(workspace, night.path):
         return there
     most = max(config.audit.compare, config.audit.fdr_nights or 0)
     earlier = summaries_before(workspace, settings, night.number, most)

@@ -15,7 +15,7 @@ from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import archive_settings, logger, workspace_of
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
-from padim_dist.store.nights import NightSummary, last_night, read_nights, read_summary
+from padim_dist.store.nights import NightSummary, find_summary, last_night, read_nights
 from padim_dist.store.published import find_published
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
@@ -88,7 +88,7 @@ def new_nights(config: Config, place: str, identity: str) -> list[Piece]:
     last = last_night(workspace, settings)
     found: list[NightSummary] = []
     for number in range(last.number if last else 0, 0, -1):
-        summary = read_summary(workspace, settings, number)
+        summary = find_summary(workspace, workspace.night(settings, number))
         if summary is None:
             continue
         known = [find_published(workspace, place, run) for run in summary.runs]

@@ -59,7 +59,7 @@ def archive_roots(workspace: Workspace, archive: str, window: int) -> ArchiveRoo
         If a record is damaged: what it needs is not known then.
     """
     night = newest_night(workspace, archive)
-    summary = find_summary(workspace, night) if night else None
+    summary = find_summary(workspace, night.path) if night else None
     # A first night would cover the newest index as a whole.
     entries = read_entries(workspace, archive, window, night.last if night else sys.maxsize)
     covered = night.last if night else entries[-1].number if entries else 0
