@@ -22,6 +22,8 @@ needs_iceberg = pytest.mark.skipif(
     find_spec("pyiceberg") is None, reason="SKIPPED PART: PyIceberg is not installed"
 )
 PLACES = ["hive", pytest.param("iceberg", marks=needs_iceberg)]
+MOSTLY_HIVE = ["hive", pytest.param("iceberg", marks=[needs_iceberg, pytest.mark.slow])]
+"""For what does not depend on the kind of tables: the slower kind is not in `make test`."""
 WHICH = ("night", "run_id", "image_id")
 SCORED = (
     *("uri", "member", "group", "label", "split", "etag", "status", "error", "score", "p_value"),

@@ -20,6 +20,7 @@ from padim_dist.store.lease import hold
 from padim_dist.store.workspace import Workspace
 from tests.api.killed_publish import publish_and_kill
 from tests.api.published import (
+    MOSTLY_HIVE,
     PLACES,
     add_night,
     add_run,
@@ -73,7 +74,7 @@ def test_a_run_that_a_later_night_goes_on_with_moves_to_that_night(tmp_path, pla
     assert days == {(1, A): 40, (2, B): 40, (2, C): 40}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_another_rule_and_reviews_are_changes(tmp_path, place):
     config = publishing(tmp_path, place)
     for number, run in enumerate((A, B), start=1):
@@ -92,7 +93,7 @@ def test_another_rule_and_reviews_are_changes(tmp_path, place):
     assert padim.publish(config).runs == 0
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_runs_of_no_night_are_published_if_asked_for(tmp_path, place):
     config = publishing(tmp_path, place)
     add_night(config, 1, [A])
@@ -110,7 +111,7 @@ def test_runs_of_no_night_are_published_if_asked_for(tmp_path, place):
     check(config, place, "true")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_a_run_whose_tables_are_gone_stays_published(tmp_path, place):
     config = publishing(tmp_path, place)
     add_night(config, 1, [A])
@@ -123,7 +124,7 @@ def test_a_run_whose_tables_are_gone_stays_published(tmp_path, place):
     assert rows_of(read(config, place), ["run_id", "image_id"]) == before
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_compaction_changes_nothing(tmp_path, place):
     config = publishing(tmp_path, place)
     add_night(config, 1, [A])
@@ -147,7 +148,7 @@ def test_what_a_night_costs_does_not_depend_on_earlier_nights(tmp_path, monkeypa
             return true(self, *args)
 
         monkeypatch.setattr(Folder, name, counted)
-    for number in range(1, 21):
+    for number in range(1, 13):
         add_night(config, number, [f"{number:016x}"], images=12)
         seen.clear()
         publish_new(config)
@@ -229,6 +230,7 @@ def test_tables_of_earlier_versions_get_the_columns_of_later_ones(tmp_path, monk
 
 
 @needs_iceberg
+@pytest.mark.slow
 def test_a_column_that_others_added_stays_and_may_be_null(tmp_path):
     from pyiceberg.catalog import load_catalog
     from pyiceberg.types import StringType
@@ -246,6 +248,7 @@ def test_a_column_that_others_added_stays_and_may_be_null(tmp_path):
 
 
 @needs_iceberg
+@pytest.mark.slow
 def test_a_table_that_was_removed_is_made_again_with_all_nights(tmp_path):
     from pyiceberg.catalog import load_catalog
 
@@ -344,4 +347,4 @@ def test_files_have_no_leftovers(tmp_path):
 def test_kills_leave_no_row_twice(tmp_path):
     twice, hit = publish_and_kill(tmp_path, kills=3, seed=1, images=1000)
     assert twice == 0
-    assert hit > 0
+    assert hit == 3

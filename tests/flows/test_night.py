@@ -36,6 +36,7 @@ def path(tmp_path_factory, scheduler) -> str:
         "score": {"splits": ["test"]},
         "cluster": {"kind": "address", "address": scheduler},
         "notify": {"urls_from": "PADIM_TEST_NOTIFY", "when": ["done", "failed"]},
+        "publish": {"hive": str(root / "tables")},
     }
     for i in range(8):
         draw(root / "archive/a/good" / f"{i}.jpg", i)
@@ -58,9 +59,10 @@ def told(prefect, monkeypatch) -> Iterator[list[dict[str, Any]]]:
         yield posted
 
 
-def test_nights_from_the_first_to_a_killed_one(prefect, path, told):
+def test_nights_from_the_first_to_a_killed_one(prefect, path, told, monkeypatch):
     """In this order: no model, a night, an empty night, a killed one."""
     config = load_config(path)
+    monkeypatch.setitem(prefect.environment, "PADIM_DIST_RETRIES", "0.1")
 
     # No model is promoted: it fails, says what to do, and shows no traceback.
     failed = prefect.run("nightly_audit", config=path)
@@ -76,11 +78,14 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path, told):
     assert model.model_id in fitted["state"]["message"]
     padim.promote(config, model=model.model_id, note="")
 
-    # A night.
+    # A night, which cannot be published.
+    tables = Path(str(config.publish.hive))
+    tables.write_text("a file, not a folder")
     arrive(config, 1)
     night = prefect.run("nightly_audit", config=path, refit=True)
     assert (night["state_type"], night["state_name"]) == ("COMPLETED", "Completed")
     assert "Night 1: 4 scored" in night["state"]["message"]
+    assert "Not published, the next night tries again" in night["state"]["message"]
     assert len(prefect.tasks(night["id"])) <= 20
     shown = prefect.artifacts(night["id"])
     assert shown["score-progress"]["data"] == 100
@@ -91,11 +96,15 @@ def test_nights_from_the_first_to_a_killed_one(prefect, path, told):
     picture = base64.b64decode(shown["contact-sheet"]["data"].partition("base64,")[2])
     assert picture[:3] == b"\xff\xd8\xff", "the picture is a JPEG"
 
-    # No new image: odd, with an event for automations.
+    # No new image: odd, with an event for automations. The night before is published now.
+    tables.unlink()
     empty = prefect.run("nightly_audit", config=path)
     assert (empty["state_type"], empty["state_name"]) == ("COMPLETED", "Odd")
     assert "no image came" in empty["state"]["message"]
-    first, odd = told[1:]
+    assert "ublished" not in empty["state"]["message"]
+    assert len(list(tables.glob("images/day=*/*.parquet"))) == 1
+    first, unpublished, odd = told[1:]
+    assert unpublished["title"] == "Publishing of archive failed"
     assert first["title"].startswith("Night 1, ")
     assert base64.b64decode(first["attachments"][0]["base64"]) == picture
     assert odd["title"].endswith(", archive: odd")

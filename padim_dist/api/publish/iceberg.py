@@ -124,7 +124,11 @@ class IcebergPlace:
 
     def _open(self, table: Table) -> IcebergTable:
         """Open a table; make it if there is none."""
-        from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+        from pyiceberg.exceptions import (
+            CommitFailedException,
+            NoSuchTableError,
+            TableAlreadyExistsError,
+        )
 
         name = self._tables[table.name]
         try:
@@ -133,14 +137,14 @@ class IcebergPlace:
             self._catalog.create_namespace_if_not_exists(name.rpartition(".")[0])
             try:
                 found = self._make(name, table)
-            except TableAlreadyExistsError:  # made by another process
+            except (TableAlreadyExistsError, CommitFailedException):  # made by another process
                 found = self._catalog.load_table(name)
         if found.properties.get(_MARK) != table.name:
             raise ConfigError(
                 f"the Iceberg table {name} exists, and was not made for the table of "
                 f"{table.name}: its property {_MARK} is {found.properties.get(_MARK)!r}. Name "
                 "another table, or set the property to "
-                f"{table.name!r} if its columns are those of docs/analysis.md"
+                f"{table.name!r} if its columns are those of docs/tables.md"
             )
         return found
 
@@ -161,7 +165,10 @@ class IcebergPlace:
         except PadimDistError:
             raise
         except Exception as error:  # any error of a catalog's client
-            found = without_secrets_of(self._properties, f"{type(error).__name__}: {error}")
+            # Those of the environment, too, once the catalog is open.
+            opened = getattr(self.__dict__.get("_catalog"), "properties", {})
+            secrets = {**opened, **self._properties}
+            found = without_secrets_of(secrets, f"{type(error).__name__}: {error}")
             raise RunError(
                 f"{self.title} in the catalog {self._name!r} cannot be written: {found}. What is "
                 "there stays as it was; 'padim-dist publish' tries again"
