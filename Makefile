@@ -9,14 +9,15 @@ ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THR
 # What is in the image and in the locked environment.
 LOCKED_EXTRAS := --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dashboard
 
-.PHONY: help demo test test-slow test-s3 test-flows test-alerts test-browser test-fiftyone wheel e2e containers chaos \
-  bench guard lint format requirements clean
+.PHONY: help demo test test-slow test-s3 test-stores test-flows test-alerts test-browser test-fiftyone wheel e2e \
+  containers chaos bench guard lint format requirements clean
 
 help:
 	@echo "make demo   set up; fit, score, evaluate a synthetic archive; make a picture and a report"
 	@echo "make test   set up, run the tests"
 	@echo "make test-slow  run the tests that take longest"
 	@echo "make test-s3  run the tests of object storage on a real server (Ceph's gateway, Debian)"
+	@echo "make test-stores  run the tests of S3, GCS and Azure with emulators (needs Node.js's npm)"
 	@echo "make test-flows  run the tests of the flows with a real Prefect server"
 	@echo "make test-alerts  let each alert fire and end, in a real Prometheus that scrapes real runs (Debian)"
 	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
@@ -44,7 +45,10 @@ test-slow: $(VENV)/.dev
 test-s3: $(VENV)/.dev
 	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
 	  infra/dev/radosgw start --port 9180 && \
-	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3
+	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3 tests/stores
+
+test-stores: .venv-stores/.done
+	.venv-stores/bin/python -m pytest tests/stores
 
 test-flows: $(VENV)/.dev
 	$(BIN)/pytest tests/flows
@@ -134,6 +138,17 @@ $(VENV)/.wheel: $(VENV)/.locked
 	  $$(.venv-fiftyone/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz_tests.pth
 	@touch $@
 
+# Clients and emulators of GCS and Azure. Azurite is a package of npm; its program is beside Python.
+.venv-stores/.done: $(VENV)/.dev
+	$(PYTHON) -m venv .venv-stores
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+	  $$(.venv-stores/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz_tests.pth
+	.venv-stores/bin/pip install --quiet --disable-pip-version-check gcsfs==2026.8.2 adlfs==2026.8.0 \
+	  gcp-storage-emulator==2026.7.19
+	npm install --silent --no-fund --no-audit --prefix .venv-stores/npm azurite@3.37.0
+	ln -sf ../npm/node_modules/.bin/azurite-blob .venv-stores/bin/azurite-blob
+	@touch $@
+
 # Exact versions with hashes, without registry addresses. Needs uv.
 requirements:
 	echo pip | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header \
@@ -146,4 +161,4 @@ requirements:
 	  --no-header --no-annotate -c requirements.txt -o benchmarks/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-fiftyone build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-fiftyone .venv-stores build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

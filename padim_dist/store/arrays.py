@@ -67,6 +67,10 @@ def store_at(workspace: Workspace, path: str) -> tuple[Any, dict[str, Any] | Non
     if folder.is_local:
         # Not a path as text: in it "::" would be a chain of file systems.
         return _zarr().storage.LocalStore(folder.at(path)), None
+    if folder.url.startswith(("abfs://", "abfss://", "az://")):
+        from padim_dist.store.azure import azure_store  # imports Zarr
+
+        return azure_store(folder.at(path), folder.protocol_options), None
     return folder.at(path), folder.protocol_options
 
 

@@ -1,11 +1,9 @@
-"""The same pipeline with archive and workspace on an S3 server, with and without faults."""
+"""A pipeline on an S3 server with faults. What all stores have in common: tests/stores."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +15,8 @@ from padim_dist.archive.reading.objects import ObjectFetcher, RetryPolicy, _chec
 from padim_dist.archive.reading.requests import Request
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import Config
-from padim_dist.errors import HeldError, ImageError, RunError
-from padim_dist.storage import Body, Folder
-from padim_dist.store.lease import hold
-from padim_dist.store.workspace import Workspace
+from padim_dist.errors import ImageError, RunError
+from padim_dist.storage import Body
 from tests.archive.rows import image_row
 from tests.conftest import make_mvtec, tiny_config
 from tests.s3.proxy import FAULTS, FaultProxy
@@ -73,30 +69,6 @@ def rows(config: Config) -> list[dict]:
     return sorted(found, key=str)
 
 
-def test_s3_gives_the_results_of_the_disk(tmp_path, server, local, scheduler):
-    """Credentials, which are in the workers' environment, are written to no file."""
-    archive, on_disk = local
-    fs = bucket(server, archive, "sound")
-    config = in_bucket(tmp_path, scheduler, "sound", f"http://{server[0]}:{server[1]}")
-    padim.index(config)
-    padim.fit(config)
-    padim.score(config)
-    assert rows(config) == rows(on_disk)
-    again = padim.score(config)
-    assert (again.scored, again.resumed) == (0, 17)
-    assert padim.evaluate(config).groups == padim.evaluate(on_disk).groups
-    model = padim.open_model(config.workspace, config.storage_options)
-    reference = padim.open_model(on_disk.workspace)
-    assert (model.covariance(5, 6) == reference.covariance(5, 6)).all()
-    heatmaps = padim.open_heatmaps(config.workspace, config.storage_options)
-    assert heatmaps.padim.full().shape == (14, 64, 64)
-    fs.invalidate_cache()
-    written = {path: fs.cat_file(path) for path in fs.find("sound/audit")}
-    assert len(written) > 50
-    secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
-    assert not any(secret in data for data in written.values())
-
-
 def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):
     """One request in twenty fails, in many ways: the same rows."""
     archive, on_disk = local
@@ -108,21 +80,6 @@ def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):
         assert proxy.faults.total() >= 10
         assert len(proxy.faults) >= 4
         assert rows(config) == rows(on_disk)
-
-
-def test_changed_and_missing_objects_are_rows(tmp_path, server, local, scheduler):
-    archive, _ = local
-    fs = bucket(server, archive, "changing")
-    config = in_bucket(tmp_path, scheduler, "changing", f"http://{server[0]}:{server[1]}")
-    padim.fit(config)
-    fs.cp("changing/photos/b/test/spot/00.png", "changing/photos/b/test/good/00.png")
-    fs.rm("changing/photos/b/test/good/01.png")
-    assert padim.score(config).statuses == {
-        "scored": 12,
-        "unreadable": 3,
-        "changed": 1,
-        "missing": 1,
-    }
 
 
 @pytest.fixture
@@ -213,24 +170,6 @@ def test_an_outage_ends_the_run_and_makes_no_rows(proxied):
     shrunk = replace(row, member="x", offset=10**6, length=5, etag=None)
     with pytest.raises(ImageError, match="changed: the object is shorter"):
         fetcher.fetch(Request(row.uri, (shrunk,), 10**6, 10**6 + 5))
-
-
-def test_of_many_writers_one_creates_an_object_and_leases_hold(server, local):
-    archive, _ = local
-    bucket(server, archive, "created")
-    folder = Folder("s3://created/audit", options(f"http://{server[0]}:{server[1]}"))
-    with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda i: folder.create("a.json", b"%d" % i), range(16)))
-    assert made.count(True) == 1
-    assert folder.read("a.json") == b"%d" % made.index(True)
-    workspace = Workspace(folder)
-    with (
-        hold(workspace, "run"),
-        pytest.raises(HeldError, match="at work on s3://created/audit/run"),
-    ):
-        hold(workspace, "run").__enter__()
-    with hold(workspace, "run"):
-        assert folder.list("run") == ["lease-00002.json"]
 
 
 @pytest.mark.parametrize(

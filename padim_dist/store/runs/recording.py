@@ -20,7 +20,9 @@ class RecordingStore(WrapperStore[Any]):
         the fill value, is not in it.
     """
 
-    def __init__(self, store: LocalStore | str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, store: LocalStore | FsspecStore | str, options: dict[str, Any] | None = None
+    ) -> None:
         found = FsspecStore.from_url(store, options) if isinstance(store, str) else store
         super().__init__(found)
         self.digests: dict[str, str] = {}
