@@ -1,37 +1,47 @@
 """Measure what a night costs after many nights: requests, seconds, bytes, and the workspace's size.
 
     python -m benchmarks.nights --nights 365
-    python -m benchmarks.nights --nights 365 --retention
+    python -m benchmarks.nights --nights 365 --retention --copied
 
 Every night a few tiny images come to an archive on the local disk, and `padim.audit` scores them
 with one worker. The workspace is on an S3 server in this process (moto), which counts the requests
-of all processes. A day passes by making all objects of the server a day older. Prints a table: of
-each figure the median of nine nights.
+of all processes. A day passes by setting the clock of the server ahead. With `--copied`
+only the nights that are shown, and those around them, are done; the others are copies of the night
+before them, under ids of their own and with the times of their day, which takes a tenth of the
+time. Prints a table: of each figure the median of nine nights.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import secrets
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from moto.s3 import models
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import open_local
+from padim_dist.store.history import add_entry, last_entry, put_changes
+from padim_dist.store.nights import add_night, find_summary, last_night, put_summary
+from padim_dist.store.objects import list_objects
+from padim_dist.store.runs.turns import claim_turn
 from tests.s3.moto import moto_server
 
 os.environ.update(
@@ -83,10 +93,12 @@ def keys() -> list[Any]:
     return [key for one in backend.values() for key in one.buckets[BUCKET].keys.values()]
 
 
-def pass_a_day() -> None:
-    """Make all objects a day older."""
-    for key in keys():
-        key.last_modified -= timedelta(days=1)
+class Clock:
+    """The clock of the server, which gives objects their time of change."""
+
+    def __init__(self) -> None:
+        self.days = 0
+        models.utcnow = lambda: datetime.now(UTC).replace(tzinfo=None) + timedelta(days=self.days)
 
 
 def arrive(root: Path, kind: str, count: int, seed: int) -> None:
@@ -122,18 +134,76 @@ def nights_of(place: Path, retention: bool) -> Iterator[Config]:
         yield config
 
 
+def copy_night(config: Config, number: int) -> None:
+    """Write the newest night, its run and its manifests once more, under new ids."""
+    workspace, settings = workspace_of(config), archive_settings(config)
+    folder = workspace.folder
+    night, entry = last_night(workspace, settings), last_entry(workspace, settings)
+    assert night
+    assert entry
+    summary = find_summary(workspace, night)
+    assert summary
+    (run,) = summary.runs
+    ids = {one: secrets.token_hex(8) for one in (run, entry.snapshot, str(entry.increment))}
+    at = (datetime.now(UTC) + timedelta(days=number)).isoformat()
+    places = [workspace.run(run), *map(workspace.manifest, (entry.snapshot, str(entry.increment)))]
+    for path in [one.path for place in places for one in list_objects(folder, place)]:
+        data = folder.read(path)
+        if path.endswith(".json"):
+            for old, new in ids.items():
+                data = data.replace(old.encode(), new.encode())
+        if path.endswith("/run.json"):
+            turn = claim_turn(workspace, ids[run], lambda: 0)
+            values = {**json.loads(data), "turn": turn, "asked_at": at, "finished_at": at}
+            data = json.dumps(values).encode()
+        for old, new in ids.items():
+            path = path.replace(old, new)
+        folder.put(path, data)
+    changes = put_changes(
+        workspace, settings, entry.snapshot, ids[entry.snapshot], folder.read(str(entry.changes))
+    )
+    entry = replace(
+        entry,
+        number=entry.number + 1,
+        snapshot=ids[entry.snapshot],
+        increment=ids[str(entry.increment)],
+        changes=changes,
+    )
+    assert add_entry(workspace, settings, entry)
+    path = workspace.night(settings, number)
+    for name in ("top.jpg", "summary.md", "lease-00001.json"):
+        folder.put(f"{path}/{name}", folder.read(f"{night.path}/{name}"))
+    night = replace(
+        night,
+        number=number,
+        path=path,
+        first=entry.number,
+        last=entry.number,
+        snapshots=[str(entry.increment)],
+    )
+    assert add_night(workspace, settings, night)
+    put_summary(workspace, night, replace(summary, number=number, runs=[ids[run]], day=at[:10]))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--retention", action="store_true")
+    parser.add_argument("--copied", action="store_true")
     asked = parser.parse_args()
-    counter, costs = Counter(), list[Cost]()
+    counter, clock, costs = Counter(), Clock(), dict[int, Cost]()
+    shown = [night for night in (10, 50, 100, 200, asked.nights) if night <= asked.nights]
+    done = {night + near for night in shown for near in range(-AROUND, AROUND + 1)}
     with (
         tempfile.TemporaryDirectory() as folder,
         nights_of(Path(folder), asked.retention) as config,
     ):
         for night in range(1, asked.nights + AROUND + 1):
+            if asked.copied and night > shown[0] and night not in done:
+                copy_night(config, night)
+                clock.days += 1
+                continue
             arrive(Path(folder) / "archive", "test", NEW, night)
             requests, written = counter.requests, counter.written
             counter.kinds.clear()
@@ -143,16 +213,14 @@ def main() -> None:
             assert summary.images == NEW
             sizes = [key.size for key in keys()]
             requests, written = counter.requests - requests, counter.written - written
-            costs.append(Cost(requests, seconds, written, len(sizes), sum(sizes)))
-            pass_a_day()
-            if night % 10 == 0:
-                print(f"night {night}: {costs[-1]} {counter.kinds}", flush=True)
+            costs[night] = Cost(requests, seconds, written, len(sizes), sum(sizes))
+            clock.days += 1
+            print(f"night {night}: {costs[night]} {counter.kinds}", flush=True)
     print(
         f"{'night':>6} {'requests':>9} {'seconds':>8} {'new bytes':>10} {'objects':>8} {'size':>12}"
     )
-    shown = [10, 50, 100, 200, asked.nights]
-    for night in [night for night in shown if night <= asked.nights]:
-        around = costs[max(night - 1 - AROUND, 0) : night + AROUND]
+    for night in shown:
+        around = [cost for at, cost in costs.items() if abs(at - night) <= AROUND]
         figures = {n: median(getattr(one, n) for one in around) for n in Cost.__annotations__}
         print(
             f"{night:6} {figures['requests']:9,.0f} {figures['seconds']:8.2f} "

@@ -261,8 +261,12 @@ def find_summary(workspace: Workspace, night: Night) -> NightSummary | None:
 
     A damaged summary is none: the night's scores are kept, and its audit writes it again.
     """
-    path = f"{night.path}/summary.json"
-    return unless_damaged(lambda: find_record(workspace.folder, path, NightSummary), _OTHERWISE)
+    return _find_summary(workspace, night.path)
+
+
+def _find_summary(workspace: Workspace, path: str) -> NightSummary | None:
+    file = f"{path}/summary.json"
+    return unless_damaged(lambda: find_record(workspace.folder, file, NightSummary), _OTHERWISE)
 
 
 def put_summary(workspace: Workspace, night: Night, summary: NightSummary) -> None:
@@ -274,11 +278,11 @@ def summaries_before(
     workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
     """Return the summaries of at most `most` nights before a number, the newest last."""
-    nights = read_numbered(
-        workspace, workspace.nights(settings), Night, number - most - 1, all_of_them=False
-    )
-    found = (find_summary(workspace, night) for night in nights if night.number < number)
-    return [summary for summary in found if summary]
+    numbers = range(max(number - most, 1), number)
+    paths = [workspace.night(settings, earlier) for earlier in numbers]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(partial(_find_summary, workspace), paths)
+        return [summary for summary in found if summary]
 
 
 def read_nights(

@@ -17,7 +17,7 @@
     reviews/<number>.json
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     set_aside/<rows>.json
-    pruned/{runs-<month>.json, known.json}
+    pruned/{runs-<month>.json, known.parquet}
 
 A fit, run, night or prune in progress has a ``lease-*.json`` in its folder.
 
