@@ -115,10 +115,9 @@ def share_of_a_full_night(asked: argparse.Namespace, place: Path, drawn: list[Pa
     one = night(configs["whole"])
     an_image = (part - one) / (some - new)
     full = one + an_image * (asked.images - new)
-    print(
-        f"1 % of {asked.images:,} images: {one:.1f} processor seconds; {some:,} images: {part:.1f}; "
-        f"so an image {an_image * 1000:.1f} ms, all {full:,.0f} s; 1 % takes {one / full:.1%} of it"
-    )
+    print(f"{new:,} new images of {asked.images:,}: {one:.1f} processor seconds")
+    print(f"{some:,} images: {part:.1f}, so an image takes {an_image * 1000:.1f} ms")
+    print(f"all images: {full:,.0f}, computed; 1 % takes {one / full:.1%} of it")
 
 
 def audit(config: Config) -> tuple[float, float, float, int, int]:
