@@ -1,6 +1,7 @@
 """Measure a night with one percent new images, and the memory of a worker.
 
     python -m benchmarks.growing [--images 100000] [--small 500] [--pixels 64]
+    python -m benchmarks.growing --pixels 512 --crop 224 --share 0.03
 
 draws a few small images and links them under many names (64 pixels and random weights, so
 that the engine counts more than the trunk), fits on 200 of them, and scores, each time with
@@ -8,6 +9,9 @@ two new workers: an archive of `--small` images, one of `--images`, and, after o
 new images were added to it, an index and a score of the new ones. Prints seconds, processor
 seconds of all processes (which depend less on other load), shares, and the peak resident
 memory of any worker process.
+
+With `--share` only this share of the full night is done, and a night of one percent on the whole
+archive: for images of a size of which a hundred thousand take an hour.
 """
 
 from __future__ import annotations
@@ -82,6 +86,40 @@ def processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
+def night(config: Config) -> float:
+    """Index, and score what came as an audit does: return processor seconds."""
+    used = processor_seconds()
+    padim.index(config)
+    increment = padim.history(config).entries[-1].increment
+    padim.score(config, snapshot=increment)
+    return processor_seconds() - used
+
+
+def share_of_a_full_night(asked: argparse.Namespace, place: Path, drawn: list[Path]) -> None:
+    """Print the processor seconds of a night of 1 % as a share of those of a full one.
+
+    Both nights have the start of the workers, the index and images to score. A night of a share of
+    the images gives the seconds of an image; with these the full one is computed.
+    """
+    configs, roots = {}, {}
+    some, new = int(asked.share * asked.images), asked.images // 100
+    for name, count in (("part", some), ("whole", asked.images)):
+        roots[name] = place / name
+        arrive(roots[name] / "good", drawn, 0, DRAWN)
+        arrive(roots[name], drawn, 0, count)
+        configs[name] = settings(roots[name], place / f"{name}-audit", asked.crop or asked.pixels)
+        padim.fit(configs[name])
+    part = night(configs["part"])
+    padim.index(configs["whole"])
+    arrive(roots["whole"], drawn, asked.images, asked.images + new)
+    one = night(configs["whole"])
+    an_image = (part - one) / (some - new)
+    full = one + an_image * (asked.images - new)
+    print(f"{new:,} new images of {asked.images:,}: {one:.1f} processor seconds")
+    print(f"{some:,} images: {part:.1f}, so an image takes {an_image * 1000:.1f} ms")
+    print(f"all images: {full:,.0f}, computed; 1 % takes {one / full:.1%} of it")
+
+
 def audit(config: Config) -> tuple[float, float, float, int, int]:
     """Index, score what is new: seconds of each, processor seconds, images, peak of a worker."""
     memory = Memory()
@@ -101,10 +139,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=500)
     parser.add_argument("--pixels", type=int, default=64)
+    parser.add_argument("--crop", type=int)
+    parser.add_argument("--share", type=float)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         drawn = draw(place / "drawn", asked.pixels)
+        if asked.share:
+            share_of_a_full_night(asked, place, drawn)
+            return
         nights = []
         for name, count in (("small", asked.small), ("large", asked.images)):
             root = place / name

@@ -1,37 +1,47 @@
 """Measure what a night costs after many nights: requests, seconds, bytes, and the workspace's size.
 
     python -m benchmarks.nights --nights 365
-    python -m benchmarks.nights --nights 365 --retention
+    python -m benchmarks.nights --nights 365 --retention --copied
 
 Every night a few tiny images come to an archive on the local disk, and `padim.audit` scores them
 with one worker. The workspace is on an S3 server in this process (moto), which counts the requests
-of all processes. A day passes by making all objects of the server a day older. Prints a table: of
-each figure the median of nine nights.
+of all processes. A day passes by setting the clock of the server ahead. With `--copied`
+only the nights that are shown, and those around them, are done; the others are copies of the night
+before them, under ids of their own and with the times of their day, which takes a tenth of the
+time. Prints a table: of each figure the median of nine nights (`--around 4`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import secrets
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from moto.s3 import models
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import open_local
+from padim_dist.store.history import last_entry
+from padim_dist.store.nights import find_summary, last_night
+from padim_dist.store.numbered import numbered_file
+from padim_dist.store.runs.turns import newest_turn
 from tests.s3.moto import moto_server
 
 os.environ.update(
@@ -40,8 +50,6 @@ os.environ.update(
 BUCKET = "nights"
 TERMS = {"heatmaps": "10d", "runs": "60d", "models": "60d", "moments": "30d", "manifests": "30d"}
 NORMAL, NEW = 24, 4
-AROUND = 4
-"""Nights before and after one whose figures are a median."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,16 @@ class Counter:
 def keys() -> list[Any]:
     """Return all objects of the server."""
     (backend,) = s3_backends.values()
-    return [key for one in backend.values() for key in one.buckets[BUCKET].keys.values()]
+    buckets = [one.buckets[BUCKET] for one in backend.values() if one.buckets]
+    return [key for bucket in buckets for key in bucket.keys.values()]
 
 
-def pass_a_day() -> None:
-    """Make all objects a day older."""
-    for key in keys():
-        key.last_modified -= timedelta(days=1)
+class Clock:
+    """The clock of the server, which gives objects their time of change."""
+
+    def __init__(self) -> None:
+        self.days = 0
+        models.utcnow = lambda: datetime.now(UTC).replace(tzinfo=None) + timedelta(days=self.days)
 
 
 def arrive(root: Path, kind: str, count: int, seed: int) -> None:
@@ -122,18 +133,84 @@ def nights_of(place: Path, retention: bool) -> Iterator[Config]:
         yield config
 
 
+def copy_night(config: Config, number: int) -> None:
+    """Write the newest night, its run and its manifests once more, under new ids.
+
+    They go straight into the memory of the server.
+    """
+    (backend,) = (one for region in s3_backends.values() for one in region.values() if one.buckets)
+    workspace, settings = workspace_of(config), archive_settings(config)
+    night, entry = last_night(workspace, settings), last_entry(workspace, settings)
+    assert night
+    assert entry
+    summary = find_summary(workspace, night)
+    assert summary
+    (run,) = summary.runs
+    ids = {one: secrets.token_hex(8) for one in (run, entry.snapshot, str(entry.increment))}
+    at = (datetime.now(UTC) + timedelta(days=number)).isoformat()
+    turn = newest_turn(workspace)
+    assert turn
+    new_entry = replace(
+        entry,
+        number=entry.number + 1,
+        snapshot=ids[entry.snapshot],
+        increment=ids[str(entry.increment)],
+        changes=str(entry.changes).replace(entry.snapshot, ids[entry.snapshot]),
+    )
+    new_night = replace(
+        night,
+        number=number,
+        path=workspace.night(settings, number),
+        first=new_entry.number,
+        last=new_entry.number,
+        snapshots=[str(new_entry.increment)],
+    )
+    new_summary = replace(summary, number=number, runs=[ids[run]], day=at[:10])
+
+    def put(path: str, data: bytes) -> None:
+        backend.put_object(BUCKET, f"audit/{path}", data)
+
+    def put_json(path: str, values: Any) -> None:
+        put(path, json.dumps(values).encode())
+
+    places = [workspace.run(run), *map(workspace.manifest, (entry.snapshot, str(entry.increment)))]
+    starts = tuple(f"audit/{place}/" for place in (*places, night.path))
+    for key in [key for key in keys() if key.name.startswith(starts)]:
+        path, data = key.name.removeprefix("audit/").replace(night.path, new_night.path), key.value
+        for old, new in ids.items():
+            path = path.replace(old, new)
+            data = data.replace(old.encode(), new.encode()) if path.endswith(".json") else data
+        if path.endswith("/run.json"):
+            times = {"turn": turn + 1, "asked_at": at, "finished_at": at}
+            data = json.dumps({**json.loads(data), **times}).encode()
+        put(path, data)
+    put(str(new_entry.changes), workspace.folder.read(str(entry.changes)))
+    put_json(numbered_file(workspace.history(settings), new_entry.number), asdict(new_entry))
+    put_json(numbered_file(workspace.nights(settings), number), asdict(new_night))
+    put_json(f"{new_night.path}/summary.json", asdict(new_summary))
+    put_json(numbered_file(workspace.turns, turn + 1), {"number": turn + 1, "run_id": ids[run]})
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--retention", action="store_true")
+    parser.add_argument("--copied", action="store_true")
+    parser.add_argument("--around", type=int, default=4, help="nights before and after one")
     asked = parser.parse_args()
-    counter, costs = Counter(), list[Cost]()
+    counter, clock, costs = Counter(), Clock(), dict[int, Cost]()
+    shown = [night for night in (10, 100, asked.nights) if night <= asked.nights]
+    done = {night + near for night in shown for near in range(-asked.around, asked.around + 1)}
     with (
         tempfile.TemporaryDirectory() as folder,
         nights_of(Path(folder), asked.retention) as config,
     ):
-        for night in range(1, asked.nights + AROUND + 1):
+        for night in range(1, asked.nights + asked.around + 1):
+            if asked.copied and night > shown[0] and night not in done:
+                copy_night(config, night)
+                clock.days += 1
+                continue
             arrive(Path(folder) / "archive", "test", NEW, night)
             requests, written = counter.requests, counter.written
             counter.kinds.clear()
@@ -143,16 +220,14 @@ def main() -> None:
             assert summary.images == NEW
             sizes = [key.size for key in keys()]
             requests, written = counter.requests - requests, counter.written - written
-            costs.append(Cost(requests, seconds, written, len(sizes), sum(sizes)))
-            pass_a_day()
-            if night % 10 == 0:
-                print(f"night {night}: {costs[-1]} {counter.kinds}", flush=True)
+            costs[night] = Cost(requests, seconds, written, len(sizes), sum(sizes))
+            clock.days += 1
+            print(f"night {night}: {costs[night]} {counter.kinds}", flush=True)
     print(
         f"{'night':>6} {'requests':>9} {'seconds':>8} {'new bytes':>10} {'objects':>8} {'size':>12}"
     )
-    shown = [10, 50, 100, 200, asked.nights]
-    for night in [night for night in shown if night <= asked.nights]:
-        around = costs[max(night - 1 - AROUND, 0) : night + AROUND]
+    for night in shown:
+        around = [cost for at, cost in costs.items() if abs(at - night) <= asked.around]
         figures = {n: median(getattr(one, n) for one in around) for n in Cost.__annotations__}
         print(
             f"{night:6} {figures['requests']:9,.0f} {figures['seconds']:8.2f} "

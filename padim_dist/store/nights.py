@@ -273,11 +273,11 @@ def summaries_before(
     workspace: Workspace, settings: Settings, number: int, most: int
 ) -> list[NightSummary]:
     """Return the summaries of at most `most` nights before a number, the newest last."""
-    nights = read_numbered(
-        workspace, workspace.nights(settings), Night, number - most - 1, all_of_them=False
-    )
-    found = (find_summary(workspace, night.path) for night in nights if night.number < number)
-    return [summary for summary in found if summary]
+    numbers = range(max(number - most, 1), number)
+    paths = [workspace.night(settings, earlier) for earlier in numbers]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(partial(find_summary, workspace), paths)
+        return [summary for summary in found if summary]
 
 
 def read_nights(

@@ -19,7 +19,7 @@
     nights/<archive>/{<number>.json, night-<number>/{summary.json, summary.md, top.jpg}}
     published/<place>/runs/<run_id>.json
     set_aside/<rows>.json
-    pruned/{runs-<month>.json, known.json}
+    pruned/{runs-<month>.json, known.parquet}
 
 A fit, run, night, prune or publication in progress has a ``lease-*.json`` in its folder.
 

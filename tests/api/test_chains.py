@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -148,6 +149,28 @@ def test_a_chain_that_lost_rows_is_not_made_whole(tmp_path):
     path.unlink()
     with pytest.raises((DamagedFileError, FileNotFoundError)):
         make_whole(config, manifest)
+
+
+def test_a_chain_without_its_beginning_is_written_again(tmp_path):
+    root = tmp_path / "archive"
+    for number in range(60):
+        write(root / "a/test/good" / f"{number}.png", f"{number}", 1)
+    config = config_of(root, tmp_path / "audit")
+    first = padim.index(config).snapshot
+    write(root / "a/test/good/0.png", "replaced", 2)
+    padim.index(config)
+    shutil.rmtree(Path(config.workspace) / "manifests" / first)
+    newest = padim.history(config).entries[-1].snapshot
+    manifest = read_manifest(workspace_of(config), newest)
+    assert manifest is not None
+    with pytest.raises(
+        DamagedFileError, match=rf"it has 0 rows of 60. .*{newest} and run"
+    ) as error:
+        make_whole(config, manifest)
+    assert first in error.value.file
+    shutil.rmtree(Path(config.workspace) / "manifests" / newest)
+    assert padim.index(config).snapshot == newest
+    assert len(rows(config, newest)) == 60
 
 
 def test_a_whole_manifest_is_due_after_a_quarter_of_changes_or_fifty_deltas():

@@ -33,6 +33,7 @@ from padim_dist.store.nights import (
     find_summary,
     last_night,
     put_summary,
+    read_nights,
     summaries_before,
 )
 from padim_dist.store.parquet import reports_parquet_damage
@@ -83,7 +84,7 @@ def put(path: str, values: Any) -> Callable[[Workspace], None]:
 
 
 def shard_manifest(workspace: Workspace, folder: Path) -> str:
-    table = pa.table({"image_id": ["a"]})
+    table = pa.table({"image_id": ["a"], "uri": ["/archive/a.png"]})
     shards = [(Shard(0, "cam", "test", 1, 10, "d"), table)]
     return write_manifest(workspace, shards, ARCHIVE, {}, folder, "/archive").snapshot
 
@@ -213,7 +214,7 @@ def test_one_of_many_is_left_out(tmp_path, caplog):
     """In lists for people; what decides something is refused instead."""
     workspace = Workspace(Folder(str(tmp_path)))
     for number in (1, 2, 3):
-        night = Night(number, f"nights/x/night-{number:05d}", 1, 1, [], "m", NOW, "me")
+        night = Night(number, workspace.night(ARCHIVE, number), 1, 1, [], "m", NOW, "me")
         add_night(workspace, ARCHIVE, night)
         put_summary(workspace, night, summary(number))
         add_entry(workspace, ARCHIVE, Entry(number, f"s{number}", None, 1, 1, 0, 0, None, NOW))
@@ -226,10 +227,12 @@ def test_one_of_many_is_left_out(tmp_path, caplog):
     workspace.folder.put("runs/r2/run.json", b"")
     for path in (workspace.history(ARCHIVE), workspace.nights(ARCHIVE), "promotions"):
         workspace.folder.put(f"{path}/00002.json", b"{")
-    workspace.folder.put("nights/x/night-00003/summary.json", b"")
+    workspace.folder.put(f"{workspace.night(ARCHIVE, 3)}/summary.json", b"")
     assert [head.run_id for head in list_runs(workspace)] == ["r1", "r3"]
     assert [info.model_id for info in list_models(workspace)] == ["m"]
-    assert [s.number for s in summaries_before(workspace, ARCHIVE, 4, 9)] == [1]
+    assert [s.number for s in summaries_before(workspace, ARCHIVE, 4, 9)] == [1, 2]
+    nights = read_nights(workspace, ARCHIVE)
+    assert [(night.number, found is not None) for night, found in nights] == [(1, True), (3, False)]
     assert [e.number for e in read_history(workspace, ARCHIVE, all_of_them=False)] == [1, 3]
     assert [p.number for p in read_promotions(workspace, all_of_them=False)] == [1, 3]
     newest = newest_entry(workspace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import pytest
@@ -11,6 +12,7 @@ from padim_dist.store.history import Entry, add_entry, newest_entry
 from padim_dist.store.models import find_model, finish_model, list_models
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run, list_runs
+from padim_dist.store.runs.turns import runs_since
 from padim_dist.store.workspace import Workspace
 from tests.store.test_damaged_arrays import SHAPE, write_model
 
@@ -69,3 +71,37 @@ def test_entries_of_several_archives(workspace):
     newest = newest_entry(workspace)
     assert newest is not None
     assert newest.snapshot == "s2"
+
+
+def test_the_newest_run_is_known_without_reading_all_runs(workspace, monkeypatch):
+    read, reads = Folder.read, list[str]()
+
+    def counted(self, path):
+        reads.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    costs = []
+    for number in range(80):
+        reads.clear()
+        start(workspace, f"run{number}", LATE)
+        assert Run(workspace, f"run{number}").is_newest(SETTINGS)
+        assert not Run(workspace, f"run{number}").is_newest({"score": {"other": 1}})
+        costs.append(len(reads))
+    assert len(set(costs[1:])) == 1, "it does not depend on the runs before"
+    assert ids(workspace) == [f"run{number}" for number in range(80)]
+    assert len(workspace.folder.list("turns")) < 70, "only the newest turns are kept"
+    reads.clear()
+    assert runs_since(workspace, 77) == ["run77", "run78", "run79"]
+    assert len(reads) == 3
+    assert runs_since(workspace, 80) == []
+    assert runs_since(workspace, 3) is None, "too long ago"
+    Run(workspace, "run2").ask_again(SETTINGS, LATE)
+    assert runs_since(workspace, 79) == ["run79", "run2"]
+
+
+def test_two_runs_never_get_the_same_turn(workspace):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: start(workspace, f"run{n}", LATE), range(24)))
+    turns = [one.turn for one in list_runs(workspace)]
+    assert sorted(turns) == list(range(1, 25))

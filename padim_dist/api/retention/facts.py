@@ -5,19 +5,27 @@ So a prune reads only the records that are new or have changed, however many the
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from padim_dist.api.settings.places import logger
+from padim_dist.errors import DamagedFileError
 from padim_dist.store.manifests import find_head
 from padim_dist.store.models import find_model, manifests_of_fit
 from padim_dist.store.objects import StoredObject
-from padim_dist.store.records import find_receipt
+from padim_dist.store.parquet import open_parquet
 from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
+_Record = tuple[str, int, datetime]
+"""A record as it was: its path, bytes and last change."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Facts:
     turn, at : int, str
         Its place among those of its kind, and the time that decides between equal ones.
     archives : sequence of str
-        Names of its archives.
+        Names of the archives of a model.
     model, fit : str or None
         Id of the model of a run; id of the fit of a model.
     manifests : sequence of str
@@ -47,28 +55,39 @@ class Facts:
     manifests: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Facts of a record as it was: its bytes and last change."""
-
-    size: int
-    modified: datetime
-    facts: Facts
-
-
-@dataclass(frozen=True)
-class _File:
-    known: Mapping[str, _Known]
+_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.timestamp("us", tz="UTC")),
+        ("is_finished", pa.bool_()),
+        ("turn", pa.int64()),
+        ("at", pa.string()),
+        ("archives", pa.list_(pa.string())),
+        ("model", pa.string()),
+        ("fit", pa.string()),
+        ("manifests", pa.list_(pa.string())),
+    ]
+)
+"""Columns of the file: a record, and its facts."""
 
 
 class KnownFacts:
-    """Facts by the path of their record; `find` reads those that are not known yet."""
+    """Facts by their record; `of_runs` and the like read those that are not known yet."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace, self._path = workspace, f"{workspace.pruned}/known.json"
-        there = find_receipt(workspace.folder, self._path, _File)
-        self._known = dict(there.known) if there else {}
-        self._asked: set[str] = set()
+        self._workspace, self._path = workspace, f"{workspace.pruned}/known.parquet"
+        self._known: dict[_Record, Facts] = {}
+        self._asked: set[_Record] = set()
+        try:
+            with open_parquet(workspace.folder, self._path, "") as parquet:
+                for row in parquet.read().to_pylist():
+                    record = tuple(row.pop(name) for name in ("path", "size", "modified"))
+                    self._known[record] = Facts(**row)
+        except FileNotFoundError:
+            pass
+        except (DamagedFileError, TypeError, KeyError) as error:
+            logger.warning("%s is made again: %s", workspace.at(self._path), error)
 
     def of_runs(self, heads: Mapping[str, StoredObject]) -> dict[str, Facts]:
         """Return the facts of runs, given their heads by id. Raises `DamagedFileError`."""
@@ -84,26 +103,24 @@ class KnownFacts:
 
     def keep(self) -> None:
         """Write the facts that were asked for, for the next prune."""
-        left = {path: known for path, known in self._known.items() if path in self._asked}
-        values = {
-            path: {**asdict(known), "modified": known.modified.isoformat()}
-            for path, known in left.items()
-        }
-        self._workspace.folder.put_json(self._path, {"known": values})
+        rows = [
+            {"path": path, "size": size, "modified": modified, **vars(self._known[record])}
+            for record in sorted(self._asked & self._known.keys())
+            for path, size, modified in [record]
+        ]
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), sink, compression="zstd")
+        self._workspace.folder.put(self._path, sink.getvalue())
 
     def _find(
-        self, records: Mapping[str, StoredObject], read: Callable[[str], Facts]
+        self, objects: Mapping[str, StoredObject], read: Callable[[str], Facts]
     ) -> dict[str, Facts]:
-        self._asked |= {record.path for record in records.values()}
-        new = {name: one for name, one in records.items() if not self._is_known(one)}
+        records = {name: (one.path, one.size, one.modified) for name, one in objects.items()}
+        self._asked |= {*records.values()}
+        new = {name: record for name, record in records.items() if record not in self._known}
         with ThreadPoolExecutor(_THREADS) as pool:
-            for record, facts in zip(new.values(), pool.map(read, new), strict=True):
-                self._known[record.path] = _Known(record.size, record.modified, facts)
-        return {name: self._known[record.path].facts for name, record in records.items()}
-
-    def _is_known(self, record: StoredObject) -> bool:
-        known = self._known.get(record.path)
-        return known is not None and (known.size, known.modified) == (record.size, record.modified)
+            self._known |= dict(zip(new.values(), pool.map(read, new), strict=True))
+        return {name: self._known[record] for name, record in records.items()}
 
     def _of_run(self, run_id: str) -> Facts:
         head = Run(self._workspace, run_id).find_head()
@@ -112,8 +129,7 @@ class KnownFacts:
         return Facts(
             is_finished=head.is_finished,
             turn=head.turn,
-            at=head.asked_at,
-            archives=[head.archive] if head.archive else [],
+            at="" if head.turn else head.asked_at,
             model=head.model_id,
             manifests=[head.snapshot],
         )

@@ -209,7 +209,10 @@ class Inventory:
             for one in objects
             if one.path == f"{self.workspace.manifest(name)}/manifest.json"
         }
-        facts = self.known.of_manifests(receipts)
+        # Those without a delta are whole, and need no other.
+        deltas = {name for name, objects in folders.items() if any(map(_is_delta, objects))}
+        chains = {name: one for name, one in receipts.items() if name in deltas}
+        facts = self.known.of_manifests(chains)
         for name, objects in folders.items():
             if name not in receipts:
                 yield self._attempt(self.workspace.manifest(name), objects)
@@ -219,7 +222,7 @@ class Inventory:
                 objects,
                 _newest(objects),
                 (receipts[name].path,),
-                frozenset(map(_manifest, facts[name].manifests)),
+                frozenset(map(_manifest, facts[name].manifests if name in facts else ())),
                 root=roots.get(name),
             )
 
@@ -256,6 +259,10 @@ class Inventory:
 
     def _attempt(self, path: str, objects: Sequence[StoredObject]) -> Item:
         return Item(("attempt", path), objects, _newest(objects))
+
+
+def _is_delta(one: StoredObject) -> bool:
+    return one.path.rpartition("/")[2].startswith("delta-")
 
 
 def _manifest(snapshot: str) -> Key:

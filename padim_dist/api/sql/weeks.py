@@ -49,7 +49,8 @@ def week_figures(scores: duckdb.DuckDBPyRelation) -> list[WeekFigures]:
         Rows with the columns of the score table, one an image. Rows without a score are left out.
         The week is that of ``captured_at``, or of ``scored_at`` where it is not known.
     """
-    found = scores.filter("status = 'scored'").aggregate(
+    dated = "status = 'scored' AND coalesce(captured_at, scored_at) IS NOT NULL"
+    found = scores.filter(dated).aggregate(
         f'{_WEEK} AS week, "group" AS name, count(*) AS images, '
         "count(flagged) AS judged, count(*) FILTER (flagged) AS flagged, "
         'CASE WHEN grouping("group") = 0 THEN median(score::DOUBLE) END AS middle, '

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from padim_dist.errors import DamagedFileError
 from padim_dist.store.parquet import open_parquet
 from padim_dist.store.workspace import Workspace
 
@@ -79,6 +80,13 @@ def read_chain(
         All rows of the whole manifest, in order.
     advice : str
         What to do about a damaged file.
+
+    Raises
+    ------
+    DamagedFileError
+        If a file is damaged, or rows of the whole manifest are missing.
+    FileNotFoundError
+        If a delta is missing.
     """
     total = chain.images + sum(delta.rows for delta in chain.deltas)
     there = np.ones(total, bool)
@@ -90,6 +98,10 @@ def read_chain(
     for table in base:
         yield _left(table, there, start)
         start += len(table)
+    if start != chain.images:
+        # All numbers of rows would be others.
+        file = workspace.at(workspace.manifest(chain.base))
+        raise DamagedFileError(file, f"it has {start:,} rows of {chain.images:,}", advice)
     for delta in chain.deltas:
         with open_parquet(workspace.folder, delta.path, advice) as parquet:
             for number in range(parquet.num_row_groups):

@@ -161,20 +161,18 @@ def read_rows(
 ) -> Iterator[pa.Table]:
     """Read the rows of some splits with their numbers (`NUMBER`), in no particular order."""
     chain = manifest.chain or Chain(manifest.snapshot, manifest.images)
-    advice = _advice(workspace, chain.base)
-    wanted = pa.array(splits, pa.string())
-    for table in read_chain(workspace, chain, _whole_rows(workspace, chain.base), advice):
+    # Without this manifest an index writes it whole.
+    advice, wanted = _advice(workspace, manifest.snapshot), pa.array(splits, pa.string())
+    for table in read_chain(workspace, chain, _whole_rows(workspace, chain.base, advice), advice):
         yield table.filter(pc.is_in(table["split"], wanted))
 
 
-def _whole_rows(workspace: Workspace, snapshot: str) -> Iterator[pa.Table]:
+def _whole_rows(workspace: Workspace, snapshot: str, advice: str) -> Iterator[pa.Table]:
     """Read all rows of a whole manifest, in order, a shard at a time."""
     path = workspace.manifest(snapshot)
     for name in workspace.folder.list(path):
         if name.startswith("part-"):
-            with open_parquet(
-                workspace.folder, f"{path}/{name}", _advice(workspace, snapshot)
-            ) as parquet:
+            with open_parquet(workspace.folder, f"{path}/{name}", advice) as parquet:
                 for number in range(parquet.num_row_groups):
                     yield parquet.read_row_group(number).drop_columns(["shard"])
 
