@@ -80,15 +80,15 @@ class Prometheus:
         found = self._ask("query_range", **query)["result"]
         return {series["metric"]["alertname"] for series in found}
 
-    def await_value(self, expression: str, seconds: float = 120) -> None:
+    def await_value(self, expression: str, seconds: float = 300) -> None:
         """Wait until an expression has a value above zero."""
         wait_until(lambda: self.value(expression) > 0, seconds, f"for {expression}")
 
-    def await_alert(self, name: str, seconds: float = 120) -> None:
+    def await_alert(self, name: str, seconds: float = 300) -> None:
         """Wait until an alert fires."""
         wait_until(lambda: name in self.firing(), seconds, f"for {name} to fire")
 
-    def await_end(self, name: str, seconds: float = 180) -> None:
+    def await_end(self, name: str, seconds: float = 300) -> None:
         """Wait until an alert does not fire any more."""
         wait_until(lambda: name not in self.firing(), seconds, f"for {name} to end")
 
