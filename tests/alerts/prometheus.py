@@ -19,7 +19,7 @@ from tests.processes import free_port, running, wait_until
 
 MONITORING = ROOT / "infra/monitoring"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_FASTER_WINDOWS, _FASTER_FOR, _LONGEST_FOR = 20, 30, 20
+_FASTER_WINDOWS, _FASTER_FOR, _LONGEST_FOR = 10, 30, 20
 
 
 def _seconds(text: str) -> int:
@@ -32,7 +32,7 @@ def faster(text: str) -> str:
     Examples
     --------
     >>> print(faster("expr: rate(a[10m]) > 3\\nfor: 2m\\nother: 12m"))
-    expr: rate(a[30s]) > 3
+    expr: rate(a[60s]) > 3
     for: 4s
     other: 12m
     """
