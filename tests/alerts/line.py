@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import httpx
@@ -163,25 +164,38 @@ class Line:
         assert found is not None, "the flow run is over"
         return found
 
+    def ask(self, path: str, **body: Any) -> Any:
+        """Ask Prefect's server, again if its database is busy (503)."""
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            url = f"{self.prefect.environment['PREFECT_API_URL']}/{path}"
+            answers.append(httpx.post(url, json=body, timeout=60))
+            return answers[-1].status_code != 503
+
+        wait_until(answered, 120, "for Prefect's server", step=1.0)
+        return answers[-1].raise_for_status().json()
+
     def deployment(self, flow: str) -> str:
         """Return the path of a deployment at Prefect's server."""
-        url = f"{self.prefect.environment['PREFECT_API_URL']}/deployments/name/{flow}"
-        return f"deployments/{httpx.get(url, timeout=30).raise_for_status().json()['id']}"
+        name = {"name": {"any_": [flow.partition("/")[2]]}}
+        (found,) = self.ask("deployments/filter", deployments=name)
+        return f"deployments/{found['id']}"
 
     def begin(self, flow: str = "nightly-audit/nightly", **parameters: Any) -> str:
         """Begin a flow run; return its id."""
-        state = {"type": "SCHEDULED"}
+        asked = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
         path = f"{self.deployment(flow)}/create_flow_run"
-        return str(self.prefect.ask(path, state=state, parameters=parameters)["id"])
+        return str(self.ask(path, **asked, idempotency_key=uuid4().hex)["id"])
 
     def end(self, flow_run: str) -> dict[str, Any]:
         """Wait until a flow run is over; return it."""
 
         def found() -> dict[str, Any]:
-            (run,) = self.prefect.ask("flow_runs/filter", flow_runs={"id": {"any_": [flow_run]}})
+            (run,) = self.ask("flow_runs/filter", flow_runs={"id": {"any_": [flow_run]}})
             return run
 
-        wait_until(lambda: found()["state_type"] in _OVER, 180, "for the end of the flow run")
+        wait_until(lambda: found()["state_type"] in _OVER, 300, "for the end of the flow run")
         return found()
 
     def night(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.processes import free_port, running, wait_until
 
 MONITORING = ROOT / "infra/monitoring"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_FASTER_WINDOWS, _FASTER_FOR, _LONGEST_FOR = 20, 30, 20
+_FASTER_WINDOWS, _FASTER_FOR, _LONGEST_FOR = 10, 30, 20
 
 
 def _seconds(text: str) -> int:
@@ -32,7 +32,7 @@ def faster(text: str) -> str:
     Examples
     --------
     >>> print(faster("expr: rate(a[10m]) > 3\\nfor: 2m\\nother: 12m"))
-    expr: rate(a[30s]) > 3
+    expr: rate(a[60s]) > 3
     for: 4s
     other: 12m
     """
@@ -80,15 +80,15 @@ class Prometheus:
         found = self._ask("query_range", **query)["result"]
         return {series["metric"]["alertname"] for series in found}
 
-    def await_value(self, expression: str, seconds: float = 120) -> None:
+    def await_value(self, expression: str, seconds: float = 300) -> None:
         """Wait until an expression has a value above zero."""
         wait_until(lambda: self.value(expression) > 0, seconds, f"for {expression}")
 
-    def await_alert(self, name: str, seconds: float = 120) -> None:
+    def await_alert(self, name: str, seconds: float = 300) -> None:
         """Wait until an alert fires."""
         wait_until(lambda: name in self.firing(), seconds, f"for {name} to fire")
 
-    def await_end(self, name: str, seconds: float = 180) -> None:
+    def await_end(self, name: str, seconds: float = 300) -> None:
         """Wait until an alert does not fire any more."""
         wait_until(lambda: name not in self.firing(), seconds, f"for {name} to end")
 

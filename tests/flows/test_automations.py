@@ -58,7 +58,7 @@ def team(tmp_path_factory, scheduler) -> Iterator[Team]:
     path.write_text(yaml.safe_dump(tree))
     # It looks more often for what is missing, and for flow runs that are late.
     faster = {
-        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "1",
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
         "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
         "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
     }

@@ -1,0 +1,39 @@
+"""When a night was due: by the schedule, in its time zone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from flows.due import Due
+from padim_dist.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "now", "expected"),
+    [
+        ("0 2 * * *", "UTC", "2026-11-28T01:59:00", "2026-11-27T02:00:00+00:00"),
+        ("0 2 * * *", "UTC", "2026-11-28T02:00:30", "2026-11-28T02:00:00+00:00"),
+        ("0 2 * * 1-5", "UTC", "2026-11-29T12:00:00", "2026-11-27T02:00:00+00:00"),
+        ("0 2 * * *", "Europe/Berlin", "2026-07-01T12:00:00", "2026-07-01T02:00:00+02:00"),
+        ("0 2 * * *", "Europe/Berlin", "2026-10-26T12:00:00", "2026-10-26T02:00:00+01:00"),
+    ],
+)
+def test_the_last_time_of_a_schedule(cron, zone, now, expected):
+    at = datetime.fromisoformat(now).replace(tzinfo=ZoneInfo(zone))
+    assert Due("line", cron, zone).before(at).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "message"),
+    [
+        ("often", "UTC", "PADIM_DIST_CRON 'often' is no schedule"),
+        ("0 0 31 2 *", "UTC", "is no schedule"),
+        ("0 2 * * *", "Europe/Nowhere", "PADIM_DIST_TIMEZONE 'Europe/Nowhere' is no time zone"),
+    ],
+)
+def test_what_is_none_is_named(cron, zone, message):
+    with pytest.raises(ConfigError, match=message):
+        Due("line", cron, zone)
