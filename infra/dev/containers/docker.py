@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-from infra.dev.containers.sandbox import CGROUP
+from infra.dev.containers.sandbox import cgroup
 
 
 class Docker:
@@ -65,7 +65,7 @@ def daemon(folder: Path) -> Iterator[Docker]:
     command = [
         *("unshare", "--mount", "sh", "-c", root, str(system)),
         *("--storage-driver=overlay2", "--log-level=warn"),
-        *("--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{CGROUP}"),
+        *("--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{cgroup(folder)}"),
     ]
     with (folder / "logs/dockerd.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

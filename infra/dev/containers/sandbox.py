@@ -7,11 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from time import sleep
 
-CGROUP = "padim-dist-containers"
-"""Name of the control group of all containers."""
 # The kernel kills these processes if their parent dies, and with the first process of a process
 # namespace all others in it.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -73,6 +72,11 @@ def _outside(process: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
         link.wait()
 
 
+def cgroup(folder: Path) -> str:
+    """Return the name of the control group of all containers of a run."""
+    return f"padim-dist-{sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
 def clean(folder: Path, logs: bool = True) -> None:
     """Remove what a run leaves on the disk, and the control groups of its containers.
 
@@ -89,7 +93,8 @@ def clean(folder: Path, logs: bool = True) -> None:
         If the folder has other files.
     """
     root = Path("/sys/fs/cgroup")
-    for group in (root / CGROUP, *(controller / CGROUP for controller in root.iterdir())):
+    name = cgroup(folder)
+    for group in (root / name, *(controller / name for controller in root.iterdir())):
         if group.is_dir():
             _remove_groups(group)
     if not folder.exists():

@@ -33,7 +33,7 @@ class Line:
     """A line of cameras that writes its images to the object storage."""
 
     def __init__(self, folder: Path, stack: Stack) -> None:
-        make_archive(folder, normal=30, good=24, defects=8)
+        make_archive(folder, normal=24, good=16, defects=4)
         self.folder = folder
         self.normal = sorted(folder.glob("*/train/*/*"))
         self.test = sorted(folder.glob("*/test/*/*"))
@@ -53,7 +53,7 @@ class Line:
             self.s3.put_file(str(path), f"archives/line-1/{to}/{camera}/{name}")
         return len(files)
 
-    def race(self, names: int = 20, writers: int = 16) -> None:
+    def race(self, names: int = 5, writers: int = 8) -> None:
         """Let several writers create the same object at once: leases need that one succeeds."""
         folder = Folder("s3://audits/race", {"s3": self.options})
         with ThreadPoolExecutor(writers) as pool:
@@ -139,7 +139,7 @@ def show_scaling(stack: Stack, workers: int) -> None:
 def show_nights(stack: Stack, line: Line) -> None:
     """Run three nights: by schedule, killed, and the one that finishes it."""
     half = line.deliver(line.test[::2], "nights/2026-11-25")
-    at = datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=110)  # rounded down to the minute
+    at = datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=200)  # rounded down to the minute
     stack.setting("PADIM_DIST_CRON", f"{at.minute} {at.hour} * * *")
     stack.setting("PADIM_DIST_TIMEZONE", ZONE)
     stack.up(f"day 1: {half} images; a night at {at:%H:%M} of {ZONE}")
