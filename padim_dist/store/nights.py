@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
+from functools import partial
 
 from padim_dist.core.batches import Batch
 from padim_dist.core.status import SCORED
