@@ -94,12 +94,13 @@ def test_changed_and_missing_objects_are_rows(tmp_path, store, local, scheduler)
         "changing/photos/b/test/good/00.png", (archive / "b/test/spot/00.png").read_bytes()
     )
     fs.rm_file("changing/photos/b/test/good/01.png")
-    assert padim.score(config).statuses == {
+    result = padim.score(config)
+    assert result.statuses == {
         "scored": 12,
         "unreadable": 3,
         "changed": 1,
         "missing": 1,
-    }
+    }, [row["error"] for row in rows(config)]
     changes = padim.index(config)
     assert (changes.new, changes.changed, changes.gone) == (0, 1, 1)
 
