@@ -94,8 +94,7 @@ def test_changed_and_missing_objects_are_rows(tmp_path, store, local, scheduler)
         "changing/photos/b/test/good/00.png", (archive / "b/test/spot/00.png").read_bytes()
     )
     fs.rm_file("changing/photos/b/test/good/01.png")
-    result = padim.score(config)
-    assert result.statuses == {
+    assert padim.score(config).statuses == {
         "scored": 12,
         "unreadable": 3,
         "changed": 1,
