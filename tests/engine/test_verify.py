@@ -235,6 +235,7 @@ def test_regions_and_heatmaps_changed_together_with_their_digests_are_found(audi
     }
 
 
+@pytest.mark.slow
 def test_a_row_that_says_unreadable_instead_of_defect_is_found(audit):
     folder, (shard, uri) = folder_of(audit), spot(audit)
     hidden = {"status": "unreadable", "score": None, "p_value": None}
@@ -247,6 +248,7 @@ def test_a_row_that_says_unreadable_instead_of_defect_is_found(audit):
     assert {one.image for one in found} == {None, uri}
 
 
+@pytest.mark.slow
 def test_another_manifest_or_other_settings_are_no_part_of_the_run(audit):
     folder = folder_of(audit)
     head = json.loads((folder / "run.json").read_text())
@@ -256,6 +258,7 @@ def test_another_manifest_or_other_settings_are_no_part_of_the_run(audit):
     assert [one.file for one in found if "gave the run its id" in one.found] == ["run.json"]
 
 
+@pytest.mark.slow
 def test_images_that_changed_since_are_named_and_are_no_tampering(tmp_path, audit):
     uri = next(
         uri
@@ -273,6 +276,7 @@ def test_images_that_changed_since_are_named_and_are_no_tampering(tmp_path, audi
     assert result.notes == ["1 image not compared: changed since, or not to be reached"]
 
 
+@pytest.mark.slow
 def test_on_another_processor_results_are_compared_within_a_tolerance(audit):
     folder, (shard, uri) = folder_of(audit), spot(audit)
     listed = json.loads((folder / "files.json").read_text())
@@ -298,6 +302,7 @@ def test_on_another_processor_results_are_compared_within_a_tolerance(audit):
     assert difference.image == uri
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_4_is_scored_again(audit):
     folder = folder_of(audit)
     (folder / "files.json").unlink()
@@ -363,6 +368,7 @@ def test_a_run_that_was_resumed_has_all_digests(audit):
     assert found_in_files(audit) == []
 
 
+@pytest.mark.slow
 def test_what_was_pruned_is_not_missing(audit):
     folder = folder_of(audit)
     shutil.rmtree(folder / "heatmaps.zarr")
@@ -384,6 +390,7 @@ def test_without_a_model_the_digests_are_checked(audit):
         padim.verify(audit, share=0)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_shards_is_scored_and_its_chance_is_that_of_drawing(scored):
     result = padim.verify(scored, share=0.2)
     assert result.rescored == -(-result.shards // 5)

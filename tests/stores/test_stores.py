@@ -99,7 +99,7 @@ def test_changed_and_missing_objects_are_rows(tmp_path, store, local, scheduler)
         "unreadable": 3,
         "changed": 1,
         "missing": 1,
-    }
+    }, [row["error"] for row in rows(config)]
     changes = padim.index(config)
     assert (changes.new, changes.changed, changes.gone) == (0, 1, 1)
 

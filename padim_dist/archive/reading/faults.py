@@ -77,7 +77,9 @@ def check_code(error: Exception, uri: str) -> None:
     ImageError
         If the requested range does not exist (any more).
     """
-    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+    # Of S3; clients of other stores have other responses.
+    response = getattr(error.__cause__, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     if code == "InvalidRange":
         reason = "the object is shorter than indexed; index the archive again"
         raise ImageError(CHANGED, reason) from None
