@@ -34,7 +34,15 @@ def run(module: str, folder: Path, network: bool = False) -> None:
     SystemExit
         If it fails.
     """
-    command = [*_TIED, *_OWN, *(["--net"] if network else []), sys.executable, "-m", module, folder]
+    command = [
+        *_TIED,
+        *_OWN,
+        *(["--net"] if network else []),
+        sys.executable,
+        "-m",
+        module,
+        str(folder),
+    ]
     # An interrupt of the terminal reaches this process alone, which then kills the other ones.
     process = subprocess.Popen(command, start_new_session=True)
     try:

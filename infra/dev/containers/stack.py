@@ -155,8 +155,9 @@ class Stack:
             httpx.get(f"{PROMETHEUS}/api/v1/targets", timeout=30).json()["data"]["activeTargets"]
         )
 
-    def alerts(self) -> list[str]:
-        """Return the names of the alerts that have fired at any time."""
-        query = {"query": 'count by (alertname) (max_over_time(ALERTS{alertstate="firing"}[1h]))'}
-        found = httpx.get(f"{PROMETHEUS}/api/v1/query", params=query, timeout=30).json()
-        return [line["metric"]["alertname"] for line in found["data"]["result"]]
+    def alerts(self, over: str = "") -> set[str]:
+        """Return the names of the alerts that fire, or that have fired over a time such as 1h."""
+        firing = 'ALERTS{alertstate="firing"}'
+        query = f"max_over_time({firing}[{over}])" if over else firing
+        found = httpx.get(f"{PROMETHEUS}/api/v1/query", params={"query": query}, timeout=30).json()
+        return {line["metric"]["alertname"] for line in found["data"]["result"]}
