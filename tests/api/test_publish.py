@@ -124,6 +124,41 @@ def test_a_run_whose_tables_are_gone_stays_published(tmp_path, place):
     assert rows_of(read(config, place), ["run_id", "image_id"]) == before
 
 
+@pytest.mark.parametrize("lost", ["run.json", "scores/shard-0000000.parquet"])
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
+def test_a_run_that_is_removed_while_it_is_read_stays_published(tmp_path, monkeypatch, place, lost):
+    config = publishing(tmp_path, place)
+    add_night(config, 1, [A])
+    padim.publish(config)
+    before = rows_of(read(config, place), ["night", "run_id", "image_id"])
+    true = rows.RowReader.read
+
+    def removed_meanwhile(self, table, piece, head):
+        if table is rows.IMAGES_TABLE:
+            Folder(config.workspace).remove(f"runs/{A}/{lost}")
+        return true(self, table, piece, head)
+
+    add_night(config, 2, [A])  # its rows would move
+    with monkeypatch.context() as changed:
+        changed.setattr(rows.RowReader, "read", removed_meanwhile)
+        with pytest.raises(RunError, match=f"run {A} is not published: it"):
+            padim.publish(config)
+    assert rows_of(read(config, place), ["night", "run_id", "image_id"]) == before
+
+
+@pytest.mark.parametrize("place", MOSTLY_HIVE)
+def test_errors_of_reading_a_run_are_not_told_of_the_tables(tmp_path, place):
+    config = publishing(tmp_path, place)
+    add_night(config, 1, [A])
+    file = Path(config.workspace, f"runs/{A}/scores/shard-0000000.parquet")
+    data = bytearray(file.read_bytes())
+    data[4:400] = bytes(396)  # the end, which is read first, is whole
+    file.write_bytes(data)
+    with pytest.raises(RunError, match=f"^run {A} cannot be read to be published") as raised:
+        padim.publish(config)
+    assert "cannot be written" not in str(raised.value)
+
+
 @pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_compaction_changes_nothing(tmp_path, place):
     config = publishing(tmp_path, place)
