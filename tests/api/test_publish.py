@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import padim_dist as padim
 from padim_dist.api.publish import columns, rows
+from padim_dist.api.publish.hive import HivePlace
 from padim_dist.api.publish.publish import publish_new
 from padim_dist.cli.app import app
 from padim_dist.config import make_config
@@ -159,6 +160,21 @@ def test_errors_of_reading_a_run_are_not_told_of_the_tables(tmp_path, place):
     assert "cannot be written" not in str(raised.value)
 
 
+@pytest.mark.parametrize("changed", ["identity", "key"])
+def test_a_run_that_moves_once_another_table_was_made_again_is_there_once(
+    tmp_path, monkeypatch, changed
+):
+    """Of two tables one may be made again, or have another name: the other one has its rows."""
+    config = publishing(tmp_path, "hive")
+    add_night(config, 1, [A])
+    padim.publish(config)
+    new = {"identity": lambda _: "another", "key": property(lambda _: "another", lambda *_: None)}
+    monkeypatch.setattr(HivePlace, changed, new[changed], raising=False)
+    add_night(config, 2, [A])
+    padim.publish(config)
+    check(config, "hive")
+
+
 @pytest.mark.parametrize("place", MOSTLY_HIVE)
 def test_compaction_changes_nothing(tmp_path, place):
     config = publishing(tmp_path, place)
@@ -293,6 +309,20 @@ def test_a_table_that_was_removed_is_made_again_with_all_nights(tmp_path):
     padim.publish(config)
     load_catalog("default", **catalog(tmp_path)).drop_table("audits.images")
     assert publish_new(config).nights == [1, 2]
+    check(config, "iceberg")
+
+
+@needs_iceberg
+@pytest.mark.slow
+def test_a_run_that_moves_once_the_regions_were_made_again_is_there_once(tmp_path):
+    from pyiceberg.catalog import load_catalog
+
+    config = publishing(tmp_path, "iceberg")
+    add_night(config, 1, [A])
+    padim.publish(config)
+    load_catalog("default", **catalog(tmp_path)).drop_table("audits.regions")
+    add_night(config, 2, [A])
+    publish_new(config)
     check(config, "iceberg")
 
 

@@ -19,7 +19,12 @@ from padim_dist.api.publish.rows import (
     reading,
 )
 from padim_dist.errors import RunError
-from padim_dist.store.published import Published, find_published, put_published
+from padim_dist.store.published import (
+    Published,
+    find_published,
+    published_days,
+    put_published,
+)
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace, content_id
@@ -118,8 +123,7 @@ class Work:
             Receives the number of further images that are written.
         """
         heads = {head.run_id: head for head in piece.runs}
-        known = filter(None, map(self._known, piece.runs))
-        former = {day for one in known for day in one.days} - {piece.day.isoformat()}
+        former = published_days(self.workspace, heads) - {piece.day.isoformat()}
         days = [*map(date.fromisoformat, sorted(former)), piece.day]
         for run_id in heads:
             self._put(Published(run_id, self.identity, [*map(str, days)], piece.night))
