@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 import padim_dist as padim
 from padim_dist.api.publish import columns, rows
-from padim_dist.api.publish.hive import HivePlace
 from padim_dist.api.publish.publish import publish_new
 from padim_dist.cli.app import app
 from padim_dist.config import make_config
@@ -123,56 +122,6 @@ def test_a_run_whose_tables_are_gone_stays_published(tmp_path, place):
     found = padim.publish(config, all_of_them=True)
     assert found.notes == [f"run {A} is not published: its tables are gone"]
     assert rows_of(read(config, place), ["run_id", "image_id"]) == before
-
-
-@pytest.mark.parametrize("lost", ["run.json", "scores/shard-0000000.parquet"])
-@pytest.mark.parametrize("place", MOSTLY_HIVE)
-def test_a_run_that_is_removed_while_it_is_read_stays_published(tmp_path, monkeypatch, place, lost):
-    config = publishing(tmp_path, place)
-    add_night(config, 1, [A])
-    padim.publish(config)
-    before = rows_of(read(config, place), ["night", "run_id", "image_id"])
-    true = rows.RowReader.read
-
-    def removed_meanwhile(self, table, piece, head):
-        if table is rows.IMAGES_TABLE:
-            Folder(config.workspace).remove(f"runs/{A}/{lost}")
-        return true(self, table, piece, head)
-
-    add_night(config, 2, [A])  # its rows would move
-    with monkeypatch.context() as changed:
-        changed.setattr(rows.RowReader, "read", removed_meanwhile)
-        with pytest.raises(RunError, match=f"run {A} is not published: it"):
-            padim.publish(config)
-    assert rows_of(read(config, place), ["night", "run_id", "image_id"]) == before
-
-
-@pytest.mark.parametrize("place", MOSTLY_HIVE)
-def test_errors_of_reading_a_run_are_not_told_of_the_tables(tmp_path, place):
-    config = publishing(tmp_path, place)
-    add_night(config, 1, [A])
-    file = Path(config.workspace, f"runs/{A}/scores/shard-0000000.parquet")
-    data = bytearray(file.read_bytes())
-    data[4:400] = bytes(396)  # the end, which is read first, is whole
-    file.write_bytes(data)
-    with pytest.raises(RunError, match=f"^run {A} cannot be read to be published") as raised:
-        padim.publish(config)
-    assert "cannot be written" not in str(raised.value)
-
-
-@pytest.mark.parametrize("changed", ["identity", "key"])
-def test_a_run_that_moves_once_another_table_was_made_again_is_there_once(
-    tmp_path, monkeypatch, changed
-):
-    """Of two tables one may be made again, or have another name: the other one has its rows."""
-    config = publishing(tmp_path, "hive")
-    add_night(config, 1, [A])
-    padim.publish(config)
-    new = {"identity": lambda _: "another", "key": property(lambda _: "another", lambda *_: None)}
-    monkeypatch.setattr(HivePlace, changed, new[changed], raising=False)
-    add_night(config, 2, [A])
-    padim.publish(config)
-    check(config, "hive")
 
 
 @pytest.mark.parametrize("place", MOSTLY_HIVE)
@@ -309,20 +258,6 @@ def test_a_table_that_was_removed_is_made_again_with_all_nights(tmp_path):
     padim.publish(config)
     load_catalog("default", **catalog(tmp_path)).drop_table("audits.images")
     assert publish_new(config).nights == [1, 2]
-    check(config, "iceberg")
-
-
-@needs_iceberg
-@pytest.mark.slow
-def test_a_run_that_moves_once_the_regions_were_made_again_is_there_once(tmp_path):
-    from pyiceberg.catalog import load_catalog
-
-    config = publishing(tmp_path, "iceberg")
-    add_night(config, 1, [A])
-    padim.publish(config)
-    load_catalog("default", **catalog(tmp_path)).drop_table("audits.regions")
-    add_night(config, 2, [A])
-    publish_new(config)
     check(config, "iceberg")
 
 
