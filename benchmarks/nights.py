@@ -143,7 +143,7 @@ def copy_night(config: Config, number: int) -> None:
     night, entry = last_night(workspace, settings), last_entry(workspace, settings)
     assert night
     assert entry
-    summary = find_summary(workspace, night)
+    summary = find_summary(workspace, night.path)
     assert summary
     (run,) = summary.runs
     ids = {one: secrets.token_hex(8) for one in (run, entry.snapshot, str(entry.increment))}

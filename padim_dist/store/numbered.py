@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -62,8 +63,14 @@ def read_last(
 
 
 def add_numbered(workspace: Workspace, path: str, entry: Any) -> bool:
-    """Add an entry; False if one of its number exists already."""
-    return workspace.folder.create_json(numbered_file(path, entry.number), asdict(entry))
+    """Add an entry; False if another one of its number exists already.
+
+    A store whose answer was lost refuses the second try: the entry that is there is then this one.
+    """
+    file, values = numbered_file(path, entry.number), asdict(entry)
+    if workspace.folder.create_json(file, values):
+        return True
+    return workspace.folder.find_json(file) == json.loads(json.dumps(values))
 
 
 def append_numbered(workspace: Workspace, path: str, make: Callable[[int], Numbered]) -> Numbered:

@@ -80,8 +80,9 @@ class Workspace:
     histories, promotions, reviews = "snapshots", "promotions", "reviews"
     models, runs = "models", "runs"
     all_nights, manifests, fits, moments = "nights", "manifests", "fits", "moments"
-    turns, pruned = "turns", "pruned"
-    """Folders of the newest turns of runs, and of what is kept of what was pruned."""
+    turns, pruned, all_published = "turns", "pruned", "published"
+    """Folders of the newest turns of runs, of what is kept of what was pruned, and of what is known
+    of published tables."""
 
     def at(self, *parts: str) -> str:
         """Return the URL (or local path) of a path in the workspace."""
@@ -153,7 +154,7 @@ class Workspace:
 
     def published(self, place: str) -> str:
         """Folder of what is known of the published tables at a place."""
-        return f"published/{content_id({'place': place})}"
+        return f"{self.all_published}/{content_id({'place': place})}"
 
     def set_aside(self, rows: str) -> str:
         """List of a shard's images that kill the worker that reads them."""

@@ -171,8 +171,9 @@ def test_a_night_that_cannot_be_published_is_done_and_the_next_one_publishes_bot
     arrive(config, 9, images=2)
     done = padim.audit(config)
     assert done.unpublished is None
-    table = duckdb.sql(f"FROM read_parquet('{place}/images/*/*.parquet')")
-    counts = dict(table.aggregate("night, count(*)").fetchall())
+    with duckdb.connect() as database:
+        table = f"read_parquet('{place}/images/*/*.parquet')"
+        counts = dict(database.sql(f"SELECT night, count(*) FROM {table} GROUP BY 1").fetchall())
     assert (counts[night.number], counts[night.number + 1]) == (3, 2)
     # All nights before are there too: none was ever published.
     earlier = {one.number for one in padim.nights(config).nights if one.images}

@@ -41,7 +41,10 @@ def test_an_ill_store_and_a_bad_object_change_nothing(ward, kind):
     """tests/archive/test_witness.py tests other kinds, in one process."""
     trial = ward.try_(kind, seed=2)
     assert trial.differences == []
-    assert trial.faults == {"RunError" if "ill" in kind else "timeout": 1}
+    # It struck while the archive was listed, or later.
+    ends = {"RunError", "ArchiveError"} if "ill" in kind else {"timeout"}
+    assert list(trial.faults.values()) == [1]
+    assert trial.faults.keys() <= ends
 
 
 def test_a_single_bit_is_a_difference():

@@ -2,7 +2,8 @@
 
 A run is one file, whose name says so. It is written in one piece or not at all, over the one that
 is there. So a run that is published twice, or after a kill, is there once, and nobody reads half of
-it. Before a run is written under another day, its file under the old one is removed.
+it. Before a run is written under another day, its file under the old one is removed, but only once
+all its rows were read.
 """
 
 from __future__ import annotations
@@ -62,19 +63,17 @@ class HivePlace:
         """
         *former, day = days
         try:
-            for other in former:
-                for run in runs:
-                    self._folder.remove(_file(table, other, run))
             for run in runs:
-                self._put(_file(table, day, run), read(run))
+                old = [_file(table, other, run) for other in former]
+                self._put(_file(table, day, run), old, read(run))
         except OSError as error:
             raise RunError(
                 f"{self.title} cannot be written: {type(error).__name__}: {error}. Whole files are "
                 "there or none; 'padim-dist publish' tries again"
             ) from None
 
-    def _put(self, path: str, parts: Iterator[pa.Table]) -> None:
-        """Write a file; a run without rows has none."""
+    def _put(self, path: str, old: Sequence[str], parts: Iterator[pa.Table]) -> None:
+        """Write a file in place of old ones; a run without rows has none."""
         with TemporaryDirectory(prefix="padim-dist-publish-") as scratch:
             file = Path(scratch, "rows.parquet")
             writer = None
@@ -86,6 +85,8 @@ class HivePlace:
             finally:
                 if writer:
                     writer.close()
+            for other in old:
+                self._folder.remove(other)
             if writer:
                 self._folder.put_file(path, file)
             else:

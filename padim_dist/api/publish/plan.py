@@ -16,7 +16,6 @@ from padim_dist.api.settings.places import archive_settings, logger, workspace_o
 from padim_dist.config import Config
 from padim_dist.errors import RequestError
 from padim_dist.store.nights import NightSummary, find_summary, last_night, read_nights
-from padim_dist.store.published import find_published
 from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run, list_runs
@@ -78,27 +77,22 @@ def all_runs(config: Config) -> list[Piece]:
     return [*nights, *map(_alone, others)]
 
 
-def new_nights(config: Config, place: str, identity: str) -> list[Piece]:
-    """Return the newest nights up to the last one that a place has, the oldest first.
+def new_nights(config: Config, number: int) -> tuple[list[Piece], int]:
+    """Return the nights after a number, the oldest first, and the number of the last of them.
 
-    Nights are published in their order. So it looks back only to the last night that is there: what
-    this costs does not depend on the number of nights.
+    It ends before a night that is not finished: it is the newest, or its summary is damaged. What
+    this costs depends on these nights, not on earlier ones.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
-    last = last_night(workspace, settings)
+    newest = last_night(workspace, settings)
     found: list[NightSummary] = []
-    for number in range(last.number if last else 0, 0, -1):
-        summary = find_summary(workspace, workspace.night(settings, number))
+    for later in range(number + 1, newest.number + 1 if newest else 0):
+        summary = find_summary(workspace, workspace.night(settings, later))
         if summary is None:
-            continue
-        known = [find_published(workspace, place, run) for run in summary.runs]
-        if known and all(
-            one and one.revision and one.tables == identity and (one.night or 0) >= number
-            for one in known
-        ):
             break
         found.append(summary)
-    return _pieces(config, found[::-1])
+        number = later
+    return _pieces(config, found), number
 
 
 def _pieces(config: Config, summaries: Sequence[NightSummary]) -> list[Piece]:

@@ -11,12 +11,22 @@ from padim_dist.api.publish.iceberg import IcebergPlace
 from padim_dist.api.publish.plan import all_nights, all_runs, new_nights, one_night, one_run
 from padim_dist.api.publish.rows import Piece, RowReader
 from padim_dist.api.publish.work import Place, Work
-from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
+from padim_dist.api.settings.places import (
+    ConfigLike,
+    archive_settings,
+    as_config,
+    workspace_of,
+)
 from padim_dist.config import Config
 from padim_dist.errors import ConfigError, RequestError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.lease import hold
-from padim_dist.store.published import Published
+from padim_dist.store.published import (
+    Published,
+    PublishedNights,
+    published_nights,
+    put_published_nights,
+)
 
 
 @dataclass(frozen=True)
@@ -104,20 +114,35 @@ def publish(
     else:
         pieces = all_runs(config) if all_of_them else all_nights(config)
     is_asked_for = night is not None or run is not None or all_of_them
-    return _publish(config, listener, lambda _: pieces, is_asked_for)
+    return _publish(config, listener, lambda _: (pieces, None), is_asked_for)
 
 
 def publish_new(config: Config, listener: Listener = ignore) -> PublishResult:
-    """Publish the nights since the last one that is there; see `publish` for the errors."""
-    return _publish(
-        config, listener, lambda work: new_nights(config, work.place.key, work.identity), False
-    )
+    """Publish the nights after those that are all there; see `publish` for the errors.
+
+    Up to which number all are there is written down: a night that is there hides no earlier one
+    that failed.
+    """
+    settings = archive_settings(config)
+
+    def choose(work: Work) -> tuple[list[Piece], int | None]:
+        there = published_nights(work.workspace, work.place.key, work.identity, settings)
+        pieces, last = new_nights(config, there)
+        return pieces, last if last > there else None
+
+    return _publish(config, listener, choose, False)
 
 
 def _publish(
-    config: Config, listener: Listener, choose: Callable[[Work], list[Piece]], again: bool
+    config: Config,
+    listener: Listener,
+    choose: Callable[[Work], tuple[list[Piece], int | None]],
+    again: bool,
 ) -> PublishResult:
-    """Publish what `choose` returns for each place; `again`: also what is there as it is."""
+    """Publish what `choose` returns for each place; `again`: also what is there as it is.
+
+    It returns, too, the number up to which all nights are there then, if that is to be written.
+    """
     started, workspace = time.monotonic(), workspace_of(config)
     written: dict[str, Published] = {}
     there: set[str] = set()
@@ -127,7 +152,7 @@ def _publish(
         with hold(workspace, workspace.published(place.key)) as lease:
             watch = lease.guard(listener)
             work = Work(workspace, place, place.identity(), RowReader(config))
-            pieces = choose(work)
+            pieces, last = choose(work)
             count = _Count(watch, sum(run.images for piece in pieces for run in piece.runs))
             for piece in pieces:
                 if not again and not work.has_changed(piece):
@@ -138,6 +163,9 @@ def _publish(
                 notes |= dict.fromkeys(lost)
                 if usable.runs:
                     written |= {one.run_id: one for one in work.publish(usable, count.add)}
+            if last is not None:
+                nights = PublishedNights(work.identity, last)
+                put_published_nights(workspace, place.key, archive_settings(config), nights)
     return PublishResult(
         places=[place.title for place in places],
         nights=sorted({one.night for one in written.values() if one.night is not None}),

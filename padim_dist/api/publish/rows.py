@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
+import duckdb
 import pyarrow as pa
 
 from padim_dist.api.publish.columns import DAY, IMAGES, REGIONS, Column, schema_of
@@ -14,6 +16,7 @@ from padim_dist.api.sql.flags import MOST_ANOMALOUS, literal
 from padim_dist.api.sql.reviews import add_reviews_table, with_verdicts
 from padim_dist.api.sql.tables import open_connection, quoted, table_query
 from padim_dist.config import Config
+from padim_dist.errors import PadimDistError, RunError
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS as REGIONS_OF_RUN
@@ -88,11 +91,12 @@ class RowReader:
         if not self._reviewed:
             return 0
         run = (Run(self._workspace, head.run_id), head)
-        rows = table_query(self._connection, SCORES, [run])
-        ((newest,),) = self._connection.sql(
-            f"SELECT max(review) FROM ({rows}) AS rows JOIN reviews ON "
-            "rows.image_id = reviews.image_id AND rows.etag IS NOT DISTINCT FROM reviews.etag"
-        ).fetchall()
+        with reading(head.run_id):
+            rows = table_query(self._connection, SCORES, [run])
+            ((newest,),) = self._connection.sql(
+                f"SELECT max(review) FROM ({rows}) AS rows JOIN reviews ON "
+                "rows.image_id = reviews.image_id AND rows.etag IS NOT DISTINCT FROM reviews.etag"
+            ).fetchall()
         return newest or 0
 
     def read(self, table: Table, piece: Piece, head: RunHead) -> Iterator[pa.Table]:
@@ -123,3 +127,17 @@ class RowReader:
         found = self._connection.sql(f"SELECT {columns} FROM ({query}) ORDER BY {table.order}")
         for batch in found.to_arrow_reader(ROWS):
             yield pa.Table.from_batches([batch]).cast(schema)
+
+
+@contextmanager
+def reading(run_id: str) -> Iterator[None]:
+    """Turn errors of reading the rows of a run into ours; they are none of published tables."""
+    try:
+        yield
+    except PadimDistError:
+        raise
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"run {run_id} cannot be read to be published: {type(error).__name__}: {error}. What "
+            "is published of it stays as it was; 'padim-dist publish' tries again"
+        ) from None

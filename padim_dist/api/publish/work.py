@@ -10,8 +10,21 @@ from typing import Protocol
 import pyarrow as pa
 
 from padim_dist.api.publish.columns import VERSION
-from padim_dist.api.publish.rows import IMAGES_TABLE, REGIONS_TABLE, Piece, RowReader, Table
-from padim_dist.store.published import Published, find_published, put_published
+from padim_dist.api.publish.rows import (
+    IMAGES_TABLE,
+    REGIONS_TABLE,
+    Piece,
+    RowReader,
+    Table,
+    reading,
+)
+from padim_dist.errors import RunError
+from padim_dist.store.published import (
+    Published,
+    find_published,
+    published_days,
+    put_published,
+)
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.run import Run
 from padim_dist.store.workspace import Workspace, content_id
@@ -55,7 +68,8 @@ class Place(Protocol):
             Ids of the runs; all days under which the table may have rows of them, last the day
             under which it has them then.
         read : callable
-            Returns the rows of a run, given its id, a part at a time.
+            Returns the rows of a run, given its id, a part at a time. If it raises an error, the
+            rows that the table has of that run stay.
         """
 
 
@@ -109,8 +123,7 @@ class Work:
             Receives the number of further images that are written.
         """
         heads = {head.run_id: head for head in piece.runs}
-        known = filter(None, map(self._known, piece.runs))
-        former = {day for one in known for day in one.days} - {piece.day.isoformat()}
+        former = published_days(self.workspace, heads) - {piece.day.isoformat()}
         days = [*map(date.fromisoformat, sorted(former)), piece.day]
         for run_id in heads:
             self._put(Published(run_id, self.identity, [*map(str, days)], piece.night))
@@ -118,12 +131,14 @@ class Work:
         for table in self.place.tables:
 
             def read(run_id: str, table: Table = table) -> Iterator[pa.Table]:
-                rows[table.name, run_id] = 0
-                for part in self.reader.read(table, piece, heads[run_id]):
-                    rows[table.name, run_id] += len(part)
-                    if table is IMAGES_TABLE:
-                        advance(len(part))
-                    yield part
+                head, rows[table.name, run_id] = heads[run_id], 0
+                with reading(run_id):
+                    for part in self.reader.read(table, piece, head):
+                        rows[table.name, run_id] += len(part)
+                        if table is IMAGES_TABLE:
+                            advance(len(part))
+                        yield part
+                    self._check(head, rows[table.name, run_id] if table is IMAGES_TABLE else None)
 
             self.place.replace(table, list(heads), days, read)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -143,6 +158,23 @@ class Work:
         for one in done:
             self._put(one)
         return done
+
+    def _check(self, head: RunHead, images: int | None) -> None:
+        """Refuse what was read of a run that has lost rows, or loses them now, e.g. to prune.
+
+        A run that is removed loses its head first, so what was read under the head is whole.
+        """
+        now = Run(self.workspace, head.run_id).find_head()
+        found = None
+        if now is None or now.finished_at != head.finished_at:
+            found = "it was removed, or scored again, while it was read"
+        elif images not in (None, head.images):
+            found = f"its score table has {images} of {head.images} rows"
+        if found:
+            raise RunError(
+                f"run {head.run_id} is not published: {found}. What is published of it stays as it "
+                "was; 'padim-dist publish' tries again, and 'padim-dist verify' finds what is lost"
+            )
 
     def _known(self, head: RunHead) -> Published | None:
         known = find_published(self.workspace, self.place.key, head.run_id)
