@@ -2,7 +2,7 @@
 
 Results go to stdout; progress, warnings and errors go to stderr. Exit codes: 0 done, every
 image has a row; 1 the run failed; 2 the request or the configuration is wrong; 3 a night is odd
-(`audit --fail-on-odd`); 130 interrupted.
+(`audit --fail-on-odd`), or a run is not as it was written (`verify`); 130 interrupted.
 """
 
 from importlib import import_module

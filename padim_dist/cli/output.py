@@ -149,7 +149,9 @@ def print_query(result: QueryResult, terminal: Terminal) -> None:
 
 def print_verify(result: VerifyResult, terminal: Terminal) -> None:
     """Print whether a run is as it was written, what differs, and what would have been found."""
-    terminal.values(result, rows="rows compared", rescored="shards scored again", changed="")
+    terminal.values(
+        result, rows="rows compared", rescored="shards scored again", changed="", unsettled=""
+    )
     for chance in result.chances:
         shards = "1 shard" if chance.shards == 1 else f"{chance.shards} shards"
         terminal.line(
@@ -157,8 +159,8 @@ def print_verify(result: VerifyResult, terminal: Terminal) -> None:
             f"with a probability of {100 * chance.probability:.3g} %, results of {shards} that "
             "were changed together with their digests",
         )
-    if result.changed:
-        terminal.line("not compared", format_value(result.changed))
+    if lacking := [*result.changed, *result.unsettled]:
+        terminal.line("not compared", format_value(lacking))
     terminal.table("Differences", result.differences)
 
 

@@ -115,7 +115,7 @@ def report(
     return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
 
 
-@command(output.print_verify, exit_code=lambda result, **_: 1 if result.differences else 0)
+@command(output.print_verify, exit_code=lambda result, **_: 3 if result.differences else 0)
 def verify(
     session: Session,
     *,

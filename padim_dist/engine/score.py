@@ -178,6 +178,8 @@ class ScoredShard:
             run.drift.write_mean(job.place, torch.cat(means).cpu().numpy())
         if self.regions:
             digests |= run.regions.replace(job.place, run.regions.make(self.regions))
+        else:  # of a killed task, or of what is scored again: the receipt would not name it
+            run.workspace.folder.remove(run.regions.shard(job.place))
         files = ShardFiles(digests, machine())
         table = files.in_receipt(run.scores.make(self.table))
         if job.again:

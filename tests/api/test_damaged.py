@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_a_run_whose_head_is_damaged_is_finished_without_scoring_again(audit, ca
     assert (result.scored, result.images) == (0, len(before))
     assert f"{head} is damaged: it is not JSON" in caplog.text
     assert padim.query(audit, sql="FROM scores ORDER BY image_id").rows == before
+
+
+def test_a_damaged_head_of_a_run_without_its_heatmaps_loses_no_regions(audit):
+    padim.judge(audit, review=30)
+    padim.compact(audit)
+    (head,) = Path(audit.workspace).glob("runs/*/run.json")
+    folder, files = head.parent, json.loads(head.read_text())["files"]
+    shutil.rmtree(folder / "heatmaps.zarr")
+    removed = {"heatmaps.zarr": "2026-11-27T02:10:00+00:00"}
+    (folder / "pruned.json").write_text(json.dumps({"removed": removed}))
+    before = padim.query(audit, sql="FROM regions ORDER BY image_id, region").rows
+    head.write_text("{")
+    padim.score(audit)
+    assert padim.judge(audit, review=30).notes == []
+    assert padim.query(audit, sql="FROM regions ORDER BY image_id, region").rows == before
+    assert len(before) > 20
+    assert not (folder / "heatmaps.zarr").exists()
+    again = json.loads(head.read_text())
+    (added,) = folder.glob("regions/added-*")
+    assert [*again["added"]] == [f"regions/{added.name}"]
+    assert again["files"] == files
 
 
 def test_a_report_without_metrics_that_can_be_read(audit, caplog):

@@ -18,12 +18,14 @@ from typer.testing import CliRunner
 import padim_dist as padim
 from padim_dist.api.integrity.files import check_files
 from padim_dist.api.integrity.plan import chance
+from padim_dist.api.integrity.verify import VerifyResult
 from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.cli.app import app
 from padim_dist.config import Config
+from padim_dist.engine.rescoring.rescore import Rescored
 from padim_dist.errors import RequestError, RunError
-from padim_dist.events import ignore
+from padim_dist.events import Progress, ignore
 from padim_dist.store.arrays import open_array
 from padim_dist.store.runs.run import Run
 from tests.api.workspace import config_file
@@ -207,9 +209,38 @@ def test_a_score_changed_together_with_its_digests_is_found_by_scoring_again(aud
     done = CliRunner().invoke(
         app, ["verify", "--all", "-c", str(config_file(audit, folder.parent / "audit.yaml"))]
     )
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "different" in done.stdout
     assert Path(uri).name in done.stdout
+
+
+def test_a_row_that_says_that_its_image_was_not_there_is_named(audit):
+    folder, (shard, uri) = folder_of(audit), spot(audit)
+    heads = json.loads((folder / "run.json").read_text())
+
+    def hide(status: str) -> VerifyResult:
+        change_table(
+            folder / "scores" / shard,
+            lambda rows: [
+                {**r, "status": status, "score": None, "p_value": None} if r["uri"] == uri else r
+                for r in rows
+            ],
+        )
+        forge(folder, f"scores/{shard}")
+        statuses = {**heads["statuses"], status: 1, "scored": heads["statuses"]["scored"] - 1}
+        change_head(folder, statuses=statuses, flagged=heads["flagged"] - 1)
+        return padim.verify(audit, all_shards=True)
+
+    result = hide("timeout")
+    assert (result.is_same, result.unsettled, result.rows) == (True, [uri], 38)
+    assert result.notes == [
+        "1 image not compared: not to be reached then, as the run says, and to be read now"
+    ]
+    # A change of its row would not be found.
+    assert result.chances[0].probability == 1 - 1 / result.shards
+    (difference,) = hide("changed").differences
+    assert (difference.file, difference.image) == ("scores", uri)
+    assert "status is 'changed' instead of 'scored'" in difference.found
 
 
 def test_regions_and_heatmaps_changed_together_with_their_digests_are_found(audit):
@@ -357,6 +388,16 @@ def test_regions_that_a_judgement_adds_have_digests(audit):
     assert found_in_files(audit) == []
 
 
+def test_a_shard_that_is_scored_again_without_regions_leaves_none(audit):
+    folder = folder_of(audit)
+    regions = {path.name: path for path in folder.glob("regions/*")}
+    shard = next(path for path in sorted(folder.glob("scores/*")) if path.name not in regions)
+    shutil.copy(next(iter(regions.values())), folder / "regions" / shard.name)
+    shard.unlink()
+    padim.score(audit)
+    assert found_in_files(audit) == []
+
+
 def test_a_run_that_was_resumed_has_all_digests(audit):
     folder = folder_of(audit)
     wanted = json.loads((folder / "files.json").read_text())["digests"]
@@ -366,6 +407,28 @@ def test_a_run_that_was_resumed_has_all_digests(audit):
     found = json.loads((folder / "files.json").read_text())["digests"]
     assert found.keys() == wanted.keys()
     assert found_in_files(audit) == []
+
+
+def test_without_a_row_that_can_be_compared_nothing_would_be_found(audit, monkeypatch):
+    gone = Rescored(4, 4, 0, "a processor", is_exact=True, changed=["a", "b", "c", "d"])
+    monkeypatch.setattr("padim_dist.api.integrity.verify._rescore", lambda *_: [gone])
+    result = padim.verify(audit)
+    assert (result.is_same, result.rescored, result.chances) == (True, 1, [])
+    assert result.notes[0] == "nothing was compared with results of today"
+
+
+def test_a_prune_beside_a_verification_is_no_difference(audit):
+    folder = folder_of(audit)
+
+    def prune(event: object) -> None:
+        if isinstance(event, Progress) and not (folder / "pruned.json").exists():
+            removed = {"heatmaps.zarr": "2026-11-27T02:10:00+00:00"}
+            (folder / "pruned.json").write_text(json.dumps({"removed": removed}))
+            shutil.rmtree(folder / "heatmaps.zarr")
+
+    with pytest.raises(RunError, match="another command changed run"):
+        padim.verify(audit, prune)
+    assert padim.verify(audit).is_same
 
 
 @pytest.mark.slow

@@ -23,9 +23,10 @@ from padim_dist.errors import RequestError, RunError
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted, listed, part_of
 from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.pruned import Pruned
 from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import Run
-from padim_dist.store.runs.tables import find_compacted
+from padim_dist.store.runs.tables import Compacted, find_compacted
 from padim_dist.store.weights import kept_weights_bytes
 
 _CHANGED = (1, 10, 100)
@@ -57,8 +58,12 @@ class VerifyResult:
     changed : list of str
         Images of these shards that could not be compared: they have changed since, or cannot be
         reached.
+    unsettled : list of str
+        Images that could not be compared: their rows say that they could not be reached, and now
+        they can. It can be true; it can also hide a result.
     chances : list of Chance
-        How likely it was to find results that somebody changed together with their digests.
+        How likely it was to find results that somebody changed together with their digests, in
+        shards whose rows can all be compared.
     differences : list of Difference
         What differs: at most 20 for each shard.
     notes : list of str
@@ -74,6 +79,7 @@ class VerifyResult:
     rescored: int
     rows: int
     changed: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     chances: list[Chance] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -133,7 +139,7 @@ def verify(
             f"run {head.run_id} is half done; run 'padim-dist score' again: it resumes"
         )
     found, notes = Run(workspace, head.run_id), list[str]()
-    before = find_compacted(workspace, found.path)
+    before = head, *_state(found)
     check = check_files(found, head, listener)
     differences = list(check.differences)
     if not about_tables(differences):
@@ -152,12 +158,12 @@ def verify(
         outcomes = _rescore(config, found, plan, 1.0 if all_shards else share, listener)
         notes += _notes(plan, outcomes)
     differences += [one for outcome in outcomes for one in outcome.differences]
-    if differences and (found.find_head(), find_compacted(workspace, found.path)) != (head, before):
+    if differences and (found.find_head(), *_state(found)) != before:
         raise RunError(
             f"another command changed run {head.run_id} while it was verified; run the same "
             "command again"
         )
-    shards = len(head.shards)
+    shards, whole = len(head.shards), sum(outcome.is_compared for outcome in outcomes)
     return VerifyResult(
         run_id=head.run_id,
         verdict="different" if differences else "as it was written",
@@ -168,14 +174,20 @@ def verify(
         rescored=len(outcomes),
         rows=sum(outcome.rows for outcome in outcomes),
         changed=[image for outcome in outcomes for image in outcome.changed],
+        unsettled=[image for outcome in outcomes for image in outcome.unsettled],
         chances=[
-            Chance(changed, chance(shards, len(outcomes), changed))
+            Chance(changed, chance(shards, whole, changed))
             for changed in _CHANGED
-            if changed <= shards and outcomes
+            if changed <= shards and whole
         ],
         differences=differences,
         notes=notes,
     )
+
+
+def _state(run: Run) -> tuple[Compacted | None, Pruned | None]:
+    """Return what other commands do to the files of a run, beside its head."""
+    return find_compacted(run.workspace, run.path), run.find_pruned()
 
 
 def _check_counts(run: Run, head: RunHead) -> list[Difference]:
@@ -225,6 +237,13 @@ def _notes(plan: RescorePlan, outcomes: Sequence[Rescored]) -> list[str]:
             f"{part_of(others.total(), len(outcomes), 'shard')} scored on another processor or "
             f"with other software ({listed(sorted(then))}; here {listed(sorted(others))}): scores "
             f"and heatmaps are compared within {100 * closeness.score:g} %, regions are not"
+        )
+    if outcomes and not any(outcome.rows for outcome in outcomes):
+        notes.append("nothing was compared with results of today")
+    if unsettled := sum(len(outcome.unsettled) for outcome in outcomes):
+        notes.append(
+            f"{counted(unsettled, 'image')} not compared: not to be reached then, as the run says, "
+            "and to be read now"
         )
     if changed := sum(len(outcome.changed) for outcome in outcomes):
         notes.append(

@@ -184,8 +184,10 @@ def _score(
     """
     counts = plan.run.scores.count(done)
     again = {place for place, count in counts.items() if count.unsettled}
+    # A run whose head was damaged after its heatmaps were pruned stays without them.
+    heatmaps = config.score.heatmaps == "grid" and not plan.run.has_pruned_heatmaps()
     work = [
-        replace(job, again=job.place in again)
+        replace(job, again=job.place in again, heatmaps=heatmaps)
         for job in plan.jobs
         if job.place not in done or job.place in again
     ]
@@ -195,7 +197,6 @@ def _score(
     weights = kept_weights_bytes(workspace, embedding.weights)
     rest = (config.cluster.readers, config.archive.max_pixels)
     cluster = settle(config.cluster, "score", projection.score_need(embedding, weights, *rest))
-    heatmaps = config.score.heatmaps == "grid"
     disk = projection.score_disk(embedding, sum(job.size for job in work), heatmaps)
     projection.check_disk("score", disk, plans.free_disk(workspace.folder), config.workspace)
     if starts:

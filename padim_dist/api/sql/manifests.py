@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from padim_dist.api.sql.flags import literal
 from padim_dist.api.sql.tables import files_query
-from padim_dist.store.manifests import REMOVED, find_head, manifest_files, rows_of_files
+from padim_dist.store.manifests import REMOVED, find_head, manifest_files, rows_of_base
 from padim_dist.store.workspace import Workspace
 
 
@@ -15,13 +15,18 @@ def manifest_query(workspace: Workspace, snapshot: str) -> str | None:
 
     Only lists of files are read. The column ``shard`` of a manifest that was written as changes is
     null: its shards are not cut.
+
+    Raises
+    ------
+    DamagedFileError
+        If the manifest was written as changes of one that is not complete.
     """
     head = find_head(workspace, snapshot)
     if head is None or head.chain is None:
         whole = manifest_files(workspace, snapshot)
         return files_query(whole) if whole else None
     deltas = {workspace.at(delta.path): delta.rows for delta in head.chain.deltas}
-    files = {**rows_of_files(workspace, head.chain.base), **deltas}
+    files = {**rows_of_base(workspace, snapshot, head.chain), **deltas}
     starts = accumulate(files.values(), initial=0)
     numbered = " UNION ALL BY NAME ".join(
         f"SELECT *, file_row_number + {start} AS number "

@@ -100,6 +100,8 @@ class ShardComparison:
         What differs.
     changed : list of str
         Images that cannot be compared, since they have changed or cannot be reached.
+    unsettled : list of str
+        Images that can be read now, and whose rows say that they could not be reached.
     rows : int
         Rows that were compared.
     """
@@ -108,6 +110,7 @@ class ShardComparison:
         self._closeness = closeness
         self.differences: list[Difference] = []
         self.changed: list[str] = []
+        self.unsettled: list[str] = []
         rows = stored.to_pylist()
         self._stored = {row["image_id"]: row for row in rows}
         self._again = {row["image_id"]: row for row in again.to_pylist()}
@@ -131,8 +134,13 @@ class ShardComparison:
         if now["status"] != then["status"] and now["status"] in _NOT_COMPARABLE:
             self.changed.append(_name(now))
             return False
-        if then["status"] in _NOT_COMPARABLE:
-            return bool(now["status"] == then["status"])
+        if then["status"] in UNSETTLED and now["status"] != then["status"]:
+            # It can be true, and it can hide a result.
+            self.unsettled.append(_name(now))
+            return False
+        if now["status"] == then["status"] and now["status"] in _NOT_COMPARABLE:
+            return True
+        # An image that is said to be changed, and has the etag of then, is a difference.
         names = [name for name in SAME_EVERYWHERE if name in then]
         if self._closeness is None:
             names += [name for name in SAME_BITS if name in then]

@@ -75,6 +75,8 @@ class Rescored:
         Number of differences, and the first of them.
     changed : list of str
         Images that could not be compared: they have changed since, or cannot be reached.
+    unsettled : list of str
+        Images that could not be compared: their rows say that they could not be reached.
     machine : str
         Processor and software of this worker.
     is_exact : bool
@@ -89,6 +91,12 @@ class Rescored:
     count: int = 0
     differences: list[Difference] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether every row of the shard was compared."""
+        return self.rows == self.done
 
 
 def rescore_shard(job: RescoreJob, report: Report) -> Rescored:
@@ -122,6 +130,7 @@ def rescore_shard(job: RescoreJob, report: Report) -> Rescored:
         count=len(found),
         differences=found[:_MOST],
         changed=compared.changed,
+        unsettled=compared.unsettled,
     )
 
 

@@ -26,7 +26,7 @@ from padim_dist.store.manifests.manifest import (
     read_shard,
     read_witnesses,
     root_of,
-    rows_of_files,
+    rows_of_base,
 )
 
 __all__ = [
@@ -50,6 +50,6 @@ __all__ = [
     "read_shard",
     "read_witnesses",
     "root_of",
-    "rows_of_files",
+    "rows_of_base",
     "write_manifest",
 ]

@@ -9,11 +9,13 @@ the numbers of the rows that are not there any more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.parquet import open_parquet
@@ -84,14 +86,12 @@ def read_chain(
     Raises
     ------
     DamagedFileError
-        If a file is damaged, or rows of the whole manifest are missing.
-    FileNotFoundError
-        If a delta is missing.
+        If a file is damaged or missing, or rows of the whole manifest are.
     """
     total = chain.images + sum(delta.rows for delta in chain.deltas)
     there = np.ones(total, bool)
     for delta in chain.deltas:
-        with open_parquet(workspace.folder, delta.path, advice) as parquet:
+        with _opened(workspace, delta, advice) as parquet:
             gone = parquet.read([REMOVED])[REMOVED].drop_null()
         there[gone.to_numpy()] = False
     start = 0
@@ -103,12 +103,22 @@ def read_chain(
         file = workspace.at(workspace.manifest(chain.base))
         raise DamagedFileError(file, f"it has {start:,} rows of {chain.images:,}", advice)
     for delta in chain.deltas:
-        with open_parquet(workspace.folder, delta.path, advice) as parquet:
+        with _opened(workspace, delta, advice) as parquet:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number)
                 left = _left(table, there, start)
                 yield left.filter(pc.is_valid(left["uri"])).drop_columns([REMOVED])
                 start += len(table)
+
+
+@contextmanager
+def _opened(workspace: Workspace, delta: DeltaFile, advice: str) -> Iterator[pq.ParquetFile]:
+    """Open a delta; one that is missing is damage, as rows of the whole manifest are."""
+    try:
+        with open_parquet(workspace.folder, delta.path, advice) as parquet:
+            yield parquet
+    except FileNotFoundError:
+        raise DamagedFileError(workspace.at(delta.path), "it is missing", advice) from None
 
 
 def _left(

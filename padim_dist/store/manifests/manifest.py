@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from padim_dist.errors import DamagedFileError
 from padim_dist.store.manifests.chain import Chain, read_chain
 from padim_dist.store.parquet import open_parquet
 from padim_dist.store.records import find_record, make_record
@@ -147,13 +148,29 @@ def manifest_files(workspace: Workspace, snapshot: str) -> list[str]:
     return [workspace.at(path, name) for name in names if name.startswith("part-")]
 
 
-def rows_of_files(workspace: Workspace, snapshot: str) -> dict[str, int]:
-    """Return the URLs of the files of a whole manifest, in order, with the rows of each."""
-    manifest = read_manifest(workspace, snapshot)
-    shards = manifest.shards if manifest else []
+def rows_of_base(workspace: Workspace, snapshot: str, chain: Chain) -> dict[str, int]:
+    """Return the URLs of the files of the whole manifest of a chain, in order, with their rows.
+
+    Raises
+    ------
+    DamagedFileError
+        If the whole manifest is not complete: the numbers of rows would be others.
+    """
+    base = read_manifest(workspace, chain.base)
+    shards = base.shards if base else []
     cut = (shards[first : first + SHARDS_A_FILE] for first in range(0, len(shards), SHARDS_A_FILE))
-    rows = (sum(shard.images for shard in own) for own in cut)
-    return dict(zip(manifest_files(workspace, snapshot), rows, strict=False))
+    rows = [sum(shard.images for shard in own) for own in cut]
+    names = [f"part-{number:05d}.parquet" for number in range(len(rows))]
+    wanted = [workspace.at(workspace.manifest(chain.base), name) for name in names]
+    found = manifest_files(workspace, chain.base)
+    if found != wanted or sum(rows) != chain.images:
+        file = workspace.at(workspace.manifest(chain.base))
+        what = (
+            f"it lists {sum(rows):,} rows of {chain.images:,}, and has {len(found)} files with "
+            f"rows of {len(wanted)}"
+        )
+        raise DamagedFileError(file, what, _advice(workspace, snapshot))
+    return dict(zip(found, rows, strict=True))
 
 
 def read_rows(

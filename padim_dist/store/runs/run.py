@@ -18,7 +18,7 @@ from padim_dist.store.manifests import Shard, images_by_group
 from padim_dist.store.order import in_order, next_turn
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.runs.arrays import DriftFigures, Heatmaps, RunDrift
-from padim_dist.store.runs.digests import Digests, RunFiles, digest_of
+from padim_dist.store.runs.digests import Digests, RunFiles, digest_of, find_files
 from padim_dist.store.runs.head import ADVICE, RunHead
 from padim_dist.store.runs.pruned import Pruned
 from padim_dist.store.runs.rows import REGIONS, SCORES
@@ -105,10 +105,14 @@ class Run:
             return f"heatmaps of run {self.run_id} were pruned on {when[:10]} (retention.heatmaps)"
         return f"run {self.run_id} kept no heatmaps (score.heatmaps: none)"
 
+    def has_pruned_heatmaps(self) -> bool:
+        """Return whether the heatmaps of the run were pruned."""
+        pruned = self.find_pruned()
+        return pruned is not None and pruned.when(HEATMAPS) is not None
+
     def pruned_notes(self) -> list[str]:
         """Return a sentence if its heatmaps were pruned."""
-        pruned = self.find_pruned()
-        if pruned is None or pruned.when(HEATMAPS) is None:
+        if not self.has_pruned_heatmaps():
             return []
         return [f"{self.why_no_heatmaps()}: scores and regions are kept."]
 
@@ -155,8 +159,13 @@ class Run:
     def start(
         self, head: RunHead, shards: Sequence[Shard], shape: PyramidShape, heatmaps: bool
     ) -> None:
-        """Write the head of an unfinished run; create the arrays of heatmaps and drift."""
-        self._put(replace(head, turn=self._claim_turn()))
+        """Write the head of an unfinished run; create the arrays of heatmaps and drift.
+
+        Without heatmaps, added regions that are there stay: they cannot be found again. They are
+        of a run whose head was damaged after its heatmaps were pruned.
+        """
+        added = {} if heatmaps else self._added_digests()
+        self._put(replace(head, turn=self._claim_turn(), added=added))
         grid, groups = shape.grids[0], list(images_by_group(shards))
         if heatmaps:
             self.heatmaps.create([shard.images for shard in shards], grid)
@@ -191,7 +200,7 @@ class Run:
             statuses=dict(sum((Counter(c.statuses) for c in counts.values()), Counter[str]())),
             drift=drift,
             drift_unknown=drift_unknown or {},
-            files=self._write_files(counts) or before.files,
+            files=self._write_files(counts) or before.files or self._listed(),
         )
         self._put(finished)
         if not count_unsettled(finished.statuses):
@@ -224,6 +233,16 @@ class Run:
             found = list(pool.map(self._find_digest, [f"{name}/zarr.json" for name in names]))
         files = RunFiles.of(shards, {k: v for one in found for k, v in one.items()})
         return files.write(self.workspace.folder, self.path)
+
+    def _listed(self) -> str | None:
+        """Return the digest of the list of files that is there: of a run with a damaged head."""
+        found = unless_damaged(lambda: find_files(self.workspace.folder, self.path))
+        return found[1] if found else None
+
+    def _added_digests(self) -> Digests:
+        """Return the digests of the files with added regions that are there."""
+        folder, files = self.workspace.folder, self.regions.added_files()
+        return {path.removeprefix(f"{self.path}/"): digest_of(folder.read(path)) for path in files}
 
     def _find_digest(self, file: str) -> Digests:
         try:
