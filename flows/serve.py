@@ -6,7 +6,7 @@ from the environment:
 PADIM_DIST_CONFIG
     Path of the YAML file of the deployments. Required.
 PADIM_DIST_CRON
-    Cron expression of the nightly audit; default ``0 2 * * *``, empty: no schedule.
+    Cron expression of the nightly audit, five fields; default ``0 2 * * *``, empty: no schedule.
 PADIM_DIST_TIMEZONE
     Time zone of the schedule; default ``UTC``.
 PADIM_DIST_METRICS
