@@ -41,11 +41,16 @@ def main() -> None:
         load_config(config)
         due = [Due(audit_name(config), cron, timezone)] if cron else []
         with serve_metrics(metrics, due) if metrics else nullcontext():
-            from flows.deployments import serve_flows
-            from flows.outcomes import show_last_night
+            from flows.deployments import serve_flows, wait_for_server
+            from flows.outcomes import show_failed_flow, show_last_night
+            from flows.stages import pauses
 
+            pauses()
             if metrics:
                 show_last_night(config)
+            wait_for_server()
+            if metrics:
+                show_failed_flow(config)
             serve_flows(config, cron, timezone)
     except ConfigError as error:
         sys.exit(f"error: {error}")
