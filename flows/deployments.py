@@ -19,7 +19,7 @@ from prefect.settings import get_current_settings
 
 from flows.jobs import backfill, fit, score
 from flows.night import nightly_audit
-from flows.stages import pauses
+from flows.outcomes import NIGHTLY
 
 TAGS = ["padim-dist"]
 _PATIENCE = 60.0
@@ -43,7 +43,7 @@ def deployments(config: str, cron: str, timezone: str) -> list[RunnerDeployment]
     common: dict[str, Any] = {"parameters": {"config": config}}
     schedule = Cron(cron, timezone=timezone) if cron else None
     made = [
-        nightly_audit.to_deployment("nightly", schedule=schedule, tags=TAGS, **common, **one),
+        nightly_audit.to_deployment(NIGHTLY, schedule=schedule, tags=TAGS, **common, **one),
         fit.to_deployment("fit", tags=TAGS, **common, **queue),
         score.to_deployment("score", tags=TAGS, **common, **queue),
         backfill.to_deployment("backfill", tags=TAGS, **common, **queue),
@@ -80,14 +80,7 @@ def serve_flows(config: str, cron: str, timezone: str) -> None:
         Path of the configuration.
     cron, timezone : str, str
         Schedule of the nightly audit, empty: none; its time zone.
-
-    Raises
-    ------
-    ConfigError
-        If PADIM_DIST_RETRIES is not a list of numbers.
     """
-    pauses()
-    wait_for_server()
     # The pages of flow runs then show the log of the package.
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "padim_dist")
     serve(*deployments(config, cron, timezone))

@@ -30,6 +30,31 @@ def audit_name(config: str) -> str:
     return Path(config).stem
 
 
+def _no_schedule(cron: str) -> ConfigError:
+    return ConfigError(
+        f"PADIM_DIST_CRON {cron!r} is no schedule of five fields (minute, hour, day, month, "
+        "weekday); write e.g. '0 2 * * *', or leave it empty for none"
+    )
+
+
+def _check_form(cron: str) -> None:
+    """Refuse what Prefect and cronsim read in different ways.
+
+    Prefect also takes names such as ``@daily``, ``?``, and seconds as a sixth field, which is the
+    first one to cronsim.
+    """
+    fields = cron.upper().split()
+    if len(fields) != 5 or "?" in cron:
+        raise _no_schedule(cron)
+    _, _, day, _, weekday = fields
+    steps = "/" in weekday or ("/" in day and weekday != "*")
+    if steps or "L" in weekday or day == "LW":
+        raise ConfigError(
+            f"PADIM_DIST_CRON {cron!r}: steps and the last of weekdays, and steps of days beside "
+            "weekdays, are read in different ways; write lists, e.g. '0 2 * * 1,3,5'"
+        )
+
+
 class Due:
     """Collector of the time at which the schedule started, or should have started, a night.
 
@@ -43,7 +68,7 @@ class Due:
     Raises
     ------
     ConfigError
-        If the schedule or the time zone is none.
+        If the schedule or the time zone is none, or Prefect would read the schedule otherwise.
     """
 
     def __init__(self, audit: str, cron: str, timezone: str) -> None:
@@ -54,13 +79,11 @@ class Due:
             raise ConfigError(
                 f"PADIM_DIST_TIMEZONE {timezone!r} is no time zone; write e.g. Europe/Berlin"
             ) from error
+        _check_form(cron)
         try:
             self.before(datetime.now(self._zone))
         except (CronSimError, StopIteration) as error:
-            raise ConfigError(
-                f"PADIM_DIST_CRON {cron!r} is no schedule; write e.g. '0 2 * * *', or "
-                "leave it empty for none"
-            ) from error
+            raise _no_schedule(cron) from error
 
     def before(self, now: datetime) -> datetime:
         """Return the last time of the schedule before a time.

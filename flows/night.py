@@ -16,12 +16,20 @@ from padim_dist.api.nights import audit
 from padim_dist.api.nights.notify import telling_failures
 from padim_dist.api.nights.publishing import publish_nights
 from padim_dist.api.publish.publish import publish_new
-from padim_dist.api.retention.prune import prune_after_night
+from padim_dist.api.retention.prune import prune, prune_after_night
 from padim_dist.config import Config
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import Lease
 from padim_dist.store.nights import Night, NightSummary
-from padim_dist.telemetry.outcomes import night_at_work, show_outcome, show_state
+from padim_dist.telemetry.outcomes import (
+    count_failed_chore,
+    expect_chores,
+    night_at_work,
+    show_outcome,
+    show_state,
+)
+
+expect_chores()
 
 
 @stage
@@ -63,8 +71,8 @@ def publish_night(config: Config, summary: NightSummary) -> None:
 
 @stage
 def prune_workspace(config: Config) -> None:
-    """Remove what is older than its term; a failure does not fail the night."""
-    prune_after_night(config, watch("prune-progress"))
+    """Remove what is older than its term."""
+    prune(config, watch("prune-progress"))
 
 
 @stage
@@ -109,12 +117,13 @@ def nightly_audit(
                 done.append(_work(name, asked, night))
             lines = [_line(summary) for summary in done]
             if why := publish_nights(asked, lambda: publish_tables(asked), in_words):
+                count_failed_chore("publish")
                 lines.append(why[0].upper() + why[1:])
             if refit:
                 model = fit_model(asked)
                 lines.append(f"Candidate {model}; 'padim-dist promote {model}' promotes it")
-        if asked.retention:
-            prune_workspace(asked)
+        if not prune_after_night(asked, lambda: prune_workspace(asked)):
+            count_failed_chore("prune")
         odd = any(summary.state == "odd" for summary in done)
         show_state(name, "odd" if odd else "done")
     return "Odd" if odd else "Completed", ". ".join(lines)

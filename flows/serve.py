@@ -6,7 +6,7 @@ from the environment:
 PADIM_DIST_CONFIG
     Path of the YAML file of the deployments. Required.
 PADIM_DIST_CRON
-    Cron expression of the nightly audit; default ``0 2 * * *``, empty: no schedule.
+    Cron expression of the nightly audit, five fields; default ``0 2 * * *``, empty: no schedule.
 PADIM_DIST_TIMEZONE
     Time zone of the schedule; default ``UTC``.
 PADIM_DIST_METRICS
@@ -41,11 +41,16 @@ def main() -> None:
         load_config(config)
         due = [Due(audit_name(config), cron, timezone)] if cron else []
         with serve_metrics(metrics, due) if metrics else nullcontext():
-            from flows.deployments import serve_flows
-            from flows.outcomes import show_last_night
+            from flows.deployments import serve_flows, wait_for_server
+            from flows.outcomes import show_failed_flow, show_last_night
+            from flows.stages import pauses
 
+            pauses()
             if metrics:
                 show_last_night(config)
+            wait_for_server()
+            if metrics:
+                show_failed_flow(config)
             serve_flows(config, cron, timezone)
     except ConfigError as error:
         sys.exit(f"error: {error}")

@@ -98,6 +98,33 @@ if __name__ == "__main__":
 """
 
 
+MANY = """
+import os, subprocess, sys, urllib.request
+from padim_dist.telemetry.server import serve_metrics
+
+RUN = '''
+import sys
+from padim_dist.events import TaskFinished
+from padim_dist.telemetry.measures import count_read, observe
+from padim_dist.telemetry.outcomes import show_state
+
+number = int(sys.argv[1])
+count_read(10**number)
+observe(TaskFinished("score", "shard 1", 1, 0, 3.0 + number))
+show_state("line", "odd" if number % 2 else "done")
+'''
+
+if __name__ == "__main__":
+    with serve_metrics(sys.argv[1]):
+        for number in range(5):
+            subprocess.run([sys.executable, "-c", RUN, str(number)], check=True, timeout=60)
+            with urllib.request.urlopen(f"http://{sys.argv[1]}/metrics", timeout=30) as reply:
+                text = reply.read().decode()
+            files = os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+            print(len(files), text, sep="\\n", end="NEXT")
+"""
+
+
 def samples(text: str) -> dict[tuple[str, ...], float]:
     """Return values by name and label values."""
     return {
@@ -191,6 +218,24 @@ def test_metrics_of_nights_outlive_their_processes():
         assert found["night_images", "line", "missing"] == 2
         assert found["night_images", "line", "timeout"] == 0
         assert math.isnan(found["night_drift_deviations", "line"])
+
+
+def test_processes_that_come_and_go_leave_their_counts_and_no_files():
+    command = [sys.executable, "-c", MANY, f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    pages = [page.partition("\n") for page in done.stdout.split("NEXT")[:-1]]
+    assert len(pages) == 5
+    assert len({files for files, _, _ in pages}) == 1, "the number of files grows"
+    for number, (_, _, text) in enumerate(pages):
+        found = samples(text)
+        assert found["bytes_read_total",] == int("1" * (number + 1))
+        assert found["task_seconds_count", "score"] == number + 1
+        assert found["task_seconds_sum", "score"] == sum(3.0 + i for i in range(number + 1))
+        assert found["task_seconds_bucket", "5.0", "score"] == min(number + 1, 3)
+        assert found["tasks_finished_total", "score"] == number + 1
+        states = {key[2]: n for key, n in found.items() if key[0] == "night_state"}
+        assert {state for state, n in states.items() if n} == {"odd" if number % 2 else "done"}
 
 
 def test_only_news_is_an_event():

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from padim_dist.core.status import STATUSES
 
 NightState = Literal["done", "odd", "failed", "unfinished"]
+Chore = Literal["publish", "prune"]
 
 _of_night = partial(Gauge, labelnames=["audit"], multiprocess_mode="mostrecent")
 _state = Gauge(
@@ -58,6 +59,11 @@ _figures = {
     ),
 }
 _flows_failed = Counter("padim_dist_flows_failed", "Flow runs that ended as Failed.", ["flow"])
+_chores_failed = Counter(
+    "padim_dist_night_chores_failed",
+    "Failed chores of nights: the night is finished, and the next one tries again.",
+    ["chore"],
+)
 
 
 @dataclass(frozen=True)
@@ -131,3 +137,14 @@ def expect_flow(flow: str) -> None:
 def count_failed_flow(flow: str) -> None:
     """Count a flow run that failed."""
     _flows_failed.labels(flow).inc()
+
+
+def expect_chores() -> None:
+    """Begin to count failures of chores, at zero: the first one is then an increase."""
+    for chore in get_args(Chore):
+        _chores_failed.labels(chore)
+
+
+def count_failed_chore(chore: Chore) -> None:
+    """Count a chore of a night that failed."""
+    _chores_failed.labels(chore).inc()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_NEWEST = "gauge_mostrecent"
+_MERGED = ("counter", "histogram", "summary", _NEWEST)
+"""Kinds of prometheus_client's files (``<kind>_<pid>.db``) that do not end with their process."""
 
 
 @contextmanager
@@ -79,17 +84,53 @@ def serve_metrics(address: str, collectors: Sequence[Collector] = ()) -> Iterato
 
 
 class _Folder:
-    """Collector of the files in a folder; drops the gauges of ended processes."""
+    """Collector of the files in a folder; drops the gauges of ended processes.
+
+    What ended processes have counted is added up in one file of each kind: each flow run is a
+    process, and all files are read at each request.
+    """
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
+        self._folder, self._lock = Path(folder), Lock()
 
     def collect(self) -> Iterable[Any]:
-        from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+        from prometheus_client.multiprocess import MultiProcessCollector
 
-        for path in Path(self._folder).glob("gauge_live*.db"):
-            pid = int(path.stem.rpartition("_")[2])
-            if not psutil.pid_exists(pid):
-                mark_process_dead(pid, self._folder)
-        found: Iterable[Any] = MultiProcessCollector(None, self._folder).collect()
-        return found
+        with self._lock:  # several requests at once
+            self._merge_ended()
+            return [*MultiProcessCollector(None, str(self._folder)).collect()]
+
+    def _merge_ended(self) -> None:
+        ended = defaultdict[str, list[Path]](list)
+        for path in self._folder.glob("*.db"):
+            kind, _, pid = path.stem.rpartition("_")
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                if kind.startswith("gauge_live"):
+                    path.unlink()
+                elif kind in _MERGED:
+                    ended[kind].append(path)
+        for kind, paths in ended.items():
+            self._merge(kind, paths)
+
+    def _merge(self, kind: str, paths: list[Path]) -> None:
+        """Add files to that of all ended processes, and remove them."""
+        from prometheus_client.mmap_dict import MmapedDict
+
+        kept = self._folder / f"{kind}_ended.db"
+        values: dict[str, tuple[float, float]] = {}
+        for path in [kept, *paths] if kept.exists() else paths:
+            for key, value, at, _ in MmapedDict.read_all_values_from_file(str(path)):
+                before, since = values.get(key, (0.0, 0.0))
+                if kind != _NEWEST:
+                    values[key] = before + value, 0.0
+                elif at >= since:
+                    values[key] = value, at
+        draft = kept.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        file = MmapedDict(str(draft))
+        for key, (value, at) in values.items():
+            file.write_value(key, value, at)
+        file.close()
+        draft.replace(kept)
+        for path in paths:
+            path.unlink()

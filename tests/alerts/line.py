@@ -90,6 +90,7 @@ class Line:
             },
             "model": {"weights": "random", "resize": 72, "crop": 64, "channels": 40, "batch": 4},
             "score": {"splits": ["test"]},
+            "publish": {"hive": str(self._folder / "tables")},
             "cluster": {"kind": "address", "address": self._scheduler},
         }
         path = self._folder / "line.yaml"

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -119,6 +120,20 @@ def test_a_failed_fit(here):
     wrong = here.begin("fit/fit", overrides=["model.backbone=resnet1"])
     assert here.end(wrong)["state_type"] == "FAILED"
     here.prometheus.await_alert("FlowFailed")  # its end: the last test
+
+
+def test_tables_that_cannot_be_published(here):
+    """The night is finished nevertheless."""
+    tables = Path(here.config.publish.hive)
+    if tables.exists():
+        tables.rename(tables.with_name("aside"))
+    tables.write_text("a file, not a folder")
+    here.arrive(12)
+    assert here.night()["state_type"] == "COMPLETED"
+    here.prometheus.await_alert("NightChoreFailed")  # its end: the last test
+    tables.unlink()
+    if (aside := tables.with_name("aside")).exists():
+        aside.rename(tables)
 
 
 def test_a_run_that_makes_no_progress(here):

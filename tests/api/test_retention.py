@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import padim_dist as padim
 from padim_dist.api.retention.policy import NAMES, Item, decide, summarise
+from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.sql.weeks import merged_weeks
 from padim_dist.errors import ConfigError, RequestError
@@ -86,6 +87,17 @@ def test_what_is_needed_young_or_a_root_stays_and_all_else_goes(workspace, now):
 def test_without_the_section_nothing_is_removed(tmp_path):
     with pytest.raises(ConfigError, match="has no section 'retention', so nothing is removed"):
         padim.prune(made_config(str(tmp_path)))
+
+
+def test_a_night_says_whether_it_could_prune(tmp_path, caplog):
+    def fail() -> None:
+        raise OSError("no space left")
+
+    config = made_config(str(tmp_path), retention={"heatmaps": "30d"})
+    assert prune_after_night(config, lambda: padim.prune(config))
+    assert not prune_after_night(config, fail)
+    assert "the workspace was not pruned: no space left" in caplog.text
+    assert prune_after_night(made_config(str(tmp_path)), fail), "nothing is asked for"
 
 
 @pytest.mark.parametrize("term", ["1 hour", "12:00:00", "soon", "-3d", "0d"])

@@ -63,10 +63,12 @@ class Prefect:
         return {artifact["key"]: artifact for artifact in found}
 
     @contextmanager
-    def serving(self, config: str, folder: Path) -> Iterator[int]:
+    def serving(self, config: str, folder: Path, **settings: str) -> Iterator[int]:
         """Yield the id of a process that serves the flows, without a schedule."""
         environment = {**self.environment, "PADIM_DIST_CONFIG": config, "PADIM_DIST_CRON": ""}
+        environment |= settings
         log = folder / "serve.log"
+        log.unlink(missing_ok=True)
 
         def polls() -> bool:
             assert process.poll() is None, log.read_text()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
 from tests.hooks import web_hook
-from tests.processes import wait_until
+from tests.processes import free_port, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -162,6 +163,56 @@ def test_served_flows_are_triggered_by_the_command_line(prefect, path, tmp_path)
     assert run["state_type"] == "COMPLETED"
     assert run["deployment_id"]
     assert run["state"]["message"].endswith(": 3 scored")
+
+
+def test_what_is_known_of_the_last_night_when_flows_are_served_again(prefect, path, tmp_path):
+    """A night that failed before it was opened stays failed, until one is finished by command.
+
+    While the workspace cannot be read nothing is known: no night was finished a moment ago.
+    """
+    tree = yaml.safe_load(Path(path).read_text())
+    tree = {**tree, "workspace": str(tmp_path / "audit"), "publish": {}, "notify": {}}
+    tree["archive"]["url"] = str(tmp_path / "archive")
+    (tmp_path / "line.yaml").write_text(yaml.safe_dump(tree))
+    own, exported = str(tmp_path / "line.yaml"), f"127.0.0.1:{free_port()}"
+    config = load_config(own)
+    for i in range(8):
+        draw(tmp_path / "archive/a/good" / f"{i}.jpg", i)
+    padim.promote(config, model=padim.fit(config).model_id, note="")
+    arrive(config, 1)
+
+    def failures() -> list[Any]:
+        runs = [run for run in prefect.ask("flow_runs/filter") if run["name"].startswith("line ")]
+        return [run for run in runs if run["state_type"] == "FAILED"]
+
+    def served(night: bool = False) -> dict[str, float]:
+        """Serve the flows, once with a night; return the metrics of nights."""
+        with prefect.serving(own, tmp_path, PADIM_DIST_METRICS=exported, PADIM_DIST_RETRIES=""):
+            if night:
+                prefect.command("deployment", "run", "nightly-audit/nightly")
+                wait_until(failures, 240, "for the night to fail")
+            lines = httpx.get(f"http://{exported}/metrics", timeout=30).text.splitlines()
+        found = [line.rpartition(" ") for line in lines if line.startswith("padim_dist_night_")]
+        return {name.removeprefix("padim_dist_night_"): float(n) for name, _, n in found}
+
+    failed, finished = (
+        'state{audit="line",state="failed"}',
+        'finished_timestamp_seconds{audit="line"}',
+    )
+    hidden = (tmp_path / "archive").rename(tmp_path / "hidden")
+    assert served(night=True)[failed] == 1
+    hidden.rename(tmp_path / "archive")
+    assert served()[failed] == 1
+
+    padim.audit(config)
+    after = served()
+    assert (after[failed], after['state{audit="line",state="done"}']) == (0, 1)
+
+    (night,) = (tmp_path / "audit/nights").glob("*/00001.json")
+    night.write_text("{")
+    unknown = served()
+    assert finished in after
+    assert finished not in unknown
 
 
 def test_the_deployments_of_prefect_yaml(prefect, path):

@@ -71,6 +71,16 @@ def test_references_exist(tree):
         assert "content" in config or (INFRA / config["file"]).is_file()
 
 
+def test_volumes_are_declared_and_none_is_of_another_server(tree):
+    """MinIO of version 0.4 had the volume ``objects``; its data must stay untouched."""
+    mounted = [
+        volume for service in tree["services"].values() for volume in service.get("volumes", ())
+    ]
+    named = {volume.partition(":")[0] for volume in mounted if volume[0] != "."}
+    assert named == tree["volumes"].keys()
+    assert "objects" not in named
+
+
 def test_only_this_host_can_connect(tree):
     for service in tree["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))

@@ -99,6 +99,15 @@ def test_panels_are_complete_and_do_not_overlap(panels):
         taken |= cells
 
 
+def test_panels_of_now_show_nothing_that_is_over(panels):
+    """The last value of a range is that of a state or a process that is no more."""
+    of_now = {"Last night", "Progress", "Last progress"}
+    found = {panel["title"]: panel for panel in panels if panel["title"] in of_now}
+    assert found.keys() == of_now
+    assert all(target["instant"] for panel in found.values() for target in panel["targets"])
+    assert found["Last night"]["options"]["textMode"] == "name"  # its value is 1
+
+
 def test_alerts_name_a_section_of_the_manual(rules):
     headings = re.findall(
         r"^## (.*)$", (INFRA.parent / "docs/operations.md").read_text(), re.MULTILINE

@@ -137,6 +137,7 @@ def build(docker: Docker, tag: str) -> str:
         folder = docker.system / "tmp/weights"
         folder.mkdir()
         (folder / WEIGHTS.name).write_bytes(WEIGHTS.read_bytes())
+        (folder / WEIGHTS.name).chmod(0o600)  # the image's user reads them nevertheless
         options += ["--build-context", "weights=/tmp/weights"]
         weights = f"/opt/weights/{WEIGHTS.name}"
     command = docker.command(

@@ -24,7 +24,7 @@ from padim_dist.api.pipeline.new_images import select_unsettled
 from padim_dist.api.pipeline.score import score
 from padim_dist.api.pipeline.score_plan import check_known_groups
 from padim_dist.api.publish.publish import publish_new
-from padim_dist.api.retention.prune import prune_after_night
+from padim_dist.api.retention.prune import prune, prune_after_night
 from padim_dist.api.settings.lookup import promoted_model
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -117,7 +117,7 @@ def audit(config: ConfigLike, listener: Listener = ignore, *, refit: bool = Fals
             done.append(_work(config, night, listener))
         unpublished = publish_nights(config, lambda: publish_new(config, listener))
         candidate = fit(config, listener).model_id if refit else None
-    prune_after_night(config, listener)
+    prune_after_night(config, lambda: prune(config, listener))
     seconds = round(time.monotonic() - started, 2)
     return AuditResult(done, candidate, seconds, redacted(archive_of(config).url), unpublished)
 

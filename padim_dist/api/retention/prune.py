@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -84,18 +85,31 @@ def prune(config: ConfigLike, listener: Listener = ignore, *, dry_run: bool = Fa
         return _prune(config, config.retention, workspace, lease.guard(listener), dry_run)
 
 
-def prune_after_night(config: Config, listener: Listener = ignore) -> PruneResult | None:
+def prune_after_night(config: Config, work: Callable[[], object]) -> bool:
     """Prune at the end of a night, if the section ``retention`` is set.
 
     An error is a warning: the night is finished, and the next prune goes on.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    work : callable
+        Does it.
+
+    Returns
+    -------
+    bool
+        Whether it did not fail.
     """
     if config.retention is None:
-        return None
+        return True
     try:
-        return prune(config, listener)
+        work()
     except Exception as error:  # of any storage client
         logger.warning("the workspace was not pruned: %s. The next night tries again", error)
-        return None
+        return False
+    return True
 
 
 def _prune(
