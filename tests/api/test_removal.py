@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 import padim_dist as padim
 from padim_dist.api.settings.places import workspace_of
+from padim_dist.config import Config
+from padim_dist.storage import Folder
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
-from tests.api.workspace import made_config, put_run, score_rows
+from tests.api.workspace import age, made_config, put_run, region_rows, score_rows
 
 ONE, TWO = "aa" * 8, "bb" * 8
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    """A workspace of two runs, long over their terms; the second is the newest run."""
+    config = made_config(str(tmp_path), retention={"runs": "30d", "heatmaps": "30d"})
+    for turn, run in enumerate((ONE, TWO), 1):
+        rows = score_rows(run, 20, seed=turn)
+        put_run(config, run, rows, regions=region_rows(rows), turn=turn)
+        for name in ("drift.zarr/zarr.json", "heatmaps.zarr/zarr.json", "heatmaps.zarr/c/0"):
+            workspace_of(config).folder.put(f"runs/{run}/{name}", b"{}")
+    age(tmp_path, 90)
+    return config
+
+
+def removed_in_order(monkeypatch) -> list[str]:
+    """Return the paths that are removed from now on."""
+    paths: list[str] = []
+    remove = Folder.remove
+
+    def noted(folder: Folder, path: str) -> None:
+        paths.append(path)
+        remove(folder, path)
+
+    monkeypatch.setattr(Folder, "remove", noted)
+    return paths
 
 
 def test_a_run_that_was_made_again_and_pruned_again_counts_once(tmp_path):
@@ -24,3 +55,15 @@ def test_a_run_that_was_made_again_and_pruned_again_counts_once(tmp_path):
     assert [stone.turn for stone in pruned_runs(workspace, ())] == [7]
     workspace.folder.remove_tree(f"runs/{ONE}")
     assert padim.connect(config).sql("SELECT count(*) FROM runs").fetchall() == [(1,)]
+
+
+def test_the_receipts_of_a_run_go_before_what_they_vouch_for(config, monkeypatch):
+    workspace_of(config).folder.put(f"runs/{ONE}/compact.json", b"{}")
+    age(Path(config.workspace, "runs", ONE), 90)
+    paths = removed_in_order(monkeypatch)
+    padim.prune(config)
+    own = [path.removeprefix(f"runs/{ONE}/") for path in paths if path.startswith(f"runs/{ONE}/")]
+    assert own[:4] == [
+        "run.json", "compact.json", "scores/shard-0000000.parquet", "scores/shard-0000001.parquet"
+    ]  # fmt: skip
+    assert "drift.zarr/zarr.json" in own[4:]

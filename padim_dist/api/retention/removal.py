@@ -19,6 +19,7 @@ from padim_dist.errors import HeldError
 from padim_dist.events import Listener, Progress
 from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects, remove_objects
+from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import HEATMAPS, Run
 from padim_dist.store.workspace import Workspace
 
@@ -164,12 +165,15 @@ class Removal:
         return True
 
     def _remove_folder(self, path: str | None, item: Item) -> None:
-        """Remove the objects of an item: its records first, then the rest, leases last."""
+        """Remove the objects of an item: records first, then what vouches for others, leases last.
+
+        A run that is made again believes the receipts that it finds.
+        """
         folder = self.workspace.folder
         for record in item.records:
             folder.remove(record)
-        remove_objects(folder, [one for one in _paths(item) if not _is_lease(one)])
-        remove_objects(folder, [one for one in _paths(item) if _is_lease(one)])
+        for kind in (_is_receipt, _is_body, _is_lease):
+            remove_objects(folder, [path for path in _paths(item) if kind(path)])
         if path is not None:
             # Folders of a local disk, and the lease that is held.
             with suppress(OSError):
@@ -189,6 +193,17 @@ def _place(workspace: Workspace, item: Item) -> str | None:
 
 def _paths(item: Item) -> list[str]:
     return [one.path for one in item.objects]
+
+
+def _is_receipt(path: str) -> bool:
+    """Return whether other objects count as complete because this one is there."""
+    place, name = PurePosixPath(path).parent, PurePosixPath(path).name
+    is_score_table = place.name == SCORES and name.startswith("shard-")
+    return is_score_table or name == "compact.json" or "/.receipts/" in path
+
+
+def _is_body(path: str) -> bool:
+    return not _is_receipt(path) and not _is_lease(path)
 
 
 def _is_lease(path: str) -> bool:
