@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 import padim_dist as padim
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
+from padim_dist.engine.fit import EmbedJob
 from padim_dist.storage import Folder
+from padim_dist.store.models import find_fit
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
 from tests.api.workspace import age, made_config, put_run, region_rows, score_rows
+from tests.conftest import draw, tiny_config
 
 ONE, TWO = "aa" * 8, "bb" * 8
 
@@ -67,3 +71,26 @@ def test_the_receipts_of_a_run_go_before_what_they_vouch_for(config, monkeypatch
         "run.json", "compact.json", "scores/shard-0000000.parquet", "scores/shard-0000001.parquet"
     ]  # fmt: skip
     assert "drift.zarr/zarr.json" in own[4:]
+
+
+def test_a_fit_names_its_parts_before_it_looks_for_their_receipts(tmp_path, monkeypatch):
+    """So a prune that removes moments sees that they are needed."""
+    draw(tmp_path / "archive/a/good/1.jpg", 1)
+    config = tiny_config(
+        tmp_path, tmp_path / "archive", "tcp://127.0.0.1:1",
+        archive={"layout": "folder", "group": None, "train": "/good/"},
+    )  # fmt: skip
+    named: list[str] = []
+
+    def look(jobs: Sequence[EmbedJob]) -> None:
+        workspace = workspace_of(config)
+        (name,) = workspace.folder.list("fits")
+        head = find_fit(workspace, name)
+        named.extend(part.receipt for part in head.parts)
+        assert named == [job.receipt for job in jobs]
+        raise InterruptedError
+
+    monkeypatch.setattr("padim_dist.api.pipeline.fit.find_receipts", look)
+    with pytest.raises(InterruptedError):
+        padim.fit(config)
+    assert named
