@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 import padim_dist as padim
-from padim_dist.api.settings.places import workspace_of
+from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import Config
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.storage import Folder
 from padim_dist.store.models import find_fit
+from padim_dist.store.nights import last_night
+from padim_dist.store.numbered import numbered_file
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
+from tests.api.nights import put_night
 from tests.api.workspace import age, made_config, put_run, region_rows, score_rows
 from tests.conftest import draw, tiny_config
 
@@ -94,3 +97,18 @@ def test_a_fit_names_its_parts_before_it_looks_for_their_receipts(tmp_path, monk
     with pytest.raises(InterruptedError):
         padim.fit(config)
     assert named
+
+
+def test_a_finished_run_of_an_open_night_stays(config):
+    workspace, settings = workspace_of(config), archive_settings(config)
+    put_night(config, 1)
+    night = last_night(workspace, settings)
+    file = numbered_file(workspace.nights(settings), 1)
+    scope = {**asdict(night), "model_id": "m" * 16, "snapshots": ["0" * 16]}
+    workspace.folder.put_json(file, scope)
+    age(Path(config.workspace), 90)
+    assert padim.prune(config).objects == 0
+    assert Run(workspace, ONE).head().is_finished
+    workspace.folder.remove(file)
+    assert padim.prune(config).objects > 0
+    assert Run(workspace, ONE).find_head() is None

@@ -91,8 +91,6 @@ class Inventory:
         facts = self.known.of_runs(heads)
         roots = run_roots(facts, self._archives.values())
         stones = {stone.run_id for stone in read_tombstones(self.workspace)}
-        opened = [archive.night for archive in self._archives.values() if archive.is_open]
-        pending = {(night.model_id, one) for night in opened if night for one in night.snapshots}
         for name, objects in folders.items():
             run = Run(self.workspace, name)
             if name not in heads:
@@ -110,12 +108,11 @@ class Inventory:
                 root=roots.get(name),
             )
             if not one.is_finished:
-                waits = any((one.model, snapshot) in pending for snapshot in one.manifests)
-                item = replace(item, key=("attempt", run.path), modified=_newest(objects))
-                yield replace(item, root=OPEN_NIGHT if waits else None)
+                yield replace(item, key=("attempt", run.path), modified=_newest(objects))
                 continue
-            maps = [one for one in objects if one.path.startswith(f"{run.heatmaps.path}/")]
-            yield replace(item, objects=[one for one in objects if one not in set(maps)])
+            start = f"{run.heatmaps.path}/"
+            maps = [one for one in objects if one.path.startswith(start)]
+            yield replace(item, objects=[one for one in objects if not one.path.startswith(start)])
             if maps:
                 yield Item(
                     ("heatmaps", name),

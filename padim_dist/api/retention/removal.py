@@ -54,10 +54,11 @@ class Removal:
         going = {item.key for item in items}
         parts = [item for item in items if item.part_of in going]
         rest = [item for item in items if item.kind in _NEEDED_AT_ONCE]
+        others = going - {item.key for item in (*parts, *rest)}
         removed: list[Item] = []
         with self._stage(items) as done:
             for item in items:
-                if item not in parts and item not in rest:
+                if item.key in others:
                     if self._is_removed(item):
                         removed.append(item)
                     done(1)
