@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 import padim_dist as padim
+from padim_dist.api.retention.policy import Item
+from padim_dist.api.retention.removal import Removal
 from padim_dist.api.settings.places import archive_settings, workspace_of
-from padim_dist.config import Config
+from padim_dist.config import Config, RetentionConfig
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.storage import Folder
 from padim_dist.store.models import find_fit
 from padim_dist.store.nights import last_night
 from padim_dist.store.numbered import numbered_file
+from padim_dist.store.objects import list_objects
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
 from tests.api.nights import put_night
@@ -112,3 +115,37 @@ def test_a_finished_run_of_an_open_night_stays(config):
     workspace.folder.remove(file)
     assert padim.prune(config).objects > 0
     assert Run(workspace, ONE).find_head() is None
+
+
+def between(monkeypatch, act: Callable[[], None]) -> None:
+    """Let something happen between the inventory of a prune and its removals."""
+    remove = Removal.remove
+
+    def later(removal: Removal, items: Sequence[Item]) -> list[Item]:
+        act()
+        return remove(removal, items)
+
+    monkeypatch.setattr(Removal, "remove", later)
+
+
+@pytest.mark.parametrize("terms", [{"runs": "30d"}, {"heatmaps": "30d"}])
+def test_a_run_that_is_asked_for_again_meanwhile_stays(config, monkeypatch, terms):
+    run = Run(workspace_of(config), ONE)
+    before = {one.path for one in list_objects(run.workspace.folder, run.path)}
+    between(monkeypatch, lambda: run.ask_again({"asked": "again"}, "2026-12-01T00:00:00+00:00"))
+    found = padim.prune(config.model_copy(update={"retention": RetentionConfig(**terms)}))
+    assert before <= {one.path for one in list_objects(run.workspace.folder, run.path)}
+    assert found.objects == 0
+    assert "stay" in found.notes[0]
+    assert "it has changed meanwhile" in found.notes[0]
+
+
+def test_a_manifest_that_is_written_again_meanwhile_stays(config, monkeypatch):
+    folder = workspace_of(config).folder
+    folder.put("manifests/abcd/manifest.json", b"{}")
+    age(Path(config.workspace), 90)
+    between(monkeypatch, lambda: folder.put("manifests/abcd/manifest.json", b"{}"))
+    terms = RetentionConfig(manifests="30d")
+    found = padim.prune(config.model_copy(update={"retention": terms}))
+    assert found.notes == ["manifest abcd stays: it has changed meanwhile"]
+    assert folder.exists("manifests/abcd/manifest.json")

@@ -2,7 +2,8 @@
 
 A process that is killed in between leaves objects without a record. The next prune finds these and
 goes on. What has a lease is removed under it. What has none is looked at again once its record is
-gone: if a command has begun to need it meanwhile, the record is put back.
+gone: if a command has begun to need it meanwhile, the record is put back. What has changed since it
+was found stays.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects, remove_objects
 from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import HEATMAPS, Run
+from padim_dist.store.runs.turns import newest_turn
 from padim_dist.store.workspace import Workspace
 
 _NEEDED_AT_ONCE = ("model", "fit", "moments", "manifest")
@@ -85,27 +87,46 @@ class Removal:
         name = item.key[1]
         try:
             if item.kind == "run":
-                self._remove_run(Run(self.workspace, name), item)
-            elif item.kind == "heatmaps":
-                self._remove_heatmaps(Run(self.workspace, name), item)
-            elif item.kind == "attempt":
+                return self._remove_run(Run(self.workspace, name), item)
+            if item.kind == "heatmaps":
+                return self._remove_heatmaps(Run(self.workspace, name), item)
+            if item.kind == "attempt":
                 return self._remove_attempt(item)
-            else:
-                remove_objects(self.workspace.folder, _paths(item))
+            remove_objects(self.workspace.folder, _paths(item))
         except HeldError as error:
             self.notes.append(f"{NAMES[item.kind]} stay: {error}")
             return False
         return True
 
-    def _remove_run(self, run: Run, item: Item) -> None:
+    def _remove_run(self, run: Run, item: Item) -> bool:
         with hold(self.workspace, run.path):
+            if self._has_changed(item):  # e.g. asked for again, so it is the newest
+                return False
             bury(run, self.nights.get(run.run_id))
             self._remove_folder(run.path, item)
+        return True
 
-    def _remove_heatmaps(self, run: Run, item: Item) -> None:
+    def _remove_heatmaps(self, run: Run, item: Item) -> bool:
         with hold(self.workspace, run.path):
+            head = run.find_head()
+            if head is None or head.turn == newest_turn(self.workspace):
+                self.notes.append(f"heatmaps of run {run.run_id} stay: it has changed meanwhile")
+                return False
             run.put_pruned(HEATMAPS)
             self._remove_folder(run.heatmaps.path, item)
+        return True
+
+    def _has_changed(self, item: Item) -> bool:
+        """Return whether a record of an item is not the one that was found; then note it."""
+        found = {(one.path, one.modified) for one in item.objects}
+        for record in item.records:
+            # By a listing, as it was found: other answers of a store have rounded times.
+            now = list_objects(self.workspace.folder, str(PurePosixPath(record).parent))
+            own = [(one.path, one.modified) for one in now if one.path == record]
+            if not found.issuperset(own):
+                self.notes.append(f"{item.kind} {item.key[1]} stays: it has changed meanwhile")
+                return True
+        return False
 
     def _remove_attempt(self, item: Item) -> bool:
         path = item.key[1]
@@ -131,6 +152,8 @@ class Removal:
         with ExitStack() as held:
             fits: set[str] = set()
             ours = [item for item in items if self._is_held(item, held, fits)]
+            # Parts share their folders, and a fit that writes one again has named it before.
+            ours = [one for one in ours if one.kind == "moments" or not self._has_changed(one)]
             records: dict[Key, dict[str, bytes]] = {}
             for item in ours:
                 records[item.key] = {}
