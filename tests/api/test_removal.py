@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import padim_dist as padim
+from padim_dist.api.nights import promotions
 from padim_dist.api.retention.policy import Item
 from padim_dist.api.retention.removal import Removal
 from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import Config, RetentionConfig
 from padim_dist.engine.fit import EmbedJob
+from padim_dist.errors import RequestError
 from padim_dist.storage import Folder
 from padim_dist.store.models import find_fit
 from padim_dist.store.nights import last_night
 from padim_dist.store.numbered import numbered_file
 from padim_dist.store.objects import list_objects
+from padim_dist.store.promotions import read_promotions
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
 from tests.api.nights import put_night
@@ -149,3 +153,19 @@ def test_a_manifest_that_is_written_again_meanwhile_stays(config, monkeypatch):
     found = padim.prune(config.model_copy(update={"retention": terms}))
     assert found.notes == ["manifest abcd stays: it has changed meanwhile"]
     assert folder.exists("manifests/abcd/manifest.json")
+
+
+def test_a_model_that_goes_while_it_is_promoted_is_not_promoted(tmp_path, monkeypatch):
+    config = made_config(str(tmp_path))
+    workspace = workspace_of(config)
+    monkeypatch.setattr(promotions, "model_of_id", lambda _, model: SimpleNamespace(model_id=model))
+    with pytest.raises(RequestError, match=f"model {ONE} is not there any more: a prune has"):
+        padim.promote(config, model=ONE)
+    assert read_promotions(workspace) == []
+    for name in (ONE, TWO):
+        workspace.folder.put(f"{workspace.model(name)}/zarr.json", b"{}")
+        padim.promote(config, model=name)
+    workspace.folder.remove_tree(workspace.model(ONE))
+    with pytest.raises(RequestError, match="Nothing was promoted"):
+        padim.rollback(config)
+    assert [one.model_id for one in read_promotions(workspace)] == [ONE, TWO]
