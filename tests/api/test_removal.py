@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,14 +12,18 @@ import pytest
 
 import padim_dist as padim
 from padim_dist.api.nights import promotions
-from padim_dist.api.retention.policy import Item
+from padim_dist.api.retention.facts import KnownFacts
+from padim_dist.api.retention.inventory import Inventory
+from padim_dist.api.retention.policy import Item, Key
 from padim_dist.api.retention.removal import Removal
 from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import Config, RetentionConfig
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.errors import RequestError
+from padim_dist.events import ignore
 from padim_dist.storage import Folder
-from padim_dist.store.models import find_fit
+from padim_dist.store.lease import hold
+from padim_dist.store.models import FitHead, FitPart, find_fit, put_fit
 from padim_dist.store.nights import last_night
 from padim_dist.store.numbered import numbered_file
 from padim_dist.store.objects import list_objects
@@ -169,3 +174,41 @@ def test_a_model_that_goes_while_it_is_promoted_is_not_promoted(tmp_path, monkey
     with pytest.raises(RequestError, match="Nothing was promoted"):
         padim.rollback(config)
     assert [one.model_id for one in read_promotions(workspace)] == [ONE, TWO]
+
+
+def test_a_lease_that_is_released_does_not_make_a_fit_young(config):
+    """A fit that failed long ago needs no moments, whatever prune has held its lease since."""
+    workspace, receipt = workspace_of(config), "moments/e/g/one.json"
+    workspace.folder.put(receipt, b"{}")
+    put_fit(workspace, FitHead("f" * 16, {}, [FitPart("g", receipt, "0" * 16, True)], ""))
+    age(Path(config.workspace), 300)
+    terms = RetentionConfig(moments="30d")
+    with hold(workspace, workspace.fit("f" * 16)):
+        assert padim.prune(config.model_copy(update={"retention": terms})).objects == 0
+    padim.prune(config.model_copy(update={"retention": terms}))
+    assert not workspace.folder.exists(receipt)
+    assert find_fit(workspace, "f" * 16) is None
+
+
+def test_a_fit_whose_lease_the_prune_holds_does_not_keep_its_moments(config):
+    """The model goes with its moments at once, though its fit stays."""
+    workspace, receipt = workspace_of(config), "moments/e/g/one.json"
+    workspace.folder.put(receipt, b"{}")
+    put_fit(workspace, FitHead("f" * 16, {}, [FitPart("g", receipt, "0" * 16, True)], ""))
+    age(Path(config.workspace), 300)
+    objects = list_objects(workspace.folder, "moments")
+    needs = frozenset({("fit", "f" * 16)})
+    items = [
+        Item(("moments", receipt), objects, objects[0].modified, (receipt,)),
+        Item(("model", TWO), [], objects[0].modified, needs=needs),
+    ]
+    young = datetime.now(UTC) - timedelta(days=7)
+
+    def wanted(held: Collection[str]) -> set[Key]:
+        read = Inventory(workspace, KnownFacts(workspace), 0, young, frozenset(held))
+        return read.wanted(read.read())
+
+    removal = Removal(workspace, ignore, {}, wanted)
+    assert removal.remove(items) == items
+    assert removal.notes == []
+    assert not workspace.folder.exists(receipt)

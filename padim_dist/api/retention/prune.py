@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -116,8 +117,8 @@ def _prune(
     if dry_run:
         return _result(True, going, summarise(verdicts))
 
-    def wanted() -> set[Key]:
-        again = Inventory(workspace, known, window, young)
+    def wanted(held: Collection[str]) -> set[Key]:
+        again = Inventory(workspace, known, window, young, frozenset(held))
         found = decide(again.read(), terms, now)
         return again.wanted(one.item for one in found if not one.goes)
 

@@ -40,7 +40,7 @@ class Removal:
     nights : mapping of str to int
         Nights of runs that go, as far as they are known.
     wanted : callable
-        Returns the keys of all items that are needed now.
+        Returns the keys of all items that are needed now, given the fits whose leases are held.
     notes : list of str
         What was not removed, and why.
     """
@@ -48,7 +48,7 @@ class Removal:
     workspace: Workspace
     listener: Listener
     nights: Mapping[str, int]
-    wanted: Callable[[], Collection[Key]]
+    wanted: Callable[[Collection[str]], Collection[Key]]
     notes: list[str] = field(default_factory=list)
 
     def remove(self, items: Sequence[Item]) -> list[Item]:
@@ -161,7 +161,7 @@ class Removal:
                     with suppress(FileNotFoundError):
                         records[item.key][path] = folder.read(path)
                         folder.remove(path)
-            wanted = self.wanted() if ours else ()
+            wanted = self.wanted(fits) if ours else ()
             for item in ours:
                 if item.key in wanted:
                     for path, data in records[item.key].items():

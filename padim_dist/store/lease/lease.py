@@ -118,6 +118,13 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
         lease.release()
 
 
+def is_released(workspace: Workspace, path: str) -> bool:
+    """Return whether the last lease of a folder was released; False if it cannot be read."""
+    numbers = list_numbers(workspace, path, _PREFIX)
+    holder = _read(workspace, path, numbers[-1]) if numbers else None
+    return isinstance(holder, Holder) and holder.released
+
+
 def _acquire(workspace: Workspace, path: str, pace: Pace, me: Holder) -> int:
     """Return the number of the lease that is now held."""
     while True:
