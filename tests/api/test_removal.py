@@ -19,7 +19,7 @@ from padim_dist.api.retention.removal import Removal
 from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import Config, RetentionConfig
 from padim_dist.engine.fit import EmbedJob
-from padim_dist.errors import RequestError
+from padim_dist.errors import RequestError, RunError
 from padim_dist.events import ignore
 from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
@@ -212,3 +212,31 @@ def test_a_fit_whose_lease_the_prune_holds_does_not_keep_its_moments(config):
     assert removal.remove(items) == items
     assert removal.notes == []
     assert not workspace.folder.exists(receipt)
+
+
+def test_what_cannot_be_removed_is_named_and_does_not_stop_the_rest(config, monkeypatch):
+    folder = workspace_of(config).folder
+    for name in ("m1", "m2"):
+        folder.put(f"manifests/{name}/manifest.json", b"{}")
+    put_run(config, "dd" * 8, score_rows("dd" * 8, 20), turn=0)
+    age(Path(config.workspace), 90)
+    refused = [f"runs/{ONE}/run.json", "manifests/m1/manifest.json"]
+    remove = Folder.remove
+
+    def refuse(folder: Folder, path: str) -> None:
+        if path in refused:
+            raise PermissionError(f"no right to remove {path}")
+        remove(folder, path)
+
+    monkeypatch.setattr(Folder, "remove", refuse)
+    terms = RetentionConfig(runs="30d", manifests="30d")
+    config = config.model_copy(update={"retention": terms})
+    with pytest.raises(RunError, match="2 of 5 could not be removed") as raised:
+        padim.prune(config)
+    assert all(path in str(raised.value) for path in refused)
+    assert folder.list("manifests") == ["m1"]
+    assert Run(workspace_of(config), "dd" * 8).find_head() is None
+    monkeypatch.undo()
+    padim.prune(config)
+    assert folder.list("manifests") == []
+    assert folder.list("runs") == [TWO]

@@ -13,7 +13,7 @@ from padim_dist.api.retention.removal import Removal
 from padim_dist.api.retention.tombs import nights_of_runs
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
 from padim_dist.config import Config, RetentionConfig
-from padim_dist.errors import ConfigError
+from padim_dist.errors import ConfigError, RunError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects
@@ -66,6 +66,8 @@ def prune(config: ConfigLike, listener: Listener = ignore, *, dry_run: bool = Fa
         If the section ``retention`` is missing.
     HeldError
         If another prune is at work.
+    RunError
+        If the storage does not remove something; all else is removed.
     DamagedFileError
         If a record is damaged: what it needs is not known, so nothing is removed.
 
@@ -130,6 +132,12 @@ def _prune(
     removal = Removal(workspace, listener, nights, wanted)
     removed = removal.remove(going)
     known.keep()
+    if removal.failures:
+        raise RunError(
+            f"{len(removal.failures)} of {len(going)} could not be removed: "
+            f"{'; '.join(removal.failures)}. The others are; make sure that the storage lets this "
+            "user remove objects, and prune again"
+        )
     return _result(False, removed, summarise(verdicts), removal.notes)
 
 

@@ -43,6 +43,8 @@ class Removal:
         Returns the keys of all items that are needed now, given the fits whose leases are held.
     notes : list of str
         What was not removed, and why.
+    failures : list of str
+        What could not be removed, and the error of the storage.
     """
 
     workspace: Workspace
@@ -50,6 +52,7 @@ class Removal:
     nights: Mapping[str, int]
     wanted: Callable[[Collection[str]], Collection[Key]]
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def remove(self, items: Sequence[Item]) -> list[Item]:
         """Remove items; return those that were removed."""
@@ -61,8 +64,9 @@ class Removal:
         with self._stage(items) as done:
             for item in items:
                 if item.key in others:
-                    if self._is_removed(item):
-                        removed.append(item)
+                    with self._going_on(item):
+                        if self._is_removed(item):
+                            removed.append(item)
                     done(1)
             removed += self._remove_looking_again(rest)
             gone = {item.key for item in removed}
@@ -81,6 +85,14 @@ class Removal:
 
         done(0)
         yield done
+
+    @contextmanager
+    def _going_on(self, item: Item) -> Iterator[None]:
+        """Note an error of the storage about an item; the others are removed all the same."""
+        try:
+            yield
+        except OSError as error:
+            self.failures.append(f"{item.kind} {item.key[1]} ({error})")
 
     def _is_removed(self, item: Item) -> bool:
         """Remove an item that no other command needs; return whether it was removed."""
@@ -151,26 +163,41 @@ class Removal:
         folder = self.workspace.folder
         with ExitStack() as held:
             fits: set[str] = set()
-            ours = [item for item in items if self._is_held(item, held, fits)]
-            # Parts share their folders, and a fit that writes one again has named it before.
-            ours = [one for one in ours if one.kind == "moments" or not self._has_changed(one)]
+            ours: list[Item] = []
+            for item in items:
+                with self._going_on(item):
+                    # Parts share their folders, and a fit that writes one again has named it.
+                    is_shared = item.kind == "moments"
+                    if not self._is_held(item, held, fits):
+                        continue
+                    if is_shared or not self._has_changed(item):
+                        ours.append(item)
             records: dict[Key, dict[str, bytes]] = {}
             for item in ours:
-                records[item.key] = {}
-                for path in item.records:
-                    with suppress(FileNotFoundError):
-                        records[item.key][path] = folder.read(path)
+                with self._going_on(item):
+                    own = self._read_records(item)
+                    for path in own:
                         folder.remove(path)
-            wanted = self.wanted(fits) if ours else ()
+                    records[item.key] = own
+            wanted = self.wanted(fits) if records else ()
+            gone: list[Item] = []
             for item in ours:
-                if item.key in wanted:
-                    for path, data in records[item.key].items():
-                        folder.create(path, data)
-                    self.notes.append(f"{item.kind} {item.key[1]} stays: it is needed again")
-            gone = [item for item in ours if item.key not in wanted]
-            for item in gone:
-                self._remove_folder(_place(self.workspace, item), item)
+                with self._going_on(item):
+                    if item.key in wanted:
+                        for path, data in records.get(item.key, {}).items():
+                            folder.create(path, data)
+                        self.notes.append(f"{item.kind} {item.key[1]} stays: it is needed again")
+                    elif item.key in records:
+                        self._remove_folder(_place(self.workspace, item), item)
+                        gone.append(item)
         return gone
+
+    def _read_records(self, item: Item) -> dict[str, bytes]:
+        records = {}
+        for path in item.records:
+            with suppress(FileNotFoundError):
+                records[path] = self.workspace.folder.read(path)
+        return records
 
     def _is_held(self, item: Item, held: ExitStack, fits: set[str]) -> bool:
         """Hold the lease of a fit, or of the fit of a model; return whether it is held.
