@@ -39,20 +39,20 @@ def select_new(config: Config, model: ModelInfo, manifest: Snapshot) -> Snapshot
 
 
 def select_unsettled(
-    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str], before: Sequence[str]
+    config: Config, model: ModelInfo, manifest: Snapshot, runs: Sequence[str], turn: int | None
 ) -> Snapshot:
     """Return a manifest of the images of a manifest that the runs of a night have not settled.
 
     Images that have changed since are left out, and those that another run of the model has settled
-    since the night before it, whose runs are `before`. What an earlier run has settled was not new
-    in this night. So it does not matter how many nights there were.
+    after a turn: that of the newest run when the night before it was opened, None if that is not
+    known. What an earlier run has settled was not new in this night. So it does not matter how many
+    nights there were.
     """
     workspace = workspace_of(config)
     with Workbench() as bench:
         rows = rows_here(config, manifest, config.score.splits)
         missed = _rows_of(config, _heads(workspace, runs), UNSETTLED)
-        turn = max((head.turn for head in _heads(workspace, before)), default=0)
-        since = runs_since(workspace, turn)
+        since = None if turn is None else runs_since(workspace, turn)
         heads = list_runs(workspace) if since is None else _heads(workspace, since)
         left = not_scored(bench, rows, _settled_in(config, heads, model.model_id), missed)
         shards = cut_rows(left, config)
