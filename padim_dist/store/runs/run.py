@@ -110,7 +110,9 @@ class Run:
         pruned = self.find_pruned()
         if pruned is None or pruned.when(HEATMAPS) is None:
             return []
-        return [f"{self.why_no_heatmaps()}: scores and regions are kept."]
+        # A prune that was killed has written it down, and left them.
+        why = self.why_no_heatmaps()
+        return [] if why is None else [f"{why}: scores and regions are kept."]
 
     @property
     def metrics_path(self) -> str:
