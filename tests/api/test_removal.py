@@ -15,6 +15,7 @@ from padim_dist.api.nights import promotions
 from padim_dist.api.retention.facts import KnownFacts
 from padim_dist.api.retention.inventory import Inventory
 from padim_dist.api.retention.policy import Item, Key
+from padim_dist.api.retention.prune import prune_after_night
 from padim_dist.api.retention.removal import Removal
 from padim_dist.api.settings.places import archive_settings, workspace_of
 from padim_dist.config import Config, RetentionConfig
@@ -28,7 +29,7 @@ from padim_dist.store.nights import last_night
 from padim_dist.store.numbered import numbered_file
 from padim_dist.store.objects import list_objects
 from padim_dist.store.promotions import read_promotions
-from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.run import Run, list_runs
 from padim_dist.store.runs.tombstones import Tombstone, pruned_runs, put_tombstone
 from tests.api.nights import put_night
 from tests.api.workspace import age, made_config, put_run, region_rows, score_rows
@@ -240,3 +241,40 @@ def test_what_cannot_be_removed_is_named_and_does_not_stop_the_rest(config, monk
     padim.prune(config)
     assert folder.list("manifests") == []
     assert folder.list("runs") == [TWO]
+
+
+def test_the_time_of_a_prune_is_that_of_its_own_lease(config):
+    """A file of an earlier prune with a wrong time does not make all else old."""
+    put_run(config, "dd" * 8, score_rows("dd" * 8, 20), turn=0)
+    workspace_of(config).folder.put("pruned/runs-2026-01.json", b'{"runs": {}}')
+    age(Path(config.workspace, "pruned"), -400)
+    padim.prune(config)
+    assert workspace_of(config).folder.list("runs") == [TWO, "dd" * 8]
+
+
+def test_a_night_beside_another_prune_does_not_warn(config, caplog):
+    workspace = workspace_of(config)
+    with hold(workspace, workspace.pruned), caplog.at_level("INFO", "padim_dist"):
+        assert prune_after_night(config) is None
+    (record,) = [one for one in caplog.records if "prune" in one.getMessage()]
+    assert (record.levelname, record.getMessage()[:27]) == ("INFO", "another prune is at work: r")
+
+
+def test_heatmaps_that_a_killed_prune_has_left_are_not_called_pruned(config):
+    run = Run(workspace_of(config), ONE)
+    run.put_pruned("heatmaps.zarr")
+    assert run.pruned_notes() == []
+    run.workspace.folder.remove_tree(run.heatmaps.path)
+    (note,) = run.pruned_notes()
+    assert note.startswith(f"heatmaps of run {ONE} were pruned on ")
+
+
+def test_compact_skips_a_run_that_goes_meanwhile(config, monkeypatch, caplog):
+    heads = list_runs(workspace_of(config))
+    monkeypatch.setattr("padim_dist.api.analysis.compact.list_runs", lambda _: heads)
+    padim.prune(config)
+    found = padim.compact(config)
+    assert (found.runs, found.left) == (1, [ONE])
+    assert f"run {ONE} is gone: a prune has removed it meanwhile" in caplog.text
+    padim.prune(config)
+    assert workspace_of(config).folder.list("runs") == [TWO]

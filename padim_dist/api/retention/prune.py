@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from padim_dist.api.retention.facts import KnownFacts
 from padim_dist.api.retention.inventory import Inventory
@@ -13,7 +13,7 @@ from padim_dist.api.retention.removal import Removal
 from padim_dist.api.retention.tombs import nights_of_runs
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
 from padim_dist.config import Config, RetentionConfig
-from padim_dist.errors import ConfigError, RunError
+from padim_dist.errors import ConfigError, HeldError, RunError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects
@@ -84,7 +84,11 @@ def prune(config: ConfigLike, listener: Listener = ignore, *, dry_run: bool = Fa
         )
     workspace = workspace_of(config)
     with hold(workspace, workspace.pruned) as lease:
-        return _prune(config, config.retention, workspace, lease.guard(listener), dry_run)
+        # It was written a moment ago: its time is the time by the clock of the store. Ages by two
+        # clocks, that of this machine and that of the store, would differ by their difference.
+        files = list_objects(workspace.folder, workspace.pruned)
+        now = max(one.modified for one in files if one.path == lease.file)
+        return _prune(config, config.retention, workspace, lease.guard(listener), dry_run, now)
 
 
 def prune_after_night(config: Config, listener: Listener = ignore) -> PruneResult | None:
@@ -96,6 +100,9 @@ def prune_after_night(config: Config, listener: Listener = ignore) -> PruneResul
         return None
     try:
         return prune(config, listener)
+    except HeldError as error:
+        logger.info("another prune is at work: %s", error)
+        return None
     except Exception as error:  # of any storage client
         logger.warning("the workspace was not pruned: %s. The next night tries again", error)
         return None
@@ -107,10 +114,8 @@ def _prune(
     workspace: Workspace,
     listener: Listener,
     dry_run: bool,
+    now: datetime,
 ) -> PruneResult:
-    # The lease was written a moment ago: its time is the time by the clock of the store. Ages by
-    # two clocks, that of this machine and that of the store, would differ by their difference.
-    now = max(one.modified for one in list_objects(workspace.folder, workspace.pruned))
     terms = _terms(retention)
     known = KnownFacts(workspace)
     window, young = config.fit.window or 0, now - retention.attempts

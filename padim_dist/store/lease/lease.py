@@ -44,6 +44,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
+    @property
+    def file(self) -> str:
+        """Path of its file in the workspace."""
+        return _file(self._path, self._number)
+
     def guard(self, listener: Listener) -> Listener:
         """Wrap a listener so that it raises `HeldError` once the lease is lost."""
 
