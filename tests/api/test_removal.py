@@ -12,6 +12,7 @@ import pytest
 
 import padim_dist as padim
 from padim_dist.api.nights import promotions
+from padim_dist.api.pipeline.new_images import scored_images
 from padim_dist.api.retention.facts import KnownFacts
 from padim_dist.api.retention.inventory import Inventory
 from padim_dist.api.retention.policy import Item, Key
@@ -278,3 +279,14 @@ def test_compact_skips_a_run_that_goes_meanwhile(config, monkeypatch, caplog):
     assert f"run {ONE} is gone: a prune has removed it meanwhile" in caplog.text
     padim.prune(config)
     assert workspace_of(config).folder.list("runs") == [TWO]
+
+
+def test_images_of_pruned_runs_count_as_new_with_a_warning(config, caplog):
+    model = "m" * 16
+    assert sum(map(len, scored_images(config, model))) > 0
+    assert caplog.text == ""
+    padim.prune(config)
+    list(scored_images(config, "n" * 16))
+    assert "pruned" not in caplog.text
+    list(scored_images(config, model))
+    assert f"has removed 1 run of model {model}: " in caplog.text
