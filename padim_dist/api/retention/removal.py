@@ -20,8 +20,8 @@ from padim_dist.errors import HeldError
 from padim_dist.events import Listener, Progress
 from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects, remove_objects
-from padim_dist.store.runs.rows import SCORES
 from padim_dist.store.runs.run import HEATMAPS, Run
+from padim_dist.store.runs.tables import is_receipt
 from padim_dist.store.runs.turns import newest_turn
 from padim_dist.store.workspace import Workspace
 
@@ -248,9 +248,7 @@ def _paths(item: Item) -> list[str]:
 
 def _is_receipt(path: str) -> bool:
     """Return whether other objects count as complete because this one is there."""
-    place, name = PurePosixPath(path).parent, PurePosixPath(path).name
-    is_score_table = place.name == SCORES and name.startswith("shard-")
-    return is_score_table or name == "compact.json" or "/.receipts/" in path
+    return is_receipt(path) or "/.receipts/" in path
 
 
 def _is_body(path: str) -> bool:
