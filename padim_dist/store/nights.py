@@ -40,6 +40,8 @@ class Night:
         ISO 8601, UTC; user and machine.
     retried : int
         Images in the last of the manifests that are not new: the night before did not settle them.
+    turn, turn_before : int or None
+        Newest turn of the runs at its opening, and at that of the night before; None if not known.
     """
 
     number: int
@@ -51,6 +53,8 @@ class Night:
     opened_at: str
     opened_by: str
     retried: int = 0
+    turn: int | None = None
+    turn_before: int | None = None
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def add_numbered(workspace: Workspace, path: str, entry: Any) -> bool:
     file, values = numbered_file(path, entry.number), asdict(entry)
     if workspace.folder.create_json(file, values):
         return True
-    return workspace.folder.find_json(file) == json.loads(json.dumps(values))
+    there = workspace.folder.find_json(file)
+    return there is not None and there == json.loads(json.dumps(values))
 
 
 def append_numbered(workspace: Workspace, path: str, make: Callable[[int], Numbered]) -> Numbered:

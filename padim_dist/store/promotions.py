@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from padim_dist.store.numbered import add_numbered, read_numbered
+from padim_dist.store.numbered import add_numbered, numbered_file, read_numbered
 from padim_dist.store.workspace import Workspace
 
 _ADVICE = (
@@ -49,6 +49,11 @@ def read_promotions(workspace: Workspace, *, all_of_them: bool = True) -> list[P
 def add_promotion(workspace: Workspace, promotion: Promotion) -> bool:
     """Add a promotion; False if one of this number exists already."""
     return add_numbered(workspace, workspace.promotions, promotion)
+
+
+def remove_promotion(workspace: Workspace, promotion: Promotion) -> None:
+    """Remove a promotion that has just been added: its model is gone."""
+    workspace.folder.remove(numbered_file(workspace.promotions, promotion.number))
 
 
 def in_force(promotions: Sequence[Promotion]) -> list[Promotion]:

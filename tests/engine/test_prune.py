@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -20,18 +19,10 @@ from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
 from padim_dist.store.models import FitHead, FitPart, put_fit
 from padim_dist.store.runs.run import Run
+from tests.api.workspace import age
 from tests.conftest import draw, tiny_config
 
-DAY = 86_400
 TERMS = {"heatmaps": "30d", "runs": "60d", "models": "60d", "moments": "60d", "manifests": "60d"}
-
-
-def age(place: Path, days: float) -> None:
-    """Let all files in a folder be this much older."""
-    for path in place.rglob("*"):
-        if path.is_file():
-            at = path.stat().st_mtime - days * DAY
-            os.utime(path, (at, at))
 
 
 def files(workspace: Path, *without: str) -> set[str]:
@@ -243,6 +234,7 @@ def check_killed(config: Config, steps: list[int], tmp_path: Path) -> int:
     return killed
 
 
+@pytest.mark.slow
 def test_a_killed_prune_is_finished_by_the_next(config, tmp_path):
     assert check_killed(config, [12, 30], tmp_path) == 2
 

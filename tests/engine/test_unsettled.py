@@ -22,6 +22,7 @@ from padim_dist.events import Event, TaskStarted
 from padim_dist.storage import Folder
 from padim_dist.store.nights import NightSummary
 from padim_dist.store.runs.run import Run
+from padim_dist.store.runs.turns import claim_turn
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
 from tests.results import arrays, same, scores
@@ -161,10 +162,11 @@ def test_a_part_whose_images_are_gone_keeps_its_moments(tmp_path, archive, sched
     assert same(arrays(config), expected)
 
 
-def test_the_next_nights_take_up_what_was_not_settled(tmp_path, archive, scheduler):
+def test_the_next_nights_take_up_what_was_not_settled(tmp_path, archive, scheduler, monkeypatch):
     config = tiny_config(tmp_path, archive, scheduler)
     padim.promote(config, model=padim.fit(config).model_id, note="")
     image, away = archive / "b/test/spot/01.png", tmp_path / "away"
+    other = archive / "b/test/spot/00.png"
 
     def work_without_image() -> NightSummary:
         night = open_night(config)
@@ -186,6 +188,21 @@ def test_the_next_nights_take_up_what_was_not_settled(tmp_path, archive, schedul
     assert third.runs == second.runs, "the same images: the same run goes on"
     (fourth,) = padim.audit(config).nights
     assert (fourth.retried, fourth.images) == (0, 0)
+    # After a night without runs the heads of all runs are not read either.
+    workspace = Workspace(Folder(config.workspace))
+    for _ in range(70):
+        claim_turn(workspace, "another", int)
+    (fifth,) = padim.audit(config).nights
+    assert fifth.runs == []
+    image.write_bytes(other.read_bytes())
+    assert work_without_image().unsettled == 1
+
+    def refuse(_: Workspace) -> None:
+        raise AssertionError("the heads of all runs are read")
+
+    monkeypatch.setattr("padim_dist.api.pipeline.new_images.list_runs", refuse)
+    (last,) = padim.audit(config).nights
+    assert (last.retried, last.statuses) == (1, {"scored": 1})
 
 
 def test_masks_are_not_blamed_for_an_ill_store(tmp_path, archive, scheduler, monkeypatch):

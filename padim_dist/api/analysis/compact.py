@@ -113,6 +113,8 @@ def _compact(workspace: Workspace, head: RunHead) -> tuple[Compacted, int] | Non
             f"run {head.run_id} is half done; run 'padim-dist score' again: it resumes"
         )
     with hold(workspace, run.path) as lease:
+        if run.find_head() is None:
+            raise RequestError(f"run {head.run_id} is gone: a prune has removed it meanwhile")
         receipt = find_compacted(workspace, run.path)
         if receipt is None:
             receipt = _write(run, len(head.shards))

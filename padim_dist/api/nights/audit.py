@@ -55,6 +55,7 @@ from padim_dist.store.nights import (
     put_summary,
     summaries_before,
 )
+from padim_dist.store.runs.turns import newest_turn
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,8 @@ def open_night(
             opened_at=datetime.now(UTC).isoformat(timespec="seconds"),
             opened_by=user_and_host(),
             retried=again.images if again else 0,
+            turn=newest_turn(workspace) or 0,
+            turn_before=last.turn if last else 0,
         )
         if add_night(workspace, settings, night):
             return night
@@ -190,14 +193,11 @@ def _unsettled(config: Config, last: Night, entry: Entry, model: ModelInfo) -> S
 
     The images that the nights before it did not settle are among them.
     """
-    workspace, settings = workspace_of(config), archive_settings(config)
+    workspace = workspace_of(config)
     summary, manifest = find_summary(workspace, last.path), read_manifest(workspace, entry.snapshot)
     if summary is None or not summary.unsettled or manifest is None:
         return None
-    before = [
-        run for one in summaries_before(workspace, settings, last.number, 1) for run in one.runs
-    ]
-    found = select_unsettled(config, model, manifest, summary.runs, before)
+    found = select_unsettled(config, model, manifest, summary.runs, last.turn_before)
     return found if found.images else None
 
 

@@ -18,6 +18,7 @@ from padim_dist.store.promotions import (
     current,
     in_force,
     read_promotions,
+    remove_promotion,
 )
 
 
@@ -149,7 +150,13 @@ def rollback(config: ConfigLike, _listener: Listener = ignore, *, note: str = ""
 def _add(
     config: Config, note: str, decide: Callable[[list[Promotion]], tuple[str, int | None]]
 ) -> Promotion:
-    """Add a promotion; decide again if another one was added meanwhile."""
+    """Add a promotion; decide again if another one was added meanwhile.
+
+    Raises
+    ------
+    RequestError
+        If the model is gone; see also `decide`.
+    """
     workspace = workspace_of(config)
     while True:
         promotions = read_promotions(workspace)
@@ -162,5 +169,13 @@ def _add(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             undoes=undoes,
         )
-        if add_promotion(workspace, promotion):
-            return promotion
+        if not add_promotion(workspace, promotion):
+            continue
+        # A prune looks for promotions once the model is gone, so one of both sees the other.
+        if not workspace.folder.exists(f"{workspace.model(model_id)}/zarr.json"):
+            remove_promotion(workspace, promotion)
+            raise RequestError(
+                f"model {model_id} is not there any more: a prune has removed it meanwhile, or is "
+                "about to. Nothing was promoted; 'padim-dist models' lists what is there"
+            )
+        return promotion

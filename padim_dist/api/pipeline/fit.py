@@ -106,10 +106,14 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     config = as_config(config)
     plan = plan_fit(config, listener, resume)
     workspace, jobs = plan.workspace, plan.jobs
-    images = sum(job.size if merged else -job.size for job, merged in plan.merged())
+    merged = list(plan.merged())
+    images = sum(job.size if is_merged else -job.size for job, is_merged in merged)
     model = find_model(workspace, plan.model_id)
     if model is None:
         with hold(workspace, workspace.fit(plan.fit_id)) as lease:
+            # A prune that removes moments then sees that they are needed, or they are gone already.
+            parts = [FitPart(one.part.group, one.receipt, one.snapshot, m) for one, m in merged]
+            put_fit(workspace, FitHead(plan.fit_id, fit_settings(config), parts, _now()))
             found = find_receipts(jobs)
             # What an earlier attempt could not reach may be there now.
             receipts = {path: receipt for path, receipt in found.items() if not receipt.unsettled}
@@ -175,8 +179,6 @@ def _run(
     models, images = groups * (3 if drops else 1), [job.size for job in missing]
     disk = projection.fit_disk(plan.embedding, images, models, config.fit.sample)
     projection.check_disk("fit", disk, plans.free_disk(workspace.folder), config.workspace)
-    parts = [FitPart(job.part.group, job.receipt, job.snapshot, m) for job, m in plan.merged()]
-    put_fit(workspace, FitHead(plan.fit_id, fit_settings(config), parts, _now()))
     most_tasks = max(len(plan.jobs), groups * len(bands(plan.embedding.shape)))
     dropped: dict[str, list[Dropped]] = {}
     with open_workers(plan.cluster, most_tasks, listener) as workers:

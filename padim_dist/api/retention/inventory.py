@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
+from pathlib import PurePosixPath
 
 from padim_dist.api.retention.facts import KnownFacts
 from padim_dist.api.retention.policy import Item, Key
@@ -18,6 +19,7 @@ from padim_dist.api.retention.roots import (
     model_roots,
     run_roots,
 )
+from padim_dist.store.lease import is_released
 from padim_dist.store.models import find_fit
 from padim_dist.store.objects import StoredObject, list_objects
 from padim_dist.store.promotions import model_states, read_promotions
@@ -50,12 +52,15 @@ class Inventory:
         Entries of the history that the next fit may merge.
     young : datetime
         A fit that has changed since then may be at work.
+    held : frozenset of str
+        Fits whose leases this prune holds: no other command is at work on them.
     """
 
     workspace: Workspace
     known: KnownFacts
     window: int
     young: datetime
+    held: frozenset[str] = frozenset()
 
     def read(self) -> list[Item]:
         """Return all items.
@@ -91,8 +96,6 @@ class Inventory:
         facts = self.known.of_runs(heads)
         roots = run_roots(facts, self._archives.values())
         stones = {stone.run_id for stone in read_tombstones(self.workspace)}
-        opened = [archive.night for archive in self._archives.values() if archive.is_open]
-        pending = {(night.model_id, one) for night in opened if night for one in night.snapshots}
         for name, objects in folders.items():
             run = Run(self.workspace, name)
             if name not in heads:
@@ -110,12 +113,11 @@ class Inventory:
                 root=roots.get(name),
             )
             if not one.is_finished:
-                waits = any((one.model, snapshot) in pending for snapshot in one.manifests)
-                item = replace(item, key=("attempt", run.path), modified=_newest(objects))
-                yield replace(item, root=OPEN_NIGHT if waits else None)
+                yield replace(item, key=("attempt", run.path), modified=_newest(objects))
                 continue
-            maps = [one for one in objects if one.path.startswith(f"{run.heatmaps.path}/")]
-            yield replace(item, objects=[one for one in objects if one not in set(maps)])
+            start = f"{run.heatmaps.path}/"
+            maps = [one for one in objects if one.path.startswith(start)]
+            yield replace(item, objects=[one for one in objects if not one.path.startswith(start)])
             if maps:
                 yield Item(
                     ("heatmaps", name),
@@ -163,7 +165,8 @@ class Inventory:
         used = {key for item in self._models if item.root for key in item.needs}
         for name, objects in self._folders(self.workspace.fits).items():
             path = self.workspace.fit(name)
-            item = Item(("fit", name), objects, _newest(objects), (f"{path}/fit.json",))
+            modified = self._worked_at(name, objects)
+            item = Item(("fit", name), objects, modified, (f"{path}/fit.json",))
             if item.key in used or item.modified > self.young:
                 head = find_fit(self.workspace, name)
                 parts = head.parts if head else ()
@@ -171,6 +174,15 @@ class Inventory:
                 needs |= {_manifest(part.manifest) for part in parts}
                 item = replace(item, needs=frozenset(needs))
             yield item
+
+    def _worked_at(self, name: str, objects: Sequence[StoredObject]) -> datetime:
+        """Return when a fit last changed; a lease counts while another command may hold it."""
+        newest = _newest(objects)
+        own = [one for one in objects if not PurePosixPath(one.path).name.startswith(_LEASE)]
+        if not own or newest <= self.young:
+            return newest
+        is_free = name in self.held or is_released(self.workspace, self.workspace.fit(name))
+        return _newest(own) if is_free else newest
 
     def _moments(self) -> Iterator[Item]:
         """Yield parts with their receipts, and bodies that no receipt names."""

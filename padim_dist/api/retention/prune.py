@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from padim_dist.api.retention.facts import KnownFacts
 from padim_dist.api.retention.inventory import Inventory
@@ -13,7 +13,7 @@ from padim_dist.api.retention.removal import Removal
 from padim_dist.api.retention.tombs import nights_of_runs
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, workspace_of
 from padim_dist.config import Config, RetentionConfig
-from padim_dist.errors import ConfigError
+from padim_dist.errors import ConfigError, HeldError, RunError
 from padim_dist.events import Listener, ignore
 from padim_dist.store.lease import hold
 from padim_dist.store.objects import list_objects
@@ -66,6 +66,8 @@ def prune(config: ConfigLike, listener: Listener = ignore, *, dry_run: bool = Fa
         If the section ``retention`` is missing.
     HeldError
         If another prune is at work.
+    RunError
+        If the storage does not remove something; all else is removed.
     DamagedFileError
         If a record is damaged: what it needs is not known, so nothing is removed.
 
@@ -82,7 +84,11 @@ def prune(config: ConfigLike, listener: Listener = ignore, *, dry_run: bool = Fa
         )
     workspace = workspace_of(config)
     with hold(workspace, workspace.pruned) as lease:
-        return _prune(config, config.retention, workspace, lease.guard(listener), dry_run)
+        # It was written a moment ago: its time is the time by the clock of the store. Ages by two
+        # clocks, that of this machine and that of the store, would differ by their difference.
+        files = list_objects(workspace.folder, workspace.pruned)
+        now = max(one.modified for one in files if one.path == lease.file)
+        return _prune(config, config.retention, workspace, lease.guard(listener), dry_run, now)
 
 
 def prune_after_night(config: Config, work: Callable[[], object]) -> bool:
@@ -106,6 +112,8 @@ def prune_after_night(config: Config, work: Callable[[], object]) -> bool:
         return True
     try:
         work()
+    except HeldError as error:
+        logger.info("another prune is at work: %s", error)
     except Exception as error:  # of any storage client
         logger.warning("the workspace was not pruned: %s. The next night tries again", error)
         return False
@@ -118,10 +126,8 @@ def _prune(
     workspace: Workspace,
     listener: Listener,
     dry_run: bool,
+    now: datetime,
 ) -> PruneResult:
-    # The lease was written a moment ago: its time is the time by the clock of the store. Ages by
-    # two clocks, that of this machine and that of the store, would differ by their difference.
-    now = max(one.modified for one in list_objects(workspace.folder, workspace.pruned))
     terms = _terms(retention)
     known = KnownFacts(workspace)
     window, young = config.fit.window or 0, now - retention.attempts
@@ -130,8 +136,8 @@ def _prune(
     if dry_run:
         return _result(True, going, summarise(verdicts))
 
-    def wanted() -> set[Key]:
-        again = Inventory(workspace, known, window, young)
+    def wanted(held: Collection[str]) -> set[Key]:
+        again = Inventory(workspace, known, window, young, frozenset(held))
         found = decide(again.read(), terms, now)
         return again.wanted(one.item for one in found if not one.goes)
 
@@ -143,6 +149,12 @@ def _prune(
     removal = Removal(workspace, listener, nights, wanted)
     removed = removal.remove(going)
     known.keep()
+    if removal.failures:
+        raise RunError(
+            f"{len(removal.failures)} of {len(going)} could not be removed: "
+            f"{'; '.join(removal.failures)}. The others are; make sure that the storage lets this "
+            "user remove objects, and prune again"
+        )
     return _result(False, removed, summarise(verdicts), removal.notes)
 
 

@@ -42,6 +42,13 @@ class ArchiveRoots:
         """Runs of the newest night, if it is finished."""
         return self.summary.runs if self.summary else ()
 
+    def has(self, run: Facts) -> bool:
+        """Return whether a run scores images of the newest night with its model."""
+        night = self.night
+        if night is None or run.model != night.model_id:
+            return False
+        return not {*night.snapshots}.isdisjoint(run.manifests)
+
 
 def archive_roots(workspace: Workspace, archive: str, window: int) -> ArchiveRoots:
     """Return the roots of an archive, given the name of its folders.
@@ -87,10 +94,15 @@ def model_roots(workspace: Workspace, models: Mapping[str, Facts]) -> dict[str, 
 
 
 def run_roots(runs: Mapping[str, Facts], archives: Iterable[ArchiveRoots]) -> dict[str, str]:
-    """Return why finished runs stay: the newest night has them, or they are the newest one."""
+    """Return why runs stay: a night that is open, or the newest, has them, or they are newest."""
     finished = [name for name in in_turn(runs) if runs[name].is_finished]
     roots = dict.fromkeys(finished[-1:], "the newest run")
-    return roots | {run: NEWEST_NIGHT for archive in archives for run in archive.runs}
+    for archive in archives:
+        roots |= dict.fromkeys(archive.runs, NEWEST_NIGHT)
+        if archive.is_open:
+            own = [name for name, run in runs.items() if archive.has(run)]
+            roots |= dict.fromkeys(own, OPEN_NIGHT)
+    return roots
 
 
 def in_turn(facts: Mapping[str, Facts]) -> list[str]:

@@ -10,6 +10,6 @@ Leases prevent double work. Results do not depend on them: every driver writes t
 """
 
 from padim_dist.store.lease.holder import Holder, user_and_host
-from padim_dist.store.lease.lease import Lease, Pace, hold
+from padim_dist.store.lease.lease import Lease, Pace, hold, is_released
 
-__all__ = ["Holder", "Lease", "Pace", "hold", "user_and_host"]
+__all__ = ["Holder", "Lease", "Pace", "hold", "is_released", "user_and_host"]

@@ -44,6 +44,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
+    @property
+    def file(self) -> str:
+        """Path of its file in the workspace."""
+        return _file(self._path, self._number)
+
     def guard(self, listener: Listener) -> Listener:
         """Wrap a listener so that it raises `HeldError` once the lease is lost."""
 
@@ -116,6 +121,13 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
         yield lease
     finally:
         lease.release()
+
+
+def is_released(workspace: Workspace, path: str) -> bool:
+    """Return whether the last lease of a folder was released; False if it cannot be read."""
+    numbers = list_numbers(workspace, path, _PREFIX)
+    holder = _read(workspace, path, numbers[-1]) if numbers else None
+    return isinstance(holder, Holder) and holder.released
 
 
 def _acquire(workspace: Workspace, path: str, pace: Pace, me: Holder) -> int:

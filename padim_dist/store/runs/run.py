@@ -114,7 +114,9 @@ class Run:
         """Return a sentence if its heatmaps were pruned."""
         if not self.has_pruned_heatmaps():
             return []
-        return [f"{self.why_no_heatmaps()}: scores and regions are kept."]
+        # A prune that was killed has written it down, and left them.
+        why = self.why_no_heatmaps()
+        return [] if why is None else [f"{why}: scores and regions are kept."]
 
     @property
     def metrics_path(self) -> str:

@@ -274,5 +274,11 @@ def is_added(name: str) -> bool:
     return name.startswith(_ADDED)
 
 
+def is_receipt(path: str) -> bool:
+    """Return whether other files of a run count as complete because the one at a path is there."""
+    place, name = PurePosixPath(path).parent.name, PurePosixPath(path).name
+    return name == "compact.json" or (place == SCORES and _is_shard(name))
+
+
 def _is_shard(name: str) -> bool:
     return name.startswith("shard-") and name.endswith(".parquet")

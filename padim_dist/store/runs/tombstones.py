@@ -125,6 +125,8 @@ def pruned_runs(workspace: Workspace, live: Iterable[str]) -> list[Tombstone]:
 def read_tombstones(workspace: Workspace) -> list[Tombstone]:
     """Return the tombstones of all runs that were removed, the newest run last.
 
+    A run that was made again and removed again may have one in two months: the later one counts.
+
     Raises
     ------
     DamagedFileError
@@ -136,4 +138,6 @@ def read_tombstones(workspace: Workspace) -> list[Tombstone]:
         for name in names
     ]
     stones = [stone for month in months for stone in month.runs.values()]
-    return sorted(stones, key=lambda stone: (stone.turn, stone.asked_at))
+    in_order = sorted(stones, key=lambda stone: (stone.turn, stone.asked_at))
+    newest = {stone.run_id: stone for stone in in_order}
+    return [stone for stone in in_order if stone is newest[stone.run_id]]
