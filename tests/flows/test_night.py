@@ -20,6 +20,7 @@ import padim_dist as padim
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
+from tests.flows.services import flow_process
 from tests.hooks import web_hook
 from tests.processes import free_port, wait_until
 
@@ -187,10 +188,13 @@ def test_what_is_known_of_the_last_night_when_flows_are_served_again(prefect, pa
 
     def served(night: bool = False) -> dict[str, float]:
         """Serve the flows, once with a night; return the metrics of nights."""
-        with prefect.serving(own, tmp_path, PADIM_DIST_METRICS=exported, PADIM_DIST_RETRIES=""):
+        settings = {"PADIM_DIST_METRICS": exported, "PADIM_DIST_RETRIES": ""}
+        with prefect.serving(own, tmp_path, **settings) as serving:
             if night:
                 prefect.command("deployment", "run", "nightly-audit/nightly")
                 wait_until(failures, 240, "for the night to fail")
+                # Who stops serving while the process is there cancels the flow run.
+                wait_until(lambda: flow_process(serving) is None, 60, "for its process to end")
             lines = httpx.get(f"http://{exported}/metrics", timeout=30).text.splitlines()
         found = [line.rpartition(" ") for line in lines if line.startswith("padim_dist_night_")]
         return {name.removeprefix("padim_dist_night_"): float(n) for name, _, n in found}
