@@ -103,16 +103,6 @@ def test_its_user_may_read_the_weights(lines):
     assert "--chmod=755" in copied
 
 
-def test_the_image_reads_every_object_storage():
-    """The clients of GCS and Azure are in the locked environment."""
-    (extras,) = re.findall(
-        r"^LOCKED_EXTRAS := (.+)$",
-        (ROOT / "Makefile").read_text().replace("\\\n", ""),
-        re.MULTILINE,
-    )
-    assert {"gcs", "azure"} <= set(extras.split())
-
-
 @pytest.mark.slow
 def test_everything_installed_compiles(lines, tmp_path):
     """The build fails if one module does not compile: PyTorch has some of later Pythons."""
