@@ -63,23 +63,24 @@ def read_last(
 
 
 def add_numbered(workspace: Workspace, path: str, entry: Any) -> bool:
-    """Add an entry; False if another one of its number exists already.
-
-    A store whose answer was lost refuses the second try: the entry that is there is then this one.
-    """
-    file, values = numbered_file(path, entry.number), asdict(entry)
-    if workspace.folder.create_json(file, values):
-        return True
-    there = workspace.folder.find_json(file)
-    return there is not None and there == json.loads(json.dumps(values))
+    """Add an entry; False if one of its number exists already."""
+    return workspace.folder.create_json(numbered_file(path, entry.number), asdict(entry))
 
 
 def append_numbered(workspace: Workspace, path: str, make: Callable[[int], Numbered]) -> Numbered:
-    """Add the entry that `make` returns for the next free number; of two at once, both are kept."""
+    """Add the entry that `make` returns for the next free number; of two at once, both are kept.
+
+    A store whose answer was lost refuses the second try: the entry that is there is then this one.
+    """
     while True:
         entry = make(max(list_numbers(workspace, path), default=0) + 1)
-        if add_numbered(workspace, path, entry):
+        if add_numbered(workspace, path, entry) or _is_there(workspace, path, entry):
             return entry
+
+
+def _is_there(workspace: Workspace, path: str, entry: Any) -> bool:
+    there = workspace.folder.find_json(numbered_file(path, entry.number))
+    return bool(there == json.loads(json.dumps(asdict(entry))))
 
 
 def numbered_file(path: str, number: int, prefix: str = "") -> str:

@@ -81,7 +81,8 @@ def read(config: Config, place: str, table: str = "images") -> pa.Table:
         if not any(Path(str(config.publish.hive)).glob(f"{table}/*/*.parquet")):
             return pa.table({"run_id": pa.array([], pa.string())})
         query = f"FROM read_parquet('{files}', hive_partitioning = true)"
-        return duckdb.sql(query).to_arrow_table()
+        with duckdb.connect() as database:
+            return database.sql(query).to_arrow_table()
     from pyiceberg.catalog import load_catalog
 
     settings = config.publish.iceberg

@@ -24,7 +24,8 @@ marked = pa.table({"text": [MARK]})  # a replacement scan would find it
 
 def serialized(sql: str) -> str:
     """Return a statement as DuckDB's JSON, quoted."""
-    row = duckdb.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+    with duckdb.connect() as database:
+        row = database.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
     assert row
     return "'" + row[0].replace("'", "''") + "'"
 

@@ -21,6 +21,7 @@ from padim_dist.engine.cluster.local import open_client, open_local
 # owner reads.
 STRANGER = """
 import json, logging, os, sys, urllib.request
+import tornado.platform.asyncio
 from distributed import Client, Security
 from distributed.comm import tcp
 
