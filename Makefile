@@ -39,7 +39,7 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 # A server on its own port. It is stopped also if a test fails or the run is interrupted.
 test-s3: $(VENV)/.dev
