@@ -229,4 +229,6 @@ def _access_to_s3(options: Options, catalog: Mapping[str, Any]) -> dict[str, str
         "s3.secret-access-key": given.get("secret"),
         "s3.session-token": given.get("token"),
     }
-    return {name: str(value) for name, value in found.items() if value}
+    known = {name: str(value) for name, value in found.items() if value}
+    # Arrow's client sends parts without a length, which Ceph's gateway refuses.
+    return {"py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO", **known} if known else {}
