@@ -70,7 +70,7 @@ class Line:
         say(f"of {writers} simultaneous writers one creates an object, {names} times")
 
     def closed(self) -> None:
-        """Check that the storage refuses whoever has no key."""
+        """Check that the storage refuses requests without a key."""
         for request in (("GET", "audits"), ("PUT", "audits/anonymous")):
             reply = httpx.request(request[0], f"{S3}/{request[1]}", timeout=30)
             if reply.status_code != httpx.codes.FORBIDDEN:

@@ -88,7 +88,7 @@ def merged_weeks(figures: Iterable[WeekFigures]) -> list[WeekFigures]:
 
 
 def _middle(figures: Sequence[WeekFigures], name: str) -> float | None:
-    """Return the median of medians, each of which counts as often as it has images."""
+    """Return the median of medians; each counts as often as it has images."""
     known = sorted(
         (value, one.images) for one in figures if (value := getattr(one, name)) is not None
     )

@@ -1,4 +1,4 @@
-"""The turns of runs: a numbered file for each, of which only the newest are kept.
+"""The turns of runs: a numbered file for each; only the newest files are kept.
 
 So the newest turn, and the runs since one, are known without reading the heads of all runs.
 """
