@@ -33,5 +33,13 @@ def scores(config: Config) -> list[dict]:
     return table.order("image_id").to_arrow_table().drop_columns(["scored_at"]).to_pylist()
 
 
+def rows(config: Config) -> list[dict]:
+    """Return score rows without their locations."""
+    table = padim.open_scores(config.workspace, config.storage_options).to_arrow_table()
+    keep = ("status", "error", "group", "label", "score", "peak_y", "peak_x", "width", "height")
+    found = [{name: row[name] for name in keep} for row in table.to_pylist()]
+    return sorted(found, key=str)
+
+
 def same(a: Arrays, b: Arrays) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)

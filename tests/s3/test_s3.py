@@ -19,6 +19,7 @@ from padim_dist.errors import ImageError, RunError
 from padim_dist.storage import Body
 from tests.archive.rows import image_row
 from tests.conftest import make_mvtec, tiny_config
+from tests.results import rows
 from tests.s3.proxy import FAULTS, FaultProxy
 
 # HTTP clients leave connections open when their server stops.
@@ -59,14 +60,6 @@ def in_bucket(tmp_path: Path, scheduler: str, name: str, url: str, **changes: ob
         storage_options=options(url),
         **{"archive": {"url": f"s3://{name}/photos"}, **changes},
     )
-
-
-def rows(config: Config) -> list[dict]:
-    """Return score rows without their locations."""
-    table = padim.open_scores(config.workspace, config.storage_options).to_arrow_table()
-    keep = ("status", "error", "group", "label", "score", "peak_y", "peak_x", "width", "height")
-    found = [{name: row[name] for name in keep} for row in table.to_pylist()]
-    return sorted(found, key=str)
 
 
 def test_a_failing_store_changes_nothing(tmp_path, server, local, scheduler):

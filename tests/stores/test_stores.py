@@ -16,6 +16,7 @@ from padim_dist.storage import Folder
 from padim_dist.store.lease import hold
 from padim_dist.store.workspace import Workspace
 from tests.conftest import make_mvtec, tiny_config
+from tests.results import rows
 from tests.stores.create import THREADS
 from tests.stores.servers import Store
 
@@ -46,14 +47,6 @@ def in_store(store: Store, folder: Path, scheduler: str, url: str) -> Config:
         archive={"url": f"{url}/photos"},
         storage_options=store.storage_options,
     )
-
-
-def rows(config: Config) -> list[dict]:
-    """Return score rows without their locations."""
-    table = padim.open_scores(config.workspace, config.storage_options).to_arrow_table()
-    keep = ("status", "error", "group", "label", "score", "peak_y", "peak_x", "width", "height")
-    found = [{name: row[name] for name in keep} for row in table.to_pylist()]
-    return sorted(found, key=str)
 
 
 def test_a_store_gives_the_results_of_the_disk(tmp_path, store, local, scheduler):
