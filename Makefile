@@ -50,8 +50,9 @@ test-s3: $(VENV)/.dev
 test-stores: .venv-stores/.done
 	.venv-stores/bin/python -m pytest tests/stores
 
+# Two Prefect servers, one for each process.
 test-flows: $(VENV)/.dev
-	$(BIN)/pytest tests/flows
+	$(BIN)/pytest tests/flows --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-alerts: $(VENV)/.dev
 	$(BIN)/pytest tests/alerts
