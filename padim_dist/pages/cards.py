@@ -70,14 +70,6 @@ class GalleryImage:
         """Whether the trunk sees only a part of the image."""
         return self.map_box != (0, 0, self.row.height, self.row.width)
 
-    @property
-    def unseen(self) -> float:
-        """Share of the image outside `map_box`."""
-        top, left, bottom, right = self.map_box
-        return 1 - (bottom - top) * (right - left) / (
-            (self.row.height or 1) * (self.row.width or 1)
-        )
-
 
 @dataclass(frozen=True)
 class Suspect:

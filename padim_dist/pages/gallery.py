@@ -56,7 +56,7 @@ class GalleryTexts:
     legend : HeatLegend or None
         None without heatmaps.
     unseen : str
-        Share of the images that the trunk does not see, e.g. ``"23 %"``; empty if it sees all.
+        Share of every image that the trunk does not see, e.g. ``"23 %"``; empty if it sees all.
     """
 
     note: str
@@ -83,14 +83,8 @@ def gallery_texts(data: ReportData) -> GalleryTexts:
         groups=sorted({str(row.group) for row in rows}),
         labels=sorted({row.label for row in rows if row.label}),
         legend=_legend(data.scales) if any(item.heat for item in data.anomalies) else None,
-        unseen=_unseen(data),
+        unseen=f"{100 * data.unseen:.0f} %" if data.unseen else "",
     )
-
-
-def _unseen(data: ReportData) -> str:
-    # The crop takes the same share of every image.
-    shares = [item.unseen for item in data.anomalies if item.is_cropped]
-    return f"{100 * shares[0]:.0f} %" if shares else ""
 
 
 def _note(data: ReportData, flagged: int, near: int) -> str:

@@ -17,7 +17,7 @@ from padim_dist.errors import ConfigError
 from tests.conftest import tiny_config
 from tests.core.test_align import SIZE, photo
 
-ALIGN = {"shift": 12, "rotate": 10}
+ALIGN = {"shift": 16, "rotate": 10}
 SIDE = 96
 
 
@@ -25,7 +25,7 @@ def draw_archive(root: Path, folder: str, images: int, seed: int, down: int = 0)
     """Draw photos of a part that lies elsewhere in each; with defects if the folder says so."""
     random = np.random.default_rng(seed)
     for number in range(images):
-        angle, (y, x) = random.uniform(-8, 8), random.integers(-20, 21, 2).tolist()
+        angle, (y, x) = random.uniform(-8, 8), random.integers(-12, 13, 2).tolist()
         image = photo(angle, down + y, x)
         noise = random.normal(0, 2, (*SIZE, 3))
         name = f"{number:02d}_{angle:.2f}_{down + y}_{x}"
@@ -122,6 +122,7 @@ def test_the_model_has_its_reference(audit, tmp_path, scheduler):
     config = config.model_copy(
         update={"archive": config.archive.model_copy(update=settings["archive"])}
     )
+    padim.index(config)
     padim.fit(config)
     again = padim.open_model(config.workspace).info
     assert again.model_id != info.model_id
