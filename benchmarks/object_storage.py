@@ -51,7 +51,7 @@ def rate(archive: str, layout: str, weights: str, endpoint: str | None) -> float
                 "workspace": workspace,
                 "storage_options": {"s3": {"endpoint_url": endpoint}} if endpoint else {},
                 "archive": {"url": archive, "layout": layout, "train": ".", "shard_images": 64},
-                "model": {"weights": weights},
+                "model": {"weights": weights, "crop": 224},
                 "cluster": {"workers": 2},
             }
         )

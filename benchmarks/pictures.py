@@ -65,7 +65,7 @@ class Pictures:
         cluster = {"kind": "address", "address": address} if address else {"workers": 2}
         tree: dict[str, dict[str, Any]] = {
             "archive": {"url": str(self.root), "layout": "mvtec"},
-            "model": {"weights": str(self.weights)},
+            "model": {"weights": str(self.weights), "crop": 224},  # as in RESULTS.md
             "cluster": cluster,
         }
         for section, values in changes.items():

@@ -93,7 +93,7 @@ def make_run(root: Path, images: int, groups: int) -> Path:
     tree = {
         "workspace": str(root / "audit"),
         "archive": {"url": str(root / "archive"), "group": "(?P<group>cam-[0-9]+)/"},
-        "model": {"weights": "random", "channels": 10},
+        "model": {"weights": "random", "channels": 10, "crop": 224},
         "score": {"splits": ["test"]},
         "cluster": {"workers": 2},
     }

@@ -14,6 +14,7 @@ from padim_dist.api.nights.notify import services_to_tell
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.samples import Samples
+from padim_dist.api.seen import seen
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import (
     ConfigLike,
@@ -108,6 +109,7 @@ class _Checks:
         channels = " + ".join(map(str, shape.channels))
         backbone = self.spec.trunk.backbone
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
+        yield from seen(self.config)
         groups = images_by_group(self.listing[0])
         normal = ((group, counts["train"]) for group, counts in groups.items())
         sampled = Counter[str]()

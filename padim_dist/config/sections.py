@@ -1,4 +1,4 @@
-"""Base class of sections; sections of the archive, the model, its fit and scores."""
+"""Sections of the archive, the model, its fit and scores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -19,6 +17,8 @@ from pydantic import (
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
+from padim_dist.config.align import AlignConfig
+from padim_dist.config.base import Section
 from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
@@ -31,12 +31,6 @@ _IMAGE_ID = "[0-9a-f]{16}"
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 """All splits."""
-
-
-class Section(BaseModel):
-    """A frozen section; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TimeConfig(Section):
@@ -151,8 +145,12 @@ class ModelConfig(Section):
     """Seed of the draw of channels and of random weights."""
     resize: Size = (256, 256)
     """Height and width after the resize; one number for a square."""
-    crop: Size = (224, 224)
-    """Height and width of the centre crop; one number for a square."""
+    crop: Size = Field(None, validate_default=True)
+    """Height and width of the centre crop; one number for a square. Null: no crop, the model sees
+    the whole picture. The paper crops 224 out of 256 for MVTec AD."""
+    align: AlignConfig | None = None
+    """Turn and shift images before they are embedded, so that they lie as a reference does: for
+    parts or cameras that move. Null: as they are."""
     epsilon: float = Field(0.01, gt=0)
     """Added to the diagonal of every covariance."""
     shrinkage: Literal["none", "oas"] = "none"
@@ -169,11 +167,23 @@ class ModelConfig(Section):
     """Decoder of JPEG files: ``libjpeg`` on CPUs, or ``nvjpeg`` on the GPUs of the workers, which
     smooths subsampled colours less. All other files are decoded on CPUs."""
 
+    @field_validator("crop", mode="before")
+    @classmethod
+    def _is_whole_by_default(cls, value: object, info: ValidationInfo) -> object:
+        # As if it were written: both ways mean the same model.
+        return info.data.get("resize", (1, 1)) if value is None else value
+
     @model_validator(mode="after")
     def _crop_fits(self) -> ModelConfig:
         (height, width), (y, x) = self.resize, self.crop
         if y > height or x > width:
             raise ValueError(f"crop {y}x{x} is larger than resize {height}x{width}")
+        return self
+
+    @model_validator(mode="after")
+    def _aligns_on_processors(self) -> ModelConfig:
+        if self.align and self.jpeg == "nvjpeg":
+            raise ValueError("'align' works on CPUs; set 'jpeg' to libjpeg, or leave 'align' out")
         return self
 
     @property

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.pyramid import PyramidShape
+
+_ADDED = ("bits", "align")
+"""Fields that earlier versions lacked."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,24 @@ class TrunkSpec:
 
 
 @dataclass(frozen=True)
+class AlignSpec:
+    """How images are aligned before they are embedded.
+
+    Attributes
+    ----------
+    shift, rotate : float
+        Largest shift in pixels of the resized image, and largest turn in degrees.
+    reference : str
+        Content address of the group's reference. Empty in the specification of a model, whose
+        groups have references of their own (`ModelInfo.references`).
+    """
+
+    shift: float
+    rotate: float
+    reference: str = ""
+
+
+@dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that determines an embedding, with the weights by their content address.
 
@@ -53,6 +74,8 @@ class EmbeddingSpec:
         Images in one call of the trunk.
     bits : int or None
         Bits of a sample that the camera delivers in files of 16 bits; None: all of them.
+    align : AlignSpec or None
+        How images are aligned; None: they are embedded as they are.
     """
 
     trunk: TrunkSpec
@@ -63,20 +86,32 @@ class EmbeddingSpec:
     batch: int
     jpeg: Jpeg
     bits: int | None = None
+    align: AlignSpec | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; without `bits` if unset, as versions before it wrote."""
+        """Return plain values for JSON; without what is unset, as versions before it wrote."""
         values = asdict(self)
-        if self.bits is None:
-            del values["bits"]
+        for name in _ADDED:
+            if values[name] is None:
+                del values[name]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:
         """Return the specification from values of `to_dict`, also read from JSON."""
-        parts = {"trunk": TrunkSpec, "shape": PyramidShape, "geometry": InputGeometry}
+        parts: dict[str, Any] = {
+            "trunk": TrunkSpec,
+            "shape": PyramidShape,
+            "geometry": InputGeometry,
+        }
         made = {name: part(**_tuples(values[name])) for name, part in parts.items()}
+        if values.get("align") is not None:
+            made["align"] = AlignSpec(**values["align"])
         return cls(**{"jpeg": "libjpeg", **values, **made})  # models of format 3 lack jpeg
+
+    def with_reference(self, reference: str) -> EmbeddingSpec:
+        """Return the specification of a group, given the content address of its reference."""
+        return replace(self, align=self.align and replace(self.align, reference=reference))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

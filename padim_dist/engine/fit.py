@@ -6,18 +6,19 @@ Parts depend only on the manifest and the settings, not on the number of workers
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import torch
 
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
+from padim_dist.core.align.motion import Motion
 from padim_dist.core.moments import Moments
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.status import FITTED, UNSETTLED
+from padim_dist.core.status import FITTED
 from padim_dist.engine.factorise import band_cells
+from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.parts import Part
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
@@ -114,63 +115,6 @@ class EmbedJob:
         return self.workspace.part(content_id(way), part.group, digest)
 
 
-@dataclass(frozen=True)
-class PartReceipt:
-    """Outcome of a part: its moments and its unusable images.
-
-    Attributes
-    ----------
-    done, fitted, sampled : int
-        Images of the part, images in the moments, and images whose embeddings are kept.
-    moments : str
-        Path of the moments in the workspace.
-    failures, unusable : mapping of str to int, frozenset of str
-        Unusable images by status, and their ids.
-    unreached : frozenset of str
-        Ids of those that are not settled: another attempt may read them.
-    example : str or None
-        Reason of the first unusable image.
-    brightest : int or None
-        Highest level (0 to 255) of the usable images; None in receipts of older versions.
-    """
-
-    done: int
-    fitted: int
-    sampled: int
-    moments: str
-    failures: dict[str, int] = field(default_factory=dict)
-    example: str | None = None
-    unusable: frozenset[str] = frozenset()
-    unreached: frozenset[str] = frozenset()
-    brightest: int | None = None
-
-    @classmethod
-    def of(cls, kept: KeptPart) -> PartReceipt:
-        """Return the outcome that a receipt tells."""
-        failures = kept.failures
-        return cls(
-            done=kept.images,
-            fitted=kept.fitted,
-            sampled=kept.sampled,
-            moments=kept.moments,
-            failures=dict(Counter(failure.status for failure in failures)),
-            example=f"{failures[0].uri}: {failures[0].error}" if failures else None,
-            unusable=frozenset(failure.image_id for failure in failures),
-            unreached=frozenset(f.image_id for f in failures if f.status in UNSETTLED),
-            brightest=kept.brightest,
-        )
-
-    @property
-    def failed(self) -> int:
-        """Unusable images."""
-        return self.done - self.fitted
-
-    @property
-    def unsettled(self) -> int:
-        """Unusable images that another attempt may read."""
-        return len(self.unreached)
-
-
 def find_receipts(jobs: Iterable[EmbedJob]) -> dict[str, PartReceipt]:
     """Return the receipts of finished parts by path, with one listing per group."""
     found: dict[str, PartReceipt] = {}
@@ -230,6 +174,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     most = 0 if job.kept_in else min(job.sample, job.size)
     sample, brightest = Sample(most), torch.zeros((), dtype=torch.uint8)
     known: set[str] = set()
+    motions: list[Motion | None] = []
     failures = add_kept(job, moments, known)
     done = len(known)
     rows = (row for row in job.rows() if _id(row) not in known)
@@ -246,6 +191,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             wanted = [is_sampled(done + i, job.size, most) for i in places]
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
             sample.add([images[i].row.image_id for i in places], levels, chosen)
+        motions += [i.alignment.motion for i in images if i.pixels is not None and i.alignment]
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
@@ -272,8 +218,11 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         moments=path,
         failures=failures,
         brightest=int(brightest),
+        motions=motions if job.embedding.align else None,
     )
     made, folder, values = PartReceipt.of(receipt), job.workspace.folder, asdict(receipt)
+    if receipt.motions is None:
+        del values["motions"]  # as versions before it wrote
     if not made.fitted:  # no receipt, so that it is tried again next time
         return made
     if job.again and (kept := job.kept()):

@@ -51,15 +51,12 @@ def region_rows(
 def _row(
     row: ScoreRow, number: int, region: Region, p_value: float, geometry: InputGeometry
 ) -> RegionRow:
-    assert row.height is not None
-    assert row.width is not None
-    size = (row.height, row.width)
-    top, left, bottom, right = geometry.box_to_original(region.box, *size)
-    y, x = geometry.to_original(*region.place, *size)
+    top, left, bottom, right = geometry.box_to_original(region.box, *row.size, row.motion)
+    y, x = geometry.to_original(*region.place, *row.size, row.motion)
     return RegionRow(
         **{name: getattr(row, name) for name in _COPIED},
         region=number,
-        area=round(region.area * geometry.pixels_a_pixel(*size)),
+        area=round(region.area * geometry.pixels_a_pixel(*row.size)),
         top=top,
         left=left,
         bottom=bottom,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.reader import LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.status import SCORED
@@ -135,7 +135,7 @@ class ScoredShard:
             row = self.table[place]
             row.score = score
             row.score_fine, row.score_middle, row.score_coarse = fine_middle_coarse(own)
-            row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *_size(row))
+            row.peak_y, row.peak_x = job.embedding.geometry.to_original(y, x, *row.size, row.motion)
         kept = get_calibration(*model)
         if kept is None:
             return
@@ -204,14 +204,9 @@ def _counts(job: ScoreJob) -> ShardCounts:
     return counts
 
 
-def _size(row: ScoreRow) -> tuple[int, int]:
-    assert row.height is not None
-    assert row.width is not None
-    return row.height, row.width
-
-
 def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
-    row = image.row
+    row, found = image.row, image.alignment
+    motion = found.motion if found else None
     return ScoreRow(
         **{name: getattr(row, name) for name in _COPIED},
         uri=redacted(row.uri),
@@ -220,6 +215,10 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         width=image.width,
         height=image.height,
         captured_at=(job.time and job.time.find(row)) or image.captured_at,
+        shift_y=motion.shift_y if motion else None,
+        shift_x=motion.shift_x if motion else None,
+        angle=motion.angle if motion else None,
+        aligned=found.quality if found else None,
         shard=job.place,
         run_id=job.run.run_id,
         model_id=job.model_id,

@@ -10,6 +10,7 @@ import platform
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.reading.ahead import Reading, read_ahead
-from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
+from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.reading.transform import together
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.embedding import Embedder
@@ -62,7 +64,8 @@ def set_up(threads: int) -> None:
 
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
-    """Return the embedder of this process."""
+    """Return the embedder of this process; groups with references of their own share it."""
+    spec = replace(spec, align=None)
 
     def load() -> Embedder:
         gc.collect()  # a traced network has reference cycles: free the old one

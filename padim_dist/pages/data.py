@@ -241,6 +241,8 @@ class ReportData:
         Sentences about the limits of the numbers.
     title : str or None
         Title of the page; by default the run and the archive.
+    unseen : float
+        Share of every image that the crop hides from the model.
     """
 
     head: RunHead
@@ -264,6 +266,7 @@ class ReportData:
     suspects_left: int = 0
     warnings: Sequence[str] = ()
     title: str | None = None
+    unseen: float = 0.0
 
     @property
     def rows(self) -> int:

@@ -43,7 +43,8 @@ class Explained:
     pixels : array
         uint8, shape (H, W, 3): the original.
     heat : array
-        Anomaly map of the whole image as shares of the colour scale, 0 to 1, of any size.
+        Anomaly map of the whole image as shares of the colour scale, 0 to 1, of any size; NaN where
+        the model does not see the image.
     box, window : Box
         The region, and the part of the image to enlarge, in pixels of the original.
     normal : array or None

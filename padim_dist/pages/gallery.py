@@ -55,8 +55,8 @@ class GalleryTexts:
         Values of the filters.
     legend : HeatLegend or None
         None without heatmaps.
-    is_cropped : bool
-        Whether the trunk sees only a part of some image.
+    unseen : str
+        Share of every image that the trunk does not see, e.g. ``"23 %"``; empty if it sees all.
     """
 
     note: str
@@ -66,7 +66,7 @@ class GalleryTexts:
     groups: list[str]
     labels: list[str]
     legend: HeatLegend | None
-    is_cropped: bool
+    unseen: str
 
 
 def gallery_texts(data: ReportData) -> GalleryTexts:
@@ -83,7 +83,7 @@ def gallery_texts(data: ReportData) -> GalleryTexts:
         groups=sorted({str(row.group) for row in rows}),
         labels=sorted({row.label for row in rows if row.label}),
         legend=_legend(data.scales) if any(item.heat for item in data.anomalies) else None,
-        is_cropped=any(item.is_cropped for item in data.anomalies),
+        unseen=f"{100 * data.unseen:.0f} %" if data.unseen else "",
     )
 
 

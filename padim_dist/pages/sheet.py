@@ -22,6 +22,8 @@ _INK = (30, 30, 30)
 _FAINT = (95, 95, 95)
 _EDGE = (205, 205, 205)
 _RED = (190, 30, 45)
+_UNSEEN, _UNSEEN_ALPHA = (30, 30, 30), 165
+"""Colour and opacity over what the model does not see."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class SheetItem:
     Attributes
     ----------
     pixels : array
-        uint8, shape (H, W, 3): the trunk's input.
+        uint8, shape (H, W, 3): the resized image.
     heat : array
-        Anomaly map as shares of the colour scale, 0 to 1, shape (H, W).
+        Anomaly map as shares of the colour scale, 0 to 1, shape (H, W); NaN where the model does
+        not see the image.
     mask : array or None
         bool, shape (H, W): the ground truth, where known.
     name, group, label : str, str, str or None
@@ -54,10 +57,13 @@ class SheetItem:
 
 
 def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> Image.Image:
-    """Return an image in grey with its heatmap over it."""
-    layer = heat_layer(heat)
+    """Return an image in grey with its heatmap over it; dark where the heatmap is NaN: not seen."""
+    unseen = np.isnan(heat)
+    layer = heat_layer(np.where(unseen, 0, heat))
     grey = ImageOps.grayscale(Image.fromarray(pixels)).convert("RGB")
     grey.paste(layer, mask=layer)
+    if unseen.any():
+        grey.paste(_UNSEEN, mask=Image.fromarray((unseen * _UNSEEN_ALPHA).astype(np.uint8)))
     return grey
 
 

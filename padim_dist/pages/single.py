@@ -29,7 +29,8 @@ def side_by_side(
     pixels : array
         uint8, shape (H, W, 3): the original.
     heat : array
-        Anomaly map of the whole image as shares of the colour scale, 0 to 1, of any size.
+        Anomaly map of the whole image as shares of the colour scale, 0 to 1, of any size; NaN where
+        the model does not see the image.
     boxes : sequence of (left, top, right, bottom)
         Half-open, in pixels of the original.
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from padim_dist.core.align.position import Position
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import open_zarr_group, put_attributes
@@ -97,6 +98,11 @@ class ModelInfo:
         Images with a leave-one-out score, by group; empty for models of version 0.3 and earlier.
     dropped : mapping of str to int
         Images that were dropped as suspects, in groups that lost any.
+    references : mapping of str to str
+        Content addresses of the pictures that images are aligned with, by group; empty if images
+        are not aligned.
+    positions : mapping of str to Position
+        How the fitted images lay before they were aligned, by group.
     """
 
     model_id: str
@@ -115,6 +121,8 @@ class ModelInfo:
     suspects: Mapping[str, int] | None = None
     calibrated: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
+    positions: Mapping[str, Position] = field(default_factory=dict)
 
 
 def model_advice(workspace: Workspace, model_id: str) -> str:
@@ -129,6 +137,10 @@ def finish_model(workspace: Workspace, info: ModelInfo) -> None:
     """Write the attributes: from now on the model exists, and is the newest."""
     info = replace(info, turn=next_turn(list_models(workspace)))
     values = vars(info) | {"embedding": info.embedding.to_dict(), "complete": True}
+    if info.embedding.align is None:  # as versions before it wrote
+        del values["references"], values["positions"]
+    else:
+        values["positions"] = {group: asdict(one) for group, one in info.positions.items()}
     group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
     put_attributes(group, values)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from padim_dist.core.align.motion import Motion
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import DamagedFileError
@@ -58,6 +59,9 @@ class KeptPart:
         Images that are not in the moments.
     brightest : int or None
         Highest level (0 to 255) of the images in the moments; None in those of version 0.2.
+    motions : sequence of (Motion or None), or None
+        How the images in the moments lay, None for one that could not be aligned; None if images
+        are not aligned.
     """
 
     images: int
@@ -66,6 +70,7 @@ class KeptPart:
     moments: str
     failures: Sequence[Failure]
     brightest: int | None = None
+    motions: Sequence[Motion | None] | None = None
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:

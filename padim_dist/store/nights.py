@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import partial
 
+from padim_dist.core.align.motion import Motion
 from padim_dist.core.batches import Batch
 from padim_dist.core.status import SCORED
 from padim_dist.redaction import redacted
@@ -84,8 +85,8 @@ class GroupNight:
     flagged, alpha, drift
         Flagged rows, expected share of flagged images among normal ones, and drift; each is None
         if the model has no calibration.
-    drift_unknown : str or None
-        Why there is no drift.
+    drift_unknown, moved : str or None, Motion or None
+        Why there is no drift; how far its camera has moved since the fit, if images are aligned.
     """
 
     images: int
@@ -96,6 +97,7 @@ class GroupNight:
     alpha: float | None = None
     drift: DriftNight | None = None
     drift_unknown: str | None = None
+    moved: Motion | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 
     manifests/<snapshot>/{part-*.parquet, shards.parquet, manifest.json}
     weights/<digest>.pt
+    references/{<digest>.npz, <images>/<group>.json}
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
     fits/<fit_id>/fit.json
@@ -111,6 +112,14 @@ class Workspace:
     def weights(self, digest: str) -> str:
         """State dict of a trunk."""
         return f"weights/{digest}.pt"
+
+    def reference(self, digest: str) -> str:
+        """Picture that images are aligned with."""
+        return f"references/{digest}.npz"
+
+    def group_reference(self, images: str, group: str) -> str:
+        """Which picture the images of a group are aligned with."""
+        return f"references/{images}/{group_slug(group)}.json"
 
     def part(self, embedding: str, group: str, part: str) -> str:
         """Receipt of a part; it names the Zarr group with its moments."""

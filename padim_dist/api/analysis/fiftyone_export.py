@@ -191,15 +191,12 @@ class _Samples:
 
     def _draw(self, row: ScoreRow, heat: Maps, scale: tuple[float, float]) -> str:
         """Write a heatmap as a grey picture of the whole image: 0 around the crop."""
-        geometry = self.run.model.info.embedding.geometry
         low, high = scale
-        whole = np.zeros(geometry.resize, np.uint8)
-        top, left = geometry.offset
-        shares = np.nan_to_num((heat - low) / max(high - low, 1e-6)).clip(0, 1)
-        whole[top : top + len(heat), left : left + heat.shape[1]] = (255 * shares).astype(np.uint8)
+        whole = self.run.in_picture(heat, row)
+        shares = np.nan_to_num((whole - low) / max(high - low, 1e-6)).clip(0, 1)
         path = self.folder / "heatmaps" / f"{row.image_id}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(whole).save(path)
+        Image.fromarray((255 * shares).astype(np.uint8)).save(path)
         return str(path)
 
 

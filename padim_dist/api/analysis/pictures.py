@@ -87,7 +87,7 @@ def draw_image(config: Config, row: ScoreRow, regions: Sequence[RegionRow]) -> I
 def read_picture(run: RunImages, row: ScoreRow) -> tuple[npt.NDArray[np.uint8], Maps]:
     """Return a scored image, (H, W, 3), and its heatmap as shares of the colour scale.
 
-    The heatmap has the size of the resized image; it is zero in the margin around the crop. Raises
+    The heatmap has the size of the resized image; it is NaN in the margin around the crop. Raises
     as `draw_image`.
     """
     if why := run.run.why_no_heatmaps():
@@ -100,11 +100,7 @@ def read_picture(run: RunImages, row: ScoreRow) -> tuple[npt.NDArray[np.uint8], 
     pixels = run.reader.load_original(run.manifest_rows([row])[row.image_id])
     (heat,) = run.maps([row.heatmap_row])
     usual = run.usual([str(row.group)])[str(row.group)]
-    geometry = run.reader.geometry
-    whole = np.zeros(geometry.resize, np.float32)
-    top, left = geometry.offset
-    whole[top : top + len(heat), left : left + heat.shape[1]] = _shares(heat, usual, row.score)
-    return pixels.permute(1, 2, 0).numpy(), whole
+    return pixels.permute(1, 2, 0).numpy(), _shares(run.in_picture(heat, row), usual, row.score)
 
 
 def _shares(heat: Maps, usual: float, score: float) -> Maps:
@@ -116,17 +112,17 @@ def _shares(heat: Maps, usual: float, score: float) -> Maps:
 
 
 def _item(run: RunImages, row: ScoreRow, usual: float, archive: str) -> SheetItem:
-    image = run.manifest_rows([row])[row.image_id]
-    loaded = run.reader.load(image)
+    image, reader = run.manifest_rows([row])[row.image_id], run.whole_reader
+    loaded = reader.load(image)
     if loaded.pixels is None:
         raise ImageError(loaded.status, str(loaded.error))
     assert row.heatmap_row is not None
     assert row.score is not None
-    mask = run.reader.load_mask(image.mask_uri).numpy() if image.mask_uri else None
+    mask = reader.load_mask(image.mask_uri).numpy() if image.mask_uri else None
     (heat,) = run.maps([row.heatmap_row])
     return SheetItem(
         pixels=loaded.pixels.permute(1, 2, 0).numpy(),
-        heat=_shares(heat, usual, row.score),
+        heat=_shares(run.in_picture(heat, row), usual, row.score),
         mask=mask,
         name=visible(image_name(archive, row.uri, row.member)),
         group=visible(str(row.group)),

@@ -125,8 +125,11 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     Returns
     -------
     xarray.Dataset
-        ``distance`` (row, y, x), float16, read on demand; coordinates image_id, uri, group,
-        label and score along ``row``. ``dataset.padim.full()`` gives full-size anomaly maps.
+        ``distance`` (row, y, x), float16, read on demand; coordinates image_id, uri, group, label,
+        score, image_height and image_width along ``row``, and shift_y, shift_x and angle of a model
+        that aligns images. ``dataset.padim.full()`` gives anomaly
+        maps at the size of the trunk's input, ``full(original=True)`` at that of the original, and
+        ``dataset.padim.to_original(y, x)`` the pixels of the originals.
 
     Raises
     ------
@@ -137,9 +140,9 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     --------
     >>> maps = open_heatmaps("./audit/bottle")                    # doctest: +SKIP
     >>> maps.sortby("score").isel(row=[-1]).padim.full().shape    # doctest: +SKIP
-    (1, 224, 224)
+    (1, 256, 256)
     """
-    import padim_dist.api.analysis.accessor  # noqa: F401  (registers ``dataset.padim``)
+    from padim_dist.api.analysis.accessor import MOTION  # also registers ``dataset.padim``
 
     run, head = _find_run(where, storage_options)
     if why := run.why_no_heatmaps():
@@ -147,7 +150,10 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     rows = (
         open_table(SCORES, [(run, head)])
         .filter("heatmap_row is not null")
-        .project('heatmap_row, image_id, uri, "group", label, score')
+        .project(
+            'heatmap_row, image_id, uri, "group", label, score, height AS image_height, '
+            "width AS image_width, shift_y, shift_x, angle"
+        )
         .order("heatmap_row")
         .fetchnumpy()
     )
@@ -155,11 +161,17 @@ def open_heatmaps(where: ConfigLike, storage_options: Options | None = None) -> 
     info = find_model(run.workspace, head.model_id)
     if info is None:
         raise RequestError(f"model {head.model_id} of run {run.url} is gone; restore it")
-    height, width = info.embedding.geometry.crop
-    names = ("image_id", "uri", "group", "label", "score")
+    geometry = info.embedding.geometry
+    height, width = geometry.crop
+    names = ["image_id", "uri", "group", "label", "score", "image_height", "image_width"]
+    names += MOTION if info.embedding.align else ()
     columns = {name: ("row", _with_none(rows[name])) for name in names}
     labelled: xr.Dataset = dataset.assign_coords(columns).assign_attrs(
-        height=height, width=width, sigma=info.sigma, run_id=head.run_id
+        height=height,
+        width=width,
+        resize=geometry.resize,
+        sigma=info.sigma,
+        run_id=head.run_id,
     )
     return labelled
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from padim_dist.api.settings.aligned import aligning_of
 from padim_dist.api.settings.moved import move_since_id, moved_hint
 from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
@@ -17,6 +19,7 @@ from padim_dist.api.sql.tables import open_table
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
+from padim_dist.core.align.pictures import in_picture
 from padim_dist.core.heatmap import AnomalyMap
 from padim_dist.store.gaussians import Model
 from padim_dist.store.manifests import read_shard
@@ -48,6 +51,7 @@ class RunImages:
         self.run = Run(workspace_of(config), run_id)
         self.head = self.run.head()
         self.model = Model(self.run.workspace, self.head.model_id)
+        self._readers: dict[str, ImageReader] = {}
 
     @cached_property
     def reader(self) -> ImageReader:
@@ -56,6 +60,18 @@ class RunImages:
             logger.warning(hint)
         moved = move_since_id(self._config, self.head.snapshot)
         return reader_of(self._config, self.model.info.embedding, moved)
+
+    @cached_property
+    def whole_reader(self) -> ImageReader:
+        """Reader of its images that resizes as the run did, without the crop."""
+        return replace(self.reader, geometry=self.reader.geometry.whole)
+
+    def reader_of(self, group: str) -> ImageReader:
+        """Return the reader of a group's images as the model sees them: aligned, if it does so."""
+        if group not in self._readers:
+            info = self.model.info
+            self._readers[group] = aligning_of(self.reader, self.run.workspace, info, group)
+        return self._readers[group]
 
     @cached_property
     def has_heatmaps(self) -> bool:
@@ -78,6 +94,11 @@ class RunImages:
         grids = self.run.heatmaps.read(rows)
         maps: Maps = self._anomaly_map.full(torch.from_numpy(grids)).numpy()
         return maps
+
+    def in_picture(self, heat: Maps, row: ScoreRow) -> Maps:
+        """Return a row's map (H, W) as one of its resized picture, NaN where it is not seen."""
+        geometry = self.model.info.embedding.geometry
+        return in_picture(heat, geometry, geometry.resize, row.size, row.motion)
 
     def usual(self, groups: Sequence[str]) -> dict[str, float]:
         """Return where each group's colours start: a high distance in its lowest-scoring images."""

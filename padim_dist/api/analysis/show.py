@@ -123,6 +123,8 @@ def show(
     if row.status != SCORED:
         notes.append("the image was not scored, so there is no picture")
     else:
+        if row.aligned == 0:
+            notes.append("the image could not be aligned with the reference: judged as it is")
         draw: Callable[[], Image.Image] = partial(draw_image, config, row, regions)
         if why:
             from padim_dist.api.analysis.explain.why import Explanation

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from padim_dist.api.settings.aligned import aligning_of
 from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_of, logger, workspace_of
 from padim_dist.api.settings.plans import reader_of
@@ -119,5 +120,6 @@ def find_fitted(
         for shard in shards:
             for row in to_rows(read_shard(workspace, manifest, shard)):
                 if row.image_id in etags and row.etag == etags[row.image_id]:
-                    found[row.image_id] = reader, row
+                    own = aligning_of(reader, workspace, info, str(row.group))
+                    found[row.image_id] = own, row
     return found

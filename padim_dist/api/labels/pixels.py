@@ -121,6 +121,7 @@ class Pixels:
         mask = check_mask(self._reader, self._masked[image.image_id])
         if mask.pixels is None:
             return None, mask
-        pixels = prepare_mask(mask.pixels, self._reader.geometry).numpy()
+        where = (image.size, image.motion)
+        pixels = prepare_mask(mask.pixels, self._reader.geometry, *where).numpy()
         regions: Regions = ndimage.label(pixels, _EIGHT_NEIGHBOURS)[0]
         return regions.astype(np.int32), mask

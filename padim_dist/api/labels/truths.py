@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from padim_dist.api.sql.flags import cutoff_sql
 from padim_dist.api.sql.reviews import KNOWN, OUTSIDE, truth_columns
+from padim_dist.core.align.motion import Motion
 from padim_dist.core.evaluation.flags import FlagCounts, FlagFigures
 from padim_dist.core.status import GOOD
 from padim_dist.pages.words import listed
 from padim_dist.store.runs.head import RunHead
+from padim_dist.store.runs.rows import motion_of
 
 _BATCH = 20_000
 
@@ -45,12 +47,14 @@ class GroupTruths:
 
 @dataclass(frozen=True)
 class KnownImage:
-    """A scored image whose truth is known."""
+    """A scored image whose truth is known, its size, and how it lies if it was aligned."""
 
     image_id: str
     group: str
     is_anomalous: bool
     heatmap_row: int | None
+    size: tuple[int, int]
+    motion: Motion | None = None
 
 
 class Truths:
@@ -72,6 +76,7 @@ class Truths:
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE truths AS "
             f'SELECT image_id, shard, "group", split, score, flagged, heatmap_row, verdict, '
+            "height, width, shift_y, shift_x, angle, "
             f'{columns}, ({promised})::DOUBLE AS promised FROM scores WHERE "group" IS NOT NULL '
             "AND (split = 'test' OR verdict IS NOT NULL)"
         )
@@ -164,11 +169,12 @@ class Truths:
     def by_shard(self, groups: Collection[str]) -> Iterator[list[KnownImage]]:
         """Yield the scored images of some groups whose truth is known, those of a shard at once."""
         found = self._connection.execute(
-            f'SELECT shard, image_id, "group", anomalous, heatmap_row FROM ({self._known}) '
+            'SELECT shard, image_id, "group", anomalous, heatmap_row, height, width, shift_y, '
+            f"shift_x, angle FROM ({self._known}) "
             'WHERE score IS NOT NULL AND list_contains(?, "group") ORDER BY shard, heatmap_row',
             [list(groups)],
         )
         rows = iter(lambda: found.fetchmany(_BATCH), [])
         each = (row for batch in rows for row in batch)
         for _, shard in groupby(each, key=lambda row: row[0]):
-            yield [KnownImage(*values) for _, *values in shard]
+            yield [KnownImage(*row[1:5], (row[5], row[6]), motion_of(*row[7:])) for row in shard]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
+from padim_dist.api.nights.camera import moved_groups
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.sql.flags import MOST_ANOMALOUS
 from padim_dist.api.sql.tables import open_table, read_rows
 from padim_dist.config import Config
 from padim_dist.core.drift import FALSE_DRIFT, Drift
 from padim_dist.pages.words import listed
+from padim_dist.store.models import find_model
 from padim_dist.store.nights import DriftNight, GroupNight
 from padim_dist.store.runs.arrays import DriftFigures
 from padim_dist.store.runs.head import RunHead
@@ -35,6 +37,7 @@ def night_figures(
     )
     unknown = {name: why for head in heads for name, why in head.drift_unknown.items()}
     by_group = figures.order('"group"').fetchall()
+    moved = moved_groups(scores, find_model(workspace_of(config), heads[0].model_id))
     groups = {
         name: GroupNight(
             images=images,
@@ -48,6 +51,7 @@ def night_figures(
                 FALSE_DRIFT / len(by_group),
             ),
             drift_unknown=unknown.get(name),
+            moved=moved.get(name),
         )
         for name, images, scored, middle, highest, judged, flagged, resolution in by_group
     }

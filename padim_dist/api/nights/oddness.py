@@ -9,7 +9,10 @@ A group is compared with its earlier nights by the same model, at least three:
   deviations above the median of theirs. The deviation combines this night's sampling noise with
   the spread of their drifts: images of one night are alike, so sampling noise is too small.
 
-Without earlier nights only missing and unusable images make a night odd.
+If images are aligned (``model.align``), a camera that has moved is odd: the median of how its
+images lie is beyond chance, and beyond 2 pixels or 1 degree, elsewhere than that of the model.
+
+Without earlier nights only missing and unusable images and moved cameras make a night odd.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from statistics import median
 
 from scipy.special import bdtrc
 
+from padim_dist.api.nights.camera import moved_reason
 from padim_dist.config import AuditConfig
 from padim_dist.pages.words import counted, listed
 from padim_dist.store.nights import GroupNight, NightSummary
@@ -81,6 +85,7 @@ def odd_reasons(
     for name, group in sorted(groups.items()):
         past = [n.groups[name] for n in before if n.model_id == model_id and name in n.groups]
         found = [check(policy, group, past) for check in (_rise, _alarms, _drift)]
+        found += [moved_reason(group.moved)] if group.moved else []
         reasons += [f"{name!r}: {reason}" for reason in found if reason]
     return reasons
 

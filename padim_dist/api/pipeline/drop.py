@@ -17,7 +17,8 @@ from padim_dist.api.pipeline.stages import count_images, factorise, leave_out, s
 from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_SUSPECTS
-from padim_dist.engine.fit import PartReceipt, embed_part, find_receipts
+from padim_dist.engine.fit import embed_part, find_receipts
+from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.suspects import RoundJob, choose_suspects
 from padim_dist.engine.workers import Workers
 from padim_dist.store.normals import Dropped

@@ -14,6 +14,7 @@ import torch
 import torchvision
 import zarr
 
+from padim_dist.api.pipeline.align.positions import positions, unaligned_warnings
 from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials, remove_unfinished
 from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
 from padim_dist.api.pipeline.stages import calibrate, count_images, factorise, leave_out
@@ -25,7 +26,8 @@ from padim_dist.api.settings.resolution import beyond_resolution, smallest_p_val
 from padim_dist.config import Config
 from padim_dist.engine import projection
 from padim_dist.engine.factorise import bands
-from padim_dist.engine.fit import PartReceipt, embed_part, find_receipts
+from padim_dist.engine.fit import embed_part, find_receipts
+from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.workers import open_workers
 from padim_dist.errors import ArchiveError
 from padim_dist.events import Listener, ignore
@@ -131,6 +133,7 @@ def fit(config: ConfigLike, listener: Listener = ignore, *, resume: str | None =
     warnings = [
         *plan.warnings,
         *fit_warnings(counts, plan, receipts, failures, images),
+        *unaligned_warnings(model),
         *suspect_warnings(config, model),
         *filter(None, [beyond_resolution(config, model.calibrated)]),
     ]
@@ -219,6 +222,8 @@ def _run(
         suspects={group: one.suspects for group, one in outcomes.items() if one.suspects},
         calibrated={group: one.images for group, one in outcomes.items() if one.images},
         dropped={group: len(own) for group, own in dropped.items()},
+        references={group: one for group, one in plan.references.items() if group in counts},
+        positions=positions(plan, done) if plan.embedding.align else {},
     )
     finish_model(workspace, info)
     if drops:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from padim_dist.api.pipeline.align.references import find_references
 from padim_dist.api.pipeline.forgotten import find_forgotten, forgotten_notes
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.pipeline.reviewed import apply_reviews
@@ -17,6 +18,7 @@ from padim_dist.api.pipeline.taken_out import (
 )
 from padim_dist.api.pipeline.window import Piece, choose_pieces
 from padim_dist.api.settings import plans
+from padim_dist.api.settings.aligned import aligning_ahead
 from padim_dist.api.settings.lookup import check_resumed
 from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_settings, asked_settings, workspace_of
@@ -61,6 +63,8 @@ class FitPlan:
         Content addresses.
     cluster : ClusterConfig
         The cluster, with a number of workers that fits.
+    references : mapping of str to str
+        Content addresses of the references of groups, if images are aligned.
     """
 
     workspace: Workspace
@@ -73,6 +77,7 @@ class FitPlan:
     sigma: float
     cluster: ClusterConfig
     warnings: list[str]
+    references: Mapping[str, str]
 
     def trying_again(self, receipts: Collection[str]) -> FitPlan:
         """Return the plan that embeds parts with these receipts once more, if that may help."""
@@ -97,7 +102,8 @@ class FitPlan:
         pieces, _ = take_out(self.pieces, found, whole_parts=False)
         jobs = list(self.jobs)
         for piece in pieces[len(jobs) :]:
-            like = next(job for job in self.jobs if job.snapshot == piece.manifest)
+            own = (job for job in self.jobs if job.part.group == piece.part.group)
+            like = next(job for job in own if job.snapshot == piece.manifest)
             job = replace(like, part=piece.part, images=piece.images, kept_in=(), again=False)
             jobs.append(_with_kept(job, piece, self.pieces, self.jobs))
         return replace(self, pieces=pieces, jobs=jobs)
@@ -128,15 +134,17 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         manifest: plans.reading_of(config, spec, move_since_id(config, manifest), witnesses)
         for manifest in {piece.manifest for piece in pieces}
     }
+    references = find_references(config, pieces, readings, listener)
     jobs: list[EmbedJob] = []
     for piece in pieces:
+        reference = references.get(piece.part.group)
         job = EmbedJob(
             workspace=workspace,
             snapshot=piece.manifest,
             part=piece.part,
-            embedding=spec,
+            embedding=spec.with_reference(reference.digest) if reference else spec,
             sample=config.fit.sample,
-            reading=readings[piece.manifest],
+            reading=aligning_ahead(readings[piece.manifest], spec, reference),
             images=piece.images,
         )
         jobs.append(_with_kept(job, piece, pieces, jobs))
@@ -159,6 +167,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         sigma=config.model.sigma,
         cluster=cluster,
         warnings=warnings,
+        references={group: reference.digest for group, reference in references.items()},
     )
 
 

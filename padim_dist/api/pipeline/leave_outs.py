@@ -10,9 +10,9 @@ from itertools import accumulate
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.taken_out import gone_images
 from padim_dist.core.calibration import LEAST_IMAGES
-from padim_dist.engine.fit import PartReceipt
 from padim_dist.engine.leave_out import LeaveOutJob, choose_images
 from padim_dist.engine.normals import FittedPart
+from padim_dist.engine.part_receipt import PartReceipt
 
 Receipts = Mapping[str, PartReceipt]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from padim_dist.api.settings import plans
+from padim_dist.api.settings.aligned import aligning_ahead, references_of
 from padim_dist.api.settings.moved import move_since
 from padim_dist.api.settings.places import asked_settings, logger, run_settings, workspace_of
 from padim_dist.api.settings.rules import plan_alarms
@@ -93,6 +94,11 @@ def score_jobs(
     """Return a job for each shard of a run; images of the manifest `whole` are witnesses."""
     witnesses = plans.witnesses_of(config, whole)
     reading = plans.reading_of(config, model.embedding, move_since(config, manifest), witnesses)
+    references = references_of(run.workspace, model)
+    readings = {
+        group: aligning_ahead(reading, model.embedding, references.get(group or ""))
+        for group in {shard.group for shard in shards}
+    }
     time = plans.time_of(config, manifest)
     return [
         ScoreJob(
@@ -104,7 +110,7 @@ def score_jobs(
             place=place,
             embedding=model.embedding,
             sigma=model.sigma,
-            reading=reading,
+            reading=readings[shard.group],
             heatmaps=config.score.heatmaps == "grid",
             has_model=shard.group is None or shard.group in model.counts,
             leaves_out=model.suspects is not None,

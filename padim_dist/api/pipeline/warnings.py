@@ -10,7 +10,7 @@ from padim_dist.api.settings.places import archive_of, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_TAIL
 from padim_dist.core.status import count_unsettled
-from padim_dist.engine.fit import PartReceipt
+from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.pages.words import counted, listed, part_of
 from padim_dist.redaction import redacted
 from padim_dist.store.models import ModelInfo

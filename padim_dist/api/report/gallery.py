@@ -15,6 +15,7 @@ from padim_dist.api.report.verdicts import Verdicts
 from padim_dist.api.settings.places import logger
 from padim_dist.api.sql.tables import image_name, open_table, read_rows
 from padim_dist.archive.rows import ImageRow
+from padim_dist.core.geometry import Box
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Listener, Progress
 from padim_dist.pages.cards import GalleryImage
@@ -128,12 +129,9 @@ class _Studio:
     def make(self, row: ScoreRow, heat: Maps | None) -> GalleryImage:
         mask = self._mask(row)
         picture, gone = self._picture(row, PICTURE_BYTES - len(mask or b""))
-        geometry = self.run.reader.geometry
         return GalleryImage(
             row=row,
-            map_box=geometry.box_to_original(
-                (0, 0, *geometry.crop), row.height or 0, row.width or 0
-            ),
+            map_box=self._map_box(row),
             path=image_name(archive_url(self.run), row.uri, row.member),
             regions=self.regions.get(row.image_id, []),
             picture=picture,
@@ -144,6 +142,13 @@ class _Studio:
             review=self.reviews.get(ImageObject(row.image_id, row.etag)),
             levels=_levels(row),
         )
+
+    def _map_box(self, row: ScoreRow) -> Box:
+        """Return where the heatmap is drawn: on all of an image that was aligned, else its crop."""
+        if row.motion:
+            return 0, 0, *row.size
+        geometry = self.run.reader.geometry
+        return geometry.box_to_original((0, 0, *geometry.crop), *row.size)
 
     def _picture(self, row: ScoreRow, most: int) -> tuple[bytes | None, str | None]:
         if self.outage:  # one image has waited for the store in vain
@@ -164,13 +169,16 @@ class _Studio:
         if uri is None or self.outage:
             return None
         try:
-            mask = self.run.reader.load_mask(uri).numpy() > 0
+            reader = self.run.whole_reader if row.motion else self.run.reader
+            mask = reader.load_mask(uri).numpy() > 0
         except (PadimDistError, OSError) as error:
             logger.warning("the mask of %s is not shown: %s", row.uri, error)
             return None
         return encode(mask_layer(mask), MASK_BYTES, MASK_SIDE) if mask.any() else None
 
     def _heat(self, row: ScoreRow, heat: Maps) -> bytes:
+        if row.motion:
+            heat = self.run.in_picture(heat, row)
         shares = self.scales[str(row.group)].shares(heat)
         return encode(heat_layer(shares), HEAT_BYTES, HEAT_SIDE)
 

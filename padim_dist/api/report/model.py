@@ -73,7 +73,7 @@ def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
     found = {}
     for image in run.manifest_rows(rows).values():
         try:
-            loaded = run.reader.load(image)
+            loaded = run.reader_of(str(image.group)).load(image)
         except RunError as error:  # the store fails
             logger.warning("drift maps have no picture: %s", error)
             break

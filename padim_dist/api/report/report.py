@@ -157,6 +157,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     return ReportData(
         head=head,
         backbone=model.info.embedding.trunk.backbone,
+        unseen=model.info.embedding.geometry.unseen,
         shards_done=len(run.scores.finished()),
         statuses=verdicts.statuses(),
         alarms=flags,

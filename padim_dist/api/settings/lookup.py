@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from padim_dist.api.settings.moved import moved_hint
-from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
+from padim_dist.api.settings.places import (
+    archive_settings,
+    model_section,
+    model_settings,
+    workspace_of,
+)
 from padim_dist.config import Config, differences
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import listed
@@ -91,7 +96,7 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
             f"{asked!r} ({ids}); 'padim-dist models' lists them"
         )
     (info,) = found
-    wanted = config.model.model_dump(mode="json")
+    wanted = model_section(config)
     gap = min((differences(s["model"], wanted, "model.") for s in info.settings), key=len)
     if info.embedding.bits != config.archive.bits:
         gap = [*gap, f"archive.bits: {info.embedding.bits} -> {config.archive.bits}"]

@@ -27,6 +27,8 @@ _YAML = (".yaml", ".yml")
 _NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline", "time"}
 _ADDED = ("exclude", "allow")
 """Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
+_ADDED_TO_MODEL = ("align",)
+"""Settings of a model that version 0.5 lacked."""
 
 
 def as_config(config: ConfigLike) -> Config:
@@ -132,11 +134,17 @@ def _archive_name(config: Config) -> str:
     return Folder(name).url if "/" in name or name.startswith("~") else name
 
 
+def model_section(config: Config) -> dict[str, Any]:
+    """Return section model, without settings that earlier versions lacked and that are unset."""
+    section = config.model.model_dump(mode="json")
+    return {name: v for name, v in section.items() if v is not None or name not in _ADDED_TO_MODEL}
+
+
 def model_settings(config: Config) -> dict[str, Any]:
     """Return the settings that identify a model: its archive and section model."""
     archive = {**archive_settings(config), **_camera(config)}
     del archive["shard_images"]
-    return redacted_tree({"archive": archive, "model": config.model.model_dump(mode="json")})
+    return redacted_tree({"archive": archive, "model": model_section(config)})
 
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
@@ -149,7 +157,8 @@ def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
 
 def asked_settings(config: Config) -> dict[str, Any]:
     """Return all settings that determine results, for comparison when a run or fit resumes."""
-    settings = redacted_tree(config.model_dump(mode="json", include={"model", "fit", "score"}))
+    sections = config.model_dump(mode="json", include={"fit", "score"})
+    settings = redacted_tree({**sections, "model": model_section(config)})
     archive = {**archive_settings(config), "max_pixels": config.archive.max_pixels}
     return {**settings, "archive": {**archive, **_camera(config)}}
 

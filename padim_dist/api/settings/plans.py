@@ -16,7 +16,7 @@ from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.times import PathTime
 from padim_dist.config import Config
 from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
-from padim_dist.core.spec import EmbeddingSpec
+from padim_dist.core.spec import AlignSpec, EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
@@ -123,6 +123,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
         model.batch,
         model.jpeg,
         config.archive.bits,
+        AlignSpec(model.align.shift, model.align.rotate) if model.align else None,
     )
 
 

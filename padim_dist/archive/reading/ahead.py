@@ -8,7 +8,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 
-from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
+from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.reading.requests import Request, plan_requests
 from padim_dist.archive.reading.threads import Call, Crew, await_any
 from padim_dist.archive.rows import ImageRow, RefusedRow

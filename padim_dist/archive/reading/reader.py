@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from itertools import groupby
 
@@ -14,53 +13,20 @@ from torch import Tensor
 
 from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
 from padim_dist.archive.reading.formats.captured import captured_at
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request, plan_requests
 from padim_dist.archive.reading.threads import OverdueError, timed_part, within
-from padim_dist.archive.reading.transform import prepare, prepare_mask
+from padim_dist.archive.reading.transform import prepare, prepare_aligned, prepare_mask
 from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
+from padim_dist.core.align.search import Aligner
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.core.status import SCORED, TIMEOUT, TOO_LARGE, UNREADABLE
+from padim_dist.core.status import TIMEOUT, TOO_LARGE, UNREADABLE
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
 _RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """Outcome of reading one image.
-
-    Attributes
-    ----------
-    row : ImageRow
-        Its manifest row.
-    pixels : Tensor or None
-        uint8, shape (3, crop height, crop width); None if it cannot be used or is not decoded yet.
-    width, height : int or None
-        Size of the original image in pixels, if known.
-    status, error : str, str or None
-        ``"scored"``, or another status word and the reason why it cannot be scored.
-    encoded : bytes or None
-        The file, if `ImageReader.finish` has to decode it.
-    captured_at : datetime or None
-        When it was taken, by its EXIF data; UTC.
-    """
-
-    row: ImageRow
-    pixels: Tensor | None = None
-    width: int | None = None
-    height: int | None = None
-    status: str = SCORED
-    error: str | None = None
-    encoded: bytes | None = None
-    captured_at: datetime | None = None
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether there are pixels, or a file to decode."""
-        return self.pixels is not None or self.encoded is not None
 
 
 @dataclass(frozen=True)
@@ -81,6 +47,8 @@ class ImageReader:
         Seconds that decoding an image may take: ``archive.decode_deadline``.
     bits : int, optional
         Bits of a sample that the camera delivers in files of 16 bits.
+    aligner : Aligner, optional
+        Aligns images with a reference; None: they are taken as they are.
     """
 
     fetcher: ObjectFetcher
@@ -89,6 +57,7 @@ class ImageReader:
     jpeg_device: str | None = None
     deadline: float = 60.0
     bits: int | None = None
+    aligner: Aligner | None = None
 
     def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
@@ -144,8 +113,13 @@ class ImageReader:
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
         pixels = decode(data, self.max_pixels, self.bits)
         height, width = pixels.shape[1:]
-        prepared = prepare(pixels, self.geometry)
-        return LoadedImage(row, prepared, width, height, captured_at=captured_at(data))
+        found = None
+        if self.aligner:
+            prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
+        else:
+            prepared = prepare(pixels, self.geometry)
+        taken = captured_at(data)
+        return LoadedImage(row, prepared, width, height, captured_at=taken, alignment=found)
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
         """Decode all encoded images together on `jpeg_device`, and move all pixels to it.

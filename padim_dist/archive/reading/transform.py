@@ -1,4 +1,4 @@
-"""Resizing and cropping images and masks to the trunk's input."""
+"""Resizing, aligning and cropping images and masks to the trunk's input."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize as resize_pixels
 
+from padim_dist.core.align.motion import Alignment, Motion
+from padim_dist.core.align.reference import grey
+from padim_dist.core.align.search import Aligner
+from padim_dist.core.align.warp import warp, warp_mask
 from padim_dist.core.geometry import InputGeometry
 
 
@@ -28,10 +32,27 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
     Tensor
         uint8, shape (3, crop height, crop width), channels last in memory, as the trunk needs it.
     """
-    resized = resize_pixels(
-        pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
-    )
-    return _crop(resized, geometry).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    return _channels_last(_crop(_resize(pixels, geometry), geometry))
+
+
+def prepare_aligned(
+    pixels: Tensor, geometry: InputGeometry, aligner: Aligner
+) -> tuple[Tensor, Alignment]:
+    """Resize an image, find how it lies, and warp and crop it so that it lies as the reference.
+
+    An image that cannot be aligned is prepared as by `prepare`. Parameters as there.
+
+    Returns
+    -------
+    pixels, alignment : Tensor, Alignment
+        As of `prepare`; how the image lies.
+    """
+    resized, size = _resize(pixels, geometry), (pixels.shape[1], pixels.shape[2])
+    levels = grey(resized, aligner.reference.grid)
+    found = aligner.find(levels, size, geometry.resize)
+    if found.motion is None:
+        return _channels_last(_crop(resized, geometry)), found
+    return _channels_last(warp(resized, geometry, size, found.motion)), found
 
 
 def together(pixels: Sequence[Tensor]) -> Tensor:
@@ -39,12 +60,39 @@ def together(pixels: Sequence[Tensor]) -> Tensor:
     return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
 
 
-def prepare_mask(mask: Tensor, geometry: InputGeometry) -> Tensor:
-    """Resize a bool mask (H, W) by nearest pixel and crop it like an image."""
+def prepare_mask(
+    mask: Tensor,
+    geometry: InputGeometry,
+    size: tuple[int, int] | None = None,
+    motion: Motion | None = None,
+) -> Tensor:
+    """Resize a bool mask (H, W) by nearest pixel and crop it like an image.
+
+    Parameters
+    ----------
+    mask, geometry : Tensor, InputGeometry
+        The mask, at any size; the resize and crop of its image.
+    size, motion : (int, int), Motion, optional
+        Height and width of the image, and how it lies, if it was aligned.
+    """
+    if size and motion:
+        return warp_mask(mask, geometry, size, motion)
     pixels = functional.interpolate(
         mask[None, None].to(torch.uint8), size=geometry.resize, mode="nearest-exact"
     )
     return _crop(pixels[0, 0].bool(), geometry).contiguous()
+
+
+def _resize(pixels: Tensor, geometry: InputGeometry) -> Tensor:
+    resized: Tensor = resize_pixels(
+        pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    return resized
+
+
+def _channels_last(image: Tensor) -> Tensor:
+    """Return an image (3, H, W) with channels last in memory."""
+    return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 def _crop(image: Tensor, geometry: InputGeometry) -> Tensor:

@@ -23,7 +23,7 @@ SAME_EVERYWHERE = (
 """Columns that are the same on every processor."""
 SAME_BITS = (
     *("error", "score", "p_value", "p_extrapolated", "resolution", "peak_y", "peak_x"),
-    *("score_fine", "score_middle", "score_coarse"),
+    *("score_fine", "score_middle", "score_coarse", "shift_y", "shift_x", "angle", "aligned"),
 )
 """Columns that are the same bit for bit only with the same processor and software."""
 _NOT_COMPARABLE = {CHANGED, *UNSETTLED}

@@ -7,6 +7,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from padim_dist.core.align.motion import Motion
+
 Int64 = int
 Float32 = float
 """Columns of other numbers are int32 and float64."""
@@ -53,10 +55,26 @@ class ScoreRow:
     height: int | None
     captured_at: datetime | None = None
     heatmap_row: Int64 | None = None
+    shift_y: float | None = None
+    shift_x: float | None = None
+    angle: float | None = None
+    aligned: Float32 | None = None
     shard: int
     run_id: str
     model_id: str
     scored_at: datetime
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the original image, of a row with a score."""
+        assert self.height is not None
+        assert self.width is not None
+        return self.height, self.width
+
+    @property
+    def motion(self) -> Motion | None:
+        """How the image lies against the reference; None if it was not aligned."""
+        return motion_of(self.shift_y, self.shift_x, self.angle)
 
 
 @dataclass
@@ -81,6 +99,13 @@ class RegionRow:
     shard: int
     run_id: str
     model_id: str
+
+
+def motion_of(shift_y: float | None, shift_x: float | None, angle: float | None) -> Motion | None:
+    """Return the motion in columns of a score table; None where they are null."""
+    if shift_y is None or shift_x is None or angle is None:
+        return None
+    return Motion(shift_y, shift_x, angle)
 
 
 def _schema(row: type, name: str, version: str, computed: bool = False) -> pa.Schema:

@@ -15,9 +15,10 @@ import duckdb
 from padim_dist.api.analysis.query import batches, write_json
 from padim_dist.api.sql.tables import quoted
 from padim_dist.config import Config
+from padim_dist.core.align.motion import Motion
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
-from padim_dist.store.runs.rows import RegionRow
+from padim_dist.store.runs.rows import RegionRow, motion_of
 
 if TYPE_CHECKING:
     from padim_dist.api.analysis.coco.outlines import Outline
@@ -34,13 +35,14 @@ class CocoCounts:
 
 @dataclass(frozen=True)
 class MarkedImage:
-    """An image of a COCO file: its number there, its size, its heatmap, and its regions."""
+    """An image of a COCO file: its number there, size, heatmap and regions, and how it lies."""
 
     number: int
     heatmap_row: int | None
     height: int
     width: int
     regions: list[RegionRow]
+    motion: Motion | None = None
 
 
 def write_coco(
@@ -144,19 +146,21 @@ def _read(connection: duckdb.DuckDBPyConnection) -> Iterator[MarkedImage]:
     """Yield images with regions, in the order of their heatmaps."""
     own = ", ".join(f"regions.{quoted(column.name)}" for column in fields(RegionRow))
     found = connection.execute(
-        f"SELECT number, heatmap_row, height, width, {own} "
+        f"SELECT number, heatmap_row, height, width, shift_y, shift_x, angle, {own} "
         "FROM regions JOIN listed USING (image_id) ORDER BY number, region"
     )
     rows = (row for some in batches(found) for row in some)
-    for (number, heatmap_row, height, width), some in groupby(rows, key=lambda row: row[:4]):
-        regions = [RegionRow(*row[4:]) for row in some]
-        yield MarkedImage(number, heatmap_row, height, width, regions)
+    for image, some in groupby(rows, key=lambda row: row[:7]):
+        number, heatmap_row, height, width, *motion = image
+        regions = [RegionRow(*row[7:]) for row in some]
+        yield MarkedImage(number, heatmap_row, height, width, regions, motion_of(*motion))
 
 
 _LISTED = """
 CREATE TEMP TABLE listed AS
 SELECT (row_number() OVER (ORDER BY heatmap_row, uri, member))::INTEGER AS number,
-       image_id, uri, member, "group", label, width, height, heatmap_row, score, p_value
+       image_id, uri, member, "group", label, width, height, heatmap_row, score, p_value,
+       shift_y, shift_x, angle
 FROM scores WHERE status = 'scored'
 """
 """Scored images with the number that they have in the file."""

@@ -15,6 +15,7 @@ from scipy import ndimage
 from padim_dist.api.analysis.coco.file import MarkedImage
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.config import Config
+from padim_dist.core.align.motion import Motion
 from padim_dist.core.calibration import Calibration
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.regions import EIGHT_NEIGHBOURS, Region, find_regions
@@ -63,6 +64,7 @@ def outline_regions(
     level: float,
     geometry: InputGeometry,
     size: tuple[int, int],
+    motion: Motion | None = None,
 ) -> list[tuple[tuple[int, int], Outline]]:
     """Return place of the peak and outline of each region of a map, highest peak first.
 
@@ -80,6 +82,8 @@ def outline_regions(
         Resize and crop of the original.
     size : (int, int)
         Height and width of the original.
+    motion : Motion, optional
+        How it lies, if it was aligned.
 
     Returns
     -------
@@ -90,11 +94,12 @@ def outline_regions(
     values, labels = np.pad(anomaly_map.astype(np.float64), 1, mode="edge"), np.pad(labels, 1)
     found = []
     for region in find_regions(anomaly_map, level):
-        outline = _to_original(_trace(values, labels, level, region), geometry, size)
+        traced = _trace(values, labels, level, region)
+        outline = _to_original(traced, geometry, size, motion)
         if outline.area < 0.5 * region.area * geometry.pixels_a_pixel(*size):
-            top, left, bottom, right = geometry.box_to_original(region.box, *size)
+            top, left, bottom, right = geometry.box_to_original(region.box, *size, motion)
             outline = Outline.of_box(left, top, right, bottom)
-        found.append((geometry.to_original(*region.place, *size), outline))
+        found.append((geometry.to_original(*region.place, *size, motion), outline))
     return found
 
 
@@ -139,11 +144,17 @@ def _area(ring: Ring) -> float:
     return float(abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2)
 
 
-def _to_original(outline: Outline, geometry: InputGeometry, size: tuple[int, int]) -> Outline:
+def _to_original(
+    outline: Outline, geometry: InputGeometry, size: tuple[int, int], motion: Motion | None
+) -> Outline:
     """Return an outline in pixels of the original, which is never left."""
     (height, width), (top, left) = size, geometry.offset
     scale = np.array([width / geometry.resize[1], height / geometry.resize[0]])
-    moved = [(ring + np.array([left, top])) * scale for ring in outline.rings]
+    moved = [ring + np.array([left, top]) for ring in outline.rings]
+    if motion:
+        (a, b, c), (d, e, f) = motion.affine(geometry.resize, size)
+        moved = [ring @ np.array([[e, b], [d, a]]) + np.array([f, c]) for ring in moved]
+    moved = [ring * scale for ring in moved]
     inside = [ring.clip(0, (width, height)) for ring in moved]
     return Outline(inside, outline.area * float(scale.prod()))
 
@@ -210,7 +221,9 @@ class RegionTracer:
             if calibration:
                 level = min(calibration.pixel_threshold(self._head.pixel_alpha), level)
             geometry = self._run.model.info.embedding.geometry
-            found.append(outline_regions(full, level, geometry, (image.height, image.width)))
+            found.append(
+                outline_regions(full, level, geometry, (image.height, image.width), image.motion)
+            )
         return found
 
     def _calibration(self, group: str) -> Calibration | None:

@@ -116,7 +116,8 @@ class Explanation:
     def _embed(self, run: RunImages, info: ModelInfo) -> ScoreRow:
         """Find the most similar normal image; return the row, with the parts that it lacked."""
         row = self._row
-        loaded = run.reader.load(run.manifest_rows([row])[row.image_id])
+        reader = run.reader_of(str(row.group))
+        loaded = reader.load(run.manifest_rows([row])[row.image_id])
         if loaded.pixels is None:
             self.notes.append(
                 f"the most similar normal image is not known: the image cannot be read any more "

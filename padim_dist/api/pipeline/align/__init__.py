@@ -1,0 +1,1 @@
+"""Aligning images: references of groups, and where their images lie."""

@@ -1,0 +1,190 @@
+"""The references of a fit: a picture that is named, or the median of each group's images."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import accumulate
+
+from padim_dist.api.pipeline.window import Piece
+from padim_dist.api.settings.places import archive_settings, logger, workspace_of
+from padim_dist.archive.reading.ahead import Reading, read_ahead
+from padim_dist.archive.reading.decode import decode
+from padim_dist.archive.reading.transform import prepare
+from padim_dist.archive.rows import ImageRow
+from padim_dist.config import AlignConfig, Config
+from padim_dist.core.align.median import median_reference
+from padim_dist.core.align.reference import Reference, grey, grid_of
+from padim_dist.engine.source import ShardSource
+from padim_dist.errors import ConfigError, ImageError
+from padim_dist.events import Listener, Progress
+from padim_dist.pages.words import listed
+from padim_dist.redaction import redacted
+from padim_dist.storage import Folder
+from padim_dist.store.pictures.references import (
+    GroupReference,
+    find_group_reference,
+    keep_reference,
+    kept_reference,
+    put_group_reference,
+)
+from padim_dist.store.workspace import content_id
+
+MEDIAN = "median"
+_SAMPLE = 32
+"""Normal images of a group whose median is its reference."""
+
+
+def find_references(
+    config: Config,
+    pieces: Sequence[Piece],
+    readings: Mapping[str, Reading],
+    listener: Listener,
+) -> dict[str, Reference]:
+    """Return the reference of each group of a fit, which the workspace then has.
+
+    The median of a group is found once for an archive and its settings: later fits use the same
+    one, whatever images have come since.
+
+    Parameters
+    ----------
+    config, pieces : Config, sequence of Piece
+        The configuration, and the images of the fit.
+    readings : mapping of str to Reading
+        How images are read, by manifest.
+    listener : callable
+        Receives events.
+
+    Returns
+    -------
+    dict of str to Reference
+        By group; without groups none of whose images could be read.
+
+    Raises
+    ------
+    ConfigError
+        If the picture that ``model.align.to`` names cannot be used.
+    RunError
+        If the store keeps failing.
+    """
+    align, workspace = config.model.align, workspace_of(config)
+    if align is None:
+        return {}
+    groups = sorted({piece.part.group for piece in pieces if piece.is_merged})
+    if align.to != MEDIAN:
+        reference = read_picture(config, align)
+        keep_reference(workspace, reference)
+        return dict.fromkeys(groups, reference)
+    images, found = _images(config), dict[str, Reference]()
+    for done, group in enumerate(groups):
+        listener(Progress("fit: references", len(groups), done))
+        kept = find_group_reference(workspace, images, group)
+        if kept is None:
+            made = _make_median(config, align, group, pieces, readings)
+            if made is None:
+                continue
+            reference, count = made
+            now = datetime.now(UTC).isoformat()
+            one = GroupReference(keep_reference(workspace, reference), count, now)
+            kept = put_group_reference(workspace, images, group, one)
+        found[group] = kept_reference(workspace, kept.digest)
+    listener(Progress("fit: references", len(groups), len(groups)))
+    if lost := [group for group in groups if group not in found]:
+        logger.warning(
+            "images of %s are not aligned: none of the normal images that were tried can be read",
+            listed(map(repr, lost)),
+        )
+    return found
+
+
+def _images(config: Config) -> str:
+    """Return the id of the images that medians are made of, and of the way they are made."""
+    archive = archive_settings(config)
+    del archive["shard_images"]
+    model = config.model.model_dump(mode="json", include={"resize", "seed", "align"})
+    return content_id({"archive": archive, "bits": config.archive.bits, "model": model})
+
+
+def read_picture(config: Config, align: AlignConfig) -> Reference:
+    """Return the picture that ``model.align.to`` names, as the reference of all groups.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is no picture.
+    """
+    folder, _, name = align.to.rpartition("/")
+    shown = redacted(align.to)
+    try:
+        data = Folder(folder or ".", config.storage_options).read(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"model.align.to {shown!r} is neither 'median' nor a picture that can be read: "
+            f"{redacted(str(error))}"
+        ) from error
+    try:
+        pixels = decode(data, config.archive.max_pixels, config.archive.bits)
+    except ImageError as error:
+        raise ConfigError(
+            f"model.align.to {shown!r} cannot be the reference: {error.reason}. Name a picture of "
+            "the camera, or set it to 'median'"
+        ) from error
+    whole = config.model.geometry.whole
+    levels = grey(prepare(pixels, whole), grid_of(whole.resize))
+    return Reference.of(levels.numpy(), (pixels.shape[1], pixels.shape[2]))
+
+
+def _make_median(
+    config: Config,
+    align: AlignConfig,
+    group: str,
+    pieces: Sequence[Piece],
+    readings: Mapping[str, Reading],
+) -> tuple[Reference, int] | None:
+    """Return the median of some normal images of a group, and their number; None without any."""
+    resize, pictures = config.model.resize, []
+    for manifest, rows in _choose(config, group, pieces, readings).items():
+        reading = readings[manifest]
+        # The crop hides nothing from the median.
+        whole = replace(reading.reader, geometry=reading.reader.geometry.whole)
+        for image in read_ahead(rows, replace(reading, reader=whole), reading.requests):
+            if image.pixels is not None and image.height and image.width:
+                levels = grey(image.pixels, grid_of(resize))
+                pictures.append((levels, (image.height, image.width)))
+    if not pictures:
+        return None
+    return median_reference(pictures, resize, align.shift, align.rotate), len(pictures)
+
+
+def _choose(
+    config: Config, group: str, pieces: Sequence[Piece], readings: Mapping[str, Reading]
+) -> dict[str, list[ImageRow]]:
+    """Return rows of the group's normal images, chosen at random by the seed, by manifest."""
+    own = [piece for piece in pieces if piece.part.group == group]
+    without = {image for piece in own if not piece.is_merged for image in piece.images}
+    sources = [
+        (ShardSource(workspace_of(config), piece.manifest, shard, readings[piece.manifest]), piece)
+        for piece in own
+        if piece.is_merged
+        for shard in piece.part.shards
+    ]
+    starts = [0, *accumulate(source.shard.images for source, _ in sources)]
+    places = random.Random(config.model.seed).sample(range(starts[-1]), min(_SAMPLE, starts[-1]))
+    wanted: dict[int, list[int]] = {}
+    for place in sorted(places):
+        wanted.setdefault(bisect_right(starts, place) - 1, []).append(place)
+    found: dict[str, list[ImageRow]] = {}
+    for number, some in wanted.items():
+        source, piece = sources[number]
+        rows = source.rows()
+        for row in (rows[place - starts[number]] for place in some):
+            # Images that were set aside would end this process.
+            is_piece = not piece.images or (
+                isinstance(row, ImageRow) and row.image_id in piece.images
+            )
+            if isinstance(row, ImageRow) and row.image_id not in without and is_piece:
+                found.setdefault(piece.manifest, []).append(row)
+    return found
