@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.moments import Moments
+from padim_dist.core.pictures.forms import CountedForm, Form, count_forms
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import FITTED, UNSETTLED
 from padim_dist.engine.factorise import band_cells
@@ -132,6 +133,8 @@ class PartReceipt:
         Reason of the first unusable image.
     brightest : int or None
         Highest level (0 to 255) of the usable images; None in receipts of older versions.
+    forms : sequence of CountedForm
+        Their most common forms; none in receipts of older versions.
     """
 
     done: int
@@ -143,6 +146,7 @@ class PartReceipt:
     unusable: frozenset[str] = frozenset()
     unreached: frozenset[str] = frozenset()
     brightest: int | None = None
+    forms: Sequence[CountedForm] = ()
 
     @classmethod
     def of(cls, kept: KeptPart) -> PartReceipt:
@@ -158,6 +162,7 @@ class PartReceipt:
             unusable=frozenset(failure.image_id for failure in failures),
             unreached=frozenset(f.image_id for f in failures if f.status in UNSETTLED),
             brightest=kept.brightest,
+            forms=kept.forms,
         )
 
     @property
@@ -231,7 +236,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     sample, brightest = Sample(most), torch.zeros((), dtype=torch.uint8)
     known: set[str] = set()
     failures = add_kept(job, moments, known)
-    done = len(known)
+    done, forms = len(known), list[Form | None]()
     rows = (row for row in job.rows() if _id(row) not in known)
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         if pixels is not None:
@@ -246,6 +251,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             wanted = [is_sampled(done + i, job.size, most) for i in places]
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
             sample.add([images[i].row.image_id for i in places], levels, chosen)
+        forms += [image.form for image in images if image.pixels is not None]
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
@@ -272,6 +278,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         moments=path,
         failures=failures,
         brightest=int(brightest),
+        forms=count_forms(forms),
     )
     made, folder, values = PartReceipt.of(receipt), job.workspace.folder, asdict(receipt)
     if not made.fitted:  # no receipt, so that it is tried again next time

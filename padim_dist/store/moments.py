@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from padim_dist.core.moments import Moments
+from padim_dist.core.pictures.forms import CountedForm
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import (
@@ -58,6 +59,8 @@ class KeptPart:
         Images that are not in the moments.
     brightest : int or None
         Highest level (0 to 255) of the images in the moments; None in those of version 0.2.
+    forms : sequence of CountedForm
+        The most common forms of the images in the moments; none in those of version 0.5.
     """
 
     images: int
@@ -66,6 +69,7 @@ class KeptPart:
     moments: str
     failures: Sequence[Failure]
     brightest: int | None = None
+    forms: Sequence[CountedForm] = ()
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
