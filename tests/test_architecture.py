@@ -39,12 +39,14 @@ INSIDE = {
 }
 """Which rooms of the same folder a room may import, besides modules that are in no room."""
 OUTSIDE = {
-    "core": {"torch", "torchvision", "numpy", "scipy"},
+    "core": {"torch", "torchvision", "timm", "numpy", "scipy"},
     "archive": {
         *("torch", "torchvision", "numpy", "pyarrow", "PIL", "tifffile", "imagecodecs", "duckdb"),
         "regex",
     },
-    "store": {"torch", "torchvision", "numpy", "pyarrow", "zarr", "psutil", "pydantic"},
+    "store": {
+        *("torch", "torchvision", "safetensors", "numpy", "pyarrow", "zarr", "psutil", "pydantic"),
+    },
 }
 
 

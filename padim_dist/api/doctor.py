@@ -10,6 +10,7 @@ from functools import cached_property
 
 from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.api.labels.mask_doubts import MaskDoubts
+from padim_dist.api.mixed import sampled_mixtures
 from padim_dist.api.nights.notify import services_to_tell
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
@@ -45,6 +46,7 @@ _REMEDIES = {
     "model": "correct section model",
     "masks": "make sure that images and masks can be read",
     "images": "correct section archive",
+    "forms": "make sure that images can be read",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
@@ -167,6 +169,13 @@ class _Checks:
             yield Finding("images", "warning", f"read {found}: {few}", REMEDY)
         elif rows and not failures:
             yield Finding("images", "ok", f"read {found}")
+
+    def forms(self) -> Iterator[Finding]:
+        """Read the headers of a few images of each group."""
+        assert self.listing
+        reader = plans.reader_of(self.config, self.spec)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield from sampled_mixtures(self.samples.any, reader, pool)
 
     def weights(self) -> Iterator[Finding]:
         size = plans.state_bytes(self.state) / 2**20

@@ -134,11 +134,13 @@ class ModelConfig(Section):
     """The embedding and its Gaussian; all of it is part of a model's identity."""
 
     backbone: str = "resnet18"
-    """A torchvision classification model."""
+    """A torchvision classification model, ``timm/NAME``, or a function that returns a network of
+    your own, ``module:function``."""
     weights: str = "IMAGENET1K_V1"
-    """A torchvision weights name, a path or URL of a state dict, or ``random``."""
+    """A weights name of torchvision or timm, a path or URL of a state dict, or ``random``."""
     layers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
-    """Names of feature nodes; auto: those of the paper, for the tested backbones."""
+    """Names of layers with feature maps, or of blocks of a vision transformer; auto: those of the
+    paper, for the tested backbones."""
     channels: Literal["auto"] | Annotated[int, Field(ge=1)] | None = "auto"
     """Number of randomly drawn channels; auto: the number in the paper; null: all."""
     seed: int = Field(1024, ge=0, lt=2**63)

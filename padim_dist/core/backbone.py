@@ -1,4 +1,4 @@
-"""Layers of a torchvision model and the random draw of their channels (sections III-A, III-B).
+"""Layers of a network and the random draw of their channels (sections III-A, III-B).
 
 All of it is planned on the meta device: no weights, no computation.
 """
@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import fx
-from torchvision.models import get_model, list_models
+from torch.fx.proxy import TraceError
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from padim_dist.core.backbones.maps import make_maps, run_traced
+from padim_dist.core.backbones.networks import Network, build_network, is_torchvisions
 from padim_dist.core.geometry import Grid
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.spec import TrunkSpec
@@ -40,58 +41,80 @@ DEFAULTS = {
 }
 
 
-def check_backbone(backbone: str) -> None:
-    """Raise ConfigError unless this is a torchvision classification model with channels first."""
-    names = list_models(module=torchvision.models)
-    if backbone not in names:
-        near = difflib.get_close_matches(backbone, names, 3, 0.5)
-        raise ConfigError(
-            f"model.backbone {backbone!r} is not a torchvision classification model; similar: "
-            f"{', '.join(near) or 'none'}; tested: {', '.join(DEFAULTS)}"
-        )
-    if backbone.startswith("swin"):
-        raise ConfigError(
-            f"model.backbone {backbone!r} has feature maps with channels last, which are not "
-            "supported; choose a convolutional network"
-        )
+_ANY_SIZE: Grid = (224, 224)
+"""Where the forms of layers are looked at, for networks that take images of any size."""
 
 
-def trace_trunk(backbone: str, layers: Sequence[str]) -> fx.GraphModule:
-    """Trace a torchvision model up to the last of some layers, without weights.
+def trace_trunk(
+    backbone: str, layers: Sequence[str], size: Grid | None = None, device: str = "meta"
+) -> fx.GraphModule:
+    """Trace a network up to the last of some layers, without weights.
 
     Parameters
     ----------
     backbone : str
-        Model name, as in `torchvision.models.list_models()`.
+        Its name, as for `build_network`.
     layers : sequence of str
         Feature-node names, as in `torchvision.models.feature_extraction.get_graph_node_names`.
+    size : (int, int), optional
+        Height and width of the input; networks of torchvision take any.
+    device : str
+        ``meta``, or where it gets a random initialisation.
 
     Returns
     -------
     torch.fx.GraphModule
-        On the meta device; its output is a dict of layer name to feature map.
+        Its output is a dict of layer name to feature map (N, C, H, W).
 
     Raises
     ------
     ConfigError
-        If the model or a layer does not exist, or a layer is named twice.
+        If the network or a layer does not exist, a layer is named twice or gives no feature
+        map, or the network cannot be traced.
     """
-    check_backbone(backbone)
+    return _trace(build_network(backbone, size, device=device), backbone, layers, size)
+
+
+def _trace(
+    network: Network, backbone: str, layers: Sequence[str], size: Grid | None
+) -> fx.GraphModule:
     if len(set(layers)) < len(layers):
         raise ConfigError(f"model.layers {list(layers)} names a layer more than once")
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old models warn about their initialisation
-        model = get_model(backbone, weights=None).eval()
+    module = network.module
     try:
-        traced = create_feature_extractor(model, return_nodes={name: name for name in layers})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = create_feature_extractor(
+                module,
+                return_nodes={name: name for name in layers},
+                tracer_kwargs=network.tracing,
+                suppress_diff_warning=True,
+            )
     except (ValueError, KeyError) as error:
-        children = [name for name, _ in model.named_children()]
+        if isinstance(error, TraceError) or "is not present" not in str(error):
+            raise _untraceable(backbone, error) from error
+        children = [name for name, _ in module.named_children()]
+        known = [name for name, _ in module.named_modules()]
+        near = {one for name in layers for one in difflib.get_close_matches(name, known, 3)}
         raise ConfigError(
             f"model.layers {list(layers)}: {str(error).split(' Hint')[0]} Feature nodes of "
-            f"{backbone} begin with {', '.join(children)}; get_graph_node_names of "
+            f"{backbone} begin with {', '.join(children)}; similar: "
+            f"{', '.join(sorted(near - {*layers})) or 'none'}. get_graph_node_names of "
             "torchvision.models.feature_extraction lists them all"
         ) from error
-    return fx.GraphModule(traced.eval(), traced.graph)
+    except Exception as error:  # the network's own code runs
+        raise _untraceable(backbone, error) from error
+    traced = fx.GraphModule(traced.eval(), traced.graph)
+    if not is_torchvisions(backbone) or network.channels_last:
+        make_maps(traced, layers, network, size or _ANY_SIZE)
+    return traced
+
+
+def _untraceable(backbone: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"model.backbone {backbone!r} cannot be traced by torch.fx ({type(error).__name__}: "
+        f"{error}): its forward decides by values of tensors. Choose another network"
+    )
 
 
 def layer_shapes(
@@ -104,18 +127,17 @@ def layer_shapes(
     ConfigError
         If the output of a layer is not (N, C, H, W), or the input is too small.
     """
-    try:
-        maps = traced(torch.empty(1, 3, *crop, device="meta"))
-    except RuntimeError as error:
-        raise ConfigError(f"model.crop {crop[0]}x{crop[1]} cannot be used: {error}") from error
+    maps = run_traced(traced, crop)
     shapes = []
     for name in layers:
         if maps[name].ndim != 4:
             raise ConfigError(
                 f"layer {name!r} gives shape {tuple(maps[name].shape)}, not a feature map "
-                "(N, C, H, W); choose a convolutional layer"
+                "(N, C, H, W); choose a convolutional layer, or a vision transformer of timm "
+                "(timm/NAME)"
             )
-        shapes.append(tuple(maps[name].shape[1:]))
+        _, channels, height, width = maps[name].shape
+        shapes.append((channels, height, width))
     return shapes
 
 
@@ -163,17 +185,25 @@ def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> lis
 
 
 def plan_trunk(
-    backbone: str, layers: Sequence[str], channels: int | None, seed: int, crop: Grid
+    backbone: str,
+    layers: Sequence[str],
+    channels: int | None,
+    seed: int,
+    crop: Grid,
+    weights: str = "",
 ) -> tuple[TrunkSpec, PyramidShape]:
     """Draw the channels and plan the pyramid, without weights or computing.
+
+    `weights` is their name, which may say how pixels are normalised.
 
     Raises
     ------
     ConfigError
-        If model, layers, channels and input size do not fit together. If the grids do not
+        If network, layers, channels and input size do not fit together. If the grids do not
         nest, the message names input sides that work.
     """
-    traced = trace_trunk(backbone, layers)
+    network = build_network(backbone, crop, weights)
+    traced = _trace(network, backbone, layers, crop)
     shapes = layer_shapes(traced, layers, crop)
     drawn = draw_channels([c for c, _, _ in shapes], channels, seed)
     levels = tuple(sorted(range(len(layers)), key=lambda i: -shapes[i][1] * shapes[i][2]))
@@ -185,23 +215,32 @@ def plan_trunk(
         pyramid = PyramidShape(grids, counts, paper_order)
     except ConfigError as error:
         found = ", ".join(f"{name} {h}x{w}" for name, (_, h, w) in zip(layers, shapes, strict=True))
+        sides = _sides_that_nest(traced, backbone, layers, crop)
         raise ConfigError(
             f"model.crop {crop[0]}x{crop[1]} gives {backbone} grids that do not nest ({found}); "
-            f"sides that do: {', '.join(map(str, _sides_that_nest(traced, layers, crop)))}"
+            f"sides that do: {', '.join(map(str, sides)) or 'none near; choose other layers'}"
         ) from error
-    return TrunkSpec(backbone, tuple(layers), tuple(drawn), levels), pyramid
+    size = None if is_torchvisions(backbone) else crop
+    spec = TrunkSpec(backbone, tuple(layers), tuple(drawn), levels, size, network.mean, network.std)
+    return spec, pyramid
 
 
-def _sides_that_nest(traced: fx.GraphModule, layers: Sequence[str], crop: Grid) -> list[int]:
+def _sides_that_nest(
+    traced: fx.GraphModule, backbone: str, layers: Sequence[str], crop: Grid
+) -> list[int]:
     """Return input sides near the requested ones whose grids divide each other."""
+    is_any = is_torchvisions(backbone)  # otherwise a network is made for each size
 
     def nests(side: int) -> bool:
+        square = (side, side)
         try:
-            sides = sorted((h for _, h, _ in layer_shapes(traced, layers, (side, side))))
+            again = traced if is_any else trace_trunk(backbone, layers, square)
+            sides = sorted((h for _, h, _ in layer_shapes(again, layers, square)))
         except ConfigError:
             return False
         return all(fine % coarse == 0 for coarse, fine in pairwise(sides))
 
     # Grids of the usual strides nest at multiples of 32, often of less: try multiples of 8.
-    near = {side // 8 * 8 + step for side in crop for step in range(-32, 40, 8)}
+    step = 8 if is_any else 32
+    near = {side // step * step + more for side in crop for more in range(-32, 32 + step, step)}
     return sorted(side for side in near if side > 0 and nests(side))

@@ -5,6 +5,7 @@ Each changes a traced network in eval mode in place. The caller recompiles the n
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torchvision.ops import stochastic_depth
+
+from padim_dist.core.backbones.maps import ChannelsFirst, TokenGrid
 
 M = TypeVar("M", bound=nn.Module)
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
@@ -38,7 +41,7 @@ def fold_normalisation(graph: fx.GraphModule, mean: Tensor, std: Tensor) -> tupl
     """
     pixels = next(node for node in graph.graph.nodes if node.op == "placeholder")
     first = next(iter(pixels.users))
-    conv = _layer(graph, first, nn.Conv2d)
+    conv = _plain_conv(graph, first)
     if (
         len(pixels.users) > 1
         or conv is None
@@ -69,6 +72,37 @@ class _Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self.get_buffer("shift"), pixels, self.get_buffer("scale"))
+
+
+def unshare(graph: fx.GraphModule) -> None:
+    """Give every call of a layer a layer of its own, so that a rewrite of one changes no other."""
+    called: set[str] = set()
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and node.target in called:
+            name = f"_{node.name}_again"
+            graph.add_module(name, copy.deepcopy(graph.get_submodule(str(node.target))))
+            node.target = name
+        elif node.op == "call_module":
+            called.add(str(node.target))
+
+
+def split_norms(graph: fx.GraphModule) -> None:
+    """Split timm's layers of a BatchNorm and an activation, so that the BatchNorm can be folded."""
+    for node in list(graph.graph.nodes):
+        norm = _layer(graph, node, nn.BatchNorm2d)
+        if type(norm).__name__ != "BatchNormAct2d" or norm is None:
+            continue
+        plain = nn.BatchNorm2d(norm.num_features, norm.eps, device="meta").eval()
+        plain.load_state_dict(
+            {k: v for k, v in norm.state_dict().items() if k in plain.state_dict()}, assign=True
+        )
+        graph.add_module(f"_norm_{node.name}", plain)
+        graph.add_module(f"_act_{node.name}", norm.get_submodule("act"))
+        with graph.graph.inserting_before(node):
+            normed = graph.graph.call_module(f"_norm_{node.name}", node.args)
+            acted = graph.graph.call_module(f"_act_{node.name}", (normed,))
+        node.replace_all_uses_with(acted)
+        graph.graph.erase_node(node)
 
 
 def fuse_relu(graph: fx.GraphModule) -> None:
@@ -157,7 +191,11 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
     """Return a node with only the channels `keep` of `node`, selected early in its block."""
     if len(node.users) == 1:
         module = _layer(graph, node, nn.Module)
-        if isinstance(module, nn.Conv2d) and module.groups == 1:
+        if isinstance(module, ChannelsFirst | TokenGrid):
+            (source,) = node.all_input_nodes
+            node.args = (_index(graph, source, -1),)
+            return node
+        if type(module) is nn.Conv2d and module.groups == 1:
             module.weight = nn.Parameter(module.weight[keep])
             if module.bias is not None:
                 module.bias = nn.Parameter(module.bias[keep])
@@ -169,10 +207,15 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
                 _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg for arg in node.args
             )
             return node
+    return _index(graph, node, 1)
+
+
+def _index(graph: fx.GraphModule, node: fx.Node, axis: int) -> fx.Node:
+    """Return a node with only the channels `_kept` of `node`, which are on this axis."""
     with graph.graph.inserting_after(node):
         index = graph.graph.get_attr("_kept")
     with graph.graph.inserting_after(index):
-        selected: fx.Node = graph.graph.call_function(torch.index_select, (node, 1, index))
+        selected: fx.Node = graph.graph.call_function(torch.index_select, (node, axis, index))
     return selected
 
 
@@ -182,9 +225,18 @@ def _layer(graph: fx.GraphModule, node: fx.Node, kind: type[M]) -> M | None:
     return module if isinstance(module, kind) else None
 
 
+def _plain_conv(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
+    """Return the convolution that a node calls; None if it is none, or pads or scales by itself.
+
+    timm has such classes derived from `Conv2d`, e.g. ``Conv2dSame``.
+    """
+    conv = _layer(graph, node, nn.Conv2d)
+    return conv if type(conv) is nn.Conv2d else None
+
+
 def _biased_conv(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
     """Return the plain convolution with a bias that a node calls, if it has a single user."""
-    conv = _layer(graph, node, nn.Conv2d)
+    conv = _plain_conv(graph, node)
     if conv is None or conv.bias is None or len(node.users) > 1:
         return None
     return conv if conv.padding_mode == "zeros" and isinstance(conv.padding, tuple) else None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from padim_dist.core.choices import Jpeg, Precision
-from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.geometry import Grid, InputGeometry
 from padim_dist.core.pyramid import PyramidShape
 
 _ADDED = ("bits", "align")
@@ -21,19 +21,26 @@ class TrunkSpec:
     Attributes
     ----------
     backbone : str
-        Name of a torchvision classification model.
+        Name of a network, see `padim_dist.core.backbones.networks`.
     layers : tuple of str
         Feature-node names, in the order of the paper's concatenation.
     drawn : tuple of tuple of int
         For each layer, its drawn channels, ascending.
     levels : tuple of int
         For each level of the pyramid, finest first, its index in `layers`.
+    size : (int, int) or None
+        Height and width that the network is made for; None of torchvision's, which take any.
+    mean, std : tuple of float or None
+        What pixels from 0 to 1 are normalised by; None: as those of ImageNet.
     """
 
     backbone: str
     layers: tuple[str, ...]
     drawn: tuple[tuple[int, ...], ...]
     levels: tuple[int, ...]
+    size: Grid | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,9 @@ class EmbeddingSpec:
         for name in _ADDED:
             if values[name] is None:
                 del values[name]
+        for name in ("size", "mean", "std"):
+            if values["trunk"][name] is None:
+                del values["trunk"][name]
         return values
 
     @classmethod

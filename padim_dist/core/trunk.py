@@ -7,22 +7,32 @@ channels. The results are the same up to float rounding: see ``rewrite.py``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
-from torchvision.models import get_model
 
 from padim_dist.core.backbone import trace_trunk
+from padim_dist.core.backbones import timm_models
+from padim_dist.core.backbones.networks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_network,
+    is_torchvisions,
+)
 from padim_dist.core.choices import Precision
-from padim_dist.core.rewrite import fold_normalisation, fuse_relu, keep_drawn_of_last
+from padim_dist.core.geometry import Grid
+from padim_dist.core.rewrite import (
+    fold_normalisation,
+    fuse_relu,
+    keep_drawn_of_last,
+    split_norms,
+    unshare,
+)
 from padim_dist.core.spec import TrunkSpec
 from padim_dist.errors import WeightsError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PRECISIONS: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "tf32": torch.float32,
@@ -32,27 +42,31 @@ PRECISIONS: dict[Precision, torch.dtype] = {
 """Types of the convolutions. ``tf32``: float32 with 10-bit mantissas in GPU products."""
 
 
-def random_state(backbone: str, layers: Sequence[str], seed: int) -> dict[str, Tensor]:
-    """Return the state dict of a trunk with torchvision's random initialisation, seeded."""
-    keys = trace_trunk(backbone, layers).state_dict().keys()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def random_state(
+    backbone: str, layers: Sequence[str], seed: int, size: Grid | None = None
+) -> dict[str, Tensor]:
+    """Return the state dict of a trunk with the network's random initialisation, seeded."""
+    keys = _states(backbone, layers, size)[0].keys()
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = get_model(backbone, weights=None).state_dict()
+        state = build_network(backbone, size, device="cpu").module.state_dict()
     return {key: state[key] for key in keys}
 
 
 def trunk_state(
-    backbone: str, layers: Sequence[str], state: Mapping[str, Tensor]
+    backbone: str, layers: Sequence[str], state: Mapping[str, Tensor], size: Grid | None = None
 ) -> dict[str, Tensor]:
     """Check a state dict against a trunk and return the entries that the trunk needs.
 
+    One that does not fit a network of timm is adapted by timm: to another input size, or from
+    other key names.
+
     Parameters
     ----------
-    backbone, layers
+    backbone, layers, size
         As for `trace_trunk`.
     state : mapping of str to Tensor
-        Entries by torchvision's key names: all of the trunk, others are ignored.
+        Entries by the key names of the network: all of the trunk, others are ignored.
 
     Returns
     -------
@@ -64,10 +78,7 @@ def trunk_state(
     WeightsError
         If keys are missing or unexpected, or shapes differ; the message lists them.
     """
-    wanted = trace_trunk(backbone, layers).state_dict()
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        known = get_model(backbone, weights=None).state_dict().keys()
+    wanted, known = _states(backbone, layers, size)
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in known]
     misfits = [
@@ -80,13 +91,30 @@ def trunk_state(
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("shape", misfits))
         if keys
     ]
+    if findings and backbone.startswith(timm_models.PREFIX) and size:
+        adapted = timm_models.adapted(backbone, size, state)
+        if adapted is not None:
+            return {key: adapted[key] for key in wanted}
     if findings:
+        library = "torchvision's" if is_torchvisions(backbone) else "its"
         raise WeightsError(
             f"the weights do not fit {backbone} up to {layers[-1]}: {'; '.join(findings)}. Give a "
-            "state dict of this backbone with torchvision's key names"
+            f"state dict of this backbone with {library} key names"
         )
     zero = torch.zeros((), dtype=torch.long)
     return {key: state.get(key, zero) for key in wanted}
+
+
+def _states(
+    backbone: str, layers: Sequence[str], size: Grid | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the state dicts of a trunk and of its network, on the meta device.
+
+    Constants of a traced network are in its state dict, but in none of the network.
+    """
+    known = build_network(backbone, size).module.state_dict()
+    trunk = trace_trunk(backbone, layers, size).state_dict()
+    return {key: value for key, value in trunk.items() if key in known}, known
 
 
 class Trunk(nn.Module):
@@ -106,20 +134,30 @@ class Trunk(nn.Module):
         self, spec: TrunkSpec, state: Mapping[str, Tensor], precision: Precision = "float32"
     ) -> None:
         super().__init__()
-        traced = trace_trunk(spec.backbone, spec.layers)
+        # Networks of others compute constants that are in no state dict.
+        is_whole = is_torchvisions(spec.backbone)
+        device = "meta" if is_whole else "cpu"
+        traced = trace_trunk(spec.backbone, spec.layers, spec.size, device)
         # Copies: folding changes them, and the caller keeps the originals.
-        traced.load_state_dict({k: v.detach().clone() for k, v in state.items()}, assign=True)
+        copies = {k: v.detach().clone() for k, v in state.items()}
+        traced.load_state_dict(copies, assign=True, strict=is_whole)
+        unshare(traced)
+        split_norms(traced)
         graph = fuse(traced, inplace=True, no_trace=True)
         assert isinstance(graph, fx.GraphModule)
         keep_drawn_of_last(graph, spec.layers, spec.drawn)
-        mean, std = (255.0 * torch.tensor(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        normalisation = (spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD)
+        mean, std = (255.0 * torch.tensor(values) for values in normalisation)
         self.padding = fold_normalisation(graph, mean, std)
         fuse_relu(graph)
         graph.graph.eliminate_dead_code()
         graph.graph.lint()
         graph.recompile()
         self.precision, dtype = precision, PRECISIONS[precision]
-        self.graph = graph.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+        self.graph = graph.to(dtype).requires_grad_(False)
+        for module in graph.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
         self.eval()
         self.spec, self.dtype = spec, dtype
         self.register_buffer("border", mean.to(dtype).view(1, 3, 1, 1))

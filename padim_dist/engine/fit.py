@@ -15,6 +15,7 @@ from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.align.motion import Motion
 from padim_dist.core.moments import Moments
+from padim_dist.core.pictures.forms import Form, count_forms
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import FITTED
 from padim_dist.engine.factorise import band_cells
@@ -176,7 +177,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     known: set[str] = set()
     motions: list[Motion | None] = []
     failures = add_kept(job, moments, known)
-    done = len(known)
+    done, forms = len(known), list[Form | None]()
     rows = (row for row in job.rows() if _id(row) not in known)
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         if pixels is not None:
@@ -192,6 +193,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
             sample.add([images[i].row.image_id for i in places], levels, chosen)
         motions += [i.alignment.motion for i in images if i.pixels is not None and i.alignment]
+        forms += [image.form for image in images if image.pixels is not None]
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
         done += len(images)
         failures += [
@@ -219,6 +221,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
         failures=failures,
         brightest=int(brightest),
         motions=motions if job.embedding.align else None,
+        forms=count_forms(forms),
     )
     made, folder, values = PartReceipt.of(receipt), job.workspace.folder, asdict(receipt)
     if receipt.motions is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from padim_dist.core.align.motion import Motion
+from padim_dist.core.pictures.forms import CountedForm
 from padim_dist.core.status import UNSETTLED
 from padim_dist.store.moments import KeptPart
 
@@ -31,6 +33,8 @@ class PartReceipt:
     motions : tuple of (Motion or None)
         How the usable images lay, None for one that could not be aligned; empty if images are not
         aligned.
+    forms : sequence of CountedForm
+        Their most common forms; none in receipts of older versions.
     """
 
     done: int
@@ -43,6 +47,7 @@ class PartReceipt:
     unreached: frozenset[str] = frozenset()
     brightest: int | None = None
     motions: tuple[Motion | None, ...] = ()
+    forms: Sequence[CountedForm] = ()
 
     @classmethod
     def of(cls, kept: KeptPart) -> PartReceipt:
@@ -59,6 +64,7 @@ class PartReceipt:
             unreached=frozenset(f.image_id for f in failures if f.status in UNSETTLED),
             brightest=kept.brightest,
             motions=tuple(kept.motions or ()),
+            forms=kept.forms,
         )
 
     @property

@@ -214,6 +214,8 @@ def _row(image: LoadedImage, job: ScoreJob) -> ScoreRow:
         error=image.error and redacted(image.error),
         width=image.width,
         height=image.height,
+        bits=image.form.bits if image.form else None,
+        grey=image.form.grey if image.form else None,
         captured_at=(job.time and job.time.find(row)) or image.captured_at,
         shift_y=motion.shift_y if motion else None,
         shift_x=motion.shift_x if motion else None,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from padim_dist.core.align.motion import Motion
 from padim_dist.core.moments import Moments
+from padim_dist.core.pictures.forms import CountedForm
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import (
@@ -62,6 +63,8 @@ class KeptPart:
     motions : sequence of (Motion or None), or None
         How the images in the moments lay, None for one that could not be aligned; None if images
         are not aligned.
+    forms : sequence of CountedForm
+        The most common forms of the images in the moments; none in those of version 0.5.
     """
 
     images: int
@@ -71,6 +74,7 @@ class KeptPart:
     failures: Sequence[Failure]
     brightest: int | None = None
     motions: Sequence[Motion | None] | None = None
+    forms: Sequence[CountedForm] = ()
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:

@@ -1,4 +1,4 @@
-"""Weights: a trunk's state dict, from torchvision or a file, and its copy in the workspace.
+"""Weights: a trunk's state dict, from its library or a file, and its copy in the workspace.
 
 Workers read only the copy. A model stays usable as long as its workspace exists.
 """
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
+from padim_dist.core.backbones import timm_models
+from padim_dist.core.backbones.networks import is_torchvisions
+from padim_dist.core.geometry import Grid
 from padim_dist.errors import DamagedFileError, WeightsError
 from padim_dist.storage import Folder, Options
 from padim_dist.store.workspace import Workspace
@@ -24,35 +27,60 @@ State = Mapping[str, Tensor]
 _ADVICE = "Remove it and run 'padim-dist fit' with the same model.weights: it writes it again"
 
 
-def fetch_weights(backbone: str, weights: str, options: Options) -> State:
-    """Return a state dict by its torchvision weights name, or from a path or URL.
+def fetch_weights(backbone: str, weights: str, options: Options, size: Grid | None = None) -> State:
+    """Return a state dict by the name of its weights, or from a path or URL.
+
+    Parameters
+    ----------
+    backbone, weights : str
+        Name of the network; name of weights that its library knows, or a path or URL.
+    options : mapping
+        fsspec options by protocol.
+    size : (int, int), optional
+        Input size that timm adapts the weights to: positional embeddings depend on it.
 
     Raises
     ------
     WeightsError
         If there is no such name or file, it cannot be downloaded, or it is not a state dict.
     """
-    names = [weight.name for weight in get_model_weights(backbone)]
+    names = _names(backbone)
     if weights in names:
         try:
-            member: Any = get_model_weights(backbone)[weights]
             with redirect_stdout(sys.stderr):  # torch prints progress
-                state: State = member.get_state_dict(progress=False, check_hash=True)
+                return _download(backbone, weights, size)
         except Exception as error:  # no network, a wrong hash, ...
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise WeightsError(
-                f"weights {weights} of {backbone} could not be downloaded ({error}). Pass a file: "
+                f"weights {weights} of {backbone} could not be downloaded ({reason}). Pass a file: "
                 "set model.weights to the path or URL of a state dict, or to 'random'"
             ) from error
-        return state
     folder, _, name = weights.rpartition("/")
     try:
         data = Folder(folder or ".", options).read(name)
     except (OSError, ValueError, ImportError) as error:
+        known = f" ({', '.join(names)})" if names else ", which has none"
         raise WeightsError(
-            f"model.weights {weights!r} is neither a weights name of {backbone} "
-            f"({', '.join(names)}), nor 'random', nor a file that can be read ({error})"
+            f"model.weights {weights!r} is neither a weights name of {backbone}{known}, nor "
+            f"'random', nor a file that can be read ({error})"
         ) from error
     return _load(data, weights)
+
+
+def _names(backbone: str) -> list[str]:
+    """Return the names of the pretrained weights of a network."""
+    if is_torchvisions(backbone):
+        return [weight.name for weight in get_model_weights(backbone)]
+    return timm_models.tags_of(backbone) if backbone.startswith(timm_models.PREFIX) else []
+
+
+def _download(backbone: str, weights: str, size: Grid | None) -> State:
+    if is_torchvisions(backbone):
+        member: Any = get_model_weights(backbone)[weights]
+        state: State = member.get_state_dict(progress=False, check_hash=True)
+        return state
+    assert size is not None
+    return timm_models.build(backbone, size, weights).state_dict()
 
 
 def keep_weights(workspace: Workspace, state: State) -> str:
@@ -103,10 +131,24 @@ def _digest(state: State) -> str:
 
 def _load(data: bytes, source: str) -> State:
     try:
+        if source.endswith(".safetensors"):
+            return _load_safetensors(data)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise WeightsError(
+            f"weights {source} need the package safetensors, which cannot be imported ({error}): "
+            "pip install 'padim-dist[timm]'"
+        ) from error
     except Exception as error:  # torch does not say which errors it raises
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"weights {source} are not a state dict: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"weights {source} are not a state dict; found {type(state).__name__}")
+    return state
+
+
+def _load_safetensors(data: bytes) -> State:
+    from safetensors.torch import load  # part of an extra
+
+    state: State = load(data)
     return state

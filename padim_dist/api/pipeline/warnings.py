@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from padim_dist.api.mixed import MIXED_REMEDY, mixed_forms
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels
 from padim_dist.api.settings.places import archive_of, workspace_of
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_TAIL
+from padim_dist.core.pictures.forms import CountedForm
 from padim_dist.core.status import count_unsettled
 from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.pages.words import counted, listed, part_of
@@ -45,6 +47,8 @@ def fit_warnings(
         )
     if few_grey := few_levels(_brightest(plan, receipts)):
         found.append(f"{few_grey}; {REMEDY}")
+    if mixed := mixed_forms(_forms(plan, receipts)):
+        found.append(f"{mixed}. {MIXED_REMEDY}")
     if lost := sorted({job.part.group for job in plan.jobs} - set(counts)):
         found.append(
             f"no normal image could be read of {counted(len(lost), 'group')} "
@@ -113,6 +117,16 @@ def _worst(config: Config, model: ModelInfo, group: str) -> list[str]:
 
 def _shown(groups: Mapping[str, int]) -> str:
     return listed(f"{group!r} {n}" for group, n in groups.items())
+
+
+def _forms(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, list[CountedForm]]:
+    """Return the forms of the images of each group, as far as the receipts have them."""
+    found: dict[str, list[CountedForm]] = {}
+    for job, is_merged in plan.merged():
+        receipt = receipts.get(job.receipt)
+        if is_merged and receipt and receipt.fitted:
+            found.setdefault(job.part.group, []).extend(receipt.forms)
+    return found
 
 
 def _brightest(plan: FitPlan, receipts: Mapping[str, PartReceipt]) -> dict[str, int]:

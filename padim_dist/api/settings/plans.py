@@ -15,7 +15,8 @@ from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.times import PathTime
 from padim_dist.config import Config
-from padim_dist.core.backbone import DEFAULTS, check_backbone, plan_trunk
+from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from padim_dist.core.backbones.networks import advise_layers, check_backbone
 from padim_dist.core.spec import AlignSpec, EmbeddingSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
@@ -98,8 +99,8 @@ def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
     defaults = DEFAULTS.get(model.backbone)
     if defaults is None and model.layers == "auto":
         raise ConfigError(
-            f"model.layers 'auto' is known for {', '.join(DEFAULTS)}; name the feature nodes of "
-            f"{model.backbone} to take, finest first"
+            f"model.layers 'auto' is known for {', '.join(DEFAULTS)}. Of {model.backbone} "
+            f"{advise_layers(model.backbone, model.crop)}"
         )
     layers = defaults.layers if model.layers == "auto" and defaults else tuple(model.layers)
     if model.channels != "auto":
@@ -112,7 +113,9 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     """Return the embedding of a configuration, without weights. Raises as `plan_trunk`."""
     model = config.model
     layers, channels = layers_and_channels(config)
-    trunk, shape = plan_trunk(model.backbone, layers, channels, model.seed, model.crop)
+    trunk, shape = plan_trunk(
+        model.backbone, layers, channels, model.seed, model.crop, model.weights
+    )
     weights = ""  # not loaded yet
     return EmbeddingSpec(
         trunk,
@@ -132,9 +135,9 @@ def load_state(config: Config) -> State:
     model = config.model
     layers, _ = layers_and_channels(config)
     if model.weights == "random":
-        return random_state(model.backbone, layers, model.seed)
-    state = fetch_weights(model.backbone, model.weights, config.storage_options)
-    return trunk_state(model.backbone, layers, state)
+        return random_state(model.backbone, layers, model.seed, model.crop)
+    state = fetch_weights(model.backbone, model.weights, config.storage_options, model.crop)
+    return trunk_state(model.backbone, layers, state, model.crop)
 
 
 def state_bytes(state: State) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from padim_dist.archive.rows import ImageRow
 from padim_dist.core.align.motion import Alignment
+from padim_dist.core.pictures.forms import Form
 from padim_dist.core.status import SCORED
 
 
@@ -32,6 +33,8 @@ class LoadedImage:
         When it was taken, by its EXIF data; UTC.
     alignment : Alignment or None
         How it lies against the reference, if images are aligned.
+    form : Form or None
+        Its size, bits and colour, if its header says them.
     """
 
     row: ImageRow
@@ -43,6 +46,7 @@ class LoadedImage:
     encoded: bytes | None = None
     captured_at: datetime | None = None
     alignment: Alignment | None = None
+    form: Form | None = None
 
     @property
     def is_usable(self) -> bool:

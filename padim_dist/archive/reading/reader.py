@@ -13,16 +13,18 @@ from torch import Tensor
 
 from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
 from padim_dist.archive.reading.formats.captured import captured_at
+from padim_dist.archive.reading.formats.forms import form_of
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
+from padim_dist.archive.reading.refused import checked
 from padim_dist.archive.reading.requests import Request, plan_requests
 from padim_dist.archive.reading.threads import OverdueError, timed_part, within
 from padim_dist.archive.reading.transform import prepare, prepare_aligned, prepare_mask
-from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
+from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.align.search import Aligner
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.core.status import TIMEOUT, TOO_LARGE, UNREADABLE
+from padim_dist.core.status import TIMEOUT
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
@@ -61,8 +63,10 @@ class ImageReader:
 
     def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
-        checked = (row if isinstance(row, RefusedRow) else self._check(row) for row in rows)
-        for refused, some in groupby(checked, key=lambda row: isinstance(row, RefusedRow)):
+        usable = (
+            row if isinstance(row, RefusedRow) else checked(row, self.max_pixels) for row in rows
+        )
+        for refused, some in groupby(usable, key=lambda row: isinstance(row, RefusedRow)):
             if refused:
                 for row in some:
                     assert isinstance(row, RefusedRow)
@@ -99,8 +103,8 @@ class ImageReader:
                 raise data
             with timed("decode"), timed_part():
                 if self.jpeg_device and (size := size_if_plain(data, self.max_pixels)):
-                    taken = captured_at(data)
-                    return LoadedImage(row, None, *size, encoded=data, captured_at=taken)
+                    taken, form = captured_at(data), Form(*size, bits=8, grey=False)
+                    return LoadedImage(row, None, *size, encoded=data, captured_at=taken, form=form)
                 return self._decode(row, data)
         except ImageError as error:
             return LoadedImage(row, status=error.status, error=error.reason)
@@ -118,8 +122,15 @@ class ImageReader:
             prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
         else:
             prepared = prepare(pixels, self.geometry)
-        taken = captured_at(data)
-        return LoadedImage(row, prepared, width, height, captured_at=taken, alignment=found)
+        return LoadedImage(
+            row,
+            prepared,
+            width,
+            height,
+            captured_at=captured_at(data),
+            alignment=found,
+            form=form_of(data, width, height),
+        )
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:
         """Decode all encoded images together on `jpeg_device`, and move all pixels to it.
@@ -245,29 +256,3 @@ class ImageReader:
         if isinstance(data := self._fetch_one(request), ImageError):
             raise data
         return data
-
-    def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
-        """Refuse a row if its columns show that the image cannot be used."""
-        status, reason = UNREADABLE, None
-        end = row.offset + row.length
-        if row.group is None:
-            reason = "its path does not match archive.group, so it has no group"
-        elif row.member == TAIL:
-            reason = (
-                f"the tar file is damaged from byte {row.offset} of {row.size} on; the images "
-                "there cannot be read"
-            )
-        elif row.member is not None and end > row.size:
-            reason = (
-                f"the tar file has {row.size} bytes and ends inside this member, which would end "
-                f"at {end}"
-            )
-        elif row.member is not None and row.length == 0:
-            reason = "the file is empty"
-        elif row.length > 8 * self.max_pixels + 2**24:  # uncompressed 16-bit RGBA, and metadata
-            status = TOO_LARGE
-            reason = (
-                f"{row.length} bytes are more than any image of archive.max_pixels = "
-                f"{self.max_pixels} can have"
-            )
-        return row if reason is None else RefusedRow(row, status, reason)

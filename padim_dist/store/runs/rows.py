@@ -53,6 +53,8 @@ class ScoreRow:
     score_coarse: Float32 | None = None
     width: int | None
     height: int | None
+    bits: int | None = None
+    grey: bool | None = None
     captured_at: datetime | None = None
     heatmap_row: Int64 | None = None
     shift_y: float | None = None

@@ -96,6 +96,14 @@ def size_of(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+def components_of(data: bytes) -> int:
+    """Return the number of colour components by the frame header."""
+    for segment in _segments(data):
+        if segment.marker in _FRAMES:
+            return data[segment.start + 9]
+    raise ValueError("it has no frame header")
+
+
 def is_plain(image: Image.Image, data: bytes) -> bool:
     """Return whether a GPU may decode an opened file: baseline colour JPEG, upright, complete."""
     return (

@@ -31,6 +31,16 @@ def png_pixels(data: bytes) -> bytes:
     return data[:8] + b"".join(data[one.whole] for one in _chunks(data) if one.name in _PNG_PIXELS)
 
 
+def png_bits(data: bytes) -> int:
+    """Return the bits of a sample: those that are significant if the file says so (``sBIT``)."""
+    for chunk in _chunks(data):
+        if chunk.name == b"sBIT":
+            return max(data[chunk.content])
+        if chunk.name == b"IDAT":
+            break
+    return data[24]
+
+
 def png_exif(data: bytes) -> bytes | None:
     """Return the EXIF data of a PNG file, also those of the older way, as hexadecimal text."""
     for chunk in _chunks(data):

@@ -93,6 +93,12 @@ def read_head(data: bytes, kind: Kind, max_pixels: int) -> tuple[int, int, int]:
     return *image.size, _orientation(data, kind)
 
 
+def is_grey(data: bytes) -> bool:
+    """Return whether a BMP file has no colours: its palette, if it has one, is grey."""
+    with Image.open(io.BytesIO(data), formats=("BMP",)) as image:
+        return image.mode in ("1", "L")
+
+
 def _open(data: bytes, kind: Kind, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=(kind.upper(),))

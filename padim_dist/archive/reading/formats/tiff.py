@@ -112,6 +112,13 @@ def read_head(data: bytes) -> tuple[int, int, int]:
         return page.imagewidth, page.imagelength, page.tags.valueof(ORIENTATION, 1)
 
 
+def read_samples(data: bytes) -> tuple[int, bool]:
+    """Return bits of a sample of the first page, and whether it is grey."""
+    with _first_page(data) as page:
+        space = _SPACES[page.photometric][0]
+        return (8, False) if space == "palette" else (int(page.bitspersample), space == "grey")
+
+
 def read_times(data: bytes) -> tuple[object, object]:
     """Return the tags DateTimeOriginal and OffsetTimeOriginal of the first page; None if not there.
 

@@ -1,0 +1,1 @@
+"""Networks by the name of a backbone, and their feature maps."""

@@ -1,0 +1,60 @@
+"""Networks for the tests of `model.backbone: module:function`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    """Two stages, a shared convolution, and a normalisation of its own."""
+
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.shared = nn.Conv2d(8, 8, 3, 1, 1)
+        self.second = nn.Conv2d(8, 12, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.shared(torch.relu(self.norm(self.first(x))))
+        return self.second(self.shared(torch.relu(x)))
+
+
+class ByValue(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) if x.mean() > 0 else x
+
+
+class OwnMean(Small):
+    mean = (0.5, 0.4)
+
+
+def small(height: int, width: int) -> nn.Module:
+    return Small()
+
+
+def by_value(height: int, width: int) -> nn.Module:
+    return ByValue()
+
+
+def wrong_mean(height: int, width: int) -> nn.Module:
+    return OwnMean()
+
+
+def nothing(height: int, width: int) -> None:
+    return None
+
+
+def fails(height: int, width: int) -> nn.Module:
+    raise OSError("no such weights")
+
+
+def other_arguments(size: int) -> nn.Module:
+    raise AssertionError("must not be called")
