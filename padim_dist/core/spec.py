@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.roi.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,17 @@ class EmbeddingSpec:
     bits: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; without `bits` if unset, as versions before it wrote."""
+        """Return plain values for JSON; without what versions before it lacked, if unset."""
         values = asdict(self)
         if self.bits is None:
             del values["bits"]
+        if self.shape.inside is None:
+            del values["shape"]["inside"]
         return values
+
+    def within(self, inside: Runs | None) -> EmbeddingSpec:
+        """Return the embedding of a region of interest, as of `PyramidShape`; None: of all."""
+        return replace(self, shape=replace(self.shape, inside=inside))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:
