@@ -12,6 +12,7 @@ from typing import Any
 
 from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
+from padim_dist.config.identity import identity
 from padim_dist.core.alarms import RULES
 from padim_dist.errors import ConfigError
 from padim_dist.redaction import redacted, redacted_tree
@@ -136,7 +137,7 @@ def model_settings(config: Config) -> dict[str, Any]:
     """Return the settings that identify a model: its archive and section model."""
     archive = {**archive_settings(config), **_camera(config)}
     del archive["shard_images"]
-    return redacted_tree({"archive": archive, "model": config.model.model_dump(mode="json")})
+    return redacted_tree({"archive": archive, "model": identity(config.model)})
 
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
@@ -149,7 +150,8 @@ def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
 
 def asked_settings(config: Config) -> dict[str, Any]:
     """Return all settings that determine results, for comparison when a run or fit resumes."""
-    settings = redacted_tree(config.model_dump(mode="json", include={"model", "fit", "score"}))
+    sections = config.model_dump(mode="json", include={"fit", "score"})
+    settings = redacted_tree({"model": identity(config.model), **sections})
     archive = {**archive_settings(config), "max_pixels": config.archive.max_pixels}
     return {**settings, "archive": {**archive, **_camera(config)}}
 
