@@ -62,13 +62,14 @@ def set_up(threads: int) -> None:
 
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
-    """Return the embedder of this process."""
+    """Return the embedder of this process; groups share its trunk, whatever their regions."""
+    whole = spec.within(None)
 
     def load() -> Embedder:
         gc.collect()  # a traced network has reference cycles: free the old one
-        return Embedder(spec, kept_weights(workspace, spec.weights), device())
+        return Embedder(whole, kept_weights(workspace, spec.weights), device())
 
-    return _hold("embedder", (workspace.folder.url, spec), load)
+    return _hold("embedder", (workspace.folder.url, whole), load).within(spec)
 
 
 def get_gaussian(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from padim_dist.core.roi.groups import embedding_of, largest_embedding
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import open_zarr_group, put_attributes
@@ -76,7 +77,7 @@ class ModelInfo:
     model_id, fit_id, snapshot : str
         Ids of the model, its fit, and the manifest that it was fitted on.
     embedding : EmbeddingSpec
-        How images are embedded.
+        How images are embedded; the whole of them.
     epsilon, sigma, shrinkage : float, float, str
         Regularisation, and the standard deviation of the anomaly map's filter in pixels;
         ``"none"``, or the shrinkage that replaces `epsilon`.
@@ -97,6 +98,8 @@ class ModelInfo:
         Images with a leave-one-out score, by group; empty for models of version 0.3 and earlier.
     dropped : mapping of str to int
         Images that were dropped as suspects, in groups that lost any.
+    inside : mapping of str to sequence of int
+        Region of interest of each group that has one, as in `PyramidShape`.
     """
 
     model_id: str
@@ -115,6 +118,16 @@ class ModelInfo:
     suspects: Mapping[str, int] | None = None
     calibrated: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    inside: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def embedding_of(self, group: str | None) -> EmbeddingSpec:
+        """Return the embedding of a group: that of its region of interest, if it has one."""
+        return embedding_of(self.embedding, self.inside, group)
+
+    @property
+    def largest(self) -> EmbeddingSpec:
+        """The embedding of the group that needs the most memory."""
+        return largest_embedding(self.embedding, self.inside, self.counts)
 
 
 def model_advice(workspace: Workspace, model_id: str) -> str:
@@ -129,6 +142,8 @@ def finish_model(workspace: Workspace, info: ModelInfo) -> None:
     """Write the attributes: from now on the model exists, and is the newest."""
     info = replace(info, turn=next_turn(list_models(workspace)))
     values = vars(info) | {"embedding": info.embedding.to_dict(), "complete": True}
+    if not info.inside:  # as versions before it wrote
+        del values["inside"]
     group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
     put_attributes(group, values)
 

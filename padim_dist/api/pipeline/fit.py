@@ -219,6 +219,7 @@ def _run(
         suspects={group: one.suspects for group, one in outcomes.items() if one.suspects},
         calibrated={group: one.images for group, one in outcomes.items() if one.images},
         dropped={group: len(own) for group, own in dropped.items()},
+        inside={group: plan.inside[group] for group in counts if group in plan.inside},
     )
     finish_model(workspace, info)
     if drops:
