@@ -10,13 +10,14 @@ from functools import cached_property
 
 from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.api.labels.mask_doubts import MaskDoubts
+from padim_dist.api.message_findings import message_findings
 from padim_dist.api.mixed import sampled_mixtures
-from padim_dist.api.nights.notify import services_to_tell
 from padim_dist.api.pipeline.grey_levels import REMEDY, few_levels, sampled_levels
 from padim_dist.api.pipeline.index import cut_rows, list_archive
 from padim_dist.api.samples import Samples
 from padim_dist.api.seen import seen
 from padim_dist.api.settings import plans
+from padim_dist.api.settings.image_sizes import sizes_by_group
 from padim_dist.api.settings.places import (
     ConfigLike,
     archive_in_workspace,
@@ -24,9 +25,16 @@ from padim_dist.api.settings.places import (
     workspace_in_archive,
     workspace_of,
 )
+from padim_dist.api.settings.regions_of_interest import (
+    RegionOfInterest,
+    check_shapes,
+    describe_regions,
+    find_regions_of_interest,
+)
 from padim_dist.api.settings.resolution import beyond_resolution, resolution_text
 from padim_dist.archive.reading.masks import check_mask
 from padim_dist.config import Config
+from padim_dist.core.roi.groups import largest_embedding
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
 from padim_dist.engine.cluster import local
@@ -65,6 +73,16 @@ class _Checks:
     @cached_property
     def spec(self) -> EmbeddingSpec:
         return plans.plan_embedding(self.config)
+
+    @cached_property
+    def regions(self) -> dict[str, RegionOfInterest]:
+        groups = images_by_group(self.listing[0])
+        return find_regions_of_interest(self.config, self.spec, groups)
+
+    @cached_property
+    def largest(self) -> EmbeddingSpec:
+        inside = {group: region.runs for group, region in self.regions.items()}
+        return largest_embedding(self.spec, inside, images_by_group(self.listing[0]))
 
     @cached_property
     def state(self) -> State:
@@ -112,6 +130,12 @@ class _Checks:
         backbone = self.spec.trunk.backbone
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
         yield from seen(self.config)
+        if regions := self.regions:
+            masked = {g: rows for g, rows in self.samples.normal.items() if g in regions}
+            reader = plans.reader_of(self.config, self.spec)
+            check_shapes(regions, sizes_by_group(masked, reader, "doctor: sizes", ignore))
+            told = describe_regions(regions, len(images_by_group(self.listing[0])))
+            yield Finding("region of interest", "ok", told)
         groups = images_by_group(self.listing[0])
         normal = ((group, counts["train"]) for group, counts in groups.items())
         sampled = Counter[str]()
@@ -211,14 +235,15 @@ class _Checks:
         images = sum(shard.images for shard in shards)
         weights = plans.state_bytes(self.state)
         rest = (weights, config.cluster.readers, config.archive.max_pixels)
-        sample = config.fit.sample
+        sample = min(config.fit.sample, max((part.images for part in parts), default=0))
+        most = max((shard.images for shard in shards), default=0)
         free = plans.free_disk(workspace_of(config).folder)
         embedded = [part.images for part in parts]
-        fit_disk = projection.fit_disk(self.spec, embedded, groups, sample)
-        score_disk = projection.score_disk(self.spec, images, config.score.heatmaps == "grid")
+        fit_disk = projection.fit_disk(self.largest, embedded, groups, sample)
+        score_disk = projection.score_disk(self.largest, images, config.score.heatmaps == "grid")
         for what, need, disk in (
-            ("fit", projection.fit_need(self.spec, *rest, sample), fit_disk),
-            ("score", projection.score_need(self.spec, *rest), score_disk),
+            ("fit", projection.fit_need(self.largest, *rest, sample), fit_disk),
+            ("score", projection.score_need(self.largest, *rest, most), score_disk),
         ):
             cluster = local.settle(config.cluster, what, need)
             projection.check_disk(what, disk, free, config.workspace)
@@ -250,21 +275,7 @@ class _Checks:
             )
 
     def messages(self) -> Iterator[Finding]:
-        """Look at the addresses of messages, without sending one."""
-        notify = self.config.notify
-        notices = services_to_tell(self.config)
-        if known := [notice.service for notice in notices if notice.error is None]:
-            told = f"{', '.join(notify.when)}: to {listed(known)}"
-            yield Finding("messages", "ok", f"{told}; nothing was sent")
-        for notice in notices:
-            if notice.error is not None:
-                yield Finding(
-                    "messages",
-                    "warning",
-                    notice.describe(),
-                    f"correct notify.urls_from, or the variable {notify.urls_from}; nights do not "
-                    "fail since nobody is told",
-                )
+        yield from message_findings(self.config)
 
 
 def doctor(config: ConfigLike, listener: Listener = ignore) -> DoctorResult:

@@ -19,6 +19,7 @@ from padim_dist.archive.expressions import expression
 from padim_dist.archive.listing.layouts import LAYOUTS
 from padim_dist.config.align import AlignConfig
 from padim_dist.config.base import Section
+from padim_dist.config.roi import Roi
 from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
@@ -163,8 +164,13 @@ class ModelConfig(Section):
     precision: Precision = "float32"
     """Precision of the trunk; the statistics are always float32 and float64. ``tf32`` differs
     from ``float32`` only on GPUs."""
-    batch: int = Field(32, ge=1)
-    """Images in one call of the trunk."""
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images in one call of the trunk; auto: 32 up to 256x256 pixels, fewer of larger ones, so that
+    a batch has at most as many pixels."""
+    roi: Roi = None
+    """Region of interest: the part of the picture that is judged. The path or URL of a mask of the
+    original's shape (not black: inside), or polygons with corners [x, y] in shares of width and
+    height; or a mapping from groups to either: groups that it does not name are judged whole."""
     jpeg: Jpeg = "libjpeg"
     """Decoder of JPEG files: ``libjpeg`` on CPUs, or ``nvjpeg`` on the GPUs of the workers, which
     smooths subsampled colours less. All other files are decoded on CPUs."""

@@ -102,7 +102,13 @@ class Drift:
 
 
 def measure_drift(
-    mean: Sequence[Tensor], images: int, gaussian: Gaussian, count: int, noise: Noise, usual: Tensor
+    mean: Sequence[Tensor],
+    images: int,
+    gaussian: Gaussian,
+    count: int,
+    noise: Noise,
+    usual: Tensor,
+    judged: Tensor | None = None,
 ) -> tuple[Drift, Tensor]:
     """Measure the drift of a group.
 
@@ -118,23 +124,26 @@ def measure_drift(
         Noise of the model's normal images.
     usual : Tensor
         Mean squared leave-one-out distance of normal images at each patch, (G_0,).
+    judged : Tensor, optional
+        The patches that count, bool, (G_0,), as of `PyramidShape.judged`; None: all.
 
     Returns
     -------
     drift : Drift
-        Mean over all patches.
+        Mean over the patches that count.
     ratio : Tensor
         Drift of each patch divided by its expectation for an unchanged scene, (G_0,). NaN where
         the normal images do not differ, e.g. at a black border.
     """
     squares = squared_lengths(gaussian.whitened([level.unsqueeze(-1) for level in mean]))[:, 0]
     share = 1 / images + 1 / count
-    found, expected = float(squares.mean(dtype=torch.float64)), noise.energy * share
+    counted = squares if judged is None else squares[judged]
+    found, expected = float(counted.mean(dtype=torch.float64)), noise.energy * share
     drift = Drift(images, found, expected, sqrt(2 * noise.overlap) * share)
     return drift, torch.where(usual < _LEAST_ENERGY, torch.nan, squares / (usual * share))
 
 
-def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
+def measure_noise(whitened: Sequence[Tensor], scale: Tensor, judged: Tensor | None = None) -> float:
     """Return `Noise.overlap`: the mean squared inner product of two whitened images.
 
     Parameters
@@ -143,8 +152,12 @@ def measure_noise(whitened: Sequence[Tensor], scale: Tensor) -> float:
         z[a] (G_a, d_a, N) of N >= 2 normal images.
     scale : Tensor
         Leave-one-out distance divided by distance, (G_0, N).
+    judged : Tensor, optional
+        The patches that count, bool, (G_0,); None: all.
     """
     patches, n = scale.shape
+    if judged is not None:
+        patches, scale = int(judged.sum()), scale * judged[:, None]
     gram = torch.zeros((n, n), dtype=torch.float64, device=scale.device)
     for z in whitened:
         # A position covers several patches, each with its own scale.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ class Embedder:
     ) -> None:
         self.spec, self.device = spec, device
         self.trunk = Trunk(spec.trunk, state, spec.precision).to(device)
+
+    def within(self, spec: EmbeddingSpec) -> Embedder:
+        """Return the embedder of a region of interest with the same trunk: that of `spec`."""
+        if spec == self.spec:
+            return self
+        other = copy(self)
+        other.spec = spec
+        return other
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:

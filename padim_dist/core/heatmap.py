@@ -2,6 +2,9 @@
 
 Bicubic up-sampling followed by a Gaussian filter is linear and separable, so both
 together are one matrix per axis: map = A_y M A_x^T.
+
+Where a region of interest leaves patches out, their distances are NaN. A pixel inside is then the
+weighted mean of the patches inside: the weights that are left are divided by their sum.
 """
 
 from __future__ import annotations
@@ -45,6 +48,10 @@ def smoothing_matrix(pixels: int, sigma: float) -> Tensor:
     return matrix
 
 
+_LEAST_WEIGHT = 0.05
+"""Least sum of the weights of a pixel that is divided by it: bicubic weights may be negative."""
+
+
 @dataclass(frozen=True)
 class AnomalyMap:
     """The linear operator from patch distances to the full-size anomaly map.
@@ -71,16 +78,40 @@ class AnomalyMap:
         return cls(rows, columns)
 
     def full(self, distances: Tensor) -> Tensor:
-        """Return the anomaly maps (N, H, W) of patch distances (N, h, w)."""
-        return self.rows @ distances @ self.columns.T
+        """Return the anomaly maps (N, H, W) of patch distances (N, h, w).
 
-    def weights(self, places: Tensor) -> Tensor:
+        Distances that are NaN are those of patches that are not judged; so are the pixels of these
+        patches in the map.
+        """
+        judged = ~distances.isnan()
+        if bool(judged.all()):
+            return self._apply(distances)
+        maps = self._apply(distances.nan_to_num(nan=0.0, posinf=torch.inf))
+        weights = self._apply(judged.to(maps.dtype)).clamp_(min=_LEAST_WEIGHT)
+        # Maps of whole images keep their bits: the weights there are 1 up to rounding.
+        maps /= weights.masked_fill_(judged.all(dim=(1, 2))[:, None, None], 1.0)
+        (height, width), (h, w) = maps.shape[1:], distances.shape[1:]
+        y, x = (
+            torch.arange(pixels, device=maps.device) * patches // pixels
+            for pixels, patches in ((height, h), (width, w))
+        )
+        return maps.masked_fill_(~judged[:, y][:, :, x], torch.nan)
+
+    def _apply(self, patches: Tensor) -> Tensor:
+        return self.rows @ patches @ self.columns.T
+
+    def weights(self, places: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the weight (N, h, w) of each patch in pixels (y, x) of the map, (N, 2), int64.
 
         A pixel of the map is the sum of the patch distances times these weights, whose sum is 1.
+        Patches outside of `mask`, bool (h, w), are not judged and have no weight.
         """
         rows, columns = self.rows[places[:, 0]], self.columns[places[:, 1]]
-        return rows.unsqueeze(2) * columns.unsqueeze(1)
+        weights = rows.unsqueeze(2) * columns.unsqueeze(1)
+        if mask is None:
+            return weights
+        weights *= mask
+        return weights / weights.sum(dim=(1, 2), keepdim=True).clamp(min=_LEAST_WEIGHT)
 
 
 def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +120,13 @@ def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     scores, peaks : Tensor
-        Maximum of each map, (N,), and its (y, x) in pixels of the map, (N, 2), int64.
+        Maximum of each map, (N,), and its (y, x) in pixels of the map, (N, 2), int64. Pixels that
+        are NaN do not count.
     """
     scores, flat = maps.flatten(1).max(dim=1)
+    if bool(scores.isnan().any()):
+        known = torch.where(maps.isnan(), -torch.inf, maps)
+        scores, flat = known.flatten(1).max(dim=1)
     width = maps.shape[-1]
     return scores, torch.stack([flat // width, flat % width], dim=1)
 
@@ -124,7 +159,8 @@ def divide_scores(
     Tensor
         (N, L), in units of the score, finest level first.
     """
-    (weights,) = shape.nest([anomaly_map.weights(peaks).unsqueeze(1)])
+    mask = None if shape.mask is None else torch.tensor(shape.mask, device=peaks.device)
+    (weights,) = shape.nest([anomaly_map.weights(peaks, mask).unsqueeze(1)])
     shares = weights.squeeze(1) / squares[0].sqrt().clamp(min=torch.finfo(torch.float32).tiny)
     # Positions of a coarse cell are neighbours in nested order.
     sums = [

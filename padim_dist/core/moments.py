@@ -95,6 +95,13 @@ class Moments:
                 rows.add_(torch.bmm(left, right.mT))
         self.count = total
 
+    def take(self, batches: list[list[Tensor]]) -> None:
+        """Add batches in place, as one: those of a list, which is empty then. See `update`."""
+        if len(batches) > 1:
+            batches[:] = [[torch.cat(levels, dim=-1) for levels in zip(*batches, strict=True)]]
+        if batches:
+            self.update(batches.pop())
+
     def merge(self, other: Moments) -> None:
         """Add the images of `other` in place, in float64."""
         if other.count == 0:

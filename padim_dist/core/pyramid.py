@@ -15,6 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from padim_dist.core.geometry import Grid
+from padim_dist.core.roi.runs import Mask, Runs, mask_of
 from padim_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,23 +36,29 @@ class PyramidShape:
     paper_order : tuple of int, optional
         Permutation from the channels of all levels (finest level first) to the paper's
         order, which is that of the layers. The identity if layers go from fine to coarse.
+    inside : tuple of int, optional
+        Run lengths (`padim_dist.core.roi.runs`) of the patches of the finest grid that are judged;
+        None: all. Only coarsest cells with such a patch are kept, and have positions.
 
     Raises
     ------
     ConfigError
-        If a grid does not divide the next finer one by whole ratios, or a level has
-        no channels.
+        If a grid does not divide the next finer one by whole ratios, a level has
+        no channels, or no patch is judged.
 
     Examples
     --------
     >>> shape = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
     >>> shape.positions, shape.ratio(0, 1), shape.depth
     ((16, 4), 4, 8)
+    >>> PyramidShape(shape.grids, shape.channels, inside=(0, 8, 8)).positions
+    (8, 2)
     """
 
     grids: tuple[Grid, ...]
     channels: tuple[int, ...]
     paper_order: tuple[int, ...] = ()
+    inside: Runs | None = None
 
     def __post_init__(self) -> None:
         if not self.grids or len(self.grids) != len(self.channels):
@@ -71,6 +78,8 @@ class PyramidShape:
             )
         if not self.paper_order:
             object.__setattr__(self, "paper_order", tuple(range(sum(self.channels))))
+        if self.mask is not None and not self.mask.any():
+            raise ConfigError("a region of interest has no patch inside")
 
     @property
     def levels(self) -> int:
@@ -82,10 +91,32 @@ class PyramidShape:
         """Length d of the paper's embedding: the channels of all levels."""
         return sum(self.channels)
 
+    @property
+    def mask(self) -> Mask | None:
+        """The patches of the finest grid that are judged, (h, w); None: all."""
+        return None if self.inside is None else mask_of(self.inside, self.grids[0])
+
+    @property
+    def share(self) -> float:
+        """Share of the patches of the finest grid that are judged."""
+        return 1.0 if self.mask is None else float(self.mask.mean())
+
+    @lru_cache(maxsize=64)  # noqa: B019
+    def _kept(self) -> list[int] | None:
+        """Cells of the coarsest grid, row by row, with a patch that is judged; None: all."""
+        if self.mask is None:
+            return None
+        (height, width), (rows, columns) = self.grids[0], self.grids[-1]
+        cells = self.mask.reshape(rows, height // rows, columns, width // columns)
+        found: list[int] = cells.any(axis=(1, 3)).ravel().nonzero()[0].tolist()
+        return found
+
     @cached_property
     def positions(self) -> tuple[int, ...]:
         """Number of positions G_a of each level."""
-        return tuple(h * w for h, w in self.grids)
+        whole = tuple(h * w for h, w in self.grids)
+        kept = self._kept()
+        return whole if kept is None else tuple(len(kept) * (n // whole[-1]) for n in whole)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -94,7 +125,7 @@ class PyramidShape:
 
     @property
     def cells(self) -> int:
-        """Number of cells of the coarsest grid, which bands divide."""
+        """Number of kept cells of the coarsest grid, which bands divide."""
         return self.positions[-1]
 
     def ratio(self, fine: int, coarse: int) -> int:
@@ -134,15 +165,45 @@ class PyramidShape:
         steps, (rows, columns) = len(chain), zip(*chain, strict=True)
         grid = torch.arange(height * width).reshape(*rows, *columns)
         interleaved = [axis for step in range(steps) for axis in (step, steps + step)]
-        return grid.permute(interleaved).reshape(-1).to(device)
+        order = grid.permute(interleaved).reshape(-1)
+        if (kept := self._kept()) is not None:  # cells are numbered row by row
+            order = order.view(prod(self.grids[-1]), -1)[kept].reshape(-1)
+        return order.to(device)
 
     @lru_cache(maxsize=64)  # noqa: B019
     def _rank(self, level: int, device: torch.device | str) -> Tensor:
-        """Return the nested positions of a level in row-major order, shape (G_a,)."""
-        return self._order(level, device).argsort()
+        """Return the nested positions of a level in row-major order, (H_a * W_a,).
+
+        Positions that are not judged have the number G_a.
+        """
+        import torch
+
+        order = self._order(level, "cpu")
+        if self.mask is None:
+            return order.argsort().to(device)
+        height, width = self.grids[level]
+        rank = torch.full((height * width,), len(order))
+        rank[order] = torch.arange(len(order))
+        if level == 0:
+            rank[torch.tensor(~self.mask.ravel())] = len(order)
+        return rank.to(device)
+
+    @lru_cache(maxsize=8)  # noqa: B019
+    def judged(self, device: torch.device | str = "cpu") -> Tensor | None:
+        """Return which kept patches of the finest level are judged, bool, (G_0,); None: all.
+
+        They are in nested order. A kept cell at the border has patches that are not judged.
+        """
+        import torch
+
+        if self.mask is None:
+            return None
+        return torch.tensor(self.mask.ravel())[self._order(0, "cpu")].to(device)
 
     def nest(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return maps (N, d_a, H_a, W_a) of each level, finest first, in nested order.
+
+        Positions of cells that are not kept are left out.
 
         Returns
         -------
@@ -156,14 +217,29 @@ class PyramidShape:
         return nested
 
     def unnest(self, values: Tensor, level: int = 0) -> Tensor:
-        """Return the maps (N, H_a, W_a) of values (G_a, N) of a level in nested order."""
+        """Return the maps (N, H_a, W_a) of values (G_a, N) of a level in nested order.
+
+        They are NaN where nothing is judged.
+        """
+        import torch
+
         rank = self._rank(level, values.device)
+        if self.mask is not None:
+            values = torch.cat([values, values.new_full((1, values.shape[1]), float("nan"))])
         return values.index_select(0, rank).T.reshape(-1, *self.grids[level])
 
     def index(self, level: int, y: int, x: int) -> int:
-        """Return the nested index at `level` of the patch (y, x) of the finest grid."""
+        """Return the nested index at `level` of the patch (y, x) of the finest grid.
+
+        Raises
+        ------
+        IndexError
+            If it is outside the grid, or outside the region of interest.
+        """
         height, width = self.grids[0]
         if not (0 <= y < height and 0 <= x < width):
             raise IndexError(f"patch ({y}, {x}) is outside the patch grid {height}x{width}")
+        if self.mask is not None and not self.mask[y, x]:
+            raise IndexError(f"patch ({y}, {x}) is outside the region of interest")
         h, w = self.grids[level]
         return int(self._rank(level, "cpu")[(y * h // height) * w + x * w // width])

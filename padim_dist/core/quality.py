@@ -27,6 +27,8 @@ class Quality:
         Share of each patch's variance added by epsilon or shrinkage, (h, w).
     condition : array
         Condition number of the covariance at one patch of each coarsest cell, (h', w').
+
+    Both are NaN outside the region of interest.
     """
 
     images: int
@@ -43,7 +45,7 @@ class Quality:
                 "few, the covariances are singular without regularisation. Fit on more images, or "
                 "lower model.channels"
             )
-        share = float(np.median(self.regularised))
+        share = float(np.nanmedian(self.regularised))
         if share > 0.9:
             found.append(
                 f"{share:.0%} of the variance (median of the patches) is added by epsilon or "

@@ -9,9 +9,11 @@ from typing import Any
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import Grid, InputGeometry
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.core.roi.runs import Runs
 
 _ADDED = ("bits", "align")
 """Fields that earlier versions lacked."""
+_ADDED_TO_TRUNK = ("size", "mean", "std")
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,18 @@ class EmbeddingSpec:
     align: AlignSpec | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; without what is unset, as versions before it wrote."""
+        """Return plain values for JSON; without what versions before it lacked, if unset."""
         values = asdict(self)
-        for name in _ADDED:
-            if values[name] is None:
-                del values[name]
-        for name in ("size", "mean", "std"):
-            if values["trunk"][name] is None:
-                del values["trunk"][name]
+        trunk, shape = values["trunk"], values["shape"]
+        for part, names in ((values, _ADDED), (trunk, _ADDED_TO_TRUNK), (shape, ("inside",))):
+            for name in names:
+                if part[name] is None:
+                    del part[name]
         return values
+
+    def within(self, inside: Runs | None) -> EmbeddingSpec:
+        """Return the embedding of a region of interest, as of `PyramidShape`; None: of all."""
+        return replace(self, shape=replace(self.shape, inside=inside))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EmbeddingSpec:

@@ -12,6 +12,7 @@ import torch
 
 from padim_dist.core.calibration import Calibration, keep_highest, pixel_thresholds
 from padim_dist.core.drift import Noise, measure_noise
+from padim_dist.core.pyramid import PyramidShape
 from padim_dist.engine.normals import FittedPart, normal_rows
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device
@@ -25,10 +26,14 @@ from padim_dist.store.normals import Dropped, GroupReceipt, find_group_receipt, 
 
 @dataclass(frozen=True)
 class CalibrateJob(GroupJob):
-    """What a worker needs to calibrate a group: its parts, and what was dropped from them."""
+    """What a worker needs to calibrate a group.
+
+    These are its parts, what was dropped from them, and the shape of its embedding.
+    """
 
     parts: tuple[FittedPart, ...]
     dropped: tuple[Dropped, ...]
+    shape: PyramidShape
 
     @property
     def name(self) -> str:
@@ -106,7 +111,9 @@ def _calibrate(job: CalibrateJob) -> tuple[KeptCalibration | None, dict[str, Map
         levels = [np.concatenate(level, axis=-1) for level in zip(*whitened, strict=True)]
         z = [torch.from_numpy(level).to(device()) for level in levels]
         scale = torch.from_numpy(np.concatenate(scales, axis=-1)).to(device())
-        noise = Noise(energy=float(usual.mean()), overlap=measure_noise(z, scale))
+        judged = job.shape.judged(device())
+        energy = usual if judged is None else usual[judged.cpu().numpy()]
+        noise = Noise(energy=float(energy.mean()), overlap=measure_noise(z, scale, judged))
     thresholds = pixel_thresholds(np.sort(highest), pixels)
     calibration = Calibration(np.sort(np.asarray(scores, np.float64)), thresholds)
     return KeptCalibration(calibration, usual.astype(np.float32), noise), by_part

@@ -93,7 +93,9 @@ def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:
         return DriftReceipt(unknown=_UNCALIBRATED if kept is None else _FEW)
     if not kept.noise.is_measurable:
         return DriftReceipt(unknown=ALIKE)
-    flat = torch.from_numpy(job.run.drift.read_mean(job.shards)).float().to(device())
+    flat = (
+        torch.from_numpy(job.run.drift.read_mean(job.shards, sum(shape.sizes))).float().to(device())
+    )
     levels = zip(flat.split(shape.sizes), shape.positions, strict=True)
     drift, ratio = measure_drift(
         mean=[level.reshape(positions, -1) for level, positions in levels],
@@ -102,6 +104,7 @@ def measure_group(job: DriftJob, _report: Report) -> DriftReceipt:
         count=job.count,
         noise=kept.noise,
         usual=torch.from_numpy(kept.usual).to(device()),
+        judged=shape.judged(device()),
     )
     if not drift.is_finite:
         forget_model()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
 from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
@@ -18,6 +19,7 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pictures.forms import Form, count_forms
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import FITTED
+from padim_dist.engine.amounts import added_together
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.parts import Part
@@ -178,6 +180,8 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     motions: list[Motion | None] = []
     failures = add_kept(job, moments, known)
     done, forms = len(known), list[Form | None]()
+    waiting: list[list[Tensor]] = []  # embeddings that are not added yet
+    together = added_together(job.embedding)
     rows = (row for row in job.rows() if _id(row) not in known)
     for images, pixels in batches(rows, job.reading, job.embedding.batch, False):
         if pixels is not None:
@@ -187,7 +191,9 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             with timed("embed"):
                 levels = embedder(pixels)
             with timed("measure"):
-                moments.update(levels)
+                waiting.append(levels)
+                if sum(some[0].shape[-1] for some in waiting) >= together:
+                    moments.take(waiting)
             places = [i for i, image in enumerate(images) if image.pixels is not None]
             wanted = [is_sampled(done + i, job.size, most) for i in places]
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
@@ -202,6 +208,7 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             if i.pixels is None
         ]
         report(done, len(failures))
+    moments.take(waiting)
     if not all(bool(mean.isfinite().all()) for mean in moments.mean):
         raise RunError(
             f"{job.name} has embeddings that are not finite: with model.precision "

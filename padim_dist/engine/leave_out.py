@@ -17,8 +17,9 @@ from torch import Tensor
 
 from padim_dist.core.calibration import LEAST_IMAGES, decisive_pixels, keep_highest, left_out
 from padim_dist.core.gaussian import Gaussian, squared_lengths
-from padim_dist.core.heatmap import AnomalyMap
+from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.spec import EmbeddingSpec
+from padim_dist.engine.amounts import IN_NOISE, left_out_together
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.calibrations import LeftOut, write_left_out
@@ -26,9 +27,6 @@ from padim_dist.store.moments import SampleReader
 from padim_dist.store.normals import Members, find_group_receipt
 from padim_dist.store.runs.rows import ScoreRow
 
-_BATCH = 64
-_IN_NOISE = 64
-"""Images from which the sampling noise of a group's mean is estimated."""
 _PIXEL_STEP = 4
 """Step in rows and columns at which an anomaly map is sampled: it is smooth."""
 
@@ -155,16 +153,17 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
     whitened: list[list[Tensor]] = []
     scales: list[Tensor] = []
     ranks = {place: job.first + i for i, place in enumerate(job.places)}
-    step = -(-job.total // _IN_NOISE)
-    for start in range(0, len(places), _BATCH):
-        some = places[start : start + _BATCH]
+    step, together = -(-job.total // IN_NOISE), left_out_together(spec)
+    for start in range(0, len(places), together):
+        some = places[start : start + together]
         z = gaussian.whitened([level.to(device()) for level in reader.read(some)])
         squares = squared_lengths(z)
         others = left_out(squares, job.count, kept)
         usual += others.sum(dim=1, dtype=torch.float64)
         maps = anomaly_map.full(spec.shape.unnest(others.sqrt()))
-        scores += maps.flatten(1).amax(dim=1).tolist()
-        pixels.append(maps[:, ::_PIXEL_STEP, ::_PIXEL_STEP].flatten().cpu())
+        scores += find_peaks(maps)[0].tolist()
+        seen = maps[:, ::_PIXEL_STEP, ::_PIXEL_STEP].flatten().cpu()
+        pixels.append(seen if spec.shape.mask is None else seen[~seen.isnan()])
         few = [i for i, place in enumerate(some) if ranks[place] % step == 0]
         whitened.append([level[..., few].cpu() for level in z])
         ratio = others[:, few] / squares[:, few].clamp(min=torch.finfo().tiny)

@@ -13,6 +13,7 @@ from padim_dist.archive.reading.ahead import BUDGET
 from padim_dist.archive.reading.requests import MOST_MEMBERS
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import PRECISIONS
+from padim_dist.engine.amounts import IN_NOISE, added_together, left_out_together
 from padim_dist.errors import ResourceError
 
 _GIB = 2**30
@@ -44,6 +45,19 @@ class Need:
 
 
 def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, sample: int) -> Need:
+    """Return the peak of a worker: that of the stage of a fit that needs the most.
+
+    `sample` is the most images of a part whose embeddings are kept.
+    """
+    stages = [_embed_need(spec, weights, readers, max_pixels, sample)]
+    if sample:
+        stages.append(_calibrate_need(spec, sample))
+    return max(stages, key=lambda need: need.total)
+
+
+def _embed_need(
+    spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, sample: int
+) -> Need:
     """Return the peak of a worker that embeds a part: moments in float64, products in float32."""
     shape = spec.shape
     largest = max(prod(shape.block_shape(*pair)) for pair in shape.pairs)
@@ -58,11 +72,38 @@ def fit_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, s
     )
 
 
-def score_need(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> Need:
-    """Return the peak of a worker that scores a shard: the Gaussian and a batch's maps."""
+def _calibrate_need(spec: EmbeddingSpec, sample: int) -> Need:
+    """Return the peak of a worker that leaves out the sample of a part, and calibrates a group.
+
+    Images that are left out together are there as they are read, in nested order, whitened, and as
+    maps. Those of the noise are there by part and joined.
+    """
+    together, numbers = left_out_together(spec), sum(spec.shape.sizes)
+    crop = prod(spec.geometry.crop)
+    return Need(
+        {
+            "libraries": _BASE,
+            "gaussian": 4 * spec.shape.numbers,
+            "images left out": 4 * together * (4 * numbers + 3 * crop),
+            "noise": 3 * 4 * IN_NOISE * numbers,
+            "pixels": 2 * 4 * sample * crop // 16,
+        }
+    )
+
+
+def score_need(
+    spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int, shard: int
+) -> Need:
+    """Return the peak of a worker that scores a shard: the Gaussian and a batch's maps.
+
+    `shard` is the most images of a shard; its heatmaps are written together.
+    """
     maps = 2 * 4 * spec.batch * prod(spec.geometry.crop)
+    heatmaps = (4 + 2 + 2) * shard * prod(spec.shape.grids[0])
     common = _common(spec, weights, readers, max_pixels)
-    return Need({**common, "gaussian": 4 * spec.shape.numbers, "anomaly maps": maps})
+    return Need(
+        {**common, "gaussian": 4 * spec.shape.numbers, "anomaly maps": maps, "heatmaps": heatmaps}
+    )
 
 
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
@@ -76,7 +117,7 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
         "libraries": _BASE,
         "trunk": 2 * weights,
         "activations": int(activations),
-        "embeddings": 4 * 4 * spec.batch * sum(spec.shape.sizes),
+        "embeddings": 4 * 4 * added_together(spec) * sum(spec.shape.sizes),
         # Raw bytes count twice: a new response is held in pieces and joined.
         "images": 2 * BUDGET + decoding + ahead * 3 * crop + int(waiting),
     }
@@ -114,7 +155,7 @@ def check_memory(what: str, need: Need, allowed: int, workers: int) -> None:
         raise ResourceError(
             f"{what} needs {need} in a worker, which may use {usable / _GIB:.2f} GiB (80 % of its "
             f"limit) with {workers} worker{'s' * (workers != 1)}; {advice}, or lower "
-            "model.channels, model.batch or archive.max_pixels"
+            "model.resize, model.channels, model.batch, fit.sample or archive.max_pixels"
         )
 
 

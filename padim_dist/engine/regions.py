@@ -28,7 +28,8 @@ def region_rows(
     row : ScoreRow
         The scored image.
     anomaly_map : array
-        Its anomaly map of the kept heatmap, float32, shape (H, W).
+        Its anomaly map of the kept heatmap, float32, shape (H, W); NaN outside of the region of
+        interest.
     calibration : Calibration
         Calibration of its group.
     pixel_alpha : float
@@ -39,7 +40,7 @@ def region_rows(
     own : float, optional
         Score of the image in the calibration sample; NaN if it is not in it.
     """
-    level = min(calibration.pixel_threshold(pixel_alpha), float(anomaly_map.max()))
+    level = min(calibration.pixel_threshold(pixel_alpha), float(np.nanmax(anomaly_map)))
     found = find_regions(anomaly_map, level)
     p_values, _ = calibration.p_values([region.peak for region in found], own)
     return [

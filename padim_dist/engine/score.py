@@ -77,7 +77,8 @@ class ScoredShard:
     table, regions : list of ScoreRow, list of RegionRow
         Its rows.
     maps : array
-        Heatmaps of the rows (n, h, w), float32; NaN for those that are not scored.
+        Heatmaps of the rows (n, h, w), float32; NaN for those that are not scored, and outside of
+        the region of interest.
     """
 
     def __init__(self, job: ScoreJob, images: int, with_regions: frozenset[str]) -> None:
@@ -116,12 +117,13 @@ class ScoredShard:
         if job.leaves_out:
             rows = [self.table[place] for place in usable]
             self._own = leave_out_members(get_members(*model), gaussian, squares, rows)
+        is_sound = bool(torch.isfinite(squares[0][:, : len(usable)]).all())
         # Padding is cut off last: sums over other numbers of images have other last bits.
         distances = shape.unnest(squares[0].sqrt())
         scores, peaks = find_peaks(self._anomaly_map.full(distances))
         parts = divide_scores(squares, shape, self._anomaly_map, peaks)[: len(usable)].tolist()
         distances, scores, peaks = (one[: len(usable)] for one in (distances, scores, peaks))
-        if not bool(torch.isfinite(scores).all()):
+        if not (is_sound and bool(torch.isfinite(scores).all())):
             forget_model()
             damaged = workspace.at(workspace.model(job.model_id))
             raise RunError(

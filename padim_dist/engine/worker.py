@@ -64,14 +64,14 @@ def set_up(threads: int) -> None:
 
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
-    """Return the embedder of this process; groups with references of their own share it."""
-    spec = replace(spec, align=None)
+    """Return the embedder of this process; groups share its trunk, whatever is their own."""
+    whole = replace(spec.within(None), align=None)
 
     def load() -> Embedder:
         gc.collect()  # a traced network has reference cycles: free the old one
-        return Embedder(spec, kept_weights(workspace, spec.weights), device())
+        return Embedder(whole, kept_weights(workspace, spec.weights), device())
 
-    return _hold("embedder", (workspace.folder.url, spec), load)
+    return _hold("embedder", (workspace.folder.url, whole), load).within(spec)
 
 
 def get_gaussian(

@@ -11,6 +11,8 @@ from PIL import Image, ImageOps
 _MASK = (0, 200, 255)
 _MASK_ALPHA = 130
 _LEAST = 1e-6
+_NOT_JUDGED = (128, 128, 128, 190)
+"""Colour of what is not judged: grey, through which the image can still be seen."""
 _ALPHA, _BEND = 215, 0.8
 """Opacity of the hottest colour; exponent of the share that gives the others'."""
 
@@ -66,9 +68,9 @@ class HeatScale:
         return cls(start, middle, max(highest, 2 * middle), threshold is not None)
 
     def shares(self, distances: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Return the shares of the scale, 0 to 1, of distances; 0 where they are NaN."""
+        """Return the shares of the scale, 0 to 1, of distances; NaN where they are NaN."""
         start = max(self.start, 1e-3 * self.middle)
-        known = np.nan_to_num(np.asarray(distances, np.float64), nan=start).clip(start)
+        known = np.asarray(distances, np.float64).clip(start)
         low = 0.5 * np.log(known / start) / np.log(self.middle / start)
         high = 0.5 + 0.5 * np.log(known / self.middle) / np.log(self.top / self.middle)
         shares: npt.NDArray[np.float32] = np.where(known < self.middle, low, high).clip(0, 1)
@@ -81,12 +83,12 @@ def heat_layer(shares: npt.NDArray[np.floating]) -> Image.Image:
     Parameters
     ----------
     shares : array
-        Shares of the colour scale, shape (H, W); clipped to 0 ... 1.
+        Shares of the colour scale, shape (H, W); clipped to 0 ... 1. NaN where nothing is judged.
 
     Returns
     -------
     PIL.Image.Image
-        RGBA; transparent where the share is 0.
+        RGBA; transparent where the share is 0, grey where it is NaN.
 
     Examples
     --------
@@ -94,9 +96,13 @@ def heat_layer(shares: npt.NDArray[np.floating]) -> Image.Image:
     >>> layer.mode, layer.getpixel((0, 0))[3], layer.getpixel((1, 0))[3]
     ('RGBA', 0, 215)
     """
-    level = Image.fromarray((np.clip(shares, 0, 1) * 255).astype(np.uint8))
+    judged = ~np.isnan(shares)
+    levels = (np.clip(np.where(judged, shares, 0), 0, 1) * 255).astype(np.uint8)
+    level = Image.fromarray(levels)
     colours = ImageOps.colorize(level, black="#2b0a57", mid="#e0442e", white="#ffe45c")
     colours.putalpha(level.point(lambda value: round(_ALPHA * (value / 255) ** _BEND)))
+    if not judged.all():
+        colours.paste(_NOT_JUDGED, mask=Image.fromarray(~judged * np.uint8(255)))
     return colours
 
 

@@ -179,7 +179,7 @@ class Model:
     def quality(self, group: str | None = None) -> Quality:
         """Return how well a group's images determine its Gaussian."""
         group = self._group(group)
-        shape = self.info.embedding.shape
+        shape = self.info.embedding_of(group).shape
         file = self._workspace.at(self._workspace.model_group(self.info.model_id, group))
 
         def grid(name: str, level: int) -> npt.NDArray[Any]:
@@ -197,7 +197,7 @@ class Model:
     def dense(self, group: str | None = None) -> DenseView:
         """Return the paper's dense Gaussian of a group, by default of the only one."""
         group = self._group(group)
-        shape = self.info.embedding.shape
+        shape = self.info.embedding_of(group).shape
         file = self._workspace.at(self._workspace.model_group(self.info.model_id, group))
         advice = model_advice(self._workspace, self.info.model_id)
         with reports_array_damage(file, advice):
@@ -226,7 +226,8 @@ class Model:
 
     def gaussian(self, group: str) -> Gaussian:
         """Return the factorised Gaussian of a group."""
-        return read_gaussian(self._workspace, self.info.model_id, group, self.info.embedding.shape)
+        shape = self.info.embedding_of(group).shape
+        return read_gaussian(self._workspace, self.info.model_id, group, shape)
 
 
 @dataclass(frozen=True)

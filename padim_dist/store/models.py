@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from padim_dist.core.align.position import Position
+from padim_dist.core.roi.groups import embedding_of, largest_embedding
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import open_zarr_group, put_attributes
@@ -77,7 +78,7 @@ class ModelInfo:
     model_id, fit_id, snapshot : str
         Ids of the model, its fit, and the manifest that it was fitted on.
     embedding : EmbeddingSpec
-        How images are embedded.
+        How images are embedded; the whole of them.
     epsilon, sigma, shrinkage : float, float, str
         Regularisation, and the standard deviation of the anomaly map's filter in pixels;
         ``"none"``, or the shrinkage that replaces `epsilon`.
@@ -103,6 +104,8 @@ class ModelInfo:
         are not aligned.
     positions : mapping of str to Position
         How the fitted images lay before they were aligned, by group.
+    inside : mapping of str to sequence of int
+        Region of interest of each group that has one, as in `PyramidShape`.
     """
 
     model_id: str
@@ -123,6 +126,16 @@ class ModelInfo:
     dropped: Mapping[str, int] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
     positions: Mapping[str, Position] = field(default_factory=dict)
+    inside: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def embedding_of(self, group: str | None) -> EmbeddingSpec:
+        """Return the embedding of a group: that of its region of interest, if it has one."""
+        return embedding_of(self.embedding, self.inside, group)
+
+    @property
+    def largest(self) -> EmbeddingSpec:
+        """The embedding of the group that needs the most memory."""
+        return largest_embedding(self.embedding, self.inside, self.counts)
 
 
 def model_advice(workspace: Workspace, model_id: str) -> str:
@@ -141,6 +154,8 @@ def finish_model(workspace: Workspace, info: ModelInfo) -> None:
         del values["references"], values["positions"]
     else:
         values["positions"] = {group: asdict(one) for group, one in info.positions.items()}
+    if not info.inside:  # as versions before it wrote
+        del values["inside"]
     group = open_zarr_group(workspace, workspace.model(info.model_id), "r+")
     put_attributes(group, values)
 

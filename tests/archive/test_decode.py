@@ -147,9 +147,17 @@ def test_sixteen_bits_are_turned(kind):
 
 
 def test_decompression_bombs_are_refused_from_their_header():
-    with pytest.raises(ImageError, match="30000x30000 pixels are more than") as caught:
+    with pytest.raises(ImageError, match=r"30000x30000 pixels are more than.*raise it") as caught:
         decode(_png_of_claimed_size(30_000, 30_000), LIMIT)
     assert caught.value.status == "too_large"
+
+
+def test_forty_eight_megapixels_are_read_if_the_limit_is_raised():
+    data = encode(Image.new("RGB", (8000, 6000), (40, 90, 160)), "JPEG")
+    with pytest.raises(ImageError, match=r"8000x6000 pixels are more than archive\.max_pixels"):
+        decode(data, 32_000_000)
+    seen = prepare(decode(data, 48_000_000), InputGeometry((64, 64), (64, 64)))
+    np.testing.assert_allclose(seen.float().mean(dim=(1, 2)), [40, 90, 160], atol=2)
 
 
 def test_palettes_with_transparency():

@@ -16,6 +16,7 @@ from padim_dist.archive.listing.cut import BLOCK, CutShard, cut
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
+from padim_dist.config.identity import batch_images
 from padim_dist.config.sections import ModelConfig
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
@@ -127,7 +128,7 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
 
 
 def test_a_block_is_the_default_batch():
-    assert ModelConfig().batch == BLOCK
+    assert batch_images(ModelConfig()) == BLOCK
 
 
 @given(images())

@@ -11,7 +11,9 @@ import pytest
 import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig
+from padim_dist.config.identity import batch_images, identity
 from padim_dist.engine import projection
+from padim_dist.engine.amounts import added_together, left_out_together
 from padim_dist.engine.cluster.local import open_local, settle
 from padim_dist.engine.factorise import band_cells, bands
 from padim_dist.engine.parts import deal_parts
@@ -49,7 +51,7 @@ def test_a_worker_uses_at_most_the_projected_memory(tmp_path):
         scored = client.submit(peak_memory, pure=False).result(60)
     need = projection.fit_need(spec, *rest, config.fit.sample).total
     assert 0.4 * need < fitted <= need
-    assert scored <= max(need, projection.score_need(spec, *rest).total)
+    assert scored <= max(need, projection.score_need(spec, *rest, 4).total)
 
 
 def test_too_little_memory_is_refused_with_the_numbers():
@@ -111,6 +113,24 @@ def test_parts_are_as_many_as_are_worth_their_cost(groups, shards, images, parts
     found = Counter(part.group for part in deal_parts(every, "auto"))
     assert set(found.values()) == {parts}
     assert sum(part.images for part in deal_parts(every, "auto")) == groups * shards * images
+
+
+@pytest.mark.parametrize(
+    ("side", "batch", "together", "added"),
+    [(224, 32, 64, 32), (256, 32, 64, 32), (512, 8, 64, 8), (1024, 2, 51, 8), (2048, 1, 12, 8)],
+)
+def test_larger_pictures_are_fewer_together(tmp_path, side, batch, together, added):
+    """And as many as ever up to 256 pixels, so that results and ids stay."""
+    model = {"resize": side, "crop": side, "channels": 100, "batch": "auto"}
+    config = tiny_config(tmp_path, tmp_path, None, model=model)
+    assert identity(config.model)["batch"] == batch
+    spec = plans.plan_embedding(config)
+    assert (spec.batch, left_out_together(spec), added_together(spec)) == (batch, together, added)
+
+
+def test_a_batch_that_is_set_is_that(tmp_path):
+    model = {"resize": 2048, "crop": 2048, "batch": 3}
+    assert batch_images(tiny_config(tmp_path, tmp_path, None, model=model).model) == 3
 
 
 def test_bands_cover_the_cells(tmp_path):

@@ -138,7 +138,7 @@ def test_memory_is_at_least_the_projection(manifests, config):
     weights = plans.state_bytes(plans.load_state(config))
     rest = (weights, config.cluster.readers, config.archive.max_pixels)
     fit = projection.fit_need(spec, *rest, config.fit.sample)
-    need = max(fit.total, projection.score_need(spec, *rest).total)
+    need = max(fit.total, projection.score_need(spec, *rest, 512).total)
     (worker,) = pods(one(manifests, "DaskCluster"))[1]["containers"]
     (limit,) = (a.split("=")[1] for a in worker["args"] if a.startswith("--memory-limit="))
     pod = parse_bytes(worker["resources"]["limits"]["memory"] + "B")

@@ -43,11 +43,21 @@ def test_the_colours_of_any_group_grow_with_the_distance(threshold, usual):
     scale = HeatScale.of(usual, threshold, high=0.0, highest=40.0)
     distances = np.array([np.nan, 0.0, 1e-9, 1.0, 10.0, 20.0, 40.0, 1e6], np.float32)
     shares = scale.shares(distances)
-    assert shares[0] == shares[1] == 0
+    assert np.isnan(shares[0])
+    assert shares[1] == 0
     assert shares[-1] == 1
     assert (np.diff(shares[1:]) >= 0).all()
     assert scale.shares(np.array([scale.middle]))[0] == pytest.approx(0.5, abs=1e-3)
     assert scale.is_threshold == (threshold is not None)
+
+
+def test_what_is_not_judged_is_grey_whatever_is_beside_it():
+    layer = heat_layer(np.array([[0.0, np.nan, 1.0]]))
+    assert layer.getpixel((0, 0))[3] == 0
+    red, green, blue, alpha = layer.getpixel((1, 0))
+    assert red == green == blue
+    assert 128 < alpha < 255
+    assert layer.getpixel((2, 0)) == heat_layer(np.array([[1.0]])).getpixel((0, 0))
 
 
 def test_noise_as_heat_fits():

@@ -90,7 +90,10 @@ class RunImages:
         return found
 
     def maps(self, rows: Sequence[int]) -> Maps:
-        """Return anomaly maps of rows of the heatmap array, at the size of the crop: (n, H, W)."""
+        """Return anomaly maps of rows of the heatmap array, at the size of the crop: (n, H, W).
+
+        They are NaN outside of the region of interest.
+        """
         grids = self.run.heatmaps.read(rows)
         maps: Maps = self._anomaly_map.full(torch.from_numpy(grids)).numpy()
         return maps
@@ -109,7 +112,7 @@ class RunImages:
         for group, row, _ in dullest.fetchall():
             rows[group].append(row)
         return {
-            group: float(np.quantile(self.maps(sorted(rows[group])), 0.99))
+            group: float(np.nanquantile(self.maps(sorted(rows[group])), 0.99))
             for group in groups
             if rows[group]
         }

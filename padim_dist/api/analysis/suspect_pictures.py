@@ -43,10 +43,10 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
     RequestError
         If none can be read.
     """
-    workspace, spec = workspace_of(config), info.embedding
+    workspace, whole = workspace_of(config), info.embedding
     found = find_fitted(config, info, rows)
-    embed = Embedder(spec, kept_weights(workspace, spec.weights), torch.device("cpu"))
-    anomaly_map = AnomalyMap.build(spec.shape.grids[0], spec.geometry.crop, info.sigma)
+    embed = Embedder(whole, kept_weights(workspace, whole.weights), torch.device("cpu"))
+    anomaly_map = AnomalyMap.build(whole.shape.grids[0], whole.geometry.crop, info.sigma)
     items, gaussians = [], dict[str, Gaussian]()
     for row in rows:
         group = row["group"]
@@ -58,8 +58,11 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
             if loaded.pixels is None:
                 raise ImageError(loaded.status, str(loaded.error))
             if group not in gaussians:
+                spec = info.embedding_of(group)
                 gaussians = {group: read_gaussian(workspace, info.model_id, group, spec.shape)}
-            heat = _heat(embed, gaussians[group], anomaly_map, loaded.pixels, info, row)
+            heat = _heat(
+                embed.within(spec), gaussians[group], anomaly_map, loaded.pixels, info, row
+            )
         except (PadimDistError, OSError) as error:
             logger.warning("%s is left out of the picture: %s", row["uri"], error)
             continue
@@ -99,10 +102,10 @@ def _heat(
     if not row["dropped"]:
         count = info.counts[row["group"]]
         distances = left_out(distances.square(), count, gaussian.kept_at(0)).sqrt()
-    heat = anomaly_map.full(info.embedding.shape.unnest(distances))[0].numpy()
+    heat = anomaly_map.full(embed.spec.shape.unnest(distances))[0].numpy()
     median = row["median"]
     shares: np.ndarray[Any, np.dtype[np.float32]]
-    shares = ((heat - median) / max(float(heat.max()) - median, 1e-6)).astype(np.float32)
+    shares = ((heat - median) / max(float(np.nanmax(heat)) - median, 1e-6)).astype(np.float32)
     return shares
 
 

@@ -215,9 +215,10 @@ def _rescore(
     config: Config, run: Run, plan: RescorePlan, share: float, listener: Listener
 ) -> list[Rescored]:
     """Score some shards again; return the outcomes in the order of the shards."""
-    embedding = plan.model.embedding
+    embedding = plan.model.largest
     weights = kept_weights_bytes(run.workspace, embedding.weights)
-    rest = (config.cluster.readers, config.archive.max_pixels)
+    most = max((job.size for job in plan.jobs), default=0)
+    rest = (config.cluster.readers, config.archive.max_pixels, most)
     cluster = settle(config.cluster, "verify", projection.score_need(embedding, weights, *rest))
     jobs = choose(plan.jobs, share)
     with open_workers(cluster, len(jobs), listener) as workers:

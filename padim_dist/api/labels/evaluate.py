@@ -90,8 +90,9 @@ def evaluate(
     The truth about an image is its newest review (`label`), else its label. Labelled images of the
     split ``test`` count, and reviewed ones of any split. Pixel metrics use the images that are good
     or have a mask, at the size of the crop; regions are 8-connected, as in the evaluation of MVTec
-    AD. Precision, recall and the false-alarm rate are those of the flags, with intervals. The
-    result is also written to ``metrics.json`` in the run, with curves.
+    AD. Pixels outside of the region of interest do not count. Precision, recall and the false-alarm
+    rate are those of the flags, with intervals. The result is also written to ``metrics.json`` in
+    the run, with curves.
 
     Parameters
     ----------
@@ -139,6 +140,11 @@ def evaluate(
             listener(Progress("evaluate", total, done))
         pixels, notes = measure.counts, [*notes, *measure.doubts.notes()]
         without_mask += measure.unread
+        if measure.outside:
+            notes.append(
+                f"{counted(measure.outside, 'defect')} outside of the region of interest "
+                "(model.roi): nothing is judged there, but the images count as anomalous"
+            )
     listener(Progress("evaluate", head.images, head.images))
     flags, total_flags = truths.figures()
     groups, curves = {}, {}

@@ -58,6 +58,8 @@ class Pixels:
         Counts by group; filled by `add`.
     unread : Counter of str
         Masks that cannot be read, by group.
+    outside : int
+        Masks with no pixel inside of the region of interest.
     doubts : MaskDoubts
         Masks that may not go with their images.
     """
@@ -75,12 +77,14 @@ class Pixels:
         )
         self.counts: dict[str, PixelCounts] = {}
         self.unread: Counter[str] = Counter()
+        self.outside = 0
         self.doubts = MaskDoubts()
 
     def measure(self, truths: Truths, groups: Collection[str]) -> Iterator[int]:
         """Add all known images of groups, a shard at a time; yield the images of each shard.
 
-        Good images have no anomalous pixel. Anomalous ones without a mask are left out.
+        Good images have no anomalous pixel. Anomalous ones without a mask are left out. Pixels
+        outside of the region of interest do not count.
         """
         with ThreadPoolExecutor(_THREADS) as pool:
             for images in truths.by_shard(groups):
@@ -97,8 +101,15 @@ class Pixels:
                     if region is None:
                         self.unread[image.group] += 1
                     elif full is not None:
-                        self.counts.setdefault(image.group, PixelCounts()).update(full, region)
+                        self._count(image.group, full, region)
                 yield len(images)
+
+    def _count(self, group: str, full: Maps, region: Regions) -> None:
+        judged = ~np.isnan(full)
+        if not judged.all():
+            self.outside += bool(region.any()) and not region[judged].any()
+            full, region = full[judged], region[judged]
+        self.counts.setdefault(group, PixelCounts()).update(full, region)
 
     def _maps(self, images: list[KnownImage]) -> list[Maps | None]:
         """Return the anomaly map (H, W) of each image of a shard, None if it was not kept."""

@@ -177,4 +177,7 @@ class Truths:
         rows = iter(lambda: found.fetchmany(_BATCH), [])
         each = (row for batch in rows for row in batch)
         for _, shard in groupby(each, key=lambda row: row[0]):
-            yield [KnownImage(*row[1:5], (row[5], row[6]), motion_of(*row[7:])) for row in shard]
+            yield [
+                KnownImage(image_id, group, anomalous, row, (height, width), motion_of(*motion))
+                for _, image_id, group, anomalous, row, height, width, *motion in shard
+            ]

@@ -224,6 +224,7 @@ def _run(
         dropped={group: len(own) for group, own in dropped.items()},
         references={group: one for group, one in plan.references.items() if group in counts},
         positions=positions(plan, done) if plan.embedding.align else {},
+        inside={group: plan.inside[group] for group in counts if group in plan.inside},
     )
     finish_model(workspace, info)
     if drops:

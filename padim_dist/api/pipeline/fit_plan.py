@@ -22,7 +22,10 @@ from padim_dist.api.settings.aligned import aligning_ahead
 from padim_dist.api.settings.lookup import check_resumed
 from padim_dist.api.settings.moved import move_since_id
 from padim_dist.api.settings.places import archive_settings, asked_settings, workspace_of
+from padim_dist.api.settings.regions_of_interest import regions_of_shards
 from padim_dist.config import ClusterConfig, Config
+from padim_dist.core.roi.groups import embedding_of, largest_embedding
+from padim_dist.core.roi.runs import Runs
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
@@ -57,6 +60,10 @@ class FitPlan:
     ----------
     snapshot : Snapshot
         The manifest of the whole archive.
+    embedding : EmbeddingSpec
+        The embedding of groups without a region of interest.
+    inside : mapping of str to tuple of int
+        Regions of interest of the other groups, as in `PyramidShape`.
     pieces, jobs : list of Piece, list of EmbedJob
         Parts to merge or to subtract, and the jobs that embed them, in the same order.
     fit_id, model_id : str
@@ -70,6 +77,7 @@ class FitPlan:
     workspace: Workspace
     snapshot: Snapshot
     embedding: EmbeddingSpec
+    inside: Mapping[str, Runs]
     pieces: list[Piece]
     jobs: list[EmbedJob]
     fit_id: str
@@ -78,6 +86,10 @@ class FitPlan:
     cluster: ClusterConfig
     warnings: list[str]
     references: Mapping[str, str]
+
+    def embedding_of(self, group: str) -> EmbeddingSpec:
+        """Return the embedding of a group."""
+        return embedding_of(self.embedding, self.inside, group)
 
     def trying_again(self, receipts: Collection[str]) -> FitPlan:
         """Return the plan that embeds parts with these receipts once more, if that may help."""
@@ -124,8 +136,14 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     pieces, notes = _take_out(config, snapshot, _pieces(config, snapshot))
     warnings = [*_check_groups(snapshot, pieces, config), *notes]
     state = plans.load_state(config)
-    limits = (config.cluster.readers, config.archive.max_pixels, config.fit.sample)
-    need = projection.fit_need(spec, plans.state_bytes(state), *limits)
+    firsts = {one.part.group: (one.manifest, one.part.shards[0].shard) for one in pieces}
+    groups = images_by_group(snapshot.shards)
+    regions = regions_of_shards(config, spec, groups, firsts, listener)
+    inside = {group: region.runs for group, region in regions.items()}
+    sample = min(config.fit.sample, max(piece.part.images for piece in pieces))
+    limits = (config.cluster.readers, config.archive.max_pixels, sample)
+    largest = largest_embedding(spec, inside, firsts)
+    need = projection.fit_need(largest, plans.state_bytes(state), *limits)
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
     spec = replace(spec, weights=keep_weights(workspace, state))
@@ -138,11 +156,12 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     jobs: list[EmbedJob] = []
     for piece in pieces:
         reference = references.get(piece.part.group)
+        own = embedding_of(spec, inside, piece.part.group)
         job = EmbedJob(
             workspace=workspace,
             snapshot=piece.manifest,
             part=piece.part,
-            embedding=spec.with_reference(reference.digest) if reference else spec,
+            embedding=own.with_reference(reference.digest) if reference else own,
             sample=config.fit.sample,
             reading=aligning_ahead(readings[piece.manifest], spec, reference),
             images=piece.images,
@@ -160,6 +179,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         workspace=workspace,
         snapshot=snapshot,
         embedding=spec,
+        inside=inside,
         pieces=pieces,
         jobs=jobs,
         fit_id=fit_id,

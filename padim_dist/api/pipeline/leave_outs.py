@@ -57,7 +57,7 @@ def leave_outs(
                 first=first,
                 total=sum(map(len, chosen)),
                 without=part.gone,
-                embedding=plan.embedding,
+                embedding=plan.embedding_of(group),
                 sigma=plan.sigma,
                 count=count,
             )

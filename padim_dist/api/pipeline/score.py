@@ -193,9 +193,10 @@ def _score(
     ]
     for group in {job.shard.group for job in work if job.again and job.shard.group is not None}:
         plan.run.drift.forget(group)
-    workspace, embedding = plan.run.workspace, plan.model.embedding
+    workspace, embedding = plan.run.workspace, plan.model.largest
     weights = kept_weights_bytes(workspace, embedding.weights)
-    rest = (config.cluster.readers, config.archive.max_pixels)
+    most = max((job.size for job in work), default=0)
+    rest = (config.cluster.readers, config.archive.max_pixels, most)
     cluster = settle(config.cluster, "score", projection.score_need(embedding, weights, *rest))
     disk = projection.score_disk(embedding, sum(job.size for job in work), heatmaps)
     projection.check_disk("score", disk, plans.free_disk(workspace.folder), config.workspace)

@@ -108,7 +108,7 @@ def score_jobs(
             snapshot=manifest.snapshot,
             shard=shard,
             place=place,
-            embedding=model.embedding,
+            embedding=model.embedding_of(shard.group),
             sigma=model.sigma,
             reading=readings[shard.group],
             heatmaps=config.score.heatmaps == "grid",
@@ -143,7 +143,7 @@ def drift_jobs(plan: ScorePlan, counts: dict[int, ShardCounts]) -> list[DriftJob
             group=group,
             place=places[group],
             shards=tuple(own),
-            embedding=plan.model.embedding,
+            embedding=plan.model.embedding_of(group),
             count=plan.model.counts[group],
         )
         for group, own in shards.items()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.leave_outs import Receipts, fitted_parts, leave_outs, with_results
 from padim_dist.config import Config
+from padim_dist.core.pyramid import PyramidShape
 from padim_dist.engine.calibrate import Calibrated, CalibrateJob, calibrate_group
 from padim_dist.engine.factorise import FactoriseJob, band_cells, bands, factorise_band
 from padim_dist.engine.leave_out import leave_out_part
@@ -49,8 +50,11 @@ def factorise(
     stage: str,
 ) -> None:
     """Factorise some groups: all their bands."""
-    shape = plan.embedding.shape
-    create_model(plan.workspace, plan.model_id, shape, list(counts), band_cells(shape))
+    shapes: dict[PyramidShape, list[str]] = {}
+    for group in counts:
+        shapes.setdefault(plan.embedding_of(group).shape, []).append(group)
+    for shape, groups in shapes.items():
+        create_model(plan.workspace, plan.model_id, shape, groups, band_cells(shape))
     state = state_of(plan, receipts)
     moments: dict[tuple[str, bool], list[str]] = {}
     for job, merged in plan.merged():
@@ -70,6 +74,7 @@ def factorise(
             band=band,
         )
         for group in counts
+        for shape in [plan.embedding_of(group).shape]
         for number, band in enumerate(bands(shape))
     ]
     workers.map(factorise_band, jobs, stage)
@@ -104,7 +109,13 @@ def calibrate(
     state = state_of(plan, receipts)
     jobs = [
         CalibrateJob(
-            plan.workspace, plan.model_id, group, state, tuple(own), tuple(dropped.get(group, ()))
+            workspace=plan.workspace,
+            model_id=plan.model_id,
+            group=group,
+            state=state,
+            parts=tuple(own),
+            dropped=tuple(dropped.get(group, ())),
+            shape=plan.embedding_of(group).shape,
         )
         for group, own in parts.items()
     ]

@@ -43,7 +43,7 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], lis
     for group in groups:
         quality = model.quality(group)
         maps = quality.regularised, quality.condition
-        added, condition = ((float(np.median(map_)), float(map_.max())) for map_ in maps)
+        added, condition = ((float(np.nanmedian(map_)), float(np.nanmax(map_))) for map_ in maps)
         found.append(GroupFit(group, quality.images, quality.depth, added, condition))
         if warnings := quality.warnings():
             faults[group] = "; ".join(warnings)

@@ -10,15 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from padim_dist.api.settings.moved import moved_hint
-from padim_dist.api.settings.places import (
-    archive_settings,
-    model_section,
-    model_settings,
-    workspace_of,
-)
+from padim_dist.api.settings.places import archive_settings, model_settings, workspace_of
 from padim_dist.config import Config, differences
+from padim_dist.config.identity import identity
 from padim_dist.errors import RequestError
 from padim_dist.pages.words import listed
+from padim_dist.redaction import redacted_tree
 from padim_dist.store.history import last_entry
 from padim_dist.store.manifests import Snapshot, read_manifest
 from padim_dist.store.models import ModelInfo, find_model, list_models
@@ -96,7 +93,7 @@ def model_of_id(config: Config, asked: str) -> ModelInfo:
             f"{asked!r} ({ids}); 'padim-dist models' lists them"
         )
     (info,) = found
-    wanted = model_section(config)
+    wanted = redacted_tree(identity(config.model))
     gap = min((differences(s["model"], wanted, "model.") for s in info.settings), key=len)
     if info.embedding.bits != config.archive.bits:
         gap = [*gap, f"archive.bits: {info.embedding.bits} -> {config.archive.bits}"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from padim_dist.archive.addresses import real_path_below
 from padim_dist.config import Config, load_config
+from padim_dist.config.identity import identity
 from padim_dist.core.alarms import RULES
 from padim_dist.errors import ConfigError
 from padim_dist.redaction import redacted, redacted_tree
@@ -27,8 +28,6 @@ _YAML = (".yaml", ".yml")
 _NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline", "time"}
 _ADDED = ("exclude", "allow")
 """Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
-_ADDED_TO_MODEL = ("align",)
-"""Settings of a model that version 0.5 lacked."""
 
 
 def as_config(config: ConfigLike) -> Config:
@@ -134,17 +133,11 @@ def _archive_name(config: Config) -> str:
     return Folder(name).url if "/" in name or name.startswith("~") else name
 
 
-def model_section(config: Config) -> dict[str, Any]:
-    """Return section model, without settings that earlier versions lacked and that are unset."""
-    section = config.model.model_dump(mode="json")
-    return {name: v for name, v in section.items() if v is not None or name not in _ADDED_TO_MODEL}
-
-
 def model_settings(config: Config) -> dict[str, Any]:
     """Return the settings that identify a model: its archive and section model."""
     archive = {**archive_settings(config), **_camera(config)}
     del archive["shard_images"]
-    return redacted_tree({"archive": archive, "model": model_section(config)})
+    return redacted_tree({"archive": archive, "model": identity(config.model)})
 
 
 def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
@@ -158,7 +151,7 @@ def run_settings(config: Config, partial: bool = False) -> dict[str, Any]:
 def asked_settings(config: Config) -> dict[str, Any]:
     """Return all settings that determine results, for comparison when a run or fit resumes."""
     sections = config.model_dump(mode="json", include={"fit", "score"})
-    settings = redacted_tree({**sections, "model": model_section(config)})
+    settings = redacted_tree({"model": identity(config.model), **sections})
     archive = {**archive_settings(config), "max_pixels": config.archive.max_pixels}
     return {**settings, "archive": {**archive, **_camera(config)}}
 

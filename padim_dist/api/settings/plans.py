@@ -15,6 +15,7 @@ from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.times import PathTime
 from padim_dist.config import Config
+from padim_dist.config.identity import batch_images
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 from padim_dist.core.backbones.networks import advise_layers, check_backbone
 from padim_dist.core.spec import AlignSpec, EmbeddingSpec
@@ -123,7 +124,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
         model.geometry,
         weights,
         model.precision,
-        model.batch,
+        batch_images(model),
         model.jpeg,
         config.archive.bits,
         AlignSpec(model.align.shift, model.align.rotate) if model.align else None,

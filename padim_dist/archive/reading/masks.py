@@ -63,9 +63,9 @@ def check_mask(reader: ImageReader, row: ImageRow) -> CheckedMask:
     only_alpha = _has_only_alpha(data, pixels)
     height, width = pixels.shape
     mask = Picture(width, height, _orientation(data, reader))
-    fault, detail = find_fault(mask, _head(reader, row, _HEAD), pixels, only_alpha)
+    fault, detail = find_fault(mask, read_head(reader, row), pixels, only_alpha)
     if fault in (SHAPE, TURNED) and row.length > _HEAD:  # EXIF data may follow the pixels
-        image = _head(reader, row, row.length)
+        image = read_head(reader, row, row.length)
         fault, detail = find_fault(mask, image, pixels, only_alpha)
     return CheckedMask(uri, pixels, fault, detail)
 
@@ -84,7 +84,7 @@ def find_fault(
     only_alpha : bool
         Whether its colour is the same everywhere and its alpha is not.
     """
-    if image and not _same_shape(mask, image):
+    if image and not same_shape(mask, image):
         return SHAPE, f"{mask}, its image {image}"
     if only_alpha:
         return ALPHA, ""
@@ -100,7 +100,7 @@ def find_fault(
     return None, ""
 
 
-def _same_shape(mask: Picture, image: Picture) -> bool:
+def same_shape(mask: Picture, image: Picture) -> bool:
     """Return whether two sizes are equal, or one is a multiple of the other."""
     for large, small in ((image, mask), (mask, image)):
         times = max(1, round(large.width / small.width))
@@ -126,7 +126,7 @@ def _orientation(data: bytes, reader: ImageReader) -> int:
         return 1
 
 
-def _head(reader: ImageReader, row: ImageRow, most: int) -> Picture | None:
+def read_head(reader: ImageReader, row: ImageRow, most: int = _HEAD) -> Picture | None:
     """Return the size and orientation of an image; None if its first bytes do not have them."""
     try:
         return head_of(reader.fetch_head(row, most), reader.max_pixels)

@@ -24,6 +24,7 @@ from padim_dist.archive.reading.transform import prepare, prepare_aligned, prepa
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.align.search import Aligner
 from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.pictures.forms import Form
 from padim_dist.core.status import TIMEOUT
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed

@@ -165,7 +165,7 @@ class PixelCounts:
     def update(
         self, anomaly_map: npt.NDArray[np.float32], regions: npt.NDArray[np.integer]
     ) -> None:
-        """Add an image: its map (H, W) and its regions (H, W), numbered from 1 (0: normal)."""
+        """Add an image: its map and its regions, of one shape, numbered from 1 (0: normal)."""
         bits = np.ascontiguousarray(anomaly_map, np.float32).clip(0).view(np.uint32).ravel()
         bins = ((bits >> _SHIFT).astype(np.int64) - _LOWEST).clip(0, _BINS - 1)
         labels = regions.ravel()

@@ -157,7 +157,7 @@ class RunDrift:
         return f"{self.run}/drift/{group_slug(group)}.json"
 
     def create(self, shards: int, numbers: int, groups: Sequence[str], grid: Grid) -> None:
-        """Create the arrays, unless they exist, given the numbers in an embedding.
+        """Create the arrays, unless they exist, given the most numbers in an embedding of a group.
 
         `groups` are in the order of their drift maps; `grid` is the finest patch grid.
         """
@@ -173,14 +173,14 @@ class RunDrift:
 
     def write_mean(self, place: int, mean: npt.NDArray[np.float32]) -> None:
         """Write the mean embedding of the shard at a place: its levels, concatenated."""
-        open_array(self.workspace, self._means, "mean", "r+")[place] = mean
+        open_array(self.workspace, self._means, "mean", "r+")[place, : len(mean)] = mean
 
-    def read_mean(self, shards: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
-        """Return the mean embedding over shards, given (place, images) of each."""
+    def read_mean(self, shards: Sequence[tuple[int, int]], numbers: int) -> npt.NDArray[np.float64]:
+        """Return the mean embedding over shards, given (place, images) of each, and its numbers."""
         array = open_array(self.workspace, self._means, "mean", "r")
-        total = np.zeros(array.shape[1])
+        total = np.zeros(numbers)
         for place, images in shards:
-            total += images * np.asarray(array[place], np.float64)
+            total += images * np.asarray(array[place, :numbers], np.float64)
         return total / sum(images for _, images in shards)
 
     def write(

@@ -91,7 +91,13 @@ def outline_regions(
         The peak's row and column, and the outline, both in pixels of the original.
     """
     labels, _ = ndimage.label(anomaly_map >= level, EIGHT_NEIGHBOURS)
-    values, labels = np.pad(anomaly_map.astype(np.float64), 1, mode="edge"), np.pad(labels, 1)
+    if (outside := np.isnan(anomaly_map)).any():
+        # At the border of the region of interest it goes on as at the edge of the map.
+        y, x = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
+        values = np.pad(anomaly_map[y, x].astype(np.float64), 1, mode="edge")
+    else:
+        values = np.pad(anomaly_map.astype(np.float64), 1, mode="edge")
+    labels = np.pad(labels, 1)
     found = []
     for region in find_regions(anomaly_map, level):
         traced = _trace(values, labels, level, region)
@@ -217,7 +223,7 @@ class RegionTracer:
                 found.append([])
                 continue
             full = next(maps)
-            level = float(full.max())
+            level = float(np.nanmax(full))
             if calibration:
                 level = min(calibration.pixel_threshold(self._head.pixel_alpha), level)
             geometry = self._run.model.info.embedding.geometry

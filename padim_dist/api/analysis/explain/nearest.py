@@ -131,7 +131,7 @@ def _candidates(
 ) -> list[_Candidate]:
     """Return the samples of the group's parts, without images that were taken out again."""
     head = find_fit(workspace, info.fit_id)
-    shape = info.embedding.shape
+    shape = info.embedding_of(group).shape
     samples: list[tuple[SampleReader, str]] = []
     taken_out = {without}
     for part in head.parts if head else ():

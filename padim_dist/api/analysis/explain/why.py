@@ -124,7 +124,8 @@ class Explanation:
                 f"({loaded.status}: {loaded.error})"
             )
             return row
-        spec, workspace, group = info.embedding, run.run.workspace, str(row.group)
+        workspace, group = run.run.workspace, str(row.group)
+        spec = info.embedding_of(group)
         state = kept_weights(workspace, spec.weights)
         levels = Embedder(spec, state, torch.device("cpu"))(loaded.pixels[None])
         self._found = find_nearest(self._config, workspace, info, group, levels, row.image_id)
@@ -183,7 +184,7 @@ class Explanation:
 def _divide(model: Model, group: str, levels: Sequence[Tensor]) -> list[float]:
     """Return the parts of an image's score: its run is of a version that did not keep them."""
     info = model.info
-    shape, geometry = info.embedding.shape, info.embedding.geometry
+    shape, geometry = info.embedding_of(group).shape, info.embedding.geometry
     squares = nested_squares(model.gaussian(group).whitened(levels))
     anomaly_map = AnomalyMap.build(shape.grids[0], geometry.crop, info.sigma)
     _, peaks = find_peaks(anomaly_map.full(shape.unnest(squares[0].sqrt())))

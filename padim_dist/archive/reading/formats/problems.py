@@ -49,7 +49,8 @@ def check_size(width: int, height: int, max_pixels: int, pixel_bytes: int = 0) -
     if width * height > max_pixels:
         raise ImageError(
             "too_large",
-            f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}",
+            f"{width}x{height} pixels are more than archive.max_pixels = {max_pixels}; raise it to "
+            "read such pictures",
         )
     if width * height * pixel_bytes > _SAMPLE_BYTES * max_pixels:
         raise ImageError(

@@ -1,0 +1,36 @@
+"""Settings of a model as they identify it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from padim_dist.config.sections import ModelConfig
+
+_ADDED = ("align", "roi")
+"""Settings that version 0.5 lacked."""
+_BATCH, _SIDE = 32, 256
+"""Images of a batch, and the side of the largest square picture that it has so many of."""
+
+
+def batch_images(model: ModelConfig) -> int:
+    """Return the images in one call of the trunk; they depend on nothing but the settings.
+
+    Examples
+    --------
+    >>> batch_images(ModelConfig()), batch_images(ModelConfig(resize=1024, crop=1024))
+    (32, 2)
+    """
+    if model.batch != "auto":
+        return model.batch
+    height, width = model.crop
+    return max(1, min(_BATCH, _BATCH * _SIDE**2 // (height * width)))
+
+
+def identity(model: ModelConfig) -> dict[str, Any]:
+    """Return the settings that identify a model, as JSON values.
+
+    A setting that earlier versions lacked is left out unless it is set, so that their models are
+    found.
+    """
+    values = {**model.model_dump(mode="json"), "batch": batch_images(model)}
+    return {name: v for name, v in values.items() if v is not None or name not in _ADDED}

@@ -1,0 +1,1 @@
+"""Regions of interest: which patches of a picture are judged."""
