@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import padim_dist as padim
 from padim_dist.api.settings.places import archive_settings, asked_settings, model_settings
-from padim_dist.archive.reading.reader import LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.cli.app import app
 from padim_dist.config import load_config, make_config
 from padim_dist.engine.examine import examine_shard

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padim_dist.archive.reading.reader import LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
 from padim_dist.core.status import SCORED

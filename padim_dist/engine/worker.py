@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.reading.ahead import Reading, read_ahead
-from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
+from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.reading.transform import together
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.embedding import Embedder

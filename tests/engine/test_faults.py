@@ -16,7 +16,8 @@ from distributed.security import Security
 
 import padim_dist as padim
 from padim_dist.api.settings import plans
-from padim_dist.archive.reading.reader import ImageReader, LoadedImage
+from padim_dist.archive.reading.loaded import LoadedImage
+from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.engine import policy

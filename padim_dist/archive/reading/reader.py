@@ -5,62 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from padim_dist.archive.films.names import frame_time
 from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
+from padim_dist.archive.reading.film_reader import FilmReader
 from padim_dist.archive.reading.formats.captured import captured_at
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
-from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.refusals import check
+from padim_dist.archive.reading.requests import (
+    FilmRequest,
+    Request,
+    plan_films,
+    plan_requests,
+)
 from padim_dist.archive.reading.threads import OverdueError, timed_part, within
 from padim_dist.archive.reading.transform import prepare, prepare_mask
-from padim_dist.archive.rows import TAIL, ImageRow, RefusedRow
+from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.core.status import SCORED, TIMEOUT, TOO_LARGE, UNREADABLE
+from padim_dist.core.status import TIMEOUT
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
 
 _RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """Outcome of reading one image.
-
-    Attributes
-    ----------
-    row : ImageRow
-        Its manifest row.
-    pixels : Tensor or None
-        uint8, shape (3, crop height, crop width); None if it cannot be used or is not decoded yet.
-    width, height : int or None
-        Size of the original image in pixels, if known.
-    status, error : str, str or None
-        ``"scored"``, or another status word and the reason why it cannot be scored.
-    encoded : bytes or None
-        The file, if `ImageReader.finish` has to decode it.
-    captured_at : datetime or None
-        When it was taken, by its EXIF data; UTC.
-    """
-
-    row: ImageRow
-    pixels: Tensor | None = None
-    width: int | None = None
-    height: int | None = None
-    status: str = SCORED
-    error: str | None = None
-    encoded: bytes | None = None
-    captured_at: datetime | None = None
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether there are pixels, or a file to decode."""
-        return self.pixels is not None or self.encoded is not None
 
 
 @dataclass(frozen=True)
@@ -90,16 +63,26 @@ class ImageReader:
     deadline: float = 60.0
     bits: int | None = None
 
-    def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
+    @property
+    def films(self) -> FilmReader:
+        """Reader of the frames of films."""
+        return FilmReader(self.fetcher, self.geometry, self.max_pixels, self.deadline)
+
+    def plan(
+        self, rows: Iterable[ImageRow | RefusedRow]
+    ) -> Iterator[Request | FilmRequest | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
-        checked = (row if isinstance(row, RefusedRow) else self._check(row) for row in rows)
-        for refused, some in groupby(checked, key=lambda row: isinstance(row, RefusedRow)):
-            if refused:
+        checked = (
+            row if isinstance(row, RefusedRow) else check(row, self.max_pixels) for row in rows
+        )
+        for how, some in groupby(checked, key=_how):
+            if how is RefusedRow:
                 for row in some:
                     assert isinstance(row, RefusedRow)
                     yield LoadedImage(row.row, status=row.status, error=row.reason)
             else:
-                yield from plan_requests(row for row in some if isinstance(row, ImageRow))
+                plan = plan_films if how is FilmRequest else plan_requests
+                yield from plan(row for row in some if isinstance(row, ImageRow))
 
     def fetch(self, request: Request) -> list[bytes | ImageError]:
         """Return the bytes of each row of a request, or the error that each row gets.
@@ -188,6 +171,9 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
+        if isinstance(step, FilmRequest):
+            (image,) = self.finish([self.films.load(step)])
+            return image
         (image,) = self.finish([self._decode_in_time(row, self._fetch_one(step))])
         return image
 
@@ -226,6 +212,8 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             raise ImageError(step.status, str(step.error))
+        if isinstance(step, FilmRequest):
+            return self.films.load_original(step)
         if isinstance(data := self._fetch_one(step), ImageError):
             raise data
         return self._decode_within(data, partial(decode, bits=self.bits))
@@ -272,28 +260,9 @@ class ImageReader:
             raise data
         return data
 
-    def _check(self, row: ImageRow) -> ImageRow | RefusedRow:
-        """Refuse a row if its columns show that the image cannot be used."""
-        status, reason = UNREADABLE, None
-        end = row.offset + row.length
-        if row.group is None:
-            reason = "its path does not match archive.group, so it has no group"
-        elif row.member == TAIL:
-            reason = (
-                f"the tar file is damaged from byte {row.offset} of {row.size} on; the images "
-                "there cannot be read"
-            )
-        elif row.member is not None and end > row.size:
-            reason = (
-                f"the tar file has {row.size} bytes and ends inside this member, which would end "
-                f"at {end}"
-            )
-        elif row.member is not None and row.length == 0:
-            reason = "the file is empty"
-        elif row.length > 8 * self.max_pixels + 2**24:  # uncompressed 16-bit RGBA, and metadata
-            status = TOO_LARGE
-            reason = (
-                f"{row.length} bytes are more than any image of archive.max_pixels = "
-                f"{self.max_pixels} can have"
-            )
-        return row if reason is None else RefusedRow(row, status, reason)
+
+def _how(row: ImageRow | RefusedRow) -> type:
+    """Return what a row becomes: the kind of its request, or `RefusedRow`."""
+    if isinstance(row, RefusedRow):
+        return RefusedRow
+    return Request if frame_time(row) is None else FilmRequest
