@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from padim_dist.config.sections import Section
+from padim_dist.config.base import Section
 
 
 class AdaptiveConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from padim_dist.config.sections import Section
+from padim_dist.config.base import Section
 
 Occasion = Literal["done", "odd", "flagged", "failed"]
 

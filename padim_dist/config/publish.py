@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from padim_dist.config.sections import Section
+from padim_dist.config.base import Section
 
 TableName = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)+$")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from padim_dist.config.sections import Section
+from padim_dist.config.base import Section
 
 Term = Annotated[timedelta, Field(ge=timedelta(days=1))]
 """A time such as ``30d``, at least a day: no night lasts as long."""

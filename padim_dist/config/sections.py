@@ -1,4 +1,4 @@
-"""Base class of sections; sections of the archive, the model, its fit and scores."""
+"""Sections of the archive, the model, its fit and scores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -18,8 +16,10 @@ from pydantic import (
 )
 
 from padim_dist.archive.expressions import expression
-from padim_dist.archive.films.every import EVERY, Every
+from padim_dist.archive.films.every import EVERY
 from padim_dist.archive.listing.layouts import LAYOUTS
+from padim_dist.config.base import Section
+from padim_dist.config.films import VideoConfig
 from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
 from padim_dist.core.geometry import InputGeometry
@@ -32,12 +32,6 @@ _IMAGE_ID = "[0-9a-f]{16}"
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 """All splits."""
-
-
-class Section(BaseModel):
-    """A frozen section; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TimeConfig(Section):
@@ -66,20 +60,6 @@ class TimeConfig(Section):
             raise ValueError(f"is not a format of strptime: {error}") from None
         if found.date() != sample.date():
             raise ValueError("needs year, month and day, e.g. '%Y%m%d_%H%M%S'")
-        return value
-
-
-class VideoConfig(Section):
-    """Which frames of films are images of the archive."""
-
-    every: str = EVERY
-    """Time between two frames, e.g. ``1s`` or ``0.2s``, or number of frames: ``1 frame`` for all.
-    Frames that are further apart in the film than this are all taken, once."""
-
-    @field_validator("every")
-    @classmethod
-    def _is_a_rule(cls, value: str) -> str:
-        Every.parse(value)
         return value
 
 

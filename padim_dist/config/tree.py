@@ -11,6 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from padim_dist.config.base import Section
 from padim_dist.config.cluster import ClusterConfig
 from padim_dist.config.nights import AuditConfig, NotifyConfig
 from padim_dist.config.publish import PublishConfig
@@ -20,7 +21,6 @@ from padim_dist.config.sections import (
     FitConfig,
     ModelConfig,
     ScoreConfig,
-    Section,
 )
 from padim_dist.errors import ConfigError
 

@@ -82,8 +82,9 @@ def test_events_and_their_pictures(films, tmp_path):
     page = Path(padim.report(films, out=str(tmp_path / "report.html")).report).read_text()
     assert '<section id="events"' in page
     assert page.count("<figure") >= 5
-    padim.show(films, image_id, out=str(tmp_path / "frame.png"))
-    assert Image.open(tmp_path / "frame.png").size[0] > 64
+    padim.show(films, image_id=image_id, out=str(tmp_path / "frame.png"))
+    with Image.open(tmp_path / "frame.png") as shown:
+        assert shown.width > 64
 
 
 def test_an_index_of_the_same_films_finds_no_change(films):
