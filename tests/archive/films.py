@@ -68,7 +68,7 @@ def plain_frames(path: Path) -> dict[str, np.ndarray]:
         }
 
 
-def film_rows(folder: Path, every: str = "1 frame", **listing: Any) -> list[ImageRow]:
+def film_rows(folder: Path | str, every: str = "1 frame", **listing: Any) -> list[ImageRow]:
     """Index the films of a folder."""
     settings = {"train": "(^|/)train/", "group": None, **listing}
     with Spool() as spool:

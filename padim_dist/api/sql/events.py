@@ -6,14 +6,17 @@ import duckdb
 
 _LONGEST_GAP = 1.0
 """Seconds between two flagged frames of one event; or two steps of the film's rows, if longer."""
-_FRAME = r"regexp_matches(member, '^t=-?\d+\.\d{3}$') AND "
-_FRAME += r"regexp_matches(lower(uri), '\.(mp4|mkv|avi|mov)$')"
+IS_FRAME = (
+    r"(regexp_matches(member, '^t=-?\d+\.\d{3}$') "
+    r"AND regexp_matches(lower(uri), '\.(mp4|mkv|avi|mov)$'))"
+)
+"""SQL: whether a row is a frame of a film; see `padim_dist.archive.films.names`."""
 _EVENTS = f"""
 CREATE VIEW events AS
 WITH frames AS (
     SELECT run_id, "group", uri, image_id, score, p_value, flagged, captured_at, night,
         substr(member, 3)::DOUBLE AS second
-    FROM scores WHERE {_FRAME}
+    FROM scores WHERE {IS_FRAME}
 ),
 steps AS (
     SELECT run_id, uri, median(step) AS step FROM (
