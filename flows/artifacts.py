@@ -18,6 +18,7 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from padim_dist.api.settings.places import workspace_of
+from padim_dist.archive.films.names import is_film
 from padim_dist.config import Config
 from padim_dist.escaping import markdown, markdown_link, visible
 from padim_dist.events import Event, Listener, Progress, tell_all
@@ -121,7 +122,9 @@ def _title(summary: NightSummary) -> str:
 def _row(image: NightImage) -> dict[str, Any]:
     # With its folder: file names repeat in the folders of cameras and defects.
     uri = redacted(image.uri)
-    name = image.member or "/".join(uri.split("/")[-2:])
+    name = "/".join(uri.split("/")[-2:])
+    if image.member:  # of a frame its time in the film
+        name = f"{name} {image.member}" if is_film(image.uri) else image.member
     return {
         "score": round(image.score, 2),
         "p-value": None if image.p_value is None else float(f"{image.p_value:.2g}"),

@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "cli": {"api", "config", "store", "telemetry", *LEAVES},
 }
 INSIDE = {
-    ("archive", "listing"): set(),
-    ("archive", "reading"): set(),
+    ("archive", "films"): set(),
+    ("archive", "listing"): {"films"},
+    ("archive", "reading"): {"films"},
     ("api", "settings"): set(),
     ("api", "sql"): {"settings"},
     ("api", "pipeline"): {"settings", "sql"},
@@ -42,7 +43,7 @@ OUTSIDE = {
     "core": {"torch", "torchvision", "timm", "numpy", "scipy"},
     "archive": {
         *("torch", "torchvision", "numpy", "pyarrow", "PIL", "tifffile", "imagecodecs", "duckdb"),
-        "regex",
+        *("regex", "av"),
     },
     "store": {
         *("torch", "torchvision", "safetensors", "numpy", "pyarrow", "zarr", "psutil", "pydantic"),

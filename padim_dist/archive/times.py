@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from padim_dist.archive.expressions import expression
+from padim_dist.archive.films.names import frame_time
 from padim_dist.archive.rows import ImageRow
 
 
@@ -28,7 +29,7 @@ class PathTime:
     def find(self, row: ImageRow) -> datetime | None:
         r"""Return the time of an image, UTC; None if its path has none.
 
-        A time without a zone is taken as UTC.
+        A time without a zone is taken as UTC. That of a film is its start.
 
         Raises
         ------
@@ -48,7 +49,8 @@ class PathTime:
         if match is None or not match["time"]:
             return None
         try:
-            return in_utc(datetime.strptime(match["time"], self.format))
+            in_film = timedelta(milliseconds=frame_time(row) or 0)
+            return in_utc(datetime.strptime(match["time"], self.format)) + in_film
         except (ValueError, OverflowError):  # digits that are no time
             return None
 

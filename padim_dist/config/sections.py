@@ -16,9 +16,11 @@ from pydantic import (
 )
 
 from padim_dist.archive.expressions import expression
+from padim_dist.archive.films.every import EVERY
 from padim_dist.archive.listing.layouts import LAYOUTS
 from padim_dist.config.align import AlignConfig
 from padim_dist.config.base import Section
+from padim_dist.config.films import VideoConfig
 from padim_dist.config.roi import Roi
 from padim_dist.core.alarms import RULES
 from padim_dist.core.choices import Jpeg, Precision
@@ -74,13 +76,16 @@ class ArchiveConfig(Section):
     layout: str = "folder"
     """``folder``: any folders; ``mvtec``: train/good, test/*, ground_truth; ``tar``: the url is
     a folder of .tar files or one .tar file; ``table``: the url is a Parquet or CSV file with the
-    columns uri, group, split, label, mask_uri."""
+    columns uri, group, split, label, mask_uri; ``video``: a frame of a film (.mp4, .mkv, .avi,
+    .mov) is an image."""
+    video: VideoConfig | None = None
+    """For the layout ``video``. Null: a frame every second."""
     group: str | None = None
     """Regular expression with a group named ``group``, searched in the path inside the archive.
     Each group has its own Gaussians. Null: one group."""
     train: str = "(^|/)(train|good|normal)/"
     """Regular expression of the paths of normal images, for the layouts ``folder`` and ``tar`` and
-    for a ``table`` without a column split."""
+    for a ``table`` without a column split; of films, for the layout ``video``."""
     shard_images: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Mean number of images in a shard, the unit of work and of resuming. Images differ in size, so
     shards differ in number; from 64 on a shard is cut between whole batches of 32. Auto: 512,
@@ -122,6 +127,11 @@ class ArchiveConfig(Section):
                 )
         return value
 
+    @property
+    def every(self) -> str:
+        """Which frames of films are images."""
+        return self.video.every if self.video else EVERY
+
     @field_validator("group", "train", "exclude")
     @classmethod
     def _compiles(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -129,6 +139,12 @@ class ArchiveConfig(Section):
         if info.field_name == "group" and value is not None and "group" not in names:
             raise ValueError("needs a group named 'group', e.g. \"^(?P<group>[^/]+)/\"")
         return value
+
+    @model_validator(mode="after")
+    def _films_have_a_layout(self) -> ArchiveConfig:
+        if self.video is not None and self.layout != "video":
+            raise ValueError("'video' is for films: set 'layout' to video, or remove it")
+        return self
 
 
 class ModelConfig(Section):

@@ -106,6 +106,54 @@ class Suspect:
         return split_path(self.path)[0]
 
 
+@dataclass(frozen=True)
+class Still:
+    """A frame of an event: its second in the film, and a small picture as WebP."""
+
+    second: float
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class Event:
+    """Flagged frames of a film that follow each other.
+
+    Attributes
+    ----------
+    image_id, group, path : str
+        Id of the frame with the highest score, group, and path of the film in the archive.
+    starts, ends, peak : float
+        Seconds in the film: the first and last flagged frame, and that with the highest score.
+    score, p_value : float, float or None
+        The highest score and the lowest p-value.
+    frames : int
+        Number of flagged frames.
+    stills : sequence of Still
+        Some of them, in the order of time.
+    """
+
+    image_id: str
+    group: str
+    path: str
+    starts: float
+    ends: float
+    peak: float
+    score: float
+    p_value: float | None
+    frames: int
+    stills: Sequence[Still] = ()
+
+    @property
+    def name(self) -> str:
+        """File name of the film."""
+        return split_path(self.path)[1]
+
+    @property
+    def folder(self) -> str:
+        """Path before the file name."""
+        return split_path(self.path)[0]
+
+
 def split_path(path: str) -> tuple[str, str]:
     """Return the folder of a path, with its last slash, and the name.
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_dist.core.alarms import Alarms
-from padim_dist.pages.cards import GalleryImage, Suspect, split_path
+from padim_dist.pages.cards import Event, GalleryImage, Suspect, split_path
 from padim_dist.pages.heat import HeatScale
 from padim_dist.redaction import redacted
 from padim_dist.store.runs.head import RunHead
@@ -237,6 +237,8 @@ class ReportData:
         Weekly trend of the archive.
     suspects : sequence of Suspect
         Suspects of the model's fit, the most anomalous first; `suspects_left` more are not shown.
+    events : sequence of Event
+        Flagged frames of films, joined over time; `events_left` more are not shown.
     warnings : sequence of str
         Sentences about the limits of the numbers.
     title : str or None
@@ -264,6 +266,8 @@ class ReportData:
     weeks: Sequence[Week] = ()
     suspects: Sequence[Suspect] = ()
     suspects_left: int = 0
+    events: Sequence[Event] = ()
+    events_left: int = 0
     warnings: Sequence[str] = ()
     title: str | None = None
     unseen: float = 0.0

@@ -117,6 +117,7 @@ def _sections(data: ReportData, failed: bool, trend: bool) -> list[tuple[str, st
         ("summary", "Summary", True),
         ("scores", "Scores", True),
         ("anomalies", "Images", True),
+        ("events", "Events", bool(data.events)),
         ("suspects", "Suspects", bool(data.suspects)),
         ("groups", "Groups", len(data.groups) > 1),
         ("labels", "Labels", data.labels is not None),

@@ -119,6 +119,22 @@ def interval(value: Threshold | None) -> str:
     return f"{score(value.value)} ({score(value.low)} to {score(value.high)})"
 
 
+def film_time(seconds: float) -> str:
+    """Return a time in a film.
+
+    Examples
+    --------
+    >>> film_time(12.48), film_time(3723.5), film_time(-0.04)
+    ('0:12.48', '1:02:03.50', '-0:00.04')
+    """
+    hundredths = round(abs(seconds) * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    sign = "-" if seconds < 0 else ""
+    return f"{sign}{start}:{rest // 100:02d}.{rest % 100:02d}"
+
+
 def pair(value: tuple[float, float]) -> str:
     """Return a median and a maximum."""
     return " / ".join(f"{x:,.0f}" if x < 1e6 else f"{x:.1e}".replace("e+0", "e") for x in value)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import fsspec
+import numpy as np
 import pytest
 
 import padim_dist as padim
@@ -40,6 +41,34 @@ def test_runs_of_all_versions_are_one_table(config):
     wanted = [(r["image_id"], r["region"], r["area"]) for r in region_rows(new)]
     assert sorted(ask(database, "SELECT image_id, region, area FROM regions")) == sorted(wanted)
     assert ask(database, "SELECT count(*) FROM runs WHERE finished_at IS NOT NULL") == [(2,)]
+
+
+def test_events_join_flagged_frames_of_a_film(config):
+    """By hand: gaps of up to a second, or of two steps, end no event."""
+    flagged = {
+        "a.mp4": [0.2, 0.3, 1.3, 2.4, 3.0],  # a step is 0.1 s: 2.4 is more than 1 s later
+        "b.MKV": [10.0, 16.0, 25.0],  # a step is 3 s
+    }
+    seconds = {"a.mp4": np.arange(40) / 10, "b.MKV": np.arange(10.0, 40.0, 3.0)}
+    rows = []
+    template = score_rows("a" * 16, 60)
+    for film, times in seconds.items():
+        for second in times.tolist():
+            row = template[len(rows)] | {"uri": f"/archive/a/{film}", "group": "a", "shard": 0}
+            row |= {"member": f"t={second:.3f}", "image_id": f"{len(rows):016x}"}
+            is_flagged = second in flagged[film]
+            row |= {"flagged": is_flagged, "status": "scored", "p_value": [0.5, 0.001][is_flagged]}
+            rows.append(row | {"score": 50.0 + second if is_flagged else 1.0})
+    rows.append(template[-2] | {"member": "t=1.000", "uri": "/archive/a/x.tar", "flagged": True})
+    rows.append(template[-1] | {"member": "(damaged tail)", "uri": "/archive/a/a.mp4"})
+    put_run(config, "a" * 16, rows)
+    columns = "uri, event, starts, ends, peak, score, frames, len(image_ids)"
+    assert ask(padim.connect(config), f"SELECT {columns} FROM events ORDER BY uri, event") == [
+        ("/archive/a/a.mp4", 1, 0.2, 1.3, 1.3, pytest.approx(51.3), 3, 3),
+        ("/archive/a/a.mp4", 2, 2.4, 3.0, 3.0, 53.0, 2, 2),
+        ("/archive/a/b.MKV", 1, 10.0, 16.0, 16.0, 66.0, 2, 2),
+        ("/archive/a/b.MKV", 2, 25.0, 25.0, 25.0, 75.0, 1, 1),
+    ]
 
 
 def test_old_runs_have_every_column(config):

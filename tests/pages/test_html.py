@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from padim_dist.core.alarms import Alarms
+from padim_dist.pages.cards import Event, Still
 from padim_dist.pages.heat import HeatScale
 from padim_dist.pages.html import render
 from tests.pages.samples import (
@@ -254,6 +255,18 @@ def test_suspects_and_what_is_known_of_an_image():
     none = page(sample(suspects=[], weeks=[], labels=None))
     ids = {a.get("id") for a in none.all("section")}
     assert not ids & {"suspects", "weeks", "labels"}
+
+
+def test_events_are_strips_of_their_film():
+    stills = [Still(12.0, b"a"), Still(12.48, b"b")]
+    event = Event("a" * 16, "cam", f"cam/{HOSTILE}.mp4", 12.0, 13.0, 12.48, 9.0, 0.01, 11, stills)
+    found = page(sample(events=[event, replace(event, stills=[])], events_left=3))
+    assert '2 of 5; padim-dist query "FROM events" lists all.' in found.text
+    assert "0:12.00 – 0:13.00" in found.text
+    assert "11 frames highest at 0:12.48: score 9.00, p 0.01" in found.text
+    assert "the film cannot be read any more" in found.text
+    assert len(found.all("figure")) == len(page(sample()).all("figure")) + 2
+    assert "events" not in {a.get("id") for a in page(sample()).all("section")}
 
 
 def test_half_a_run_says_so():

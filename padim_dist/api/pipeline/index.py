@@ -124,6 +124,7 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         exclude=archive.exclude,
         allow=archive.allow,
         workspace=workspace_in_archive(config),
+        every=archive.every,
     )
     with Spool() as spool:
         find_layout(archive.layout)(listing, spool)

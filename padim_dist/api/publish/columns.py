@@ -50,8 +50,8 @@ _WHICH = (
     Column("model_id", _TEXT, "Id of the model"),
     Column("image_id", _TEXT, "Id of the image"),
     Column("path", _TEXT, "Path in the archive; of a member of a tar file also its name there"),
-    Column("uri", _TEXT, "Address of the image, or of its tar file"),
-    Column("member", _TEXT, "Name in the tar file; null: no tar file"),
+    Column("uri", _TEXT, "Address of the image, of its tar file, or of its film"),
+    Column("member", _TEXT, "Name in the tar file, or time in the film; null: neither"),
     Column("group", _TEXT, "Group of the image"),
     Column("label", _TEXT, "Label of the image: good, or a kind of defect"),
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import padim_dist
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.labels.truths import Truths
+from padim_dist.api.report.events import find_events
 from padim_dist.api.report.gallery import choose_rows, make_gallery, scales_of
 from padim_dist.api.report.histogram import histogram_of
 from padim_dist.api.report.labels import find_metrics, labels_of
@@ -154,6 +155,7 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
     add_views(connection, run.workspace, [head])
     truths = Truths(connection, head)
     suspects, suspects_left = find_suspects(config, images)
+    events, events_left = find_events(connection, images, listener)
     return ReportData(
         head=head,
         backbone=model.info.embedding.trunk.backbone,
@@ -174,6 +176,8 @@ def _gather(config: Config, head: RunHead, top: int, listener: Listener) -> Repo
         labels=labels_of(verdicts.labelled(), metrics, truths),
         suspects=suspects,
         suspects_left=suspects_left,
+        events=events,
+        events_left=events_left,
         warnings=_warnings(head, model.info.counts, every, [*faults, *run.pruned_notes()]),
     )
 

@@ -26,8 +26,8 @@ ConfigLike = Config | str | os.PathLike[str]
 """A configuration, or the path of its YAML file."""
 _YAML = (".yaml", ".yml")
 _NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline", "time"}
-_ADDED = ("exclude", "allow")
-"""Settings that version 0.2 lacked: unset, they leave the ids of its workspaces as they are."""
+_ADDED = ("exclude", "allow", "video")
+"""Settings that earlier versions lacked: unset, they leave the ids of workspaces as they are."""
 
 
 def as_config(config: ConfigLike) -> Config:

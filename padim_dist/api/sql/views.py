@@ -19,6 +19,7 @@ from padim_dist.api.settings.places import (
     workspace_of,
 )
 from padim_dist.api.settings.rules import Alpha, with_alpha
+from padim_dist.api.sql.events import add_events
 from padim_dist.api.sql.flags import literal
 from padim_dist.api.sql.manifests import manifest_query
 from padim_dist.api.sql.nights import NIGHTS_SCHEMA, NightRow, night_rows, with_night
@@ -40,7 +41,18 @@ from padim_dist.store.runs.tombstones import Tombstone, pruned_runs
 from padim_dist.store.workspace import Workspace
 
 VIEWS = (
-    *("latest", "scores", "regions", "groups", "nights", "reviews", "runs", "models", "normals"),
+    *(
+        "latest",
+        "scores",
+        "regions",
+        "events",
+        "groups",
+        "nights",
+        "reviews",
+        "runs",
+        "models",
+        "normals",
+    ),
     "images",
 )
 RUNS_SCHEMA = pa.schema(
@@ -94,9 +106,10 @@ def connect(
     -------
     duckdb.DuckDBPyConnection
         With the views ``latest`` (a row for each image, of the newest run that has it),
-        ``scores`` (every row of every run), ``regions``, ``groups``, ``nights``, ``reviews``,
-        ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the configuration's
-        archive, or of the workspace). Columns as in docs/formats.md and docs/analysis.md.
+        ``scores`` (every row of every run), ``regions``, ``events``, ``groups``, ``nights``,
+        ``reviews``, ``runs``, ``models``, ``normals`` and ``images`` (the newest manifest of the
+        configuration's archive, or of the workspace). Columns as in docs/formats.md and
+        docs/analysis.md.
 
     Examples
     --------
@@ -158,7 +171,7 @@ def add_views(
     heads: Sequence[RunHead],
     nights: Sequence[NightRow] = (),
 ) -> bool:
-    """Add the table ``reviews`` and the views ``scores`` and ``regions`` of some runs.
+    """Add the table ``reviews`` and the views ``scores``, ``regions``, ``events`` of some runs.
 
     The rows of both have their night if `nights` are given. Return whether there are reviews. Runs
     with a damaged file are left out, with a warning; a single run, or the last one that is left, is
@@ -178,6 +191,7 @@ def add_views(
     scores, regions = (with_night(connection, query, nights) for query in queries)
     connection.execute(f"CREATE VIEW scores AS {with_verdicts(scores, reviewed)}")
     connection.execute(f"CREATE VIEW regions AS {regions}")
+    add_events(connection)
     return reviewed
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 
+from padim_dist.archive.reading.film_loads import FilmLoad
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.reader import ImageReader
-from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.requests import FilmRequest, Request, plan_requests
 from padim_dist.archive.reading.threads import Call, Crew, await_any
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.status import TIMEOUT, UNAVAILABLE
@@ -70,7 +71,7 @@ def read_ahead(
 
     try:
         for step in reading.reader.plan(rows):
-            size = 0 if isinstance(step, LoadedImage) else step.size
+            size = step.size if isinstance(step, Request) else 0
             while ahead and is_full(size):
                 yield loader.result(ahead.popleft())
             ahead.extend(loader.load(step))
@@ -102,7 +103,8 @@ class _Ahead:
     image: Future[LoadedImage]
     row: ImageRow
     body: Body | None = None
-    decoding: Call[LoadedImage] | None = None
+    decoding: Call[LoadedImage] | Call[None] | None = None
+    film: FilmLoad | None = None
 
     def is_encoded(self) -> bool:
         """Return whether it holds the bytes of the file."""
@@ -119,9 +121,12 @@ class _Loader:
         self._fetching = Crew(reading.requests, "fetch")
         self._decoding = Crew(reading.decoders, "reader")
         self._fetches: dict[Body, _Fetch] = {}
+        self._film: FilmLoad | None = None
 
-    def load(self, step: Request | LoadedImage) -> list[_Ahead]:
+    def load(self, step: Request | FilmRequest | LoadedImage) -> list[_Ahead]:
         """Begin to read and decode the rows of a request; other outcomes are done."""
+        if isinstance(step, FilmRequest):
+            return self._load_film(step)
         if isinstance(step, LoadedImage):
             done: Future[LoadedImage] = Future()
             done.set_result(step)
@@ -141,7 +146,7 @@ class _Loader:
                 self._end_overdue(fetch)
             if decoding and decoding.is_overdue(self._reader.deadline):
                 self._decoding.give_up(decoding)
-                return self._reader.too_slow(item.row)
+                return (item.film or self._reader).too_slow(item.row)
             calls = [fetch.call for fetch in fetches if fetch.call]
             await_any([item.image], [*calls, *([decoding] if decoding else [])])
         return item.image.result()
@@ -200,6 +205,17 @@ class _Loader:
             self._fetches.pop(body, None)
             with suppress(InvalidStateError):  # closed, or given up in the meantime
                 body.set_result([data])
+
+    def _load_film(self, request: FilmRequest) -> list[_Ahead]:
+        images: list[Future[LoadedImage]] = [Future() for _ in request.rows]
+        load, before = FilmLoad(request, self._reader.films, images), self._film
+        is_same = before and before.request.uri == request.uri
+        load.begin(self._decoding, before if is_same else None)
+        self._film = load
+        return [
+            _Ahead(0, image, row, decoding=load.call, film=load)
+            for row, image in zip(request.rows, images, strict=True)
+        ]
 
     def _decode(self, row: ImageRow, body: Body, size: int) -> _Ahead:
         def work() -> LoadedImage:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from padim_dist.archive.films.names import frame_time
 from padim_dist.archive.reading.formats.heads import Picture, head_of
 from padim_dist.archive.reading.formats.problems import DAMAGE
 from padim_dist.archive.reading.reader import ImageReader
@@ -64,7 +65,8 @@ def check_mask(reader: ImageReader, row: ImageRow) -> CheckedMask:
     height, width = pixels.shape
     mask = Picture(width, height, _orientation(data, reader))
     fault, detail = find_fault(mask, read_head(reader, row), pixels, only_alpha)
-    if fault in (SHAPE, TURNED) and row.length > _HEAD:  # EXIF data may follow the pixels
+    may_follow = frame_time(row) is None and row.length > _HEAD  # EXIF data after the pixels
+    if fault in (SHAPE, TURNED) and may_follow:
         image = read_head(reader, row, row.length)
         fault, detail = find_fault(mask, image, pixels, only_alpha)
     return CheckedMask(uri, pixels, fault, detail)
@@ -129,6 +131,9 @@ def _orientation(data: bytes, reader: ImageReader) -> int:
 def read_head(reader: ImageReader, row: ImageRow, most: int = _HEAD) -> Picture | None:
     """Return the size and orientation of an image; None if its first bytes do not have them."""
     try:
+        if frame_time(row) is not None:  # a decoder turns it upright
+            height, width = reader.load_original(row).shape[1:]
+            return Picture(width, height)
         return head_of(reader.fetch_head(row, most), reader.max_pixels)
     except ImageError:
         return None

@@ -11,16 +11,23 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from padim_dist.archive.films.names import frame_time
 from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
+from padim_dist.archive.reading.film_reader import FilmReader
 from padim_dist.archive.reading.formats.captured import captured_at
 from padim_dist.archive.reading.formats.forms import form_of
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
-from padim_dist.archive.reading.refused import checked
-from padim_dist.archive.reading.requests import Request, plan_requests
+from padim_dist.archive.reading.refusals import check
+from padim_dist.archive.reading.requests import (
+    FilmRequest,
+    Request,
+    plan_films,
+    plan_requests,
+)
 from padim_dist.archive.reading.threads import OverdueError, timed_part, within
-from padim_dist.archive.reading.transform import prepare, prepare_aligned, prepare_mask
+from padim_dist.archive.reading.transform import prepare_aligned, prepare_mask
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.align.search import Aligner
 from padim_dist.core.geometry import InputGeometry
@@ -62,18 +69,26 @@ class ImageReader:
     bits: int | None = None
     aligner: Aligner | None = None
 
-    def plan(self, rows: Iterable[ImageRow | RefusedRow]) -> Iterator[Request | LoadedImage]:
+    @property
+    def films(self) -> FilmReader:
+        """Reader of the frames of films."""
+        return FilmReader(self.fetcher, self.geometry, self.max_pixels, self.deadline, self.aligner)
+
+    def plan(
+        self, rows: Iterable[ImageRow | RefusedRow]
+    ) -> Iterator[Request | FilmRequest | LoadedImage]:
         """Yield requests for rows, in order, and the outcome of rows that are not read."""
-        usable = (
-            row if isinstance(row, RefusedRow) else checked(row, self.max_pixels) for row in rows
+        checked = (
+            row if isinstance(row, RefusedRow) else check(row, self.max_pixels) for row in rows
         )
-        for refused, some in groupby(usable, key=lambda row: isinstance(row, RefusedRow)):
-            if refused:
+        for how, some in groupby(checked, key=_how):
+            if how is RefusedRow:
                 for row in some:
                     assert isinstance(row, RefusedRow)
                     yield LoadedImage(row.row, status=row.status, error=row.reason)
             else:
-                yield from plan_requests(row for row in some if isinstance(row, ImageRow))
+                plan = plan_films if how is FilmRequest else plan_requests
+                yield from plan(row for row in some if isinstance(row, ImageRow))
 
     def fetch(self, request: Request) -> list[bytes | ImageError]:
         """Return the bytes of each row of a request, or the error that each row gets.
@@ -118,11 +133,7 @@ class ImageReader:
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
         pixels = decode(data, self.max_pixels, self.bits)
         height, width = pixels.shape[1:]
-        found = None
-        if self.aligner:
-            prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
-        else:
-            prepared = prepare(pixels, self.geometry)
+        prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
         return LoadedImage(
             row,
             prepared,
@@ -174,6 +185,9 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             return step
+        if isinstance(step, FilmRequest):
+            (image,) = self.finish([self.films.load(step)])
+            return image
         (image,) = self.finish([self._decode_in_time(row, self._fetch_one(step))])
         return image
 
@@ -212,6 +226,8 @@ class ImageReader:
         (step,) = self.plan([row])
         if isinstance(step, LoadedImage):
             raise ImageError(step.status, str(step.error))
+        if isinstance(step, FilmRequest):
+            return self.films.load_original(step)
         if isinstance(data := self._fetch_one(step), ImageError):
             raise data
         return self._decode_within(data, partial(decode, bits=self.bits))
@@ -257,3 +273,10 @@ class ImageReader:
         if isinstance(data := self._fetch_one(request), ImageError):
             raise data
         return data
+
+
+def _how(row: ImageRow | RefusedRow) -> type:
+    """Return what a row becomes: the kind of its request, or `RefusedRow`."""
+    if isinstance(row, RefusedRow):
+        return RefusedRow
+    return Request if frame_time(row) is None else FilmRequest

@@ -1,14 +1,30 @@
-"""Requests to the store: an object per image, or a range for neighbours in a tar file."""
+"""Requests to the store: an object per image, a range for neighbours in a tar file, or a film."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 from padim_dist.archive.rows import ImageRow
 
 MOST_MEMBERS = 32
 """Maximum members of a request: all of them may be decoded before the first is taken."""
+
+
+@dataclass(frozen=True)
+class FilmRequest:
+    """Successive frames of one film, to be read in one pass of its decoder."""
+
+    uri: str
+    rows: tuple[ImageRow, ...]
+
+
+def plan_films(rows: Iterable[ImageRow], most: int = MOST_MEMBERS) -> Iterator[FilmRequest]:
+    """Yield requests for rows that are frames, in order."""
+    for (uri, _), frames in groupby(rows, key=lambda row: (row.uri, row.etag)):
+        while some := tuple(islice(frames, most)):
+            yield FilmRequest(uri, some)
 
 
 @dataclass(frozen=True)

@@ -67,16 +67,20 @@ class Call(Generic[T]):
 
 @contextmanager
 def timed_part() -> Iterator[None]:
-    """Time a block of the current thread's call, for `is_overdue`; nothing outside of a call."""
+    """Time a block of the current thread's call, for `is_overdue`; nothing outside of a call.
+
+    The time of a block inside another one does not count for the outer one.
+    """
     call: Call[Any] | None = getattr(_here, "call", None)
     if call is None:
         yield
         return
-    call.began = time.monotonic()
+    outer, call.began = call.began, time.monotonic()
+    began = call.began
     try:
         yield
     finally:
-        call.began = None
+        call.began = None if outer is None else outer + time.monotonic() - began
 
 
 class Crew:

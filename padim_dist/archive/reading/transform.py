@@ -36,17 +36,20 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
 
 
 def prepare_aligned(
-    pixels: Tensor, geometry: InputGeometry, aligner: Aligner
-) -> tuple[Tensor, Alignment]:
+    pixels: Tensor, geometry: InputGeometry, aligner: Aligner | None
+) -> tuple[Tensor, Alignment | None]:
     """Resize an image, find how it lies, and warp and crop it so that it lies as the reference.
 
-    An image that cannot be aligned is prepared as by `prepare`. Parameters as there.
+    Without an aligner, and if it cannot be aligned, it is prepared as by `prepare`. Parameters as
+    there.
 
     Returns
     -------
-    pixels, alignment : Tensor, Alignment
-        As of `prepare`; how the image lies.
+    pixels, alignment : Tensor, Alignment or None
+        As of `prepare`; how the image lies, None without an aligner.
     """
+    if aligner is None:
+        return prepare(pixels, geometry), None
     resized, size = _resize(pixels, geometry), (pixels.shape[1], pixels.shape[2])
     levels = grey(resized, aligner.reference.grid)
     found = aligner.find(levels, size, geometry.resize)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import duckdb
 
 from padim_dist.api.analysis.query import batches, write_json
+from padim_dist.api.sql.events import IS_FRAME
 from padim_dist.api.sql.tables import quoted
 from padim_dist.config import Config
 from padim_dist.core.align.motion import Motion
@@ -164,9 +165,11 @@ SELECT (row_number() OVER (ORDER BY heatmap_row, uri, member))::INTEGER AS numbe
 FROM scores WHERE status = 'scored'
 """
 """Scored images with the number that they have in the file."""
-_IMAGES = """
-SELECT number AS id, coalesce(member, CASE WHEN starts_with(uri, getvariable('archive'))
-           THEN substr(uri, length(getvariable('archive')) + 1) ELSE uri END) AS file_name,
+_IMAGES = f"""
+SELECT number AS id, CASE WHEN member IS NOT NULL AND NOT {IS_FRAME} THEN member
+           WHEN starts_with(uri, getvariable('archive'))
+           THEN substr(uri, length(getvariable('archive')) + 1) || coalesce('/' || member, '')
+           ELSE uri || coalesce('/' || member, '') END AS file_name,
        width, height, uri, image_id, "group", label, score, p_value
 FROM listed ORDER BY number
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-LAYOUTS = ("folder", "mvtec", "tar", "table")
+LAYOUTS = ("folder", "mvtec", "tar", "table", "video")
 """Names of the layouts, which are also names of modules."""
 
 

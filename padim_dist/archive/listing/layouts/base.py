@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from padim_dist.archive.expressions import expression
+from padim_dist.archive.films.every import EVERY
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Spool
 from padim_dist.archive.listing.walk import Page, walk
 from padim_dist.archive.rows import image_id
@@ -39,6 +40,8 @@ class Listing:
         Folders outside that of a table that its rows may name.
     workspace : str or None
         Path of the workspace inside the archive, which is not part of it.
+    every : str
+        Which frames of a film are rows: ``archive.video.every``.
     """
 
     archive: Folder
@@ -48,6 +51,7 @@ class Listing:
     exclude: str | None = None
     allow: tuple[str, ...] = ()
     workspace: str | None = None
+    every: str = EVERY
 
     def is_excluded(self, path: str) -> bool:
         """Return whether ``archive.exclude`` leaves a path out."""
@@ -102,13 +106,7 @@ def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Sp
         If there is no such folder, it has no image, or it cannot be listed.
     """
     archive = listing.archive
-    if not archive.exists():
-        raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
-    if archive.fs.isfile(archive.url):
-        raise ArchiveError(
-            f"archive.url {archive.url} is a file; give a folder, or set archive.layout to tar or "
-            "table"
-        )
+    check_folder(archive)
     listed = 0
     for page in walk(archive, workspace=listing.workspace):
         spool.add(_sort_out(listing, page, place))
@@ -119,6 +117,23 @@ def list_files(listing: Listing, place: Callable[[str], Place | None], spool: Sp
             f"archive.url {archive.url} has no image in this layout (found: "
             f"{summary(spool.ignored)}); images end in {', '.join(sorted(IMAGE_SUFFIXES))}. Check "
             "archive.url and archive.layout"
+        )
+
+
+def check_folder(archive: Folder) -> None:
+    """Refuse an archive that is no folder.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such folder, or it is a file.
+    """
+    if not archive.exists():
+        raise ArchiveError(f"archive.url {archive.url} does not exist; give an existing folder")
+    if archive.fs.isfile(archive.url):
+        raise ArchiveError(
+            f"archive.url {archive.url} is a file; give a folder, or set archive.layout to tar or "
+            "table"
         )
 
 
