@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from padim_dist.config.sections import ModelConfig
+from padim_dist.config.model import ModelConfig
 
 _ADDED = ("align", "roi")
 """Settings that version 0.5 lacked."""

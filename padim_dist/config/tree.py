@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from padim_dist.config.base import Section
 from padim_dist.config.cluster import ClusterConfig
+from padim_dist.config.model import ModelConfig
 from padim_dist.config.nights import AuditConfig, NotifyConfig
 from padim_dist.config.publish import PublishConfig
 from padim_dist.config.retention import RetentionConfig
 from padim_dist.config.sections import (
     ArchiveConfig,
     FitConfig,
-    ModelConfig,
     ScoreConfig,
 )
 from padim_dist.errors import ConfigError

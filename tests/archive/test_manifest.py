@@ -17,7 +17,7 @@ from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note,
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
 from padim_dist.config.identity import batch_images
-from padim_dist.config.sections import ModelConfig
+from padim_dist.config.model import ModelConfig
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 

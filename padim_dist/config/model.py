@@ -1,0 +1,87 @@
+"""Section of the model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from padim_dist.config.align import AlignConfig
+from padim_dist.config.base import Section
+from padim_dist.config.roi import Roi
+from padim_dist.core.choices import Jpeg, Precision
+from padim_dist.core.geometry import InputGeometry
+
+Size = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value),
+]
+
+
+class ModelConfig(Section):
+    """The embedding and its Gaussian; all of it is part of a model's identity."""
+
+    backbone: str = "resnet18"
+    """A torchvision classification model, ``timm/NAME``, or a function that returns a network of
+    your own, ``module:function``."""
+    weights: str = "IMAGENET1K_V1"
+    """A weights name of torchvision or timm, a path or URL of a state dict, or ``random``."""
+    layers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
+    """Names of layers with feature maps, or of blocks of a vision transformer; auto: those of the
+    paper, for the tested backbones."""
+    channels: Literal["auto"] | Annotated[int, Field(ge=1)] | None = "auto"
+    """Number of randomly drawn channels; auto: the number in the paper; null: all."""
+    seed: int = Field(1024, ge=0, lt=2**63)
+    """Seed of the draw of channels and of random weights."""
+    resize: Size = (256, 256)
+    """Height and width after the resize; one number for a square."""
+    crop: Size = Field(None, validate_default=True)
+    """Height and width of the centre crop; one number for a square. Null: no crop, the model sees
+    the whole picture. The paper crops 224 out of 256 for MVTec AD."""
+    align: AlignConfig | None = None
+    """Turn and shift images before they are embedded, so that they lie as a reference does: for
+    parts or cameras that move. Null: as they are."""
+    epsilon: float = Field(0.01, gt=0)
+    """Added to the diagonal of every covariance."""
+    shrinkage: Literal["none", "oas"] = "none"
+    """``oas``: shrink every covariance towards a multiple of the identity, by a share estimated
+    from the images, instead of adding epsilon."""
+    sigma: float = Field(4.0, ge=0)
+    """Standard deviation of the Gaussian filter on the anomaly map, in pixels."""
+    precision: Precision = "float32"
+    """Precision of the trunk; the statistics are always float32 and float64. ``tf32`` differs
+    from ``float32`` only on GPUs."""
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images in one call of the trunk; auto: 32 up to 256x256 pixels, fewer of larger ones, so that
+    a batch has at most as many pixels."""
+    roi: Roi = None
+    """Region of interest: the part of the picture that is judged. The path or URL of a mask of the
+    original's shape (not black: inside), or polygons with corners [x, y] in shares of width and
+    height; or a mapping from groups to either: groups that it does not name are judged whole."""
+    jpeg: Jpeg = "libjpeg"
+    """Decoder of JPEG files: ``libjpeg`` on CPUs, or ``nvjpeg`` on the GPUs of the workers, which
+    smooths subsampled colours less. All other files are decoded on CPUs."""
+
+    @field_validator("crop", mode="before")
+    @classmethod
+    def _is_whole_by_default(cls, value: object, info: ValidationInfo) -> object:
+        # As if it were written: both ways mean the same model.
+        return info.data.get("resize", (1, 1)) if value is None else value
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> ModelConfig:
+        (height, width), (y, x) = self.resize, self.crop
+        if y > height or x > width:
+            raise ValueError(f"crop {y}x{x} is larger than resize {height}x{width}")
+        return self
+
+    @model_validator(mode="after")
+    def _aligns_on_processors(self) -> ModelConfig:
+        if self.align and self.jpeg == "nvjpeg":
+            raise ValueError("'align' works on CPUs; set 'jpeg' to libjpeg, or leave 'align' out")
+        return self
+
+    @property
+    def geometry(self) -> InputGeometry:
+        """Resize and crop as a value of the core."""
+        return InputGeometry(self.resize, self.crop)
