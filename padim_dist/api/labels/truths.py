@@ -177,7 +177,17 @@ class Truths:
         rows = iter(lambda: found.fetchmany(_BATCH), [])
         each = (row for batch in rows for row in batch)
         for _, shard in groupby(each, key=lambda row: row[0]):
-            yield [
-                KnownImage(image_id, group, anomalous, row, (height, width), motion_of(*motion))
-                for _, image_id, group, anomalous, row, height, width, *motion in shard
-            ]
+            yield [_known(*values) for _, *values in shard]
+
+
+def _known(
+    image_id: str,
+    group: str,
+    is_anomalous: bool,
+    heatmap_row: int | None,
+    height: int,
+    width: int,
+    *motion: float | None,
+) -> KnownImage:
+    size = height, width
+    return KnownImage(image_id, group, is_anomalous, heatmap_row, size, motion_of(*motion))

@@ -36,6 +36,8 @@ _STIFFNESS = 1e-4
 decides where the picture does not: round things look alike in every direction."""
 _FLOOR = 0.5
 """Least correlation of an aligned picture."""
+_TOLERANCE = 0.01
+"""Correlation that a picture may lose if it is held within the bounds."""
 _DIGITS = 3
 """Decimals of a result."""
 
@@ -111,18 +113,28 @@ class _Search:
         start = max(
             (self._coarse(levels), (0.0, 0.0, 0.0)), key=lambda m: self._quality(picture, m)
         )
-        angle, y, x = refined = self._refine(picture, start)
-        quality = self._quality(picture, refined)
-        shift, rotate = self._limits
-        shift_y, shift_x = y * self._scale[0], x * self._scale[1]
-        # As exactly as the first search knows the bounds.
-        slack_y, slack_x = (0.5 * _COARSE * scale for scale in self._scale)
-        is_near = abs(shift_y) <= shift + slack_y and abs(shift_x) <= shift + slack_x
-        is_near = is_near and abs(angle) <= rotate + 0.5 * _STEP
-        if not is_near or not quality >= _FLOOR:
+        free = self._refine(picture, start)
+        angle, y, x = held = self._held(free)
+        quality = self._quality(picture, held)
+        # Beyond the bounds, unless that hardly matters: a round thing may be turned by anything.
+        is_beyond = held != free and quality < self._quality(picture, free) - _TOLERANCE
+        if is_beyond or not quality >= _FLOOR:
             return NOT_ALIGNED
+        shift_y, shift_x = y * self._scale[0], x * self._scale[1]
         motion = Motion(*(round(value, _DIGITS) for value in (shift_y, shift_x, angle)))
         return Alignment(motion, round(quality, _DIGITS))
+
+    def _held(self, motion: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Return a motion, held within the bounds."""
+        angle, *places = motion
+        shift, rotate = self._limits
+        y, x = (
+            max(-shift / scale, min(place, shift / scale))
+            for place, scale in zip(places, self._scale, strict=True)
+        )
+        if rotate == 180:  # any direction
+            return (angle + 180) % 360 - 180, y, x
+        return max(-rotate, min(angle, rotate)), y, x
 
     def _coarse(self, levels: Tensor) -> tuple[float, float, float]:
         """Return the best turn and shift (angle, y, x) by phase correlation."""
