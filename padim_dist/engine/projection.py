@@ -78,7 +78,7 @@ def _calibrate_need(spec: EmbeddingSpec, sample: int) -> Need:
     Images that are left out together are there as they are read, in nested order, whitened, and as
     maps. Those of the noise are there by part and joined.
     """
-    together, numbers = left_out_together(spec), sum(spec.shape.sizes)
+    together, numbers = min(left_out_together(spec), sample), sum(spec.shape.sizes)
     crop = prod(spec.geometry.crop)
     return Need(
         {
