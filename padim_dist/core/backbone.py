@@ -18,6 +18,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.backbones.maps import make_maps, run_traced
 from padim_dist.core.backbones.networks import Network, build_network, is_torchvisions
+from padim_dist.core.choices import Precision
 from padim_dist.core.geometry import Grid
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.spec import TrunkSpec
@@ -41,6 +42,7 @@ DEFAULTS = {
 }
 
 
+_HALVES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _ANY_SIZE: Grid = (224, 224)
 """Where the forms of layers are looked at, for networks that take images of any size."""
 
@@ -82,7 +84,8 @@ def _trace(
         raise ConfigError(f"model.layers {list(layers)} names a layer more than once")
     module = network.module
     try:
-        with warnings.catch_warnings():
+        # Tensors that its forward makes become constants on the network's own device.
+        with next(module.parameters()).device, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = create_feature_extractor(
                 module,
@@ -191,6 +194,7 @@ def plan_trunk(
     seed: int,
     crop: Grid,
     weights: str = "",
+    precision: Precision = "float32",
 ) -> tuple[TrunkSpec, PyramidShape]:
     """Draw the channels and plan the pyramid, without weights or computing.
 
@@ -199,12 +203,14 @@ def plan_trunk(
     Raises
     ------
     ConfigError
-        If network, layers, channels and input size do not fit together. If the grids do not
-        nest, the message names input sides that work.
+        If network, layers, channels, input size and precision do not fit together. If the grids
+        do not nest, the message names input sides that work.
     """
     network = build_network(backbone, crop, weights)
     traced = _trace(network, backbone, layers, crop)
     shapes = layer_shapes(traced, layers, crop)
+    if precision in _HALVES and not is_torchvisions(backbone):
+        _check_precision(traced, backbone, crop, precision)
     drawn = draw_channels([c for c, _, _ in shapes], channels, seed)
     levels = tuple(sorted(range(len(layers)), key=lambda i: -shapes[i][1] * shapes[i][2]))
     starts = [sum(len(d) for d in drawn[:i]) for i in range(len(drawn))]
@@ -223,6 +229,20 @@ def plan_trunk(
     size = None if is_torchvisions(backbone) else crop
     spec = TrunkSpec(backbone, tuple(layers), tuple(drawn), levels, size, network.mean, network.std)
     return spec, pyramid
+
+
+def _check_precision(
+    traced: fx.GraphModule, backbone: str, crop: Grid, precision: Precision
+) -> None:
+    """Raise ConfigError if a network mixes types of numbers. `traced` is converted."""
+    dtype = _HALVES[precision]
+    try:
+        run_traced(traced.to(dtype), crop, dtype)
+    except ConfigError as error:
+        raise ConfigError(
+            f"model.precision {precision!r} cannot be used with {backbone}, which computes some of "
+            f"its numbers in another type; set it to float32 ({error})"
+        ) from error
 
 
 def _sides_that_nest(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Small(nn.Module):
-    """Two stages, a shared convolution, and a normalisation of its own."""
+    """Two stages, a shared convolution, a constant, and a normalisation of its own."""
 
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -19,8 +19,18 @@ class Small(nn.Module):
         self.second = nn.Conv2d(8, 12, 3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.shared(torch.relu(self.norm(self.first(x))))
+        x = torch.relu(self.norm(self.first(x))) * torch.linspace(1.0, 2.0, 8).view(8, 1, 1)
+        x = self.shared(x)
         return self.second(self.shared(torch.relu(x)))
+
+
+class OnlyFloat32(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.float())
 
 
 class ByValue(nn.Module):
@@ -42,6 +52,16 @@ def small(height: int, width: int) -> nn.Module:
 
 def by_value(height: int, width: int) -> nn.Module:
     return ByValue()
+
+
+def only_float32(height: int, width: int) -> nn.Module:
+    return OnlyFloat32()
+
+
+def wrong_deviation(height: int, width: int) -> nn.Module:
+    network = Small()
+    network.std = (0.2, 0.0, 0.4)
+    return network
 
 
 def wrong_mean(height: int, width: int) -> nn.Module:

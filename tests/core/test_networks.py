@@ -26,7 +26,7 @@ timm = pytest.importorskip("timm", reason="SKIPPED PART: the extra timm is not i
 OWN = "tests.core.networks_of_ones_own"
 TRANSFORMERS = [
     pytest.param("test_vit", ("blocks.2", "blocks.5"), (96, 160), id="class token"),
-    pytest.param("test_vit2", ("blocks.1",), (96, 160), id="registers"),
+    pytest.param("test_vit2", ("blocks.1",), (96, 160), id="registers", marks=pytest.mark.slow),
     pytest.param(
         "deit_tiny_distilled_patch16_224",
         ("blocks.1",),
@@ -141,7 +141,8 @@ def test_a_network_of_ones_own_gives_its_maps():
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (model.mean, model.std))
     with torch.inference_mode():
         x = (images / 255 - mean) / std
-        shared = model.shared(torch.relu(model.norm(model.first(x))))
+        gains = torch.linspace(1.0, 2.0, 8).view(8, 1, 1)
+        shared = model.shared(torch.relu(model.norm(model.first(x))) * gains)
         again = model.shared(torch.relu(shared))
         wanted = {"shared": shared, "second": model.second(again)}
     assert_same(trunk, images, [wanted[name] for name in layers])
@@ -204,17 +205,17 @@ def test_maps_of_an_image_do_not_depend_on_its_neighbours(name):
 
 
 def test_mean_and_deviation_are_those_of_the_weights():
-    name, layers = "timm/vit_base_patch16_clip_224", ("blocks.3",)
-    openai, _ = plan_trunk(name, layers, 50, 1, (224, 224), "openai")
-    assert openai.mean == (0.48145466, 0.4578275, 0.40821073)
-    by_name, _ = plan_trunk(f"{name}.openai", layers, 50, 1, (224, 224), "/a/file.pth")
-    assert by_name.mean == openai.mean
-    imagenets, _ = plan_trunk("timm/resnet18", ("layer1",), 50, 1, (64, 64), "a1_in1k")
+    name, layers, size = "timm/tf_efficientnet_b0", ("blocks.1",), (64, 64)
+    imagenets, _ = plan_trunk(name, layers, 9, 1, size, "aa_in1k")
     assert (imagenets.mean, imagenets.std) == (None, None)
+    others, _ = plan_trunk(name, layers, 9, 1, size, "ap_in1k")
+    assert (others.mean, others.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    of_a_file, _ = plan_trunk(f"{name}.ap_in1k", layers, 9, 1, size, "/a/file.pth")
+    assert of_a_file.mean == others.mean
     with pytest.raises(
-        ConfigError, match=r"name different weights; set model\.backbone to timm/vit"
+        ConfigError, match=r"name different weights; set model\.backbone to timm/tf"
     ):
-        plan_trunk(f"{name}.openai", layers, 50, 1, (224, 224), "laion2b")
+        plan_trunk(f"{name}.ap_in1k", layers, 9, 1, size, "aa_in1k")
 
 
 def test_specifications_of_torchvisions_networks_are_written_as_before():
@@ -244,10 +245,15 @@ VIT, SQUARE = ("blocks.1",), (224, 224)
         (("timm/test_vit", ("blocks.9",), 9, 1, SQUARE), "'blocks.9' is not present.*blocks"),
         (("timm/test_vit", VIT, 9, 1, (250, 160)), "patches of 16x16.*height 240 or 256, width"),
         (("timm/test_vit", ("head",), 9, 1, SQUARE), "'head' gives shape .*not a feature map"),
-        (("timm/hiera_tiny_224", VIT, 9, 1, SQUARE), "224x224 cannot be used"),
-        (
+        pytest.param(
+            ("timm/hiera_tiny_224", VIT, 9, 1, SQUARE),
+            "224x224 cannot be used",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ("timm/swin_tiny_patch4_window7_224", ("layers.0", "layers.3"), None, 1, (240, 240)),
             "do not nest.*sides that do: 192, 224, 256",
+            marks=pytest.mark.slow,
         ),
         ((f"{OWN}:small", ("third",), 9, 1, SQUARE), "'third' is not present"),
         ((f"{OWN}:large", VIT, 9, 1, SQUARE), "has no function 'large'"),
@@ -257,6 +263,11 @@ VIT, SQUARE = ("blocks.1",), (224, 224)
         ((f"{OWN}:fails", VIT, 9, 1, SQUARE), "failed for an input of 224x224 .*no such weights"),
         ((f"{OWN}:by_value", ("conv",), 9, 1, SQUARE), "cannot be traced by torch.fx"),
         ((f"{OWN}:wrong_mean", ("shared",), 9, 1, SQUARE), "mean is not three numbers"),
+        ((f"{OWN}:wrong_deviation", ("shared",), 9, 1, SQUARE), "std is not three positive"),
+        (
+            (f"{OWN}:only_float32", ("conv",), None, 1, SQUARE, "", "bfloat16"),
+            "precision 'bfloat16' cannot be used with .*set it to float32",
+        ),
     ],
 )
 def test_settings_that_conflict_are_named(arguments, message):

@@ -115,7 +115,13 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     model = config.model
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(
-        model.backbone, layers, channels, model.seed, model.crop, model.weights
+        model.backbone,
+        layers,
+        channels,
+        model.seed,
+        model.crop,
+        model.weights,
+        model.precision,
     )
     weights = ""  # not loaded yet
     return EmbeddingSpec(

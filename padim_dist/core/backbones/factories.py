@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from math import isfinite
 
 from torch import nn
 
@@ -98,9 +99,11 @@ def normalisation_of(
             numbers = None if values is None else tuple(float(value) for value in values)
         except (TypeError, ValueError, RuntimeError):
             numbers = ()
-        if numbers is not None and len(numbers) != 3:
+        is_valid = numbers is None or (len(numbers) == 3 and all(map(isfinite, numbers)))
+        if not is_valid or (name == "std" and numbers and min(numbers) <= 0):
             raise ConfigError(
-                f"model.backbone {backbone!r}: its attribute {name} is not three numbers: {values}"
+                f"model.backbone {backbone!r}: its attribute {name} is not three "
+                f"{'positive ' * (name == 'std')}numbers: {values}"
             )
         found.append(numbers)
     return found[0], found[1]
