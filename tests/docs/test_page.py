@@ -27,7 +27,7 @@ def test_its_examples_run(config):
     statements = [part for part in block.split(";") if part.strip()]
     commands = re.findall(r"padim-dist query .*?(?:'(S.*?)'|\"(F.*?)\")\n", PAGE)
     statements += [one or other for one, other in commands]
-    assert len(statements) == 8
+    assert len(statements) == 9
     for sql in statements:
         readable(sql)
         assert padim.query(config, sql=sql).columns
