@@ -54,7 +54,7 @@ _REMEDIES = {
     "model": "correct section model",
     "masks": "make sure that images and masks can be read",
     "images": "correct section archive",
-    "forms": "make sure that images can be read",
+    "kinds": "make sure that images can be read",
     "weights": "correct model.weights",
     "workspace": "choose a workspace that can be written",
     "needs": "correct the errors above, or do what the message says",
@@ -194,7 +194,7 @@ class _Checks:
         elif rows and not failures:
             yield Finding("images", "ok", f"read {found}")
 
-    def forms(self) -> Iterator[Finding]:
+    def kinds(self) -> Iterator[Finding]:
         """Read the headers of a few images of each group."""
         assert self.listing
         reader = plans.reader_of(self.config, self.spec)

@@ -53,9 +53,9 @@ def sampled_mixtures(
     headers = sum(one.images for group in forms.values() for one in group)
     found = f"read {counted(headers, 'header')} of {counted(len(forms), 'group')}"
     if mixed := mixed_forms(forms):
-        yield Finding("kinds of images", "warning", f"{found}: {mixed}", MIXED_REMEDY)
+        yield Finding("kinds", "warning", f"{found}: {mixed}", MIXED_REMEDY)
     elif headers:
-        yield Finding("kinds of images", "ok", f"{found}: one kind in each group")
+        yield Finding("kinds", "ok", f"{found}: one kind in each group")
 
 
 def _form(reader: ImageReader, row: ImageRow) -> Form | None:

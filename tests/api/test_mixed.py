@@ -52,7 +52,7 @@ def assert_named(text: str) -> None:
 
 
 def test_fit_and_doctor_warn_of_groups_that_mix_kinds(config):
-    (finding,) = [one for one in padim.doctor(config).findings if one.check == "kinds of images"]
+    (finding,) = [one for one in padim.doctor(config).findings if one.check == "kinds"]
     assert finding.verdict == "warning"
     assert_named(finding.found)
     fitted = padim.fit(config)

@@ -29,6 +29,8 @@ def test_the_columns_of_the_score_table_are_those_of_the_format():
             ("score_coarse", pa.float32()),
             ("width", pa.int32()),
             ("height", pa.int32()),
+            ("bits", pa.int32()),
+            ("grey", pa.bool_()),
             ("captured_at", pa.timestamp("us", tz="UTC")),
             ("heatmap_row", pa.int64()),
             ("shift_y", pa.float64()),

@@ -14,9 +14,6 @@ from padim_dist.core.backbones.networks import Network
 from padim_dist.core.geometry import Grid
 from padim_dist.errors import ConfigError
 
-_LIKELY = 0.2
-"""Most by which the logarithms of the strides of both axes differ in a plausible feature map."""
-
 
 class ChannelsFirst(nn.Module):
     """Feature maps (N, C, H, W) of maps with channels last, without a copy."""
@@ -86,9 +83,12 @@ def make_maps(traced: fx.GraphModule, layers: Sequence[str], network: Network, s
     ConfigError
         If the output of a layer is no feature map.
     """
-    if network.tokens:
-        _check_patches(size, network.tokens)
-    found = run_traced(traced, size)
+    try:
+        found = run_traced(traced, size)
+    except ConfigError:
+        if network.tokens:
+            _check_patches(size, network.tokens)
+        raise
     returned = next(node for node in traced.graph.nodes if node.op == "output")
     maps: dict[str, fx.Node] = dict(returned.args[0])
     for i, name in enumerate(layers):
@@ -113,6 +113,7 @@ def _form_of(name: str, output: object, network: Network, size: Grid) -> nn.Modu
         prefix = tokens - rows * columns
         known = getattr(network.module, "num_prefix_tokens", 0)
         if prefix in (0, known):
+            _check_patches(size, network.tokens)
             return TokenGrid(prefix, network.tokens)
         raise ConfigError(
             f"layer {name!r} gives {tokens} tokens, which are not those of the grid {rows}x"
@@ -126,8 +127,11 @@ def _form_of(name: str, output: object, network: Network, size: Grid) -> nn.Modu
     )
 
 
-def _is_channels_last(shape: Sequence[int], size: Grid, or_else: bool) -> bool:
-    """Return whether a map is (N, H, W, C) by the strides of its axes; `or_else` if both fit.
+def _is_channels_last(shape: Sequence[int], size: Grid, is_said: bool) -> bool:
+    """Return whether a map is (N, H, W, C), by the strides of its axes.
+
+    Strides of both axes are equal, up to the rounding of a side to a whole number of cells. If
+    that leaves both readings, `is_said` decides: whether the network says that channels are last.
 
     Examples
     --------
@@ -140,9 +144,9 @@ def _is_channels_last(shape: Sequence[int], size: Grid, or_else: bool) -> bool:
     first, last = (
         abs(log(size[0] * columns / (size[1] * rows))) for rows, columns in ((b, c), (a, b))
     )
-    if abs(first - last) < 1e-6:
-        return or_else
-    return last < first and first > _LIKELY
+    if is_said:
+        return last <= first
+    return last < first and first > 1 / b + 1 / c
 
 
 def _check_patches(size: Grid, grid: Grid) -> None:

@@ -148,11 +148,11 @@ def tracing() -> dict[str, Any] | None:
 def advise_layers(model: nn.Module) -> str:
     """Return what to set ``model.layers`` to, by what timm says of its stages."""
     info = getattr(model, "feature_info", None) or []
-    stages = info if isinstance(info, list) else info.info
+    stages, modules = info if isinstance(info, list) else info.info, dict(model.named_modules())
     known = [
         f"{one['module']} (stride {one['reduction']}, {one['num_chs']} channels)"
         for one in stages
-        if {"module", "reduction", "num_chs"} <= one.keys()
+        if {"module", "reduction", "num_chs"} <= one.keys() and one["module"] in modules
     ]
     if not known:
         children = ", ".join(name for name, _ in model.named_children())
