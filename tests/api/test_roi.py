@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.settings.lookup import choose_run, newest_model
 from padim_dist.api.settings.places import asked_settings, model_settings
 from padim_dist.config import Config
 from padim_dist.errors import ConfigError
@@ -19,11 +21,9 @@ from padim_dist.store.models import find_fit
 from padim_dist.store.moments import KeptPart
 from padim_dist.store.records import read_record
 from padim_dist.store.workspace import Workspace
-from tests.conftest import make_mvtec, tiny_config
+from tests.conftest import tiny_config
 
 LEFT = [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]
-RULE = {"alpha": 0.5}
-"""The smallest p-value of 10 normal images is 1/11: with this rule some are flagged."""
 
 
 def save_mask(path: Path, right: float = 0.5, size: tuple[int, int] = (80, 96)) -> str:
@@ -51,13 +51,16 @@ class Audit:
 
 
 @pytest.fixture(scope="module")
-def audit(tmp_path_factory, scheduler) -> Audit:
+def audit(tmp_path_factory, tiny_audit) -> Audit:
     folder = tmp_path_factory.mktemp("roi")
-    whole = tiny_config(folder, make_mvtec(folder / "archive"), scheduler, score=RULE)
+    shutil.copytree(tiny_audit.workspace, folder / "audit")
+    tree = {**tiny_audit.model_dump(mode="json"), "workspace": str(folder / "audit")}
+    whole = padim.Config(**{**tree, "score": {"alpha": 0.5}})
     half = with_roi(whole, {"a": save_mask(folder / "a.png")})
-    fits = tuple(padim.fit(config).fit_id for config in (whole, half))
-    runs = tuple(padim.score(config).run_id for config in (whole, half))
-    return Audit(whole, half, folder, runs, fits)
+    workspace = Workspace(Folder(whole.workspace))
+    first = newest_model(workspace).fit_id, choose_run(workspace, None).run_id
+    second = padim.fit(half).fit_id, padim.score(half).run_id
+    return Audit(whole, half, folder, (first[1], second[1]), (first[0], second[0]))
 
 
 def heatmaps(audit: Audit, run: int):
@@ -137,12 +140,16 @@ def test_drift_is_known_inside(audit):
     assert float(drift.expected.sel(group="a")) != float(whole.expected.sel(group="a"))
 
 
-def test_pixels_outside_do_not_count_in_the_evaluation(audit, tmp_path, scheduler):
+def test_pixels_outside_do_not_count_in_the_evaluation(audit):
     found = padim.evaluate(audit.half, run=audit.runs[1])
     assert found.groups["a"].pixel_auroc is not None
     assert not any("region of interest" in note for note in found.notes)
-    # The defects lie in the left half: a region that leaves them out says so.
-    right = with_roi(audit.half, {"a": [[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]]})
+
+
+@pytest.mark.slow
+def test_defects_outside_are_named_in_the_evaluation(audit):
+    """All defects lie in the left half."""
+    right = with_roi(audit.whole, {"a": [[[0.5, 0], [1, 0], [1, 1], [0.5, 1]]]})
     padim.fit(right)
     found = padim.evaluate(right, run=padim.score(right).run_id)
     assert any("4 defects outside of the region of interest" in note for note in found.notes)
