@@ -32,8 +32,8 @@ from padim_dist.core.evaluation.metrics import exact_curve
 from padim_dist.core.gaussian import factorise, squared_lengths
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
-from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import open_local
+from padim_dist.engine.memory import projection
 
 _SIDES = (4, 6, 8, 12, 16, 24)
 """Sides of the squares, in pixels of a picture of 512."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
+from padim_dist.api.cluster_findings import cluster_findings
 from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.api.labels.mask_doubts import MaskDoubts
 from padim_dist.api.message_findings import message_findings
@@ -36,9 +37,8 @@ from padim_dist.archive.reading.masks import check_mask
 from padim_dist.config import Config
 from padim_dist.core.roi.groups import largest_embedding
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.engine import projection
 from padim_dist.engine.cluster import local
-from padim_dist.engine.cluster.remote import describe, open_to_all
+from padim_dist.engine.memory import projection
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import PadimDistError
 from padim_dist.events import Listener, Progress, ignore
@@ -255,24 +255,7 @@ class _Checks:
             yield Finding(f"memory and disk for {what}", "ok", found)
 
     def cluster(self) -> Iterator[Finding]:
-        cluster = self.config.cluster
-        local.check_kind(cluster)
-        if local.is_own(cluster):
-            allowed = local.worker_memory(cluster) / _GIB
-            each = "GPU worker" if cluster.kind == "cuda" else "local worker"
-            found = f"{counted(local.worker_count(cluster), each)} with {allowed:.2f} GiB each"
-            yield Finding("cluster", "ok", found)
-        else:
-            with local.open_client(cluster, 1) as client:
-                yield Finding("cluster", "ok", f"{cluster.place}: {describe(client)}")
-        if open_to_all(cluster):
-            yield Finding(
-                "security",
-                "warning",
-                f"the scheduler at {cluster.place} runs code from anyone who can connect to it",
-                "set cluster.tls (and start scheduler and workers with it), or restrict the "
-                "network, as the network policies of infra/kubernetes do",
-            )
+        yield from cluster_findings(self.config.cluster)
 
     def messages(self) -> Iterator[Finding]:
         yield from message_findings(self.config)

@@ -19,8 +19,8 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pictures.forms import Form, count_forms
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import FITTED
-from padim_dist.engine.amounts import added_together
 from padim_dist.engine.factorise import band_cells
+from padim_dist.engine.memory.amounts import added_together
 from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.parts import Part
 from padim_dist.engine.source import ShardSource, none_can_be_reached

@@ -19,7 +19,7 @@ from padim_dist.core.calibration import LEAST_IMAGES, decisive_pixels, keep_high
 from padim_dist.core.gaussian import Gaussian, squared_lengths
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.engine.amounts import IN_NOISE, left_out_together
+from padim_dist.engine.memory.amounts import IN_NOISE, left_out_together
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.calibrations import LeftOut, write_left_out

@@ -20,7 +20,7 @@ import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import check_kind, open_client, settle
 from padim_dist.engine.cluster.tls import security_of
-from padim_dist.engine.projection import Need
+from padim_dist.engine.memory.projection import Need
 from padim_dist.errors import ConfigError, RunError
 from padim_dist.events import Event, TaskFinished, TaskStarted
 from tests.conftest import make_mvtec, tiny_config

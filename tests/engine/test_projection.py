@@ -12,10 +12,10 @@ import padim_dist as padim
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig
 from padim_dist.config.identity import batch_images, identity
-from padim_dist.engine import projection
-from padim_dist.engine.amounts import added_together, left_out_together
 from padim_dist.engine.cluster.local import open_local, settle
 from padim_dist.engine.factorise import band_cells, bands
+from padim_dist.engine.memory import projection
+from padim_dist.engine.memory.amounts import added_together, left_out_together
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ResourceError
 from padim_dist.store.manifests import Shard

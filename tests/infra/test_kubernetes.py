@@ -16,7 +16,7 @@ from dask.utils import parse_bytes
 
 from padim_dist.api.settings import plans
 from padim_dist.config import Config, load_config
-from padim_dist.engine import projection
+from padim_dist.engine.memory import projection
 
 INFRA = Path(__file__).parents[2] / "infra"
 

@@ -14,8 +14,8 @@ from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.sql.tables import open_connection, table_query
 from padim_dist.config import Config
-from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
+from padim_dist.engine.memory import projection
 from padim_dist.engine.rescoring.differences import Closeness, Difference
 from padim_dist.engine.rescoring.rescore import Rescored, rescore_shard
 from padim_dist.engine.workers import open_workers

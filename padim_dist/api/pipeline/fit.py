@@ -24,9 +24,9 @@ from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings
 from padim_dist.api.settings.resolution import beyond_resolution, smallest_p_values
 from padim_dist.config import Config
-from padim_dist.engine import projection
 from padim_dist.engine.factorise import bands
 from padim_dist.engine.fit import embed_part, find_receipts
+from padim_dist.engine.memory import projection
 from padim_dist.engine.part_receipt import PartReceipt
 from padim_dist.engine.workers import open_workers
 from padim_dist.errors import ArchiveError

@@ -27,9 +27,9 @@ from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.roi.groups import embedding_of, largest_embedding
 from padim_dist.core.roi.runs import Runs
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
 from padim_dist.engine.fit import EmbedJob
+from padim_dist.engine.memory import projection
 from padim_dist.engine.parts import deal_parts
 from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener

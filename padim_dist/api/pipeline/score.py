@@ -14,9 +14,9 @@ from padim_dist.api.settings.lookup import check_resumed, choose_model
 from padim_dist.api.settings.places import ConfigLike, as_config, logger
 from padim_dist.config import Config
 from padim_dist.core.status import count_unsettled
-from padim_dist.engine import projection
 from padim_dist.engine.cluster.local import settle
 from padim_dist.engine.drift import RunDrifts, measure_group
+from padim_dist.engine.memory import projection
 from padim_dist.engine.score import score_shard
 from padim_dist.engine.workers import open_workers
 from padim_dist.events import Listener, ignore

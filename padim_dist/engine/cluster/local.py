@@ -22,7 +22,7 @@ from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
 from padim_dist.engine.cluster.guard import check_guard, safe_path
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes
 from padim_dist.engine.cluster.tls import own_security, security_of
-from padim_dist.engine.projection import USABLE_SHARE, Need, check_memory
+from padim_dist.engine.memory.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
 
 logger = logging.getLogger("padim_dist")

@@ -13,7 +13,7 @@ from padim_dist.archive.reading.ahead import BUDGET
 from padim_dist.archive.reading.requests import MOST_MEMBERS
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import PRECISIONS
-from padim_dist.engine.amounts import IN_NOISE, added_together, left_out_together
+from padim_dist.engine.memory.amounts import IN_NOISE, added_together, left_out_together
 from padim_dist.errors import ResourceError
 
 _GIB = 2**30

@@ -1,0 +1,1 @@
+"""Memory and disk of tasks: how much fits, and what they need."""
