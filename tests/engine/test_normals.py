@@ -15,7 +15,8 @@ from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.analysis.run_images import RunImages
-from padim_dist.api.pipeline.fit_plan import find_normal, plan_fit
+from padim_dist.api.pipeline.chosen.pieces import find_normal
+from padim_dist.api.pipeline.fit_plan import plan_fit
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.report.suspects import find_suspects
 from padim_dist.config import ClusterConfig, Config, make_config

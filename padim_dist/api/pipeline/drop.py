@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
+from padim_dist.api.pipeline.chosen.taken_out import check_taken_out
 from padim_dist.api.pipeline.fit_plan import FitPlan
 from padim_dist.api.pipeline.leave_outs import Receipts
 from padim_dist.api.pipeline.stages import count_images, factorise, leave_out, state_of
-from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.config import Config
 from padim_dist.core.calibration import LEAST_FOR_SUSPECTS
 from padim_dist.engine.fit import embed_part, find_receipts

@@ -15,10 +15,10 @@ import torchvision
 import zarr
 
 from padim_dist.api.pipeline.align.positions import positions, unaligned_warnings
+from padim_dist.api.pipeline.chosen.taken_out import check_taken_out
 from padim_dist.api.pipeline.drop import TAKE_OUT, drop_suspects, remove_trials, remove_unfinished
 from padim_dist.api.pipeline.fit_plan import FitPlan, fit_settings, plan_fit
 from padim_dist.api.pipeline.stages import calibrate, count_images, factorise, leave_out
-from padim_dist.api.pipeline.taken_out import check_taken_out
 from padim_dist.api.pipeline.warnings import fit_warnings, suspect_warnings
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings

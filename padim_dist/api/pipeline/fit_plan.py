@@ -7,21 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from padim_dist.api.pipeline.align.references import find_references
-from padim_dist.api.pipeline.forgotten import find_forgotten, forgotten_notes
-from padim_dist.api.pipeline.index import current_manifest
-from padim_dist.api.pipeline.reviewed import apply_reviews
-from padim_dist.api.pipeline.taken_out import (
-    find_in_pieces,
-    fitted_objects,
-    only_objects,
+from padim_dist.api.pipeline.chosen.pieces import check_groups, pieces_of, take_out_and_in
+from padim_dist.api.pipeline.chosen.taken_out import (
     take_out,
 )
-from padim_dist.api.pipeline.window import Piece, choose_pieces
+from padim_dist.api.pipeline.chosen.window import Piece
+from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.aligned import aligning_ahead
 from padim_dist.api.settings.lookup import check_resumed
 from padim_dist.api.settings.moved import move_since_id
-from padim_dist.api.settings.places import archive_settings, asked_settings, workspace_of
+from padim_dist.api.settings.places import asked_settings, workspace_of
 from padim_dist.api.settings.regions_of_interest import regions_of_shards
 from padim_dist.config import ClusterConfig, Config
 from padim_dist.core.roi.groups import embedding_of, largest_embedding
@@ -30,18 +26,11 @@ from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.cluster.local import settle
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.memory import projection
-from padim_dist.engine.parts import deal_parts
-from padim_dist.errors import ArchiveError, RequestError
 from padim_dist.events import Listener
-from padim_dist.pages.words import counted, listed
-from padim_dist.store.history import Entry, read_history
-from padim_dist.store.image_objects import ImageObject, ids_of
 from padim_dist.store.manifests import (
-    Shard,
     Snapshot,
     find_images,
     images_by_group,
-    read_manifest,
 )
 from padim_dist.store.models import asked_of_fit
 from padim_dist.store.normals import Dropped
@@ -133,8 +122,8 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     # A window is read from the increments; reviewed images are looked for in all shards.
     reads = config.fit.window is None or config.fit.reviewed
     snapshot = current_manifest(config, listener, shards=reads)
-    pieces, notes = _take_out(config, snapshot, _pieces(config, snapshot))
-    warnings = [*_check_groups(snapshot, pieces, config), *notes]
+    pieces, notes = take_out_and_in(config, snapshot, pieces_of(config, snapshot))
+    warnings = [*check_groups(snapshot, pieces, config), *notes]
     state = plans.load_state(config)
     firsts = {one.part.group: (one.manifest, one.part.shards[0].shard) for one in pieces}
     groups = images_by_group(snapshot.shards)
@@ -208,71 +197,6 @@ def _with_kept(
     return replace(job, kept_in=tuple(of[piece.manifest, part] for part in piece.out_of))
 
 
-def _take_out(
-    config: Config, snapshot: Snapshot, pieces: list[Piece]
-) -> tuple[list[Piece], list[str]]:
-    """Leave images out and take others in; return new pieces and notes for people.
-
-    Raises
-    ------
-    RequestError
-        If no piece has an image that ``fit.without`` names.
-    """
-    wanted, workspace = set(config.fit.without_images), workspace_of(config)
-    forgotten = find_forgotten(config)
-    pieces, defects, notes = _with_reviewed(config, snapshot, pieces)
-    objects = forgotten | defects
-    found = find_in_pieces(workspace, pieces, wanted | ids_of(objects))
-    fitted = fitted_objects(pieces, found)
-    pieces, left_out = take_out(pieces, only_objects(found, objects, wanted))
-    notes += forgotten_notes(
-        forgotten, fitted, {one for one in fitted - objects if one.image_id not in wanted}
-    )
-    if unknown := wanted - left_out:
-        raise RequestError(
-            f"fit.without names {listed(sorted(unknown))}, but no normal image of the fit has such "
-            "an id. 'padim-dist suspects' and the view normals have the ids of all"
-        )
-    return pieces, notes
-
-
-def find_normal(config: Config, snapshot: Snapshot, image_ids: Collection[str]) -> set[ImageObject]:
-    """Return which of some images are normal images that a fit of a configuration would use.
-
-    These are also images that join by their review; and those that are forgotten, or defects.
-    """
-    pieces, _, _ = _with_reviewed(config, snapshot, _pieces(config, snapshot))
-    return fitted_objects(pieces, find_in_pieces(workspace_of(config), pieces, image_ids))
-
-
-def _with_reviewed(
-    config: Config, snapshot: Snapshot, pieces: list[Piece]
-) -> tuple[list[Piece], frozenset[ImageObject], list[str]]:
-    """Return pieces with those that join by their reviews, the defects among all, and notes."""
-    if not config.fit.reviewed:
-        return pieces, frozenset(), []
-    joined, defects, notes = apply_reviews(workspace_of(config), snapshot, pieces)
-    return [*pieces, *joined], defects, notes
-
-
-def _pieces(config: Config, snapshot: Snapshot) -> list[Piece]:
-    """Return the parts of the manifest, or of the window's increments."""
-    if config.fit.window is None:
-        parts = deal_parts(snapshot.shards, config.fit.parts)
-        return [Piece(snapshot.snapshot, part) for part in parts]
-    workspace = workspace_of(config)
-    increments: dict[Entry, list[Shard]] = {}
-    for entry in read_history(workspace, archive_settings(config))[-config.fit.window :]:
-        if entry.increment is not None:
-            if (came := read_manifest(workspace, entry.increment)) is None:
-                raise RequestError(
-                    f"manifest {workspace.at(workspace.manifest(entry.increment))} of entry "
-                    f"{entry.number} of the history is gone; restore it, or lower fit.window"
-                )
-            increments[entry] = came.shards
-    return choose_pieces(increments, config.fit.without_parts, config.fit.parts)
-
-
 def fit_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine a fit's moments."""
     settings = asked_settings(config)
@@ -280,27 +204,3 @@ def fit_settings(config: Config) -> dict[str, Any]:
     for name in _AFTERWARDS:
         del settings["model"][name]
     return settings
-
-
-def _check_groups(snapshot: Snapshot, pieces: Sequence[Piece], config: Config) -> list[str]:
-    """Refuse a fit without images; return a warning about groups that get no model."""
-    images = images_by_group(snapshot.shards)
-    fit, archive = config.fit, config.archive
-    if not images:
-        raise ArchiveError(
-            f"none of {counted(snapshot.images, 'image')} matches archive.group "
-            f"{archive.group!r}; it is searched in the path inside the archive"
-        )
-    fitted = {piece.part.group for piece in pieces}
-    without = [group for group in images if group not in fitted]
-    if not without:
-        return []
-    what = "train/good" if archive.layout == "mvtec" else f"archive.train {archive.train!r}"
-    where = f" in the last {fit.window} entries of the history" if fit.window else ""
-    found = (
-        f"no normal image{where} in {len(without)} of {counted(len(images), 'group')} "
-        f"({listed(map(repr, without))}): a group needs images that match {what}"
-    )
-    if not fitted:
-        raise ArchiveError(found)
-    return [f"{found}. They are left out of the model"]

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from padim_dist.api.pipeline.chosen.forgotten import find_forgotten
+from padim_dist.api.pipeline.chosen.pieces import find_normal
 from padim_dist.api.pipeline.fit import FitResult, fit
-from padim_dist.api.pipeline.fit_plan import find_normal
-from padim_dist.api.pipeline.forgotten import find_forgotten
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.settings.places import (
     ConfigLike,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
+from padim_dist.api.pipeline.chosen.taken_out import gone_images
 from padim_dist.api.pipeline.fit_plan import FitPlan
-from padim_dist.api.pipeline.taken_out import gone_images
 from padim_dist.core.calibration import LEAST_IMAGES
 from padim_dist.engine.leave_out import LeaveOutJob, choose_images
 from padim_dist.engine.normals import FittedPart

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 
-from padim_dist.api.pipeline.window import Piece
+from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.api.settings.places import archive_settings, logger, workspace_of
 from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.decode import decode

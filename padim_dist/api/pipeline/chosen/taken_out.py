@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from padim_dist.api.pipeline.window import Piece
+from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.parts import Part
 from padim_dist.errors import RequestError

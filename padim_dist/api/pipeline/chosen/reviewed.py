@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from padim_dist.api.pipeline.taken_out import find_in_pieces, objects_in
-from padim_dist.api.pipeline.window import Piece
+from padim_dist.api.pipeline.chosen.taken_out import find_in_pieces, objects_in
+from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.engine.parts import Part
 from padim_dist.pages.words import counted
 from padim_dist.store.image_objects import ImageObject, ids_of
