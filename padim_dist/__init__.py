@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from padim_dist.config import Config as Config
     from padim_dist.config import load_config as load_config
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 # Loaded when first used, so that `padim-dist --help` does not wait for torch.
 _HOMES = {
