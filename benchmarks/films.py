@@ -130,7 +130,7 @@ def _speed(folder: Path) -> None:
     _write(path, _moving(720, 1280, 320), 25, "libx264", preset="veryfast", crf="23", g="50")
     config = _config(folder, "audit")
     spec = plan_embedding(config)
-    embedder = Embedder(spec, load_state(config), torch.device("cpu"))
+    embedder = Embedder(spec, load_state(config, spec.trunk), torch.device("cpu"))
     reader = ImageReader(ObjectFetcher({}), spec.geometry, config.archive.max_pixels)
     reading = Reading(reader, 4, 1)
     began = time.process_time()

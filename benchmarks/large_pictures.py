@@ -93,7 +93,7 @@ def _memory(folder: Path, asked: argparse.Namespace) -> None:
             }
         )
         spec = plans.plan_embedding(config)
-        rest = plans.state_bytes(plans.load_state(config)), 2, config.archive.max_pixels
+        rest = plans.state_bytes(plans.load_state(config, spec.trunk)), 2, config.archive.max_pixels
         for stage, work, need in (
             ("fit", padim.fit, projection.fit_need(spec, *rest, asked.images)),
             ("score", padim.score, projection.score_need(spec, *rest, asked.images)),
@@ -124,7 +124,8 @@ def _aurocs(
 ) -> list[tuple[int, float]]:
     """Return the image AUROC by side of the square."""
     config = pictures.config("unused", model={"resize": resize, "crop": resize, "channels": 100})
-    spec, state = plans.plan_embedding(config), plans.load_state(config)
+    spec = plans.plan_embedding(config)
+    state = plans.load_state(config, spec.trunk)
     embed = Embedder(spec, state, torch.device("cpu"))
     moments = Moments.zeros(spec.shape)
     for start in range(0, len(normal), spec.batch):

@@ -119,7 +119,7 @@ def _configure(root: Path, archive: Path) -> Config:
     }
     config = make_config(tree)
     try:
-        plans.load_state(config)
+        plans.load_state(config, plans.plan_embedding(config).trunk)
     except WeightsError:
         logger.info("ImageNet weights cannot be loaded: using seeded random ones")
         tree["model"]["weights"] = "random"

@@ -86,7 +86,7 @@ class _Checks:
 
     @cached_property
     def state(self) -> State:
-        return plans.load_state(self.config)
+        return plans.load_state(self.config, self.spec.trunk)
 
     @cached_property
     def listing(self) -> tuple[list[Shard], dict[str, int]]:

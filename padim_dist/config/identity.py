@@ -6,8 +6,8 @@ from typing import Any
 
 from padim_dist.config.model import ModelConfig
 
-_ADDED = ("align", "roi")
-"""Settings that version 0.5 lacked."""
+_ADDED = {"align": None, "roi": None, "reduction": "draw"}
+"""Settings that version 0.5 lacked, and what it did."""
 _BATCH, _SIDE = 32, 256
 """Images of a batch, and the side of the largest square picture that it has so many of."""
 
@@ -33,4 +33,4 @@ def identity(model: ModelConfig) -> dict[str, Any]:
     found.
     """
     values = {**model.model_dump(mode="json"), "batch": batch_images(model)}
-    return {name: v for name, v in values.items() if v is not None or name not in _ADDED}
+    return {name: v for name, v in values.items() if name not in _ADDED or v != _ADDED[name]}

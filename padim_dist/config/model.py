@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from padim_dist.config.align import AlignConfig
 from padim_dist.config.base import Section
 from padim_dist.config.roi import Roi
-from padim_dist.core.choices import Jpeg, Precision
+from padim_dist.core.choices import Jpeg, Precision, Reduction
 from padim_dist.core.geometry import InputGeometry
 
 Size = Annotated[
@@ -29,8 +29,17 @@ class ModelConfig(Section):
     layers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
     """Names of layers with feature maps, or of blocks of a vision transformer; auto: those of the
     paper, for the tested backbones."""
-    channels: Literal["auto"] | Annotated[int, Field(ge=1)] | None = "auto"
-    """Number of randomly drawn channels; auto: the number in the paper; null: all."""
+    channels: (
+        Literal["auto"]
+        | Annotated[int, Field(ge=1)]
+        | Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+        | None
+    ) = "auto"
+    """Number of channels that are kept, in all or of each layer; auto: the number in the paper;
+    null: all."""
+    reduction: Reduction = "draw"
+    """``draw``: keep channels drawn at random, as the paper does. ``project``: project each layer
+    at random to so many dimensions, which depends less on the seed."""
     seed: int = Field(1024, ge=0, lt=2**63)
     """Seed of the draw of channels and of random weights."""
     resize: Size = (256, 256)

@@ -1,4 +1,4 @@
-"""Layers of a network and the random draw of their channels (sections III-A, III-B).
+"""Layers of a network, and the plan of a trunk (section III-A).
 
 All of it is planned on the meta device: no weights, no computation.
 """
@@ -18,7 +18,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.backbones.maps import make_maps, run_traced
 from padim_dist.core.backbones.networks import Network, build_network, is_torchvisions
-from padim_dist.core.choices import Precision
+from padim_dist.core.backbones.reduction import Channels, draw_channels, share_channels
+from padim_dist.core.choices import Precision, Reduction
 from padim_dist.core.geometry import Grid
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.spec import TrunkSpec
@@ -144,61 +145,20 @@ def layer_shapes(
     return shapes
 
 
-def draw_channels(counts: Sequence[int], channels: int | None, seed: int) -> list[tuple[int, ...]]:
-    """Draw channels at random from the concatenated layers (section III-B).
-
-    Parameters
-    ----------
-    counts : sequence of int
-        Channels of each layer.
-    channels : int or None
-        Number of channels to draw in all; None keeps all.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    list of tuple of int
-        For each layer, its drawn channels, ascending.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer than `channels`, or a layer is left without any.
-    """
-    total = sum(counts)
-    channels = total if channels is None else channels
-    if channels > total:
-        raise ConfigError(
-            f"model.channels asks for {channels}, but the layers have {total} in all "
-            f"({' + '.join(map(str, counts))}); ask for at most {total}, or null for all"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    chosen = sorted(torch.randperm(total, generator=generator)[:channels].tolist())
-    drawn, start = [], 0
-    for layer, count in enumerate(counts):
-        drawn.append(tuple(c - start for c in chosen if start <= c < start + count))
-        start += count
-        if not drawn[-1]:
-            raise ConfigError(
-                f"model.channels {channels} with seed {seed} leaves layer {layer + 1} of "
-                f"{len(counts)} without any channel; raise model.channels or drop the layer"
-            )
-    return drawn
-
-
 def plan_trunk(
     backbone: str,
     layers: Sequence[str],
-    channels: int | None,
+    channels: Channels,
     seed: int,
     crop: Grid,
     weights: str = "",
     precision: Precision = "float32",
+    reduction: Reduction = "draw",
 ) -> tuple[TrunkSpec, PyramidShape]:
-    """Draw the channels and plan the pyramid, without weights or computing.
+    """Choose the channels and plan the pyramid, without weights or computing.
 
-    `weights` is their name, which may say how pixels are normalised.
+    `weights` is their name, which may say how pixels are normalised. With the reduction ``project``
+    all channels are kept, and `share_channels` says how many dimensions each layer gets.
 
     Raises
     ------
@@ -211,13 +171,16 @@ def plan_trunk(
     shapes = layer_shapes(traced, layers, crop)
     if precision in _HALVES and not is_torchvisions(backbone):
         _check_precision(traced, backbone, crop, precision)
-    drawn = draw_channels([c for c, _, _ in shapes], channels, seed)
+    all_channels = [c for c, _, _ in shapes]
+    projected = share_channels(all_channels, channels) if reduction == "project" else None
+    drawn = draw_channels(all_channels, None if projected else channels, seed)
+    sizes = projected or tuple(map(len, drawn))
     levels = tuple(sorted(range(len(layers)), key=lambda i: -shapes[i][1] * shapes[i][2]))
-    starts = [sum(len(d) for d in drawn[:i]) for i in range(len(drawn))]
-    nested = [starts[i] + c for i in levels for c in range(len(drawn[i]))]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    nested = [starts[i] + c for i in levels for c in range(sizes[i])]
     paper_order = tuple(sorted(range(len(nested)), key=nested.__getitem__))
     try:
-        grids, counts = tuple(shapes[i][1:] for i in levels), tuple(len(drawn[i]) for i in levels)
+        grids, counts = tuple(shapes[i][1:] for i in levels), tuple(sizes[i] for i in levels)
         pyramid = PyramidShape(grids, counts, paper_order)
     except ConfigError as error:
         found = ", ".join(f"{name} {h}x{w}" for name, (_, h, w) in zip(layers, shapes, strict=True))
@@ -227,7 +190,9 @@ def plan_trunk(
             f"sides that do: {', '.join(map(str, sides)) or 'none near; choose other layers'}"
         ) from error
     size = None if is_torchvisions(backbone) else crop
-    spec = TrunkSpec(backbone, tuple(layers), tuple(drawn), levels, size, network.mean, network.std)
+    spec = TrunkSpec(
+        backbone, tuple(layers), tuple(drawn), levels, size, network.mean, network.std, projected
+    )
     return spec, pyramid
 
 

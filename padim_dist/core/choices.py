@@ -8,3 +8,5 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Precision of the trunk's convolutions."""
 Jpeg = Literal["libjpeg", "nvjpeg"]
 """JPEG decoder."""
+Reduction = Literal["draw", "project"]
+"""How layers get fewer channels: see `padim_dist.core.backbones.reduction`."""

@@ -13,7 +13,7 @@ from padim_dist.core.roi.runs import Runs
 
 _ADDED = ("bits", "align")
 """Fields that earlier versions lacked."""
-_ADDED_TO_TRUNK = ("size", "mean", "std")
+_ADDED_TO_TRUNK = ("size", "mean", "std", "projected")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class TrunkSpec:
         Height and width that the network is made for; None of torchvision's, which take any.
     mean, std : tuple of float or None
         What pixels from 0 to 1 are normalised by; None: as those of ImageNet.
+    projected : tuple of int or None
+        For each layer, the dimensions that its drawn channels are projected to; the matrices are
+        with the weights. None: they are not.
     """
 
     backbone: str
@@ -43,6 +46,7 @@ class TrunkSpec:
     size: Grid | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    projected: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

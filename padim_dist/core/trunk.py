@@ -21,6 +21,7 @@ from padim_dist.core.backbones.networks import (
     build_network,
     is_torchvisions,
 )
+from padim_dist.core.backbones.reduction import split_projections
 from padim_dist.core.choices import Precision
 from padim_dist.core.geometry import Grid
 from padim_dist.core.rewrite import (
@@ -125,7 +126,7 @@ class Trunk(nn.Module):
     spec : TrunkSpec
         Layers and drawn channels.
     state : mapping of str to Tensor
-        The trunk's state dict (see `trunk_state`).
+        The trunk's state dict (see `trunk_state`), and its projections (`make_projections`).
     precision : str
         Precision of the convolutions, one of `PRECISIONS`.
     """
@@ -138,8 +139,9 @@ class Trunk(nn.Module):
         is_whole = is_torchvisions(spec.backbone)
         device = "meta" if is_whole else "cpu"
         traced = trace_trunk(spec.backbone, spec.layers, spec.size, device)
+        own, projections = split_projections(state)
         # Copies: folding changes them, and the caller keeps the originals.
-        copies = {k: v.detach().clone() for k, v in state.items()}
+        copies = {k: v.detach().clone() for k, v in own.items()}
         traced.load_state_dict(copies, assign=True, strict=is_whole)
         unshare(traced)
         split_norms(traced)
@@ -163,6 +165,8 @@ class Trunk(nn.Module):
         self.register_buffer("border", mean.to(dtype).view(1, 3, 1, 1))
         for layer, drawn in enumerate(spec.drawn):
             self.register_buffer(f"drawn{layer}", torch.tensor(drawn))
+        for layer, projection in enumerate(projections):
+            self.register_buffer(f"projection{layer}", projection.detach().clone())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of a batch.
@@ -175,7 +179,7 @@ class Trunk(nn.Module):
         Returns
         -------
         list of Tensor
-            float32 maps (N, d_a, H_a, W_a), finest level first, drawn channels only.
+            float32 maps (N, d_a, H_a, W_a), finest level first, drawn or projected channels only.
         """
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         maps = self.graph(self._padded(images))
@@ -185,7 +189,10 @@ class Trunk(nn.Module):
             drawn = self.get_buffer(f"drawn{layer}")
             if pixels.shape[-1] != len(drawn):
                 pixels = pixels.index_select(-1, drawn)
-            out.append(pixels.float().permute(0, 3, 1, 2))
+            pixels = pixels.float()
+            if self.spec.projected:
+                pixels = pixels @ self.get_buffer(f"projection{layer}")
+            out.append(pixels.permute(0, 3, 1, 2))
         return out
 
     def _padded(self, images: Tensor) -> Tensor:

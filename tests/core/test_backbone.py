@@ -8,7 +8,8 @@ import torch
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from padim_dist.core.backbone import DEFAULTS, draw_channels, plan_trunk
+from padim_dist.core.backbone import DEFAULTS, plan_trunk
+from padim_dist.core.backbones.reduction import draw_channels
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.moments import Moments

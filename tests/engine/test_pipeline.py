@@ -361,7 +361,8 @@ def test_sixteen_bit_grey_archives_work(tmp_path, scheduler):
 
 def test_the_same_weights_at_another_path_are_the_same_model(tmp_path, archive, scheduler):
     """Weights are compared by content: no new fit, and both configurations find the model."""
-    state = plans.load_state(tiny_config(tmp_path, archive, scheduler))
+    config = tiny_config(tmp_path, archive, scheduler)
+    state = plans.load_state(config, plans.plan_embedding(config).trunk)
     configs = []
     for name in ("one.pth", "two.pth"):
         torch.save(dict(state), tmp_path / name)

@@ -43,7 +43,7 @@ def test_a_worker_uses_at_most_the_projected_memory(tmp_path):
             model={"resize": 256, "crop": 224, "channels": 100, "batch": 16},
         )
         spec = plans.plan_embedding(config)
-        weights = plans.state_bytes(plans.load_state(config))
+        weights = plans.state_bytes(plans.load_state(config, spec.trunk))
         rest = (weights, config.cluster.readers, 80 * 96)
         padim.fit(config)
         fitted = client.submit(peak_memory, pure=False).result(60)

@@ -135,7 +135,7 @@ def closed(schema: Any) -> Any:
 def test_memory_is_at_least_the_projection(manifests, config):
     """The limits of a worker and its pod, for the configuration of these manifests."""
     spec = plans.plan_embedding(config)
-    weights = plans.state_bytes(plans.load_state(config))
+    weights = plans.state_bytes(plans.load_state(config, spec.trunk))
     rest = (weights, config.cluster.readers, config.archive.max_pixels)
     fit = projection.fit_need(spec, *rest, config.fit.sample)
     need = max(fit.total, projection.score_need(spec, *rest, 512).total)

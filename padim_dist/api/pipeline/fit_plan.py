@@ -124,7 +124,7 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     snapshot = current_manifest(config, listener, shards=reads)
     pieces, notes = take_out_and_in(config, snapshot, pieces_of(config, snapshot))
     warnings = [*check_groups(snapshot, pieces, config), *notes]
-    state = plans.load_state(config)
+    state = plans.load_state(config, spec.trunk)
     firsts = {one.part.group: (one.manifest, one.part.shards[0].shard) for one in pieces}
     groups = images_by_group(snapshot.shards)
     regions = regions_of_shards(config, spec, groups, firsts, listener)

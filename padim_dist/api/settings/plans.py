@@ -18,7 +18,8 @@ from padim_dist.config import Config
 from padim_dist.config.identity import batch_images
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 from padim_dist.core.backbones.networks import advise_layers, check_backbone
-from padim_dist.core.spec import AlignSpec, EmbeddingSpec
+from padim_dist.core.backbones.reduction import Channels, make_projections
+from padim_dist.core.spec import AlignSpec, EmbeddingSpec, TrunkSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
@@ -93,7 +94,7 @@ def whole_manifest(config: Config) -> Snapshot | None:
     return unless_damaged(lambda: find_manifest(config), "its images are no witnesses")
 
 
-def layers_and_channels(config: Config) -> tuple[tuple[str, ...], int | None]:
+def layers_and_channels(config: Config) -> tuple[tuple[str, ...], Channels]:
     """Return layers and number of channels, with the tested defaults for ``auto``."""
     model = config.model
     check_backbone(model.backbone)
@@ -122,6 +123,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
         model.crop,
         model.weights,
         model.precision,
+        model.reduction,
     )
     weights = ""  # not loaded yet
     return EmbeddingSpec(
@@ -137,14 +139,18 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     )
 
 
-def load_state(config: Config) -> State:
-    """Return the trunk's state dict for a configuration."""
+def load_state(config: Config, trunk: TrunkSpec) -> State:
+    """Return the state dict of the trunk of a configuration, with its projections."""
     model = config.model
-    layers, _ = layers_and_channels(config)
     if model.weights == "random":
-        return random_state(model.backbone, layers, model.seed, model.crop)
-    state = fetch_weights(model.backbone, model.weights, config.storage_options, model.crop)
-    return trunk_state(model.backbone, layers, state, model.crop)
+        state = random_state(trunk.backbone, trunk.layers, model.seed, model.crop)
+    else:
+        found = fetch_weights(trunk.backbone, model.weights, config.storage_options, model.crop)
+        state = trunk_state(trunk.backbone, trunk.layers, found, model.crop)
+    if not trunk.projected:
+        return state
+    counts = [len(drawn) for drawn in trunk.drawn]
+    return {**state, **make_projections(counts, trunk.projected, model.seed)}
 
 
 def state_bytes(state: State) -> int:
