@@ -59,7 +59,8 @@ def make(asked: argparse.Namespace) -> None:
             "give folders that are sets or contain some"
         )
     console = Console()
-    console.print(f"sets: {', '.join(s.name for s in [*sets, *films])}", highlight=False)
+    names = [*(one.name for one in sets), *(one.name for one in films)]
+    console.print(f"sets: {', '.join(names)}", highlight=False)
     cells = Cells(Folder(str(asked.build)), console)
     run = Experiments(cells, asked.build, read_weights(asked.weights), asked.quick)
     works: dict[str, Callable[[], Table]] = {

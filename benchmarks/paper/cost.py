@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -72,10 +73,8 @@ def systems() -> list[Row]:
                 Row(
                     f"{system.name}, {'dense' if is_dense else 'pyramid'}",
                     system.name,
-                    lambda system=system, is_dense=is_dense: padim(system, is_dense),
-                    lambda side, system=system, is_dense=is_dense: padim_numbers(
-                        system, side, is_dense
-                    ),
+                    partial(padim, system, is_dense=is_dense),
+                    partial(padim_numbers, system, is_dense=is_dense),
                 )
             )
     for backbone, short in (("resnet18", "R18"), ("wide_resnet50_2", "WR50")):
@@ -83,8 +82,8 @@ def systems() -> list[Row]:
             Row(
                 f"SPADE-{short}",
                 f"SPADE-{short}",
-                lambda backbone=backbone: spade(backbone),
-                lambda side, backbone=backbone: spade_numbers(backbone, side),
+                partial(spade, backbone),
+                partial(spade_numbers, backbone),
             )
         )
     rows.append(Row("VAE", "VAE", vae, lambda side: _count(Vae()) if side == MVTEC else None))
@@ -151,7 +150,7 @@ def spade_numbers(backbone: str, side: int) -> int:
     """Return the parameters of SPADE: the network, and feature maps of all training images."""
     _, shape = _plan(backbone, None, side)
     network = _network(backbone)
-    features = sum(shape.sizes) + network.fc.in_features
+    features = sum(shape.sizes) + int(network.get_submodule("fc").in_features)
     return _count(network) + IMAGES[side] * features
 
 

@@ -137,7 +137,8 @@ class Experiments:
         def compute() -> Figures:
             place = self.build / "films" / films.name
             table = films.write_table(place)
-            archive = {"url": str(table), "layout": "table", "allow": [str(films.root.resolve())]}
+            folders = [str(films.root.resolve())]
+            archive = {"url": str(table), "layout": "table", "allow": folders}
             weights = self.weights[R18]
             found = pipeline.run(pipeline.R18, weights, archive, place / "audit", WHOLE)
             return mean_figures(list(found.values()))

@@ -43,7 +43,8 @@ class LevelGaussian:
         """Return the Mahalanobis distances (N,) of pooled features (N, C)."""
         centred = pooled.astype(np.float64) - self.mean
         squares = np.einsum("ni,ij,nj->n", centred, self.precision, centred)
-        return np.sqrt(np.maximum(squares, 0.0))
+        distances: npt.NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
+        return distances
 
 
 def judge(features: Features, test: Sequence[Picture]) -> Figures:

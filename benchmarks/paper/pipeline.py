@@ -43,7 +43,7 @@ B5 = Padim("PaDiM-EfficientNet-B5", "efficientnet_b5", None)
 def run(
     system: Padim,
     weights: Path,
-    archive: Mapping[str, str],
+    archive: Mapping[str, str | list[str]],
     workspace: Path,
     geometry: InputGeometry = CROPPED,
 ) -> dict[str, Figures]:

@@ -27,7 +27,7 @@ DIMENSIONS: dict[str, Row] = {
     "PCA 200": {},
     "Rd 100": {ALL: (96.7, 90.5)},
     "Rd 200": {ALL: (97.0, 90.5)},
-    "all 448": LAYERS["PaDiM-R18"],
+    "all 448": {ALL: (97.1, 90.8)},
 }
 """Table II."""
 

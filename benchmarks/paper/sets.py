@@ -108,7 +108,7 @@ def read_set(root: Path) -> ImageSet:
     pictures: dict[str, list[Picture]] = {"train": [], "test": []}
     for path in sorted(root.rglob("*")):
         place = find_place(str(path.relative_to(root)))
-        if place is None or path.suffix.lower() not in IMAGE_SUFFIXES:
+        if place is None or place.label is None or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         masks = [root / mask for mask in place.mask if (root / mask).exists()]
         pictures[place.split].append(Picture(path, place.label, masks[0] if masks else None))

@@ -62,7 +62,7 @@ def write_turned(one: ImageSet, seed: int, folder: Path) -> ImageSet:
 def turn(pixels: Tensor, angle: float, top: int, left: int, *, is_mask: bool = False) -> Tensor:
     """Rotate an image (C, 256, 256) about its centre and cut 224 x 224 out of it."""
     how = InterpolationMode.NEAREST if is_mask else InterpolationMode.BILINEAR
-    turned = rotate(pixels, angle, interpolation=how)
+    turned: Tensor = rotate(pixels, angle, interpolation=how)
     return turned[..., top : top + SIDE, left : left + SIDE]
 
 

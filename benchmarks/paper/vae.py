@@ -84,7 +84,8 @@ def error_maps(vae: Vae, pixels: Tensor) -> Tensor:
     It is the mean over the three colours, without a filter, as the paper describes it.
     """
     images = pixels.float() / GREY_LEVELS
-    return ((vae(images) - images) * GREY_LEVELS).square().mean(dim=1)
+    found: Tensor = vae(images)
+    return ((found - images) * GREY_LEVELS).square().mean(dim=1)
 
 
 def judge(vae: Vae, test: Sequence[Picture]) -> Figures:

@@ -90,7 +90,7 @@ def train(
         bar = bars.add_task("VAE: training", total=training.steps, completed=done)
         for step in range(done, training.steps):
             optimizer.zero_grad()
-            vae.loss(*_batch(images, training, step)).backward()  # type: ignore[no-untyped-call]
+            vae.loss(*_batch(images, training, step)).backward()
             optimizer.step()
             bars.advance(bar)
             if (step + 1) % every == 0 or step + 1 == training.steps:
@@ -123,5 +123,5 @@ def augment(pixels: Tensor, random: torch.Generator) -> Tensor:
     turned = change.rotate(pixels, angle, interpolation=change.InterpolationMode.BILINEAR)
     wide = change.resize(turned, [WIDER, WIDER], antialias=True)
     top, left = torch.randint(WIDER - _CUT + 1, (2,), generator=random).tolist()
-    cut = wide[:, top : top + _CUT, left : left + _CUT]
-    return change.center_crop(cut, [SIDE, SIDE])
+    cut: Tensor = change.center_crop(wide[:, top : top + _CUT, left : left + _CUT], [SIDE, SIDE])
+    return cut
