@@ -41,6 +41,10 @@ def bottle(tmp_path) -> Path:
     return tmp_path / "mvtec_bottle"
 
 
+class Killed(BaseException):
+    """In place of a signal."""
+
+
 def quiet(folder: Path) -> Cells:
     return Cells(Folder(str(folder)), Console(quiet=True))
 
@@ -222,18 +226,20 @@ def test_the_command_makes_a_table_and_goes_on(tmp_path, bottle, monkeypatch):
     arguments = ["paper", "--data", str(bottle), "--weights", f"resnet18={weights}", "--only", "I"]
     arguments += ["--build", str(tmp_path / "build"), "--page", str(page)]
     monkeypatch.setattr("sys.argv", arguments)
-    everything = padim.all_channels
+    judge, judged = padim.judge, []
 
-    def dies(_):
-        raise KeyboardInterrupt
+    def dies_at_the_last(*arguments):
+        judged.append(1)
+        if len(judged) == 4:
+            raise Killed
+        return judge(*arguments)
 
-    monkeypatch.setattr(padim, "all_channels", dies)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(padim, "judge", dies_at_the_last)
+    with pytest.raises(Killed):
         main()
-    assert len(list((tmp_path / "build/cells").iterdir())) == 4
-    monkeypatch.setattr(padim, "all_channels", everything)
-    monkeypatch.setattr(padim, "single_layer", dies)  # its results are there
+    assert len(list((tmp_path / "build/cells").iterdir())) == 4  # three layers and their sum
     main()
+    assert len(judged) == 5
     text = page.read_text()
     assert text.count("| bottle |") == 5
     assert "not run" not in text
