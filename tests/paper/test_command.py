@@ -206,6 +206,57 @@ def test_rows_have_the_means_of_textures_and_objects(tmp_path):
     assert found["all"] == ["50.0", "50.0", "–", "all", "96.5", "91.7"]
 
 
+class Known(Experiments):
+    """Experiments whose figures say which draw or seed they are of."""
+
+    def draw(self, one, channels, seed):
+        return Figures(pixel_auroc=channels / 1000 + seed / 100)
+
+    def padim(self, one, system, turn=None):
+        return Figures(0.5, 0.9 if turn is None else turn / 10, 0.4)
+
+    def spade(self, one, backbone, turn=None):
+        return Figures(0.6, 0.8)
+
+    def vae(self, one, turn=None):
+        return Figures(0.3, 0.2)
+
+    def pca(self, one, components):
+        return Figures(pixel_auroc=components / 1000)
+
+    def everything(self, one):
+        return Figures()
+
+    def mahalanobis(self, one, backbone):
+        return Figures(0.7)
+
+    def forget(self, turn):
+        self.cells.console.print(f"forgot {turn}")
+
+
+def test_tables_average_draws_and_seeds(tmp_path, bottle, capsys):
+    cells = Cells(Folder(str(tmp_path)), Console())
+    run, sets = Known(cells, tmp_path, {"resnet18": tmp_path}, quick=True), find_sets([bottle])
+    second = tables.table_2(run, sets)
+    assert [row[3] for row in second.rows] == ["10.0", "20.0", "14.5", "24.5", "–"]
+    # Ten values 0.01 apart have a standard deviation of 0.0303.
+    assert second.note.startswith("Rd 100: 10 draws, standard error of the pixel AUROC 0.96.")
+    sixth = {row[1]: row for row in tables.table_6(run, sets).rows}
+    assert sixth["PaDiM-R18-Rd100"][2:5] == ["50.0", "20.0", "40.0"]  # the mean of 0 to 40
+    assert sixth["PaDiM-WR50-Rd550"][3:7] == ["–", "–", "all", "92.2"]
+    assert sixth["PaDiM-R18-Rd100, aligned"][8].startswith("not run: ")
+    assert sixth["VAE"][8].startswith("**quick**")
+    assert capsys.readouterr().out.split("\n")[:5] == [f"forgot {seed}" for seed in range(5)]
+    fifth = {row[1]: row[2:4] for row in tables.table_5(run, sets).rows}
+    assert fifth["MahalanobisAD-R18"] == ["70.0", "–"]
+    assert fifth["MahalanobisAD-EfficientNet-B4"] == ["–", "95.8"]
+    assert fifth["Patch-SVDD"] == ["–", "92.1"]
+    third = [row for row in tables.table_3(run, sets).rows if row[1] == "PaDiM-R18-Rd100"]
+    assert third == [
+        ["bottle", "PaDiM-R18-Rd100", "50.0", "90.0", "40.0", "bottle", "98.1", "93.9", ""]
+    ]
+
+
 def test_parameters_are_those_that_the_paper_counted():
     assert 4e-9 * padim_numbers(R18, 224, is_dense=True) == pytest.approx(0.17, abs=0.005)
     assert 4e-9 * padim_numbers(R18, 256, is_dense=True) == pytest.approx(0.21, abs=0.005)
