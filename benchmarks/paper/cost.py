@@ -150,8 +150,8 @@ def spade_numbers(backbone: str, side: int) -> int:
     """Return the parameters of SPADE: the network, and feature maps of all training images."""
     _, shape = _plan(backbone, None, side)
     network = _network(backbone)
-    features = sum(shape.sizes) + int(network.get_submodule("fc").in_features)
-    return _count(network) + IMAGES[side] * features
+    classes = network.get_parameter("fc.weight")
+    return _count(network) + IMAGES[side] * (sum(shape.sizes) + classes.shape[1])
 
 
 def vae() -> Work:

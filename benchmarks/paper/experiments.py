@@ -138,7 +138,11 @@ class Experiments:
             place = self.build / "films" / films.name
             table = films.write_table(place)
             folders = [str(films.root.resolve())]
-            archive = {"url": str(table), "layout": "table", "allow": folders}
+            archive: dict[str, str | list[str]] = {
+                "url": str(table),
+                "layout": "table",
+                "allow": folders,
+            }
             weights = self.weights[R18]
             found = pipeline.run(pipeline.R18, weights, archive, place / "audit", WHOLE)
             return mean_figures(list(found.values()))

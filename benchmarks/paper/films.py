@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def _campus(root: Path, masks: Path) -> Iterator[Frame]:
             mask = masks / clip.name / f"{path.stem}.png" if flags[place] else None
             if mask is not None:
                 image = Image.fromarray((np.asarray(pixels[place]) > 0).astype(np.uint8) * 255)
-                write_local(str(mask), lambda draft, image=image: image.save(draft, format="png"))
+                write_local(str(mask), partial(image.save, format="png"))
             yield Frame(path, _scene(path), "test", bool(flags[place]), mask)
 
 

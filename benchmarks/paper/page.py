@@ -65,13 +65,13 @@ def write_tables(page: Path, tables: Iterable[Table]) -> None:
     text = page.read_text()
     for table in tables:
         place = re.compile(rf"(<!-- table {table.number} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not place.search(text):
+        match = place.search(text)
+        if match is None:
             raise RequestError(
                 f"{page} has no place for table {table.number}; add the lines "
                 f"<!-- table {table.number} --> and <!-- end -->"
             )
-        content = table.markdown()
-        text = place.sub(lambda match, content=content: match[1] + content + match[2], text)
+        text = text[: match.end(1)] + table.markdown() + text[match.start(2) :]
     write_local(str(page), lambda draft: draft.write_text(text))
 
 

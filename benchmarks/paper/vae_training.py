@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -100,7 +101,7 @@ def train(
                     "optimizer": optimizer.state_dict(),
                     "done": step + 1,
                 }
-                write_local(str(checkpoint), lambda draft, state=state: torch.save(state, draft))
+                write_local(str(checkpoint), partial(torch.save, state))
     return vae
 
 
