@@ -10,7 +10,7 @@ ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THR
 LOCKED_EXTRAS := --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dashboard --extra video
 
 .PHONY: help demo test test-slow test-s3 test-stores test-flows test-alerts test-browser test-fiftyone wheel e2e \
-  containers chaos bench guard lint format requirements clean
+  containers chaos bench paper paper-cost guard lint format requirements clean
 
 help:
 	@echo "make demo   set up; fit, score, evaluate a synthetic archive; make a picture and a report"
@@ -27,6 +27,8 @@ help:
 	@echo "make containers  build the image; run the compose file: nights, kills, scaling (root, Debian)"
 	@echo "make chaos  set up; kill workers and drivers, make stores ill; check that no result changes"
 	@echo "make bench  measure speed, memory and scale, also of anomalib and Ray (about an hour)"
+	@echo "make paper  make the paper's tables for sets in MVTec's layout (DATA=..., QUICK=1): docs/paper.md"
+	@echo "make paper-cost  measure the paper's tables of time and memory, on a quiet machine"
 	@echo "make guard  fail if the core is too slow relative to dense products"
 	@echo "make lint   set up; check format, lint and types"
 
@@ -81,6 +83,15 @@ chaos: $(VENV)/.dev
 
 bench: $(VENV)/.run .venv-bench/.done
 	$(ALLOCATOR) $(BIN)/python -W ignore -m benchmarks
+
+# DATA: folders of sets. WEIGHTS: backbone=file, several. QUICK=1: train the autoencoder for minutes.
+DATA ?= ../shared/data
+paper: $(VENV)/.dev
+	$(ALLOCATOR) $(BIN)/python -W ignore -m benchmarks.paper --data $(DATA) \
+	  $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(QUICK),--quick)
+
+paper-cost: $(VENV)/.dev
+	$(ALLOCATOR) $(BIN)/python -W ignore -m benchmarks.paper.cost
 
 guard: $(VENV)/.run
 	$(ALLOCATOR) $(BIN)/python -m benchmarks.core --guard

@@ -106,7 +106,7 @@ def compare(case: Case, batch: int, rounds: int) -> tuple[dict[str, Runs], float
 
     def factorise_theirs() -> None:
         kept.pop("dense", None)
-        kept["dense"] = DenseGaussian(dense, EPSILON)
+        kept["dense"] = DenseGaussian.fit(dense, EPSILON)
 
     versus("factorise", factorise_mine, factorise_theirs, share)
     mine, theirs = kept["pyramid"], kept["dense"]

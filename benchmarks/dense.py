@@ -47,13 +47,23 @@ class DenseMoments:
 class DenseGaussian:
     """Mean and inverse covariance of all patches, float32."""
 
-    def __init__(self, moments: DenseMoments, epsilon: float) -> None:
+    def __init__(self, mean: Tensor, precision: Tensor) -> None:
+        self.mean, self.precision = mean, precision
+
+    @classmethod
+    def fit(cls, moments: DenseMoments, epsilon: float) -> DenseGaussian:
+        """Return the Gaussian of moments."""
         covariance = moments.scatter / max(moments.count - 1, 1)
         covariance.diagonal(dim1=1, dim2=2).add_(epsilon)
         factor = torch.linalg.cholesky(covariance)
         del covariance
-        self.mean = moments.mean.float()
-        self.precision = torch.cholesky_inverse(factor).float()
+        return cls(moments.mean.float(), torch.cholesky_inverse(factor).float())
+
+    @classmethod
+    def standard(cls, patches: int, depth: int) -> DenseGaussian:
+        """Return independent standard variables, whose distances take as long as any others."""
+        precision = torch.eye(depth).expand(patches, depth, depth).contiguous()
+        return cls(torch.zeros(patches, depth), precision)
 
     def distances(self, x: Tensor) -> Tensor:
         """Mahalanobis distances (P, N) of patches (P, d, N)."""

@@ -55,7 +55,7 @@ def main() -> None:
     moments = DenseMoments(shape.positions[0], shape.depth)
     for pixels in batches(normal):
         moments.update(embed(trunk(pixels)))
-    gaussian = DenseGaussian(moments, EPSILON)
+    gaussian = DenseGaussian.fit(moments, EPSILON)
     fitted = time.perf_counter()
     for pixels in batches(every):
         distances = gaussian.distances(embed(trunk(pixels)))

@@ -28,7 +28,7 @@ def test_the_dense_peer_follows_the_paper():
     moments = DenseMoments(16, 8)
     for start, stop in ((0, 7), (7, 24)):
         moments.update(embed([m[start:stop] for m in maps]))
-    found = DenseGaussian(moments, 0.01).distances(embed([m[24:] for m in maps]))
+    found = DenseGaussian.fit(moments, 0.01).distances(embed([m[24:] for m in maps]))
     assert moments.count == 24
     torch.testing.assert_close(
         found.T.reshape(6, 4, 4), torch.from_numpy(wanted).float(), rtol=1e-4, atol=1e-4
