@@ -69,6 +69,11 @@ class Experiments:
         change = padim.drawn_channels(CHANNELS, channels, seed)
         return self._on_features(one, f"Rd {channels}", change, seed)
 
+    def projection(self, one: ImageSet, channels: int, seed: int) -> Figures:
+        """Return the figures of PaDiM with layers that are projected at random."""
+        change = padim.projected_channels(CHANNELS, channels, seed)
+        return self._on_features(one, f"projected {channels}", change, seed)
+
     def layer_sum(self, one: ImageSet) -> Figures:
         """Return the figures of the sum of the single layers' maps."""
         return self._cell(

@@ -1,4 +1,4 @@
-"""PaDiM on kept feature maps: single layers, their sum, draws of channels and PCA (Tables I, II).
+"""PaDiM on kept feature maps: layers, their sum, draws, projections and PCA (Tables I, II).
 
 The Gaussians are those of the pipeline, `padim_dist.core`. Only the choice of the variables is
 made here.
@@ -16,7 +16,7 @@ from benchmarks.paper.features import Features, Maps, batches
 from benchmarks.paper.pca import Pca
 from benchmarks.paper.protocol import Figures, judge_maps
 from benchmarks.paper.sets import Picture
-from padim_dist.core.backbone import draw_channels
+from padim_dist.core.backbones.reduction import draw_channels, make_projections, share_channels
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import Gaussian, factorise
 from padim_dist.core.geometry import InputGeometry
@@ -90,6 +90,19 @@ def drawn_channels(counts: Sequence[int], channels: int, seed: int) -> Change:
 
     def change(batch: list[Tensor]) -> list[Tensor]:
         return [m.index_select(1, places) for m, places in zip(batch, kept, strict=True)]
+
+    return change
+
+
+def projected_channels(counts: Sequence[int], channels: int, seed: int) -> Change:
+    """Return the change that projects each layer at random: the pipeline's of that seed."""
+    matrices = [*make_projections(counts, share_channels(counts, channels), seed).values()]
+
+    def change(batch: list[Tensor]) -> list[Tensor]:
+        return [
+            (m.permute(0, 2, 3, 1) @ matrix).permute(0, 3, 1, 2)
+            for m, matrix in zip(batch, matrices, strict=True)
+        ]
 
     return change
 
