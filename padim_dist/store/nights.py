@@ -87,6 +87,8 @@ class GroupNight:
         if the model has no calibration.
     drift_unknown, moved : str or None, Motion or None
         Why there is no drift; how far its camera has moved since the fit, if images are aligned.
+    unaligned : str or None
+        That far more images than in the fit could not be aligned.
     """
 
     images: int
@@ -98,6 +100,7 @@ class GroupNight:
     drift: DriftNight | None = None
     drift_unknown: str | None = None
     moved: Motion | None = None
+    unaligned: str | None = None
 
 
 @dataclass(frozen=True)
