@@ -106,7 +106,8 @@ def _heat(
     if not row["dropped"]:
         count = info.counts[row["group"]]
         distances = left_out(distances.square(), count, gaussian.kept_at(0)).sqrt()
-    heat = anomaly_map.full(embed.spec.shape.unnest(distances))[0].numpy()
+    shape = embed.spec.shape
+    heat = anomaly_map.full(shape.unnest(distances), shape.mask)[0].numpy()
     median = row["median"]
     shares: np.ndarray[Any, np.dtype[np.float32]]
     shares = ((heat - median) / max(float(np.nanmax(heat)) - median, 1e-6)).astype(np.float32)
