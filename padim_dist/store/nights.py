@@ -83,12 +83,9 @@ class GroupNight:
     median, highest : float or None
         Of the scores; None if there are none.
     flagged, alpha, drift
-        Flagged rows, expected share of flagged images among normal ones, and drift; each is None
-        if the model has no calibration.
-    drift_unknown, moved : str or None, Motion or None
-        Why there is no drift; how far its camera has moved since the fit, if images are aligned.
-    unaligned : str or None
-        That far more images than in the fit could not be aligned.
+        Flagged rows, share of normal images that is flagged, drift; None without calibration.
+    drift_unknown, moved, unaligned : str or None, Motion or None, str or None
+        Why there is no drift; how far its camera has moved; that images cannot be aligned any more.
     """
 
     images: int

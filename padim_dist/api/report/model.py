@@ -44,7 +44,8 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], lis
         quality = model.quality(group)
         maps = quality.regularised, quality.condition
         added, condition = ((float(np.nanmedian(map_)), float(np.nanmax(map_))) for map_ in maps)
-        found.append(GroupFit(group, quality.images, quality.depth, added, condition))
+        judged = model.info.embedding_of(group).shape.share
+        found.append(GroupFit(group, quality.images, quality.depth, added, condition, judged))
         if warnings := quality.warnings():
             faults[group] = "; ".join(warnings)
     if len(faults) <= 1:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 
+from padim_dist.api.pipeline.align.shapes import check_shape, first_images
 from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.api.settings.places import archive_settings, logger, workspace_of
 from padim_dist.archive.reading.ahead import Reading, read_ahead
@@ -69,7 +70,8 @@ def find_references(
     Raises
     ------
     ConfigError
-        If the picture that ``model.align.to`` names cannot be used.
+        If the picture that ``model.align.to`` names cannot be used, or has the shape of none of the
+        groups.
     DamagedFileError
         If a reference that the workspace has is damaged.
     RunError
@@ -81,9 +83,12 @@ def find_references(
     groups = sorted({piece.part.group for piece in pieces if piece.is_merged})
     if align.to != MEDIAN:
         reference = read_picture(config, align)
+        heads = first_images(workspace, pieces, readings)
+        if warning := check_shape(reference, align.to, heads):
+            logger.warning(warning)
         keep_reference(workspace, reference)
         return dict.fromkeys(groups, reference)
-    images = _images(config)
+    images = median_id(config)
     kept = find_group_references(workspace, images, groups)
     by_digest = kept_references(workspace, {one.digest for one in kept.values()})
     found = {group: by_digest[one.digest] for group, one in kept.items()}
@@ -106,7 +111,7 @@ def find_references(
     return found
 
 
-def _images(config: Config) -> str:
+def median_id(config: Config) -> str:
     """Return the id of the archive that medians are made of, and of the way they are made.
 
     What leaves out some of its images, or labels them, makes no other median: every night of a
