@@ -137,7 +137,8 @@ def _aurocs(
 
     def score(image: torch.Tensor) -> float:
         squares = squared_lengths(gaussian.whitened(embed(prepare(image, spec.geometry)[None])))
-        return float(find_peaks(anomaly_map.full(spec.shape.unnest(squares.sqrt())))[0])
+        maps = anomaly_map.full(spec.shape.unnest(squares.sqrt()), spec.shape.mask)
+        return float(find_peaks(maps)[0])
 
     images = [_read(path) for path in tested]
     good = [score(image) for image in images]

@@ -129,10 +129,11 @@ class _Checks:
         channels = " + ".join(map(str, shape.channels))
         backbone = self.spec.trunk.backbone
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
-        yield from seen(self.config)
+        reader = plans.reader_of(self.config, self.spec)
+        normal_rows = self.samples.normal.items()
+        yield from seen(self.config, {group: (reader, rows) for group, rows in normal_rows})
         if regions := self.regions:
-            masked = {g: rows for g, rows in self.samples.normal.items() if g in regions}
-            reader = plans.reader_of(self.config, self.spec)
+            masked = {group: rows for group, rows in normal_rows if group in regions}
             check_shapes(regions, sizes_by_group(masked, reader, "doctor: sizes", ignore))
             told = describe_regions(regions, len(images_by_group(self.listing[0])))
             yield Finding("region of interest", "ok", told)

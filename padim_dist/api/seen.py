@@ -6,11 +6,19 @@ from collections.abc import Iterator
 
 from padim_dist.api.findings import Finding
 from padim_dist.api.pipeline.align.references import MEDIAN, read_picture
+from padim_dist.api.pipeline.align.shapes import Heads, check_shape
 from padim_dist.config import Config
 
 
-def seen(config: Config) -> Iterator[Finding]:
+def seen(config: Config, heads: Heads) -> Iterator[Finding]:
     """Yield what a crop hides, and what images are aligned with.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    heads : mapping of str to (ImageReader, sequence of ImageRow)
+        A few images of some groups.
 
     Raises
     ------
@@ -26,8 +34,12 @@ def seen(config: Config) -> Iterator[Finding]:
             "a defect there changes no score; leave out model.crop if the edges matter",
         )
     if align := config.model.align:
-        what = "the median of the normal images of each group"
+        what, warning = "the median of the normal images of each group", None
         if align.to != MEDIAN:
             picture = read_picture(config, align)
-            what = f"{align.to}, a picture of {picture.height}x{picture.width}"
-        yield Finding("alignment", "ok", f"images are aligned with {what}")
+            what = f"{align.to}, a picture of {picture.width}x{picture.height}"
+            warning = check_shape(picture, align.to, heads)
+        if warning:
+            yield Finding("alignment", "warning", warning, "give these groups a model of their own")
+        else:
+            yield Finding("alignment", "ok", f"images are aligned with {what}")

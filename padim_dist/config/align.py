@@ -19,3 +19,5 @@ class AlignConfig(Section):
     to: Annotated[str, Field(min_length=1)] = "median"
     """``median``: the median of normal images of each group, found by the first fit and kept; or
     the path or URL of a picture, for all groups."""
+    number: Annotated[int, Field(ge=0)] = 0
+    """Number of the median: another one makes another median, of the images that are there then."""

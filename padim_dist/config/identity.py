@@ -15,15 +15,19 @@ _BATCH, _SIDE = 32, 256
 def batch_images(model: ModelConfig) -> int:
     """Return the images in one call of the trunk; they depend on nothing but the settings.
 
+    Auto gives a power of two: shards are cut between blocks of 32, and need no padding then.
+
     Examples
     --------
-    >>> batch_images(ModelConfig()), batch_images(ModelConfig(resize=1024, crop=1024))
-    (32, 2)
+    >>> sides = 256, 320, 512, 1024, 2048
+    >>> [batch_images(ModelConfig(resize=side)) for side in sides]
+    [32, 16, 8, 2, 1]
     """
     if model.batch != "auto":
         return model.batch
     height, width = model.crop
-    return max(1, min(_BATCH, _BATCH * _SIDE**2 // (height * width)))
+    most = max(1, min(_BATCH, _BATCH * _SIDE**2 // (height * width)))
+    return 1 << (most.bit_length() - 1)
 
 
 def identity(model: ModelConfig) -> dict[str, Any]:

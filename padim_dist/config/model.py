@@ -61,8 +61,8 @@ class ModelConfig(Section):
     """Precision of the trunk; the statistics are always float32 and float64. ``tf32`` differs
     from ``float32`` only on GPUs."""
     batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Images in one call of the trunk; auto: 32 up to 256x256 pixels, fewer of larger ones, so that
-    a batch has at most as many pixels."""
+    """Images in one call of the trunk; auto: 32 up to 256x256 pixels, of larger ones the power of
+    two that has at most as many pixels."""
     roi: Roi = None
     """Region of interest: the part of the picture that is judged. The path or URL of a mask of the
     original's shape (not black: inside), or polygons with corners [x, y] in shares of width and

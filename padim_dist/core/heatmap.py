@@ -3,7 +3,7 @@
 Bicubic up-sampling followed by a Gaussian filter is linear and separable, so both
 together are one matrix per axis: map = A_y M A_x^T.
 
-Where a region of interest leaves patches out, their distances are NaN. A pixel inside is then the
+A region of interest leaves patches out. A pixel inside is then the
 weighted mean of the patches inside: the weights that are left are divided by their sum.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,16 +79,31 @@ class AnomalyMap:
         )
         return cls(rows, columns)
 
-    def full(self, distances: Tensor) -> Tensor:
+    def full(self, distances: Tensor, mask: npt.NDArray[np.bool_] | None = None) -> Tensor:
         """Return the anomaly maps (N, H, W) of patch distances (N, h, w).
 
-        Distances that are NaN are those of patches that are not judged; so are the pixels of these
-        patches in the map.
+        Parameters
+        ----------
+        distances : Tensor
+            Of each patch. One that is NaN makes its whole map NaN: the model is broken.
+        mask : array, optional
+            Patches that are judged, bool (h, w): `PyramidShape.mask`. Pixels of the others are NaN.
+        """
+        if mask is None:
+            return self._apply(distances)
+        judged = torch.as_tensor(mask, device=distances.device)
+        return self._within(distances, judged.expand_as(distances))
+
+    def full_of_kept(self, distances: Tensor) -> Tensor:
+        """Return the anomaly maps of kept heatmaps, in which patches that are not judged are NaN.
+
+        A run keeps no distances that are not finite.
         """
         judged = ~distances.isnan()
-        if bool(judged.all()):
-            return self._apply(distances)
-        maps = self._apply(distances.nan_to_num(nan=0.0, posinf=torch.inf))
+        return self._apply(distances) if bool(judged.all()) else self._within(distances, judged)
+
+    def _within(self, distances: Tensor, judged: Tensor) -> Tensor:
+        maps = self._apply(distances.masked_fill(~judged, 0.0))
         weights = self._apply(judged.to(maps.dtype)).clamp_(min=_LEAST_WEIGHT)
         # Maps of whole images keep their bits: the weights there are 1 up to rounding.
         maps /= weights.masked_fill_(judged.all(dim=(1, 2))[:, None, None], 1.0)
@@ -121,12 +138,13 @@ def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     -------
     scores, peaks : Tensor
         Maximum of each map, (N,), and its (y, x) in pixels of the map, (N, 2), int64. Pixels that
-        are NaN do not count.
+        are NaN do not count; a map of nothing else has the score NaN.
     """
     scores, flat = maps.flatten(1).max(dim=1)
     if bool(scores.isnan().any()):
-        known = torch.where(maps.isnan(), -torch.inf, maps)
-        scores, flat = known.flatten(1).max(dim=1)
+        unknown = maps.isnan()
+        scores, flat = maps.masked_fill(unknown, -torch.inf).flatten(1).max(dim=1)
+        scores = scores.masked_fill(unknown.all(dim=(1, 2)), torch.nan)
     width = maps.shape[-1]
     return scores, torch.stack([flat // width, flat % width], dim=1)
 

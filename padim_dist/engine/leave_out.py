@@ -160,7 +160,7 @@ def leave_out_part(job: LeaveOutJob, _report: Report) -> Done:
         squares = squared_lengths(z)
         others = left_out(squares, job.count, kept)
         usual += others.sum(dim=1, dtype=torch.float64)
-        maps = anomaly_map.full(spec.shape.unnest(others.sqrt()))
+        maps = anomaly_map.full(spec.shape.unnest(others.sqrt()), spec.shape.mask)
         scores += find_peaks(maps)[0].tolist()
         seen = maps[:, ::_PIXEL_STEP, ::_PIXEL_STEP].flatten().cpu()
         pixels.append(seen if spec.shape.mask is None else seen[~seen.isnan()])

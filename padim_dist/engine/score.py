@@ -120,7 +120,7 @@ class ScoredShard:
         is_sound = bool(torch.isfinite(squares[0][:, : len(usable)]).all())
         # Padding is cut off last: sums over other numbers of images have other last bits.
         distances = shape.unnest(squares[0].sqrt())
-        scores, peaks = find_peaks(self._anomaly_map.full(distances))
+        scores, peaks = find_peaks(self._anomaly_map.full(distances, shape.mask))
         parts = divide_scores(squares, shape, self._anomaly_map, peaks)[: len(usable)].tolist()
         distances, scores, peaks = (one[: len(usable)] for one in (distances, scores, peaks))
         if not (is_sound and bool(torch.isfinite(scores).all())):
@@ -159,7 +159,7 @@ class ScoredShard:
             if is_likely or row.image_id in self._with_regions:
                 # In the precision of the kept heatmaps, in which `judge` finds others.
                 grid = torch.from_numpy(as_kept(self.maps[place][None])).to(device())
-                full = self._anomaly_map.full(grid)[0].cpu().numpy()
+                full = self._anomaly_map.full_of_kept(grid)[0].cpu().numpy()
                 where = (job.pixel_alpha, job.embedding.geometry)
                 self.regions += region_rows(row, full, calibration, *where, own[i])
 

@@ -139,6 +139,8 @@ class GroupFit:
     regularised, condition : (float, float)
         Median and highest over patches: variance share added by epsilon or shrinkage, and
         condition number of the covariance.
+    judged : float
+        Share of the patches that are judged: those in its region of interest.
     """
 
     group: str
@@ -146,6 +148,7 @@ class GroupFit:
     depth: int
     regularised: tuple[float, float]
     condition: tuple[float, float]
+    judged: float = 1.0
 
 
 @dataclass(frozen=True)

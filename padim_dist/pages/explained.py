@@ -48,7 +48,8 @@ class Explained:
     box, window : Box
         The region, and the part of the image to enlarge, in pixels of the original.
     normal : array or None
-        uint8, shape (H', W', 3): the most similar normal image, at its original size.
+        uint8, shape (H', W', 3): the most similar normal image, of any size; it shows the same
+        part of the scene.
     normal_name : str
         Its path, or why there is none.
     bars : sequence of Bar

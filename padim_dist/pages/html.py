@@ -204,8 +204,8 @@ def _curves(groups: Sequence[LabelledGroup]) -> list[tuple[str, Markup]]:
 
 
 def _drift_picture(ratio: npt.NDArray[np.floating], most: float) -> bytes:
-    """Drift map as PNG; colours are logarithmic from the expected value upwards."""
-    shares = np.log(np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)) / np.log(most)
+    """Drift map as PNG; colours are logarithmic from the expected value upwards, NaN is grey."""
+    shares = np.log(np.maximum(ratio, 1.0)) / np.log(most)
     sink = io.BytesIO()
     heat_layer(shares).save(sink, "PNG", optimize=True)
     return sink.getvalue()

@@ -103,7 +103,8 @@ class ModelInfo:
         Content addresses of the pictures that images are aligned with, by group; empty if images
         are not aligned.
     positions : mapping of str to Position
-        How the fitted images lay before they were aligned, by group.
+        How the images lay before they were aligned, by group: those that the fit read, also those
+        that were taken out again.
     inside : mapping of str to sequence of int
         Region of interest of each group that has one, as in `PyramidShape`.
     """

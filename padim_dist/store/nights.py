@@ -83,10 +83,9 @@ class GroupNight:
     median, highest : float or None
         Of the scores; None if there are none.
     flagged, alpha, drift
-        Flagged rows, expected share of flagged images among normal ones, and drift; each is None
-        if the model has no calibration.
-    drift_unknown, moved : str or None, Motion or None
-        Why there is no drift; how far its camera has moved since the fit, if images are aligned.
+        Flagged rows, share of normal images that is flagged, drift; None without calibration.
+    drift_unknown, moved, unaligned : str or None, Motion or None, str or None
+        Why there is no drift; how far its camera has moved; that images cannot be aligned any more.
     """
 
     images: int
@@ -98,6 +97,7 @@ class GroupNight:
     drift: DriftNight | None = None
     drift_unknown: str | None = None
     moved: Motion | None = None
+    unaligned: str | None = None
 
 
 @dataclass(frozen=True)

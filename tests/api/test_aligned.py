@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,14 +12,18 @@ import pytest
 from PIL import Image, ImageDraw
 
 import padim_dist as padim
+from padim_dist.api.pipeline.align.references import median_id
 from padim_dist.api.settings.places import model_settings
 from padim_dist.config import Config
-from padim_dist.errors import ConfigError
+from padim_dist.config.retention import RetentionConfig
+from padim_dist.errors import ConfigError, DamagedFileError, RunError
+from padim_dist.pages.explained import Explained, explanation
 from tests.conftest import tiny_config
 from tests.core.test_align import SIZE, photo
 
 ALIGN = {"shift": 16, "rotate": 10}
 SIDE = 96
+TERMS = ("heatmaps", "runs", "models", "moments", "manifests", "attempts")
 
 
 def draw_archive(
@@ -150,13 +155,92 @@ def test_a_picture_that_is_none_is_refused(audit, tmp_path, name, content, said)
         padim.fit(audit.model_copy(update={"model": model}))
 
 
-def test_a_picture_of_another_shape_aligns_nothing_and_fit_says_so(audit, tmp_path):
-    photo().resize((300, 300)).save(tmp_path / "square.png")
-    align = audit.model.align.model_copy(update={"to": str(tmp_path / "square.png")})
-    model = audit.model.model_copy(update={"align": align})
-    config = audit.model_copy(update={"model": model, "workspace": str(tmp_path / "audit")})
+def aligned_to(audit: Config, picture: Image.Image, folder: Path, **update: object) -> Config:
+    """Return the configuration that aligns images with a picture, in a workspace of its own."""
+    picture.save(folder / "to.png")
+    align = audit.model.align.model_copy(update={"to": str(folder / "to.png")})
+    model = audit.model.model_copy(update={"align": align, **update})
+    return audit.model_copy(update={"model": model, "workspace": str(folder / "audit")})
+
+
+def test_a_picture_of_another_shape_is_refused_before_the_work(audit, tmp_path):
+    config = aligned_to(audit, photo().resize((300, 200)), tmp_path)
+    with pytest.raises(ConfigError, match="it has 300x200 pixels, images of 'all' 400x300"):
+        padim.fit(config)
+    (found,) = [one for one in padim.doctor(config).findings if one.verdict == "error"]
+    assert "300x200" in found.found
+
+
+def test_an_unlike_picture_aligns_nothing_and_fit_says_so(audit, tmp_path):
+    config = aligned_to(audit, Image.new("RGB", (400, 300), (90, 90, 90)), tmp_path)
     (warning,) = [one for one in padim.fit(config).warnings if "aligned" in one]
     assert "'all' 16 of 16" in warning
+    assert "model.align.number" in warning
+
+
+def test_the_similar_normal_image_is_drawn_as_the_image_lies(audit, tmp_path, monkeypatch):
+    drawn: list[Explained] = []
+
+    def draw(shown: Explained) -> Image.Image:
+        drawn.append(shown)
+        return explanation(shown)
+
+    monkeypatch.setattr("padim_dist.api.analysis.explain.why.explanation", draw)
+    for row in (row for row in rows_of(audit) if row["label"] == "good" and row["aligned"]):
+        out = str(tmp_path / "why.png")
+        assert not padim.show(audit, image_id=row["image_id"], out=out, why=True).notes
+        shown = drawn.pop()
+        assert shown.normal is not None
+        near = np.s_[60:-60, 60:-60]
+        apart = np.abs(shown.normal[near].astype(float) - shown.pixels[near])
+        assert np.median(apart) < 6
+        assert np.mean(apart > 40) < 0.02
+
+
+def test_a_median_is_found_anew_by_number_and_not_by_what_is_excluded(audit, tmp_path):
+    other = audit.archive.model_copy(update={"exclude": "x[.]png$", "train": "(^|/)good/"})
+    assert median_id(audit.model_copy(update={"archive": other})) == median_id(audit)
+    align = audit.model.align.model_copy(update={"number": 1})
+    numbered = audit.model_copy(update={"model": audit.model.model_copy(update={"align": align})})
+    assert median_id(numbered) != median_id(audit)
+    assert model_settings(numbered) != model_settings(audit)
+    grouped = audit.archive.model_copy(update={"group": "^([^/]+)/"})
+    assert median_id(audit.model_copy(update={"archive": grouped})) != median_id(audit)
+
+
+def test_an_image_that_cannot_be_read_now_ends_the_fit(audit, tmp_path, scheduler):
+    """It is not left out of a median that is kept for good."""
+    shutil.copytree(audit.archive.url, tmp_path / "archive")
+    config = make_config(tmp_path, scheduler)
+    padim.index(config)
+    gone = sorted((tmp_path / "archive/train/good").iterdir())[3]
+    gone.unlink()
+    with pytest.raises(RunError, match=r"1 image of 16 .*group 'all' .*missing.*fit[.]without"):
+        padim.fit(config)
+    assert not (Path(config.workspace) / "references").exists()
+
+
+def test_a_reference_that_is_gone_is_named(audit, tmp_path):
+    shutil.copytree(audit.workspace, tmp_path / "audit")
+    config = audit.model_copy(
+        update={
+            "workspace": str(tmp_path / "audit"),
+            "score": audit.score.model_copy(update={"heatmaps": "none"}),
+            "retention": RetentionConfig.model_validate(dict.fromkeys(TERMS, "1d")),
+        }
+    )
+    for path in (tmp_path / "audit").rglob("*"):
+        os.utime(path, (0, 0))
+    before = sorted((tmp_path / "audit/references").rglob("*"))
+    padim.prune(config)
+    assert sorted((tmp_path / "audit/references").rglob("*")) == before
+    (picture,) = (tmp_path / "audit/references").glob("*.npz")
+    picture.unlink()
+    row = next(row for row in rows_of(config) if row["label"] == "spot")
+    (note,) = padim.show(config, image_id=row["image_id"], why=True).notes
+    assert "references" in note
+    with pytest.raises(DamagedFileError, match="references"):
+        padim.score(config)
 
 
 def test_nvjpeg_does_not_align(tmp_path):

@@ -171,6 +171,9 @@ def test_pictures_show_what_is_not_judged(audit, tmp_path):
     assert np.ptp(left, axis=-1).max() > 30  # colours of the heatmap
     report = padim.report(audit.half, run=audit.runs[1], out=str(tmp_path / "report.html"))
     assert report.without_picture == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "Judged" in page
+    assert "50 %</td>" in page
 
 
 def test_outlines_end_at_the_region_of_interest(audit, tmp_path):

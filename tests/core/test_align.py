@@ -164,3 +164,33 @@ def test_a_camera_has_moved_if_its_pictures_lie_elsewhere_beyond_chance():
     assert moved is not None
     assert moved.shift_y == pytest.approx(12, abs=4)
     assert Position.of([None, None]).moved_from(position(9, 0, 1)) is None
+
+
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_a_few_pictures_that_lie_alike_have_not_moved(images):
+    """Parts of a usual night lie up to two deviations off, all of them alike."""
+    random = np.random.default_rng(images)
+    model = [Motion(*random.normal(0, (4, 4, 3))) for _ in range(200)]
+    usual = Position.of(model)
+    alike = [Motion(5.5, -4.0, 4.0)] * images
+    assert Position.of(alike).spread == 0
+    assert Position.of(alike).moved_from(usual) is None
+    # Nor do the pictures of the model itself, taken as nights of so many.
+    nights = [model[at : at + images] for at in range(0, 200 - images, images)]
+    moved = [Position.of(night).moved_from(usual) for night in nights]
+    assert sum(map(bool, moved)) <= 2
+    far = [Motion(40.0, 0, 0)] * images
+    assert Position.of(far).moved_from(usual)
+
+
+def test_angles_are_those_of_a_circle():
+    around = [Motion(0, 0, angle) for angle in (179, -179, 178, -178, 180)]
+    position = Position.of(around)
+    assert abs(position.angle) == 180
+    assert position.turns < 3
+    other = Position.of([Motion(0, 0, angle) for angle in (-178, -179, -177, 179)])
+    assert other.moved_from(position) is None
+    turned = Position.of([Motion(0, 0, angle) for angle in (-150, -149, -151, -150)])
+    assert turned.moved_from(position).angle == pytest.approx(30)
+    anywhere = Position.of([Motion(0, 0, angle) for angle in range(-180, 180, 7)])
+    assert turned.moved_from(anywhere) is None

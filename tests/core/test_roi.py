@@ -119,9 +119,10 @@ def test_the_map_is_a_mean_of_the_patches_inside(mask, sigma):
     inside = torch.from_numpy(mask)
     weights = smooth(inside.double()[None]).clip(min=0.05)
     wanted = smooth(torch.where(inside, distances, 0.0)) / weights
-    found = AnomalyMap.build((12, 16), size, sigma).full(
-        torch.where(inside, distances, torch.nan).float()
-    )
+    anomaly_map = AnomalyMap.build((12, 16), size, sigma)
+    masked = torch.where(inside, distances, torch.nan).float()
+    found = anomaly_map.full(masked, mask)
+    torch.testing.assert_close(anomaly_map.full_of_kept(masked), found, equal_nan=True)
     pixels = mask.repeat(4, axis=0).repeat(4, axis=1)
     np.testing.assert_allclose(found[:, pixels].numpy(), wanted[:, pixels], rtol=1e-3, atol=1e-3)
     assert found[:, ~pixels].isnan().all()
@@ -134,7 +135,7 @@ def test_the_map_is_a_mean_of_the_patches_inside(mask, sigma):
 def test_equal_patches_inside_give_the_same_map_up_to_the_border():
     mask = half()
     distances = torch.where(torch.from_numpy(mask), 7.0, torch.nan)[None]
-    full = AnomalyMap.build((12, 16), (48, 64), 4.0).full(distances)
+    full = AnomalyMap.build((12, 16), (48, 64), 4.0).full(distances, mask)
     torch.testing.assert_close(full[0, :, :32], torch.full((48, 32), 7.0))
 
 
@@ -144,7 +145,7 @@ def test_far_from_the_border_the_map_is_that_of_the_whole():
     inside = torch.where(torch.from_numpy(half()), distances, torch.nan)
     # Four sigma, and the two patches that bicubic weights reach.
     far = 32 - 4 - 8
-    whole, part = anomaly_map.full(distances), anomaly_map.full(inside)
+    whole, part = anomaly_map.full(distances), anomaly_map.full(inside, half())
     torch.testing.assert_close(part[..., :far], whole[..., :far], rtol=1e-5, atol=1e-5)
 
 
@@ -154,16 +155,18 @@ def test_parts_of_a_score_add_up_to_it(mask):
     whitened = [level.contiguous() for level in shape.nest(random_maps(WHOLE, 3, None))]
     squares = nested_squares(whitened)
     anomaly_map = AnomalyMap.build((12, 16), (48, 64), 4.0)
-    scores, peaks = find_peaks(anomaly_map.full(shape.unnest(squares[0].sqrt())))
+    scores, peaks = find_peaks(anomaly_map.full(shape.unnest(squares[0].sqrt()), mask))
     parts = divide_scores(squares, shape, anomaly_map, peaks)
     torch.testing.assert_close(parts.sum(dim=1), scores, rtol=1e-4, atol=1e-4)
 
 
-def test_an_image_whose_distances_are_not_finite_has_no_finite_score():
-    """NaN in a whole embedding is not taken for a region of interest by the score."""
-    distances = torch.full((1, 12, 16), torch.nan)
-    scores, _ = find_peaks(AnomalyMap.build((12, 16), (48, 64), 4.0).full(distances))
-    assert not scores.isfinite().any()
+@pytest.mark.parametrize("mask", [None, half()], ids=["whole", "half"])
+def test_an_image_whose_distances_are_not_finite_has_no_finite_score(mask):
+    """NaN of a broken Gaussian is not taken for what is outside of a region of interest."""
+    distances = torch.rand(2, 12, 16)
+    distances[1, 2, 3] = torch.nan
+    scores, _ = find_peaks(AnomalyMap.build((12, 16), (48, 64), 4.0).full(distances, mask))
+    assert scores.isfinite().tolist() == [True, False]
 
 
 def test_drift_and_its_noise_are_those_of_the_patches_inside():

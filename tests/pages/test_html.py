@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import re
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from padim_dist.core.alarms import Alarms
 from padim_dist.pages.cards import Event, Still
 from padim_dist.pages.heat import HeatScale
-from padim_dist.pages.html import render
+from padim_dist.pages.html import _drift_picture, render
 from tests.pages.samples import (
     BREAKOUT,
     HOSTILE,
@@ -304,3 +307,12 @@ def test_settings_hold_no_secret():
     text = render(sample(), "0.0")
     assert "s3://…@host/photos" in text
     assert "secret" not in text
+
+
+def test_drift_is_grey_where_nothing_is_judged():
+    picture = Image.open(io.BytesIO(_drift_picture(np.array([[1.0, 9.0, np.nan]]), 9.0)))
+    usual, drifted, outside = (picture.getpixel((x, 0)) for x in range(3))
+    assert usual[3] == 0
+    assert drifted[3] > 0
+    assert outside[3] > 0
+    assert outside[0] == outside[1] == outside[2]

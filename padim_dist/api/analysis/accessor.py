@@ -45,7 +45,7 @@ class HeatmapAccessor:
         grid = self._dataset["distance"].transpose("row", "y", "x")
         attrs, (height, width) = self._dataset.attrs, grid.shape[1:]
         anomaly_map = AnomalyMap.build((height, width), self._geometry.crop, attrs["sigma"])
-        maps = anomaly_map.full(torch.from_numpy(grid.values.astype(np.float32))).numpy()
+        maps = anomaly_map.full_of_kept(torch.from_numpy(grid.values.astype(np.float32))).numpy()
         if original:
             size = self._one_size()
             found = np.empty((len(maps), *size), np.float32)

@@ -95,7 +95,7 @@ class RunImages:
         They are NaN outside of the region of interest.
         """
         grids = self.run.heatmaps.read(rows)
-        maps: Maps = self._anomaly_map.full(torch.from_numpy(grids)).numpy()
+        maps: Maps = self._anomaly_map.full_of_kept(torch.from_numpy(grids)).numpy()
         return maps
 
     def in_picture(self, heat: Maps, row: ScoreRow) -> Maps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from padim_dist.pages.sheet import SheetItem, contact_sheet
 from padim_dist.store.gaussians import read_gaussian
 from padim_dist.store.manifests import find_images, read_shard
 from padim_dist.store.models import ModelInfo, manifests_of_fit
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.weights import kept_weights
 
 Row = dict[str, Any]
@@ -52,13 +54,15 @@ def draw_suspects(config: Config, info: ModelInfo, rows: Sequence[Row]) -> Image
         group = row["group"]
         try:
             if row["image_id"] not in found:
-                raise ImageError("missing", "the manifests of the fit are gone")
+                raise ImageError(
+                    "missing", "the manifests of the fit are gone, or the reference of its group"
+                )
             reader, image = found[row["image_id"]]
             loaded = reader.load(image)
             if loaded.pixels is None:
                 raise ImageError(loaded.status, str(loaded.error))
+            spec = info.embedding_of(group)
             if group not in gaussians:
-                spec = info.embedding_of(group)
                 gaussians = {group: read_gaussian(workspace, info.model_id, group, spec.shape)}
             heat = _heat(
                 embed.within(spec), gaussians[group], anomaly_map, loaded.pixels, info, row
@@ -102,7 +106,8 @@ def _heat(
     if not row["dropped"]:
         count = info.counts[row["group"]]
         distances = left_out(distances.square(), count, gaussian.kept_at(0)).sqrt()
-    heat = anomaly_map.full(embed.spec.shape.unnest(distances))[0].numpy()
+    shape = embed.spec.shape
+    heat = anomaly_map.full(shape.unnest(distances), shape.mask)[0].numpy()
     median = row["median"]
     shares: np.ndarray[Any, np.dtype[np.float32]]
     shares = ((heat - median) / max(float(np.nanmax(heat)) - median, 1e-6)).astype(np.float32)
@@ -120,9 +125,15 @@ def find_fitted(
         if not shards:
             continue
         reader = reader_of(config, info.embedding, move_since_id(config, manifest))
+        readers = dict[str, ImageReader | None]()
         for shard in shards:
             for row in to_rows(read_shard(workspace, manifest, shard)):
-                if row.image_id in etags and row.etag == etags[row.image_id]:
-                    own = aligning_of(reader, workspace, info, str(row.group))
-                    found[row.image_id] = own, row
+                if row.image_id not in etags or row.etag != etags[row.image_id]:
+                    continue
+                group = str(row.group)
+                if group not in readers:
+                    own = partial(aligning_of, reader, workspace, info, group)
+                    readers[group] = unless_damaged(own, f"images of {group!r} are left out")
+                if (aligned := readers[group]) is not None:
+                    found[row.image_id] = aligned, row
     return found

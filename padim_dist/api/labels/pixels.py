@@ -118,7 +118,9 @@ class Pixels:
             return [None] * len(images)
         first = min(rows)
         block = self._run.heatmaps.read(slice(first, max(rows) + 1))
-        full = self._map.full(torch.from_numpy(block[[row - first for row in rows]])).numpy()
+        full = self._map.full_of_kept(
+            torch.from_numpy(block[[row - first for row in rows]])
+        ).numpy()
         by_row = dict(zip(rows, full, strict=True))
         return [None if i.heatmap_row is None else by_row[i.heatmap_row] for i in images]
 

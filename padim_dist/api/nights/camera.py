@@ -2,38 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
 import duckdb
 
 from padim_dist.core.align.motion import Motion
-from padim_dist.core.align.position import TO_DEVIATION, Position
+from padim_dist.core.align.position import Position
 from padim_dist.store.models import ModelInfo
 
-_POSITIONS = """
-"group", count(aligned), count(angle), median(shift_y), median(shift_x), median(angle),
-greatest(mad(shift_y), mad(shift_x)), mad(angle)
-"""
+NEW_MODEL = (
+    "or fit a new model with another model.align.number, which finds the median of the images that "
+    "are there now (fit.window says which)"
+)
+"""What to do with a model whose reference shows a camera as it was."""
 
 
-def moved_groups(scores: duckdb.DuckDBPyRelation, model: ModelInfo | None) -> dict[str, Motion]:
-    """Return how far the images of each group lie from those of the model, where that is far.
+@dataclass(frozen=True)
+class Camera:
+    """What the images of a night say of their camera: at most one is not None.
+
+    Attributes
+    ----------
+    moved : Motion or None
+        How far they lie from those of the model, where that is far.
+    unaligned : str or None
+        That far more of them could not be aligned than of those of the model.
+    """
+
+    moved: Motion | None = None
+    unaligned: str | None = None
+
+
+def night_cameras(
+    scores: duckdb.DuckDBPyRelation, model: ModelInfo | None
+) -> dict[str | None, Camera]:
+    """Return what the images of each group say of their camera.
 
     Parameters
     ----------
     scores : duckdb.DuckDBPyRelation
         Rows of the night's score tables.
     model : ModelInfo or None
-        The model of the night; without it, or if it does not align images, nothing has moved.
+        The model of the night; without it, or if it does not align images, nothing is known.
     """
     if model is None or not model.positions:
         return {}
-    rows = scores.filter("angle IS NOT NULL").aggregate(_POSITIONS, '"group"').fetchall()
     found = {}
-    for group, images, aligned, y, x, angle, spread, turns in rows:
+    for group, motions in groupby(_motions(scores), key=lambda row: row[0]):
         usual = model.positions.get(group)
-        here = Position(images, aligned, y, x, angle, TO_DEVIATION * spread, TO_DEVIATION * turns)
-        if usual and (moved := here.moved_from(usual)):
-            found[group] = moved
+        if usual is None:
+            continue
+        here = Position.of([motion for _, motion in motions])
+        unaligned = _unaligned(here, usual) if here.lost_from(usual) else None
+        moved = None if unaligned else here.moved_from(usual)
+        found[group] = Camera(moved, unaligned)
     return found
+
+
+def _motions(scores: duckdb.DuckDBPyRelation) -> Iterator[tuple[str, Motion | None]]:
+    """Yield group and motion of each image that was to be aligned, group by group."""
+    rows = scores.filter('aligned IS NOT NULL AND "group" IS NOT NULL')
+    rows = rows.project('"group", shift_y, shift_x, angle').order('"group"')
+    for group, *motion in rows.fetchall():
+        yield group, None if motion[-1] is None else Motion(*motion)
+
+
+def _unaligned(here: Position, usual: Position) -> str:
+    """Return in words that images cannot be aligned any more.
+
+    Examples
+    --------
+    >>> usual = Position(100, 95, 0.0, 0.0, 0.0, 1.0, 0.1)
+    >>> _unaligned(Position(40, 2, 0.0, 0.0, 0.0, 1.0, 0.1), usual)     # doctest: +ELLIPSIS
+    '38 of 40 images could not be aligned (5 % in the model): the camera ...'
+    """
+    share = 100 * (1 - usual.aligned / usual.images)
+    return (
+        f"{here.images - here.aligned:,} of {here.images:,} images could not be aligned "
+        f"({share:.0f} % in the model): the camera has moved beyond model.align.shift and "
+        "model.align.rotate, is covered, or shows something else. They are judged as they are. "
+        f"Look at it, {NEW_MODEL}"
+    )
 
 
 def moved_reason(moved: Motion) -> str:
@@ -58,5 +109,5 @@ def moved_reason(moved: Motion) -> str:
         found.append(f"{abs(moved.angle):.1f} degrees {way}")
     return (
         f"camera moved by {' and '.join(found)}: so much do its images lie elsewhere than those of "
-        "the model, in pixels of the resized image. Look at its mount, or fit a new model"
+        f"the model, in pixels of the resized image. Look at its mount, {NEW_MODEL}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from padim_dist.api.nights.camera import moved_groups
+from padim_dist.api.nights.camera import Camera, night_cameras
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.sql.flags import MOST_ANOMALOUS
 from padim_dist.api.sql.tables import open_table, read_rows
@@ -14,6 +14,7 @@ from padim_dist.core.drift import FALSE_DRIFT, Drift
 from padim_dist.pages.words import listed
 from padim_dist.store.models import find_model
 from padim_dist.store.nights import DriftNight, GroupNight
+from padim_dist.store.records import unless_damaged
 from padim_dist.store.runs.arrays import DriftFigures
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import SCORES, ScoreRow
@@ -37,7 +38,11 @@ def night_figures(
     )
     unknown = {name: why for head in heads for name, why in head.drift_unknown.items()}
     by_group = figures.order('"group"').fetchall()
-    moved = moved_groups(scores, find_model(workspace_of(config), heads[0].model_id))
+    model = unless_damaged(
+        lambda: find_model(workspace_of(config), heads[0].model_id),
+        "where its cameras are is not known",
+    )
+    cameras = night_cameras(scores, model)
     groups = {
         name: GroupNight(
             images=images,
@@ -51,7 +56,8 @@ def night_figures(
                 FALSE_DRIFT / len(by_group),
             ),
             drift_unknown=unknown.get(name),
-            moved=moved.get(name),
+            moved=cameras.get(name, Camera()).moved,
+            unaligned=cameras.get(name, Camera()).unaligned,
         )
         for name, images, scored, middle, highest, judged, flagged, resolution in by_group
     }

@@ -10,7 +10,8 @@ A group is compared with its earlier nights by the same model, at least three:
   the spread of their drifts: images of one night are alike, so sampling noise is too small.
 
 If images are aligned (``model.align``), a camera that has moved is odd: the median of how its
-images lie is beyond chance, and beyond 2 pixels or 1 degree, elsewhere than that of the model.
+images lie is beyond chance, and beyond 2 pixels or 1 degree, elsewhere than that of the model. So
+is a night far more of whose images could not be aligned.
 
 Without earlier nights only missing and unusable images and moved cameras make a night odd.
 """
@@ -86,6 +87,7 @@ def odd_reasons(
         past = [n.groups[name] for n in before if n.model_id == model_id and name in n.groups]
         found = [check(policy, group, past) for check in (_rise, _alarms, _drift)]
         found += [moved_reason(group.moved)] if group.moved else []
+        found += [group.unaligned] if group.unaligned else []
         reasons += [f"{name!r}: {reason}" for reason in found if reason]
     return reasons
 

@@ -24,6 +24,7 @@ from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import ConfigLike, as_config, logger, model_settings
 from padim_dist.api.settings.resolution import beyond_resolution, smallest_p_values
 from padim_dist.config import Config
+from padim_dist.core.roi.groups import largest_embedding
 from padim_dist.engine.factorise import bands
 from padim_dist.engine.fit import embed_part, find_receipts
 from padim_dist.engine.memory import projection
@@ -180,7 +181,8 @@ def _run(
     drops = config.fit.suspects == "drop"
     # A trial model, and the moments of what it drops, are there beside the model.
     models, images = groups * (3 if drops else 1), [job.size for job in missing]
-    disk = projection.fit_disk(plan.embedding, images, models, config.fit.sample)
+    largest = largest_embedding(plan.embedding, plan.inside, {job.part.group for job in plan.jobs})
+    disk = projection.fit_disk(largest, images, models, config.fit.sample)
     projection.check_disk("fit", disk, plans.free_disk(workspace.folder), config.workspace)
     most_tasks = max(len(plan.jobs), groups * len(bands(plan.embedding.shape)))
     dropped: dict[str, list[Dropped]] = {}

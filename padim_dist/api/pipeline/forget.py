@@ -119,6 +119,12 @@ def _result(config: Config, ids: Sequence[str], found: FitResult) -> ForgetResul
         "'padim-dist score' scores with this model",
         f"'padim-dist promote {found.model_id}' uses it in audits",
     ]
+    align = config.model.align
+    if align and align.to == "median":
+        notes.append(
+            "the medians that images are aligned with stay, and may have been made of these images "
+            "too; another model.align.number makes new ones, and embeds all images anew"
+        )
     return ForgetResult(len(ids), forgotten, found.model_id, found.groups, found.warnings, notes)
 
 

@@ -40,7 +40,7 @@ def find_kept_regions(
         some = rows[start : start + _BATCH]
         listener(Progress("judge: regions", len(rows), start))
         grids = run.heatmaps.read([row.heatmap_row for row in some if row.heatmap_row is not None])
-        maps = anomaly_map.full(torch.from_numpy(grids)).numpy()
+        maps = anomaly_map.full_of_kept(torch.from_numpy(grids)).numpy()
         for row, full in zip(some, maps, strict=True):
             if row.group not in calibrations:
                 assert row.group is not None

@@ -12,7 +12,7 @@ from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.settings.places import logger
 from padim_dist.core.drift import FALSE_DRIFT, Drift
-from padim_dist.errors import RunError
+from padim_dist.errors import DamagedFileError, RunError
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
 from padim_dist.store.gaussians import Model
@@ -44,7 +44,8 @@ def quality_of(model: Model, groups: Sequence[str]) -> tuple[list[GroupFit], lis
         quality = model.quality(group)
         maps = quality.regularised, quality.condition
         added, condition = ((float(np.nanmedian(map_)), float(np.nanmax(map_))) for map_ in maps)
-        found.append(GroupFit(group, quality.images, quality.depth, added, condition))
+        judged = model.info.embedding_of(group).shape.share
+        found.append(GroupFit(group, quality.images, quality.depth, added, condition, judged))
         if warnings := quality.warnings():
             faults[group] = "; ".join(warnings)
     if len(faults) <= 1:
@@ -74,7 +75,10 @@ def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
     for image in run.manifest_rows(rows).values():
         try:
             loaded = run.reader_of(str(image.group)).load(image)
-        except RunError as error:  # the store fails
+        except DamagedFileError as error:  # the reference of the group
+            logger.warning("the drift map of %r has no picture: %s", str(image.group), error)
+            continue
+        except (RunError, OSError) as error:  # the store fails
             logger.warning("drift maps have no picture: %s", error)
             break
         if loaded.pixels is not None:

@@ -55,3 +55,42 @@ def in_picture(
     sampled[outside] = np.nan
     found: npt.NDArray[np.float32] = sampled.astype(np.float32, copy=False)
     return found
+
+
+def between(
+    geometry: InputGeometry, to: tuple[Motion | None, Grid], of: tuple[Motion | None, Grid]
+) -> npt.NDArray[np.float64]:
+    """Return the map from places in an original to the same place of the scene in another one.
+
+    Parameters
+    ----------
+    geometry : InputGeometry
+        Resize of both pictures.
+    to, of : (Motion or None, (int, int))
+        How the other one and the first one lie against the reference, and their heights and widths.
+
+    Returns
+    -------
+    array
+        Shape (2, 3): a place (y, x) in pixels of the first one is (y, x, 1) times its rows in the
+        other; 0 is the edge of the first pixel.
+
+    Examples
+    --------
+    >>> geometry = InputGeometry((8, 8), (8, 8))
+    >>> between(geometry, (Motion(1, 0, 0), (16, 16)), (None, (8, 8)))
+    array([[2., 0., 2.],
+           [0., 2., 0.]])
+    """
+    lies, others = (_from_reference(geometry, motion, size) for motion, size in (to, of))
+    return (lies @ np.linalg.inv(others))[:2]
+
+
+def _from_reference(
+    geometry: InputGeometry, motion: Motion | None, size: Grid
+) -> npt.NDArray[np.float64]:
+    """Return the map (3, 3) from places in the resized reference to places in an original."""
+    rows = (motion or Motion(0, 0, 0)).affine(geometry.resize, size)
+    scale = np.diag([size[0] / geometry.resize[0], size[1] / geometry.resize[1], 1.0])
+    found: npt.NDArray[np.float64] = scale @ np.array([*rows, (0.0, 0.0, 1.0)])
+    return found

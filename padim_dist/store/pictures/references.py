@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -52,14 +53,21 @@ def kept_reference(workspace: Workspace, digest: str) -> Reference:
     ------
     DamagedFileError
         If there is none, or its content is another one.
+    OSError
+        If the store fails.
     """
     path = workspace.reference(digest)
     file = workspace.at(path)
     try:
-        with np.load(io.BytesIO(workspace.folder.read(path)), allow_pickle=False) as kept:
+        data = workspace.folder.read(path)
+    except FileNotFoundError:
+        raise DamagedFileError(file, "there is no such file", _ADVICE) from None
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as kept:
             height, width = kept["size"].tolist()
             reference = Reference.of(kept["pixels"], (height, width))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    # All of the content: the bytes are in memory, so that no OSError is of the store.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedFileError(file, str(error) or type(error).__name__, _ADVICE) from None
     if reference.digest != digest:
         raise DamagedFileError(file, "its content does not match its name", _ADVICE)
@@ -77,6 +85,15 @@ def kept_references(workspace: Workspace, digests: Iterable[str]) -> dict[str, R
 def find_group_reference(workspace: Workspace, images: str, group: str) -> GroupReference | None:
     """Return which reference a group has, for an archive and a way of making it; None: none yet."""
     return find_receipt(workspace.folder, workspace.group_reference(images, group), GroupReference)
+
+
+def find_group_references(
+    workspace: Workspace, images: str, groups: Sequence[str]
+) -> dict[str, GroupReference]:
+    """Return which references groups have, of those that have one; see `find_group_reference`."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda group: find_group_reference(workspace, images, group), groups)
+        return {group: one for group, one in zip(groups, found, strict=True) if one}
 
 
 def put_group_reference(

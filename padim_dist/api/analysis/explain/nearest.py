@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 import torch
+from PIL import Image
 from torch import Tensor
 
+from padim_dist.api.settings.aligned import aligning_of
 from padim_dist.api.settings.moved import move_since_id
-from padim_dist.api.settings.places import archive_of
+from padim_dist.api.settings.places import archive_of, workspace_of
 from padim_dist.api.settings.plans import reader_of
 from padim_dist.api.sql.tables import image_name
 from padim_dist.archive.rows import ImageRow, to_rows
 from padim_dist.config import Config
+from padim_dist.core.align.pictures import between
 from padim_dist.core.embedding import similarities
 from padim_dist.store.manifests import find_images, read_shard
 from padim_dist.store.models import ModelInfo, find_fit
 from padim_dist.store.moments import KeptPart, SampleReader
 from padim_dist.store.normals import read_normals
 from padim_dist.store.records import find_record, unless_damaged
+from padim_dist.store.runs.rows import ScoreRow
 from padim_dist.store.workspace import Workspace
 
 _MOST = 1024
 """Normal images that are compared; 0.3 MB each with ResNet-18 and 100 channels."""
 _BATCH = 32
+_BEYOND = (225, 225, 225)
+"""Colour of what is beyond the edges of an image that is turned or shifted."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +120,39 @@ def find_nearest(
     return Found(normal, row, manifest if row else None)
 
 
-def load_normal(config: Config, info: ModelInfo, found: Found) -> Tensor:
-    """Load a normal image at its original size: uint8, (3, height, width).
+def load_normal(
+    config: Config, info: ModelInfo, found: Found, other: ScoreRow
+) -> npt.NDArray[np.uint8]:
+    """Load a normal image: uint8, (height, width, 3).
+
+    It has its original size, unless images are aligned: then it is drawn as the other one lies, at
+    the size of that, so that places in both are the same.
 
     Raises
     ------
-    ImageError, RunError
-        If it cannot be read any more.
+    ImageError, RunError, DamagedFileError
+        If it, or the reference of its group, cannot be read any more.
     """
     assert found.row is not None
     assert found.snapshot is not None
     reader = reader_of(config, info.embedding, move_since_id(config, found.snapshot))
-    return reader.load_original(found.row)
+    pixels = reader.load_original(found.row).permute(1, 2, 0).numpy()
+    group = str(found.row.group)
+    if info.embedding.align is None or group not in info.references:
+        return pixels
+    loaded = aligning_of(reader, workspace_of(config), info, group).load(found.row)
+    motion = loaded.alignment.motion if loaded.alignment else None
+    own, others = (pixels.shape[0], pixels.shape[1]), other.size
+    places = between(info.embedding.geometry, (motion, own), (other.motion, others))
+    (a, b, c), (d, e, f) = places.tolist()  # y and x; Pillow has x first
+    drawn = Image.fromarray(pixels).transform(
+        others[::-1],
+        Image.Transform.AFFINE,
+        (e, d, f, b, a, c),
+        Image.Resampling.BICUBIC,
+        fillcolor=_BEYOND,
+    )
+    return np.asarray(drawn)
 
 
 def _candidates(

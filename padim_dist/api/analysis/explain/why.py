@@ -26,7 +26,7 @@ from padim_dist.core.embedding import Embedder
 from padim_dist.core.gaussian import nested_squares
 from padim_dist.core.geometry import Box, window_around
 from padim_dist.core.heatmap import AnomalyMap, divide_scores, find_peaks, fine_middle_coarse
-from padim_dist.errors import PadimDistError, RequestError
+from padim_dist.errors import DamagedFileError, PadimDistError, RequestError
 from padim_dist.escaping import visible
 from padim_dist.pages.explained import Bar, Explained, explanation
 from padim_dist.pages.words import probability, score
@@ -116,7 +116,11 @@ class Explanation:
     def _embed(self, run: RunImages, info: ModelInfo) -> ScoreRow:
         """Find the most similar normal image; return the row, with the parts that it lacked."""
         row = self._row
-        reader = run.reader_of(str(row.group))
+        try:
+            reader = run.reader_of(str(row.group))
+        except DamagedFileError as error:  # the reference that images are aligned with
+            self.notes.append(f"the most similar normal image is not known: {error}")
+            return row
         loaded = reader.load(run.manifest_rows([row])[row.image_id])
         if loaded.pixels is None:
             self.notes.append(
@@ -157,8 +161,7 @@ class Explanation:
             normal_name = self._found.normal.image or self._found.normal.image_id
             try:
                 if self._found.row:
-                    loaded = load_normal(self._config, run.model.info, self._found)
-                    normal = loaded.permute(1, 2, 0).numpy()
+                    normal = load_normal(self._config, run.model.info, self._found, row)
             except (PadimDistError, OSError) as error:
                 self.notes.append(f"{normal_name} is not in the picture: {error}")
         bars = [
@@ -187,7 +190,7 @@ def _divide(model: Model, group: str, levels: Sequence[Tensor]) -> list[float]:
     shape, geometry = info.embedding_of(group).shape, info.embedding.geometry
     squares = nested_squares(model.gaussian(group).whitened(levels))
     anomaly_map = AnomalyMap.build(shape.grids[0], geometry.crop, info.sigma)
-    _, peaks = find_peaks(anomaly_map.full(shape.unnest(squares[0].sqrt())))
+    _, peaks = find_peaks(anomaly_map.full(shape.unnest(squares[0].sqrt()), shape.mask))
     parts: list[float] = divide_scores(squares, shape, anomaly_map, peaks)[0].tolist()
     return parts
 

@@ -35,5 +35,6 @@ def unaligned_warnings(model: ModelInfo) -> list[str]:
     return [
         f"normal images of {counted(len(many), 'group')} could not be aligned with the reference "
         f"({listed(many.values())}) and are taken as they are: they have another shape than it, "
-        "lie beyond model.align.shift and model.align.rotate, or do not look like it"
+        "lie beyond model.align.shift and model.align.rotate, or do not look like it. If it shows "
+        "the camera as it was, another model.align.number makes a new median"
     ]

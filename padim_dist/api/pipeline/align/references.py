@@ -9,26 +9,30 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 
+from padim_dist.api.pipeline.align.shapes import check_shape, first_images
 from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.api.settings.places import archive_settings, logger, workspace_of
 from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.decode import decode
+from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.transform import prepare
 from padim_dist.archive.rows import ImageRow
 from padim_dist.config import AlignConfig, Config
 from padim_dist.core.align.median import median_reference
 from padim_dist.core.align.reference import Reference, grey, grid_of
+from padim_dist.core.status import UNSETTLED
 from padim_dist.engine.source import ShardSource
-from padim_dist.errors import ConfigError, ImageError
+from padim_dist.errors import ConfigError, ImageError, RunError
 from padim_dist.events import Listener, Progress
-from padim_dist.pages.words import listed
+from padim_dist.pages.words import counted, listed
 from padim_dist.redaction import redacted
 from padim_dist.storage import Folder
 from padim_dist.store.pictures.references import (
     GroupReference,
-    find_group_reference,
+    find_group_references,
     keep_reference,
     kept_reference,
+    kept_references,
     put_group_reference,
 )
 from padim_dist.store.workspace import content_id
@@ -66,9 +70,12 @@ def find_references(
     Raises
     ------
     ConfigError
-        If the picture that ``model.align.to`` names cannot be used.
+        If the picture that ``model.align.to`` names cannot be used, or has the shape of none of the
+        groups.
+    DamagedFileError
+        If a reference that the workspace has is damaged.
     RunError
-        If the store keeps failing.
+        If the store keeps failing, or images that a median needs cannot be read now.
     """
     align, workspace = config.model.align, workspace_of(config)
     if align is None:
@@ -76,21 +83,25 @@ def find_references(
     groups = sorted({piece.part.group for piece in pieces if piece.is_merged})
     if align.to != MEDIAN:
         reference = read_picture(config, align)
+        heads = first_images(workspace, pieces, readings)
+        if warning := check_shape(reference, align.to, heads):
+            logger.warning(warning)
         keep_reference(workspace, reference)
         return dict.fromkeys(groups, reference)
-    images, found = _images(config), dict[str, Reference]()
+    images = median_id(config)
+    kept = find_group_references(workspace, images, groups)
+    by_digest = kept_references(workspace, {one.digest for one in kept.values()})
+    found = {group: by_digest[one.digest] for group, one in kept.items()}
     for done, group in enumerate(groups):
         listener(Progress("fit: references", len(groups), done))
-        kept = find_group_reference(workspace, images, group)
-        if kept is None:
-            made = _make_median(config, align, group, pieces, readings)
-            if made is None:
-                continue
-            reference, count = made
-            now = datetime.now(UTC).isoformat()
-            one = GroupReference(keep_reference(workspace, reference), count, now)
-            kept = put_group_reference(workspace, images, group, one)
-        found[group] = kept_reference(workspace, kept.digest)
+        if group in found or (made := _make_median(config, align, group, pieces, readings)) is None:
+            continue
+        reference, count = made
+        now = datetime.now(UTC).isoformat()
+        own = GroupReference(keep_reference(workspace, reference), count, now)
+        agreed = put_group_reference(workspace, images, group, own)
+        is_own = agreed.digest == own.digest  # or another fit was faster
+        found[group] = reference if is_own else kept_reference(workspace, agreed.digest)
     listener(Progress("fit: references", len(groups), len(groups)))
     if lost := [group for group in groups if group not in found]:
         logger.warning(
@@ -100,10 +111,13 @@ def find_references(
     return found
 
 
-def _images(config: Config) -> str:
-    """Return the id of the images that medians are made of, and of the way they are made."""
-    archive = archive_settings(config)
-    del archive["shard_images"]
+def median_id(config: Config) -> str:
+    """Return the id of the archive that medians are made of, and of the way they are made.
+
+    What leaves out some of its images, or labels them, makes no other median: every night of a
+    window would be embedded again.
+    """
+    archive = {name: archive_settings(config)[name] for name in ("url", "layout", "group")}
     model = config.model.model_dump(mode="json", include={"resize", "seed", "align"})
     return content_id({"archive": archive, "bits": config.archive.bits, "model": model})
 
@@ -144,8 +158,16 @@ def _make_median(
     pieces: Sequence[Piece],
     readings: Mapping[str, Reading],
 ) -> tuple[Reference, int] | None:
-    """Return the median of some normal images of a group, and their number; None without any."""
-    resize, pictures = config.model.resize, []
+    """Return the median of some normal images of a group, and their number; None without any.
+
+    It is kept for good: so images that may be readable later are not left out of it.
+
+    Raises
+    ------
+    RunError
+        If such images cannot be read now, or the store keeps failing.
+    """
+    resize, pictures, lost = config.model.resize, [], list[LoadedImage]()
     for manifest, rows in _choose(config, group, pieces, readings).items():
         reading = readings[manifest]
         # The crop hides nothing from the median.
@@ -154,6 +176,16 @@ def _make_median(
             if image.pixels is not None and image.height and image.width:
                 levels = grey(image.pixels, grid_of(resize))
                 pictures.append((levels, (image.height, image.width)))
+            elif image.status in UNSETTLED:
+                lost.append(image)
+    if lost:
+        first = lost[0]
+        raise RunError(
+            f"{counted(len(lost), 'image')} of {len(lost) + len(pictures)} that the median of "
+            f"group {group!r} is made of cannot be read now, the first with {first.status}: "
+            f"{first.error}. Run 'padim-dist index' and this command again, or leave them out by "
+            f"fit.without (ids: {listed(image.row.image_id for image in lost)})"
+        )
     if not pictures:
         return None
     return median_reference(pictures, resize, align.shift, align.rotate), len(pictures)
@@ -164,12 +196,20 @@ def _choose(
 ) -> dict[str, list[ImageRow]]:
     """Return rows of the group's normal images, chosen at random by the seed, by manifest."""
     own = [piece for piece in pieces if piece.part.group == group]
-    without = {image for piece in own if not piece.is_merged for image in piece.images}
+    taken_out = [piece for piece in own if not piece.is_merged]
+    without = {image for piece in taken_out for image in piece.images}
+    gone = {
+        (piece.manifest, shard.shard)
+        for piece in taken_out
+        if not piece.images  # all that is in its shards
+        for shard in piece.part.shards
+    }
     sources = [
         (ShardSource(workspace_of(config), piece.manifest, shard, readings[piece.manifest]), piece)
         for piece in own
         if piece.is_merged
         for shard in piece.part.shards
+        if (piece.manifest, shard.shard) not in gone
     ]
     starts = [0, *accumulate(source.shard.images for source, _ in sources)]
     places = random.Random(config.model.seed).sample(range(starts[-1]), min(_SAMPLE, starts[-1]))
