@@ -18,6 +18,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from padim_dist.api.settings.places import archive_settings
 from padim_dist.archive.films.every import Every, ShownFrame
 from padim_dist.archive.films.frames import Frames
 from padim_dist.archive.films.opening import open_film
@@ -427,6 +428,14 @@ def test_every(tmp_path, caplog):
     for wrong in ("", "0s", "s", "1.5 frames", "1m", "-1s"):
         with pytest.raises(ConfigError, match=r"archive\.video\.every"):
             make_config({"workspace": "w", "archive": {**VIDEO, "video": {"every": wrong}}})
+    ways = [None, *({"every": text} for text in ("1s", "1 s", "1.0s", " 1.00 s "))]
+    configs = [make_config({"workspace": "w", "archive": {**VIDEO, "video": way}}) for way in ways]
+    assert all("video" not in archive_settings(config) for config in configs)
+    texts = {"0.50s": "0.5s", "100s": "100s", "1 frames": "1 frame", "25frame": "25 frames"}
+    for text, normal in texts.items():
+        config = make_config({"workspace": "w", "archive": {**VIDEO, "video": {"every": text}}})
+        assert archive_settings(config)["video"] == {"every": normal}
+        assert Every.parse(normal) == Every.parse(text)
     with pytest.raises(ConfigError, match="set 'layout' to video"):
         make_config({"workspace": "w", "archive": {"url": "a", "video": {"every": "1s"}}})
     for name in ("a.mp4", "b.mp4"):
