@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import sys
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import Config
+from padim_dist.store.models import find_model
 from tests.archive.films import X264, make_film, picture, plain_frames
 from tests.conftest import draw, tiny_config
 
@@ -108,3 +115,30 @@ def test_an_index_of_the_same_films_finds_no_change(films):
     make_film(day, [picture(0)] * 5, options=X264)
     draw(day.parent / "a.png", 1)
     assert padim.index(films).new == 5
+
+
+def test_what_decodes_films_is_known(films):
+    """Models and runs name PyAV, whose decoders differ in the last bits."""
+    named = f"av {av.__version__}"
+    config = workspace_of(films)
+    (model,) = {row[0] for row in padim.query(films, sql="SELECT model_id FROM runs").rows}
+    info = find_model(config, model)
+    assert info is not None
+    assert info.versions["av"] == av.__version__
+    (table,) = sorted(Path(films.workspace).rglob("scores/shard-00000.parquet"))
+    files = json.loads(pq.read_schema(table).metadata[b"padim_dist.files"])
+    assert files["scored_on"].endswith(named)
+
+
+def test_doctor_reads_frames_as_frames(films):
+    (found,) = [one for one in padim.doctor(films).findings if one.check == "kinds"]
+    assert found.verdict == "ok"
+    assert found.found.endswith("one kind in each group")
+
+
+def test_a_report_without_pyav_says_so_once(films, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with caplog.at_level(logging.WARNING, "padim_dist"):
+        padim.report(films, out=str(tmp_path / "report.html"))
+    (said,) = [text for text in caplog.messages if "events have no pictures" in text]
+    assert "pip install 'padim-dist[video]'" in said
