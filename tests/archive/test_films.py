@@ -292,7 +292,7 @@ def test_each_part_has_its_deadline(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "read_body", slow)
-        reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.3)
+        reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.4)
         assert {image.status for image in read_ahead(rows, Reading(reader, 2, 2), 16)} == {"scored"}
         assert reader.load(rows[3]).status == "scored"
         assert reader.load_original(rows[3]).shape == (3, 48, 64)
@@ -304,9 +304,9 @@ def test_each_part_has_its_deadline(tmp_path, monkeypatch):
         return upright(*more)
 
     monkeypatch.setattr(films, "upright", slow_pixels)
-    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=0.1), deadline=60.0)
+    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=0.4), deadline=60.0)
     assert reader.load(rows[3]).status == "scored"
-    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.1)
+    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.4)
     late = reader.load(rows[3])
     held.set()
     assert late.status == "timeout"
