@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 
 from padim_dist.api.findings import Finding
+from padim_dist.archive.films.names import frame_time
 from padim_dist.archive.reading.formats.forms import form_of
 from padim_dist.archive.reading.formats.heads import head_of
 from padim_dist.archive.reading.reader import ImageReader
@@ -60,6 +61,8 @@ def sampled_mixtures(
 
 def _form(reader: ImageReader, row: ImageRow) -> Form | None:
     """Return the form of an image by its first bytes; None if they do not have it."""
+    if frame_time(row) is not None:  # its bytes are packets of a film
+        return reader.load(row).form
     for most in (_HEAD, _MOST):
         try:
             data = reader.fetch_head(row, most)

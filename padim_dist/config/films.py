@@ -18,5 +18,4 @@ class VideoConfig(Section):
     @field_validator("every")
     @classmethod
     def _is_a_rule(cls, value: str) -> str:
-        Every.parse(value)
-        return value
+        return str(Every.parse(value))  # one text for one rule: it identifies manifests

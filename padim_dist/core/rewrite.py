@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 from torchvision.ops import stochastic_depth
 
@@ -105,13 +107,20 @@ def split_norms(graph: fx.GraphModule) -> None:
         graph.graph.erase_node(node)
 
 
+def note_shapes(graph: fx.GraphModule, size: tuple[int, int]) -> None:
+    """Note the shape of every node, for an input of a size (height, width), without computing."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        # Of two images, so that what is the same for all of a batch has another shape.
+        ShapeProp(graph).propagate(torch.empty(2, 3, *size))
+
+
 def fuse_relu(graph: fx.GraphModule) -> None:
     """Fuse convolutions with their ReLU, the addition before it and the max pooling after it."""
     for relu in list(graph.graph.nodes):
         if _layer(graph, relu, nn.ReLU) is None:
             continue
         node, others = relu.all_input_nodes[0], []
-        if _is_addition(node) and len(node.users) == 1:
+        if _is_addition(node) and len(node.users) == 1 and _has_equal_sides(node):
             first, second = node.all_input_nodes
             node, other = (second, first) if _biased_conv(graph, first) is None else (first, second)
             others = [other]
@@ -202,7 +211,7 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
             module.out_channels = len(keep)
             return node
         elementwise = isinstance(module, _ELEMENTWISE) or node.target is stochastic_depth
-        if elementwise or _is_addition(node):
+        if elementwise or (_is_addition(node) and _has_equal_sides(node)):
             node.args = tuple(
                 _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg for arg in node.args
             )
@@ -216,6 +225,7 @@ def _index(graph: fx.GraphModule, node: fx.Node, axis: int) -> fx.Node:
         index = graph.graph.get_attr("_kept")
     with graph.graph.inserting_after(index):
         selected: fx.Node = graph.graph.call_function(torch.index_select, (node, axis, index))
+    selected.meta = dict(node.meta)  # its shape before, as of a convolution with fewer channels
     return selected
 
 
@@ -246,3 +256,9 @@ def _is_addition(node: fx.Node) -> bool:
     """Return whether a node adds two others."""
     name = getattr(node.target, "__name__", "")
     return node.op == "call_function" and name in ("add", "iadd") and len(node.all_input_nodes) == 2
+
+
+def _has_equal_sides(node: fx.Node) -> bool:
+    """Return whether both sides of an addition have one shape; without notes they are taken to."""
+    shapes = [getattr(one.meta.get("tensor_meta"), "shape", None) for one in node.all_input_nodes]
+    return shapes[0] == shapes[1] and all(one.op != "get_attr" for one in node.all_input_nodes)

@@ -28,6 +28,7 @@ from padim_dist.core.rewrite import (
     fold_normalisation,
     fuse_relu,
     keep_drawn_of_last,
+    note_shapes,
     split_norms,
     unshare,
 )
@@ -88,7 +89,7 @@ def trunk_state(
         if key in state and state[key].shape != wanted[key].shape
     ]
     findings = [
-        f"{what}: {', '.join(keys[:12])}{f' and {len(keys) - 12} more' if len(keys) > 12 else ''}"
+        f"{what}: {_some(keys)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("shape", misfits))
         if keys
     ]
@@ -118,6 +119,31 @@ def _states(
     return {key: value for key, value in trunk.items() if key in known}, known
 
 
+def _load(traced: fx.GraphModule, spec: TrunkSpec, state: Mapping[str, Tensor]) -> None:
+    """Load a trunk's state dict; only constants of the traced network may be missing.
+
+    Raises
+    ------
+    WeightsError
+        If the network is not the one that the weights were kept for.
+    """
+    found = traced.load_state_dict(state, assign=True, strict=False)
+    lacking = [*found.unexpected_keys]
+    if found.missing_keys:
+        known = build_network(spec.backbone, spec.size).module.state_dict()
+        lacking += [key for key in found.missing_keys if key in known]
+    if lacking:
+        raise WeightsError(
+            f"the weights of the model do not fit {spec.backbone} as it is here: "
+            f"{_some(lacking)} are in one of them only. Install the version of its package that "
+            "the model was fitted with, or fit another model"
+        )
+
+
+def _some(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys[:12])}{f' and {len(keys) - 12} more' if len(keys) > 12 else ''}"
+
+
 class Trunk(nn.Module):
     """A trunk with folded layers and only the drawn channels.
 
@@ -136,17 +162,18 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         # Networks of others compute constants that are in no state dict.
-        is_whole = is_torchvisions(spec.backbone)
-        device = "meta" if is_whole else "cpu"
+        device = "meta" if is_torchvisions(spec.backbone) else "cpu"
         traced = trace_trunk(spec.backbone, spec.layers, spec.size, device)
         own, projections = split_projections(state)
         # Copies: folding changes them, and the caller keeps the originals.
         copies = {k: v.detach().clone() for k, v in own.items()}
-        traced.load_state_dict(copies, assign=True, strict=is_whole)
+        _load(traced, spec, copies)
         unshare(traced)
         split_norms(traced)
         graph = fuse(traced, inplace=True, no_trace=True)
         assert isinstance(graph, fx.GraphModule)
+        if spec.size is not None:
+            note_shapes(graph, spec.size)
         keep_drawn_of_last(graph, spec.layers, spec.drawn)
         normalisation = (spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD)
         mean, std = (255.0 * torch.tensor(values) for values in normalisation)

@@ -182,7 +182,7 @@ class ScoredShard:
             digests |= run.regions.replace(job.place, run.regions.make(self.regions))
         else:  # of a killed task, or of what is scored again: the receipt would not name it
             run.workspace.folder.remove(run.regions.shard(job.place))
-        files = ShardFiles(digests, machine())
+        files = ShardFiles(digests, machine(self._job.packages))
         table = files.in_receipt(run.scores.make(self.table))
         if job.again:
             return ShardCounts.of(table, files.also(run.scores.replace(job.place, table)))

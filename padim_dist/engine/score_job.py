@@ -8,12 +8,19 @@ from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.archive.times import PathTime
 from padim_dist.core.alarms import Alarms
+from padim_dist.core.backbones.timm_models import PREFIX
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.status import NO_MODEL, UNSETTLED
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.store.manifests import Shard
 from padim_dist.store.runs.run import Run
 from padim_dist.store.runs.tables import ShardCounts
+
+
+def packages_of(embedding: EmbeddingSpec, films: bool) -> tuple[str, ...]:
+    """Return the packages that decode films and make a network, if there are any."""
+    network = ("timm",) if embedding.trunk.backbone.startswith(PREFIX) else ()
+    return (*network, *(("av",) if films else ()))
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class ScoreJob:
         Share of normal pixels above the threshold of a region.
     time : PathTime or None
         Where the path says when an image was taken; otherwise its EXIF data do.
+    films : bool
+        Whether the images are frames of films.
     """
 
     run: Run
@@ -60,6 +69,12 @@ class ScoreJob:
     leaves_out: bool = False
     again: bool = False
     time: PathTime | None = None
+    films: bool = False
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that its results depend on, besides those that all results depend on."""
+        return packages_of(self.embedding, self.films)
 
     @property
     def name(self) -> str:

@@ -44,15 +44,18 @@ def device() -> torch.device:
 
 
 @cache
-def machine() -> str:
-    """Return what the last bits of results depend on: processor and software of this process."""
+def machine(others: tuple[str, ...] = ()) -> str:
+    """Return what the last bits of results depend on: processor and software of this process.
+
+    `others` are packages that are used only by some models and archives.
+    """
     if torch.cuda.is_available():
         processor = torch.cuda.get_device_name()
         libraries = [f"CUDA {torch.version.cuda}", f"cuDNN {torch.backends.cudnn.version()}"]
     else:
         processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
         libraries = []
-    libraries += [f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy")]
+    libraries += [f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy", *others)]
     return ", ".join([processor, *libraries])
 
 

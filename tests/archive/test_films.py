@@ -18,10 +18,11 @@ import fsspec
 import numpy as np
 import pytest
 
+from padim_dist.api.settings.places import archive_settings
 from padim_dist.archive.films.every import Every, ShownFrame
 from padim_dist.archive.films.frames import Frames
 from padim_dist.archive.films.opening import open_film
-from padim_dist.archive.reading import ranges
+from padim_dist.archive.reading import films, ranges
 from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.objects import ObjectFetcher, RetryPolicy
 from padim_dist.archive.reading.reader import ImageReader
@@ -29,7 +30,8 @@ from padim_dist.archive.rows import ImageRow
 from padim_dist.archive.times import PathTime
 from padim_dist.config import make_config
 from padim_dist.core.geometry import InputGeometry
-from padim_dist.errors import ArchiveError, ConfigError, RunError
+from padim_dist.core.pictures.forms import Form
+from padim_dist.errors import ArchiveError, ConfigError, ImageError, RunError
 from padim_dist.storage import Folder
 from tests.archive.films import X264, film_rows, make_film, picture, plain_frames
 from tests.conftest import draw
@@ -277,6 +279,106 @@ def test_whose_fault_it_is(tmp_path, monkeypatch):
     assert "archive.read_deadline" in images[0].error
 
 
+def test_each_part_has_its_deadline(tmp_path, monkeypatch):
+    """A read has that of reads, also while its film is decoded; the rest has that of decoders."""
+    make_film(tmp_path / "a.mp4", pictures(20), options=X264)
+    rows = film_rows(tmp_path)
+    held = threading.Event()
+    read = Folder.read_body
+
+    def slow(self, name, *more):
+        held.wait(0.8)  # longer than a decoder may take
+        return read(self, name, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read_body", slow)
+        reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.4)
+        assert {image.status for image in read_ahead(rows, Reading(reader, 2, 2), 16)} == {"scored"}
+        assert reader.load(rows[3]).status == "scored"
+        assert reader.load_original(rows[3]).shape == (3, 48, 64)
+
+    upright = films.upright
+
+    def slow_pixels(*more):
+        held.wait(0.8 if threading.current_thread() is not threading.main_thread() else 0)
+        return upright(*more)
+
+    monkeypatch.setattr(films, "upright", slow_pixels)
+    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=0.4), deadline=60.0)
+    assert reader.load(rows[3]).status == "scored"
+    reader = replace(READER, fetcher=replace(READER.fetcher, deadline=60.0), deadline=0.4)
+    late = reader.load(rows[3])
+    held.set()
+    assert late.status == "timeout"
+    assert "archive.decode_deadline" in str(late.error)
+
+
+def test_a_read_that_fails_once_costs_no_row(tmp_path, monkeypatch):
+    make_film(tmp_path / "a.mp4", pictures(40), options=X264)
+    rows = film_rows(tmp_path)
+    monkeypatch.setattr(ranges, "BLOCK", 2**12)
+    reads, fetch = [], ObjectFetcher.fetch
+
+    def failing(self, request):
+        reads.append(request.start)
+        if len(reads) in fails:
+            raise ImageError("unavailable", "the store is busy")
+        return fetch(self, request)
+
+    monkeypatch.setattr(ObjectFetcher, "fetch", failing)
+    fails = [3]
+    check_exact(tmp_path / "a.mp4", rows)
+    reads.clear()
+    fails = range(3, 10**6)
+    assert {image.status for image in read_ahead(rows, READING, 16)} <= {"scored", "unavailable"}
+    assert READER.load(rows[-1]).status == "unavailable"
+
+
+def test_films_are_closed(tmp_path, monkeypatch):
+    """After the last request of each, and after one frame."""
+    for name in ("a.mp4", "b.mkv"):
+        make_film(tmp_path / name, pictures(70), options=X264)
+    rows = film_rows(tmp_path)
+    opened = []
+
+    def kept(file):
+        opened.append(open_film(file))
+        return opened[-1]
+
+    monkeypatch.setattr(films, "open_film", kept)
+    check = [image.status for image in read_ahead(rows, READING, 16)]
+    assert check == ["scored"] * 140
+    READER.load(rows[0])
+    READER.load_original(rows[0])
+    assert len(opened) == 4
+    for film in opened:
+        with pytest.raises(AssertionError, match=r"closed|open"):
+            film.container.seek(0)
+
+
+def test_a_film_of_large_pictures_is_not_decoded(tmp_path, monkeypatch):
+    make_film(tmp_path / "a.mp4", pictures(5), options=X264)
+    rows = film_rows(tmp_path)
+    monkeypatch.setattr(films.FilmPass, "_passing", None)
+    found = [*read_ahead(rows, replace(READING, reader=replace(READER, max_pixels=3000)), 16)]
+    assert {image.status for image in found} == {"too_large"}
+    assert "64x48 pixels are more than archive.max_pixels = 3000" in str(found[0].error)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "form"),
+    [
+        ("libx264", "yuv420p", Form(64, 48, 8, grey=False)),
+        ("ffv1", "yuv420p10le", Form(64, 48, 10, grey=False)),
+        ("ffv1", "gray", Form(64, 48, 8, grey=True)),
+        ("ffv1", "gray12le", Form(64, 48, 12, grey=True)),
+    ],
+)
+def test_the_form_of_a_frame(codec, pixels, form, tmp_path):
+    make_film(tmp_path / "a.mkv", map(picture, range(3)), codec, pixels=pixels)
+    assert [image.form for image in read_ahead(film_rows(tmp_path), READING, 4)] == [form] * 3
+
+
 def test_groups_labels_and_masks(tmp_path):
     make_film(tmp_path / "cam-1" / "train" / "a.mp4", pictures(20), options=X264)
     make_film(tmp_path / "cam-1" / "test" / "b.mp4", pictures(20), options=X264)
@@ -326,6 +428,14 @@ def test_every(tmp_path, caplog):
     for wrong in ("", "0s", "s", "1.5 frames", "1m", "-1s"):
         with pytest.raises(ConfigError, match=r"archive\.video\.every"):
             make_config({"workspace": "w", "archive": {**VIDEO, "video": {"every": wrong}}})
+    ways = [None, *({"every": text} for text in ("1s", "1 s", "1.0s", " 1.00 s "))]
+    configs = [make_config({"workspace": "w", "archive": {**VIDEO, "video": way}}) for way in ways]
+    assert all("video" not in archive_settings(config) for config in configs)
+    texts = {"0.50s": "0.5s", "100s": "100s", "1 frames": "1 frame", "25frame": "25 frames"}
+    for text, normal in texts.items():
+        config = make_config({"workspace": "w", "archive": {**VIDEO, "video": {"every": text}}})
+        assert archive_settings(config)["video"] == {"every": normal}
+        assert Every.parse(normal) == Every.parse(text)
     with pytest.raises(ConfigError, match="set 'layout' to video"):
         make_config({"workspace": "w", "archive": {"url": "a", "video": {"every": "1s"}}})
     for name in ("a.mp4", "b.mp4"):

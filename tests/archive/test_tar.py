@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from padim_dist.archive import expressions
 from padim_dist.archive.listing.layouts.base import EXCLUDED, Listing
 from padim_dist.archive.listing.layouts.tar import list_images
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.spool import Spool
 from padim_dist.archive.rows import TAIL, image_id
-from padim_dist.errors import ArchiveError
+from padim_dist.errors import ArchiveError, ConfigError
 from padim_dist.storage import Folder
 from tests.archive.rows import sorted_rows
 from tests.s3.moto import moto_server
@@ -50,6 +51,13 @@ def listing(
     with Spool() as spool:
         list_images(Listing(archive, train, group, exclude=exclude), spool)
         return sorted_rows(spool), dict(spool.ignored)
+
+
+def test_an_expression_that_takes_too_long_is_no_fault_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(expressions, "SECONDS", 0.05)
+    (tmp_path / "a.tar").write_bytes(pack([(f"{'a' * 200}!.png", b"x")]))
+    with pytest.raises(ConfigError, match=r"archive\.train '.*' took longer"):
+        listing(tmp_path, train="(a|a)+$")
 
 
 def cut_out(row: Row) -> bytes:

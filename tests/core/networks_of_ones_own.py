@@ -24,6 +24,27 @@ class Small(nn.Module):
         return self.second(self.shared(torch.relu(x)))
 
 
+class Additions(nn.Module):
+    """Additions of a parameter, of one value a channel and of a map of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.second = nn.Conv2d(8, 12, 3, 2, 1)
+        self.last = nn.Conv2d(12, 12, 3, 1, 1)
+        self.gate = nn.Conv2d(12, 12, 1)
+        self.bias = nn.Parameter(torch.linspace(-1.0, 1.0, 12).view(1, 12, 1, 1))
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.relu(self.squeeze(x.mean((2, 3), keepdim=True)) + x)
+        x = self.relu(self.second(x) + self.bias)
+        x = self.relu(self.last(x) + self.gate(x.mean((2, 3), keepdim=True)))
+        return x + self.bias
+
+
 class OnlyFloat32(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +69,10 @@ class OwnMean(Small):
 
 def small(height: int, width: int) -> nn.Module:
     return Small()
+
+
+def additions(height: int, width: int) -> nn.Module:
+    return Additions()
 
 
 def by_value(height: int, width: int) -> nn.Module:

@@ -54,7 +54,9 @@ CONVOLUTIONAL = [
     ("test_efficientnet", ("blocks.1", "blocks.2")),  # a BatchNorm and an activation in one
     ("tf_mobilenetv3_small_minimal_100", ("blocks.0", "blocks.1", "blocks.3")),  # pads by itself
     ("test_convnext", ("stages.0", "stages.1")),
-    ("test_mambaout", ("stages.0", "stages.1")),  # channels last, nearly as many as columns
+    pytest.param(  # channels last, nearly as many as columns
+        "test_mambaout", ("stages.0", "stages.1"), marks=pytest.mark.slow
+    ),
     ("test_nfnet", ("stages.0", "stages.1")),  # scales its weights by itself
 ]
 
@@ -114,6 +116,7 @@ def check_maps(model: torch.nn.Module, name: str, layers: tuple[str, ...], size:
     assert_same(trunk, images, wanted)
 
 
+@pytest.mark.slow
 def test_torchvisions_networks_with_channels_last():
     layers = ("features.1", "features.3")
     spec, shape = plan_trunk("swin_t", layers, 60, 1, (64, 96))
@@ -149,6 +152,34 @@ def test_a_network_of_ones_own_gives_its_maps():
     assert_same(trunk, images, [wanted[name] for name in layers])
 
 
+@pytest.mark.parametrize("last", ["add", "add_1", "relu_1", "relu_2", "add_3"])
+def test_additions_of_other_shapes_are_not_fused(last):
+    backbone, size = f"{OWN}:additions", (32, 48)
+    spec, _ = plan_trunk(backbone, (last,), 5, 1, size)
+    model = build_network(backbone, size, device="cpu").module
+    trunk = Trunk(spec, trunk_state(backbone, (last,), model.state_dict(), size))
+    images = torch.randint(0, 256, (3, 3, *size), dtype=torch.uint8)
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    with torch.inference_mode():
+        whole = create_feature_extractor(model, [last])((images / 255 - mean) / std)
+    assert_same(trunk, images, [whole[last]])
+
+
+def test_weights_that_a_network_lacks_or_has_now_are_no_random_ones():
+    """A worker with another version of a network than the one that fitted the model."""
+    layers, size = ("shared", "second"), (32, 48)
+    spec, _ = plan_trunk(f"{OWN}:small", layers, 15, 1, size)
+    state = random_state(f"{OWN}:small", layers, 1, size)
+    newer = {key: value for key, value in state.items() if key != "second.bias"}
+    with pytest.raises(WeightsError, match=r"second\.bias are in one of them only"):
+        Trunk(spec, newer)
+    with pytest.raises(WeightsError, match=r"second\.scale are in one of them only"):
+        Trunk(spec, {**state, "second.scale": torch.ones(3)})
+    assert Trunk(spec, state)
+
+
 @pytest.mark.parametrize(
     ("name", "layers", "size"),
     [
@@ -176,7 +207,7 @@ def test_distances_equal_dense_ones(name, layers, size):
     assert (np.abs(found - wanted) / wanted).max() <= 1e-5
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "layers", "size"), TRANSFORMERS)
 def test_half_precision_is_near(name, layers, size, precision):
     spec, _ = plan_trunk(f"timm/{name}", layers, 30, 1, size)

@@ -32,6 +32,7 @@ def test_workers_make_the_network(tmp_path, scheduler, backbone, layers):
     assert info is not None
     assert info.embedding.trunk.backbone == backbone
     assert info.embedding.trunk.size == (64, 64)
+    assert ("timm" in info.versions) == backbone.startswith("timm/")
     verified = padim.verify(config, run=scored.run_id, all_shards=True)
     assert verified.verdict == "as it was written"
     other = config.model_copy(update={"model": config.model.model_copy(update={"seed": 7})})

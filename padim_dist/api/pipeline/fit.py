@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import numpy
 import torch
@@ -29,6 +30,7 @@ from padim_dist.engine.factorise import bands
 from padim_dist.engine.fit import embed_part, find_receipts
 from padim_dist.engine.memory import projection
 from padim_dist.engine.part_receipt import PartReceipt
+from padim_dist.engine.score_job import packages_of
 from padim_dist.engine.workers import open_workers
 from padim_dist.errors import ArchiveError
 from padim_dist.events import Listener, ignore
@@ -204,7 +206,7 @@ def _run(
         left_out = leave_out(workers, plan, done, counts, config, "fit: leave out")
         outcomes = calibrate(workers, plan, done, left_out, dropped)
     workspace.folder.remove_tree(workspace.all_left_out(plan.model_id))
-    now = _now()
+    now, films = _now(), config.archive.layout == "video"
     info = ModelInfo(
         model_id=plan.model_id,
         fit_id=plan.fit_id,
@@ -220,6 +222,7 @@ def _run(
         versions={
             "python": platform.python_version(),
             **{one.__name__: one.__version__ for one in (torch, torchvision, numpy, zarr)},
+            **{name: version(name) for name in packages_of(plan.embedding, films)},
         },
         suspects={group: one.suspects for group, one in outcomes.items() if one.suspects},
         calibrated={group: one.images for group, one in outcomes.items() if one.images},

@@ -117,6 +117,7 @@ def score_jobs(
             alarms=alarms,
             pixel_alpha=config.score.pixel_alpha,
             time=time,
+            films=config.archive.layout == "video",
         )
         for place, shard in enumerate(shards)
     ]

@@ -12,7 +12,7 @@ from padim_dist.api.report.gallery import archive_url
 from padim_dist.api.settings.places import logger
 from padim_dist.api.sql.tables import image_name, read_rows
 from padim_dist.archive.films.names import frame_time
-from padim_dist.errors import PadimDistError, RunError
+from padim_dist.errors import ConfigError, PadimDistError, RunError
 from padim_dist.events import Listener, Progress
 from padim_dist.pages.cards import Event, Still
 from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
@@ -102,7 +102,7 @@ def _stills(
         row = manifest[image_id]
         try:
             pixels = run.reader.load_original(row)
-        except RunError as error:  # the store fails
+        except (RunError, ConfigError) as error:  # the store fails, or there is no PyAV
             logger.warning("events have no pictures: %s", error)
             break
         except (PadimDistError, OSError):

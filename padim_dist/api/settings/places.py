@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from padim_dist.archive.addresses import real_path_below
+from padim_dist.archive.films.every import EVERY
 from padim_dist.config import Config, load_config
 from padim_dist.config.identity import identity
 from padim_dist.core.alarms import RULES
@@ -26,6 +27,8 @@ ConfigLike = Config | str | os.PathLike[str]
 """A configuration, or the path of its YAML file."""
 _YAML = (".yaml", ".yml")
 _NOT_OF_A_MANIFEST = {"name", "max_pixels", "bits", "read_deadline", "decode_deadline", "time"}
+_EVERY = {"every": EVERY}
+"""The default of ``archive.video``, which says what null says."""
 _ADDED = ("exclude", "allow", "video")
 """Settings that earlier versions lacked: unset, they leave the ids of workspaces as they are."""
 
@@ -111,7 +114,7 @@ def archive_settings(config: Config) -> dict[str, Any]:
     """Return the settings that determine a manifest; its url is the name of the archive."""
     settings = config.archive.model_dump(mode="json", exclude=_NOT_OF_A_MANIFEST)
     added = {name: settings.pop(name) for name in _ADDED}
-    given = {name: value for name, value in added.items() if value}
+    given = {name: value for name, value in added.items() if value and value != _EVERY}
     return redacted_tree({**settings, **given, "url": _archive_name(config)})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 
 EVERY = "1s"
@@ -47,6 +48,12 @@ class Every:
     milliseconds: Fraction | None
     frames: int = 1
 
+    def __str__(self) -> str:
+        if self.milliseconds is None:
+            return "1 frame" if self.frames == 1 else f"{self.frames} frames"
+        seconds = Decimal(self.milliseconds.numerator) / self.milliseconds.denominator / 1000
+        return f"{seconds.normalize():f}s"
+
     @classmethod
     def parse(cls, text: str) -> Every:
         """Read a rule.
@@ -60,6 +67,8 @@ class Every:
         --------
         >>> Every.parse("0.5s"), Every.parse("1 frame")
         (Every(milliseconds=Fraction(500, 1), frames=1), Every(milliseconds=None, frames=1))
+        >>> str(Every.parse("0.50 s"))
+        '0.5s'
         """
         match = _EVERY.fullmatch(text.strip())
         if match is None or not Fraction(match[1]):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _BUFFER = 2**17
 _MATROSKA, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
+_SEGMENT = b"\x18\x53\x80\x67"
+_LAST = 16
+"""Frames at the end of an index, of which one is the last in the file."""
 
 
 class FilmError(Exception):
@@ -98,6 +101,18 @@ class Film:
         return None if place is None or base is None else round(place * base * 1000)
 
     @property
+    def ends_early(self) -> bool:
+        """Whether the file is shorter than it says: MP4 by its index, the others by their head."""
+        if self.head.startswith(_MATROSKA):
+            return is_cut_matroska(self.head, self.size)
+        if self.head.startswith(_RIFF):
+            length = int.from_bytes(self.head[4:8], "little")
+            return length != 2**32 - 1 and 8 + length > self.size  # -1: it was not ended
+        entries = self.stream.index_entries
+        last = [entries[place] for place in range(max(0, len(entries) - _LAST), len(entries))]
+        return any(entry.pos + entry.size > self.size for entry in last)
+
+    @property
     def began_at(self) -> datetime | None:
         """When it was begun to be taken, by its metadata; UTC."""
         text = self.container.metadata.get("creation_time", "")
@@ -153,8 +168,12 @@ def open_film(file: Source) -> Film:
         if watched.error is not None:
             raise watched.error from None
         raise FilmError(f"it is cut, damaged or no film: {reason_of(error)}") from None
+    if watched.error is not None:  # FFmpeg took it for the end, and was content with what it had
+        container.close()
+        raise watched.error
     streams = [stream for stream in container.streams.video if not _is_cover(av, stream)]
     if not streams or streams[0].codec_context is None:
+        container.close()
         raise FilmError("it has no stream of pictures that can be decoded", is_empty=True)
     for stream in container.streams:
         if stream is not streams[0]:
@@ -170,3 +189,22 @@ def reason_of(error: Exception) -> str:
 def _is_cover(av: Any, stream: VideoStream) -> bool:
     """Return whether a stream is one still picture, such as the cover of a recording."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def is_cut_matroska(head: bytes, size: int) -> bool:
+    """Return whether a Matroska file is shorter than its segment says.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file, of any format.
+    size : int
+        Bytes of the file.
+    """
+    place = head.find(_SEGMENT) + len(_SEGMENT)
+    if place < len(_SEGMENT) or place >= len(head) or not head[place]:
+        return False
+    width = 9 - head[place].bit_length()
+    number = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
+    is_known = number != (1 << 7 * width) - 1  # of a recording that was not ended
+    return is_known and place + width + number > size

@@ -144,7 +144,8 @@ class _Loader:
             fetches = [*dict.fromkeys([*self._fetches.values()])]
             for fetch in fetches:
                 self._end_overdue(fetch)
-            if decoding and decoding.is_overdue(self._reader.deadline):
+            deadline = item.film.deadline if item.film else self._reader.deadline
+            if decoding and decoding.is_overdue(deadline):
                 self._decoding.give_up(decoding)
                 return (item.film or self._reader).too_slow(item.row)
             calls = [fetch.call for fetch in fetches if fetch.call]
@@ -155,6 +156,8 @@ class _Loader:
         """End the threads."""
         for body in [*self._fetches]:
             body.cancel()  # a decoder may wait for it
+        if self._film:
+            self._film.end()
         self._fetching.close()
         self._decoding.close()
 
@@ -210,6 +213,8 @@ class _Loader:
         images: list[Future[LoadedImage]] = [Future() for _ in request.rows]
         load, before = FilmLoad(request, self._reader.films, images), self._film
         is_same = before and before.request.uri == request.uri
+        if before and not is_same:
+            before.end()
         load.begin(self._decoding, before if is_same else None)
         self._film = load
         return [

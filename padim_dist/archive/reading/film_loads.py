@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from padim_dist.archive.reading.film_reader import FilmReader
@@ -41,6 +40,15 @@ class FilmLoad:
         turn = before._turn if before else None
         self.call = crew.submit(lambda: self._read(turn))
 
+    def end(self) -> None:
+        """Close the film as soon as it is read; no request follows."""
+        self._turn.add_done_callback(lambda turn: turn.result().close())
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that may pass for what is done now: a read, or the decoding of a frame."""
+        return self.reader.deadline_of(self.film) if self.film else self.reader.deadline
+
     def too_slow(self, row: ImageRow) -> LoadedImage:
         """Return the outcome of a row that exceeded a deadline; the next request goes on anew."""
         film = self.film or self.reader.begin()
@@ -59,5 +67,7 @@ class FilmLoad:
         self._hand_on(film)
 
     def _hand_on(self, film: FilmPass) -> None:
-        with suppress(InvalidStateError):  # it was given up in the meantime
+        try:
             self._turn.set_result(film)
+        except InvalidStateError:  # it was given up in the meantime
+            film.close()

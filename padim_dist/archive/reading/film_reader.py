@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.status import TIMEOUT
 from padim_dist.errors import ImageError, RunError
 from padim_dist.telemetry.measures import timed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,17 @@ class FilmReader:
                     if isinstance(frame, ImageError):
                         yield LoadedImage(row, status=frame.status, error=frame.reason)
                         continue
-                    height, width = frame.pixels.shape[1:]
+                    form = frame.form
                     with timed_part():
                         pixels, found = prepare_aligned(frame.pixels, self.geometry, self.aligner)
                     yield LoadedImage(
                         row,
                         pixels,
-                        width,
-                        height,
+                        form.width,
+                        form.height,
                         captured_at=frame.captured_at,
                         alignment=found,
+                        form=form,
                     )
         except MemoryError as error:
             raise RunError(
@@ -71,7 +75,7 @@ class FilmReader:
         """Load the only frame of a request; see `read` for the errors."""
         film = self.begin()
         try:
-            (image,) = within(self.deadline, lambda: [*self.read(request, film)])
+            (image,) = self._within(film, lambda: [*self.read(request, film)])
         except OverdueError:
             return self.too_slow(request.rows[0], film)
         return image
@@ -86,7 +90,7 @@ class FilmReader:
         """
         film = self.begin()
         try:
-            ((_, frame),) = within(self.deadline, lambda: [*film.read(request.rows)])
+            ((_, frame),) = self._within(film, lambda: [*film.read(request.rows)])
         except OverdueError:
             raise self._overdue(film) from None
         if isinstance(frame, ImageError):
@@ -104,9 +108,25 @@ class FilmReader:
         error = self._overdue(film)
         return LoadedImage(row, status=error.status, error=error.reason)
 
+    def deadline_of(self, film: FilmPass) -> float:
+        """Return how long what a decoder does now may take: a read of the film, or the rest."""
+        is_read = film.file is not None and film.file.request is not None
+        return self.fetcher.deadline if is_read else self.deadline
+
+    def _within(self, film: FilmPass, work: Callable[[], T]) -> T:
+        """Call a function of a decoder within its deadlines, and close the decoder."""
+
+        def closing() -> T:
+            try:
+                return work()
+            finally:
+                film.close()
+
+        return within(lambda: self.deadline_of(film), closing)
+
     def _overdue(self, film: FilmPass) -> ImageError:
-        if film.file and film.file.request:
-            return self.fetcher.give_up(film.file.request)
+        if film.file and (request := film.file.request):
+            return self.fetcher.give_up(request)
         return ImageError(
             TIMEOUT, f"decoding it took longer than archive.decode_deadline = {self.deadline:g} s"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.ranges import RangeFile
 from padim_dist.archive.reading.threads import timed_part
 from padim_dist.archive.rows import ImageRow
-from padim_dist.core.status import TOO_LARGE, UNREADABLE
+from padim_dist.core.pictures.forms import Form
+from padim_dist.core.status import TIMEOUT, TOO_LARGE, UNAVAILABLE, UNREADABLE
 from padim_dist.errors import ImageError, RunError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    _Shown = Generator[tuple[int, VideoFrame | None], None, None]
+
 _BEYOND = 32
 """Frames after the last one asked for, until those that did not come are given up."""
 _NO_PICTURE = "the decoder gives no picture at this time: the film is cut or damaged here"
@@ -35,9 +38,20 @@ _NO_PICTURE = "the decoder gives no picture at this time: the film is cut or dam
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame: pixels, uint8 (3, H, W), and when it was taken, if the film says so."""
+    """A decoded frame.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        uint8, shape (3, height, width), upright.
+    form : Form
+        Its size, upright, and the bits and colour of the film.
+    captured_at : datetime or None
+        When it was taken, if the film says so.
+    """
 
     pixels: Tensor
+    form: Form
     captured_at: datetime | None
 
 
@@ -56,7 +70,7 @@ class FilmPass:
         self._fetcher, self._max_pixels = fetcher, max_pixels
         self._object: tuple[str, str | None] | None = None
         self._film: Film | None = None
-        self._shown: Iterator[tuple[int, VideoFrame | None]] = iter(())
+        self._shown = _nothing()
         self._at: int | None = None
         self._decoded: int | None = None
         self.file: RangeFile | None = None
@@ -70,34 +84,68 @@ class FilmPass:
             If the store is ill, or memory runs out.
         """
         wanted = {time: row for row in rows if (time := frame_time(row)) is not None}
-        try:
-            film = self._open(next(iter(rows)))
-            for _ in range(2):  # frames that an odd order has passed by come in a second pass
-                for time, frame in self._passing(film, wanted):
-                    yield wanted.pop(time), frame
-                if not wanted:
-                    return
-                self._at = None
-            error = ImageError(UNREADABLE, _NO_PICTURE)
-        except ImageError as found:
-            error, self._object = found, None
-        except RunError:
-            self._object = None
-            raise
-        except FilmError as found:
-            error, self._object = ImageError(UNREADABLE, str(found)), None
+        error = ImageError(UNREADABLE, _NO_PICTURE)
+        for _ in range(2):  # the rows that are left once more, if a read of the film has failed
+            try:
+                yield from self._attempt(wanted)
+                break
+            except FilmError as found:
+                error = ImageError(UNREADABLE, str(found))
+                self.close()
+                break
+            except ImageError as found:
+                error = found
+                self.close()
+                if found.status not in (UNAVAILABLE, TIMEOUT):
+                    break
+            except RunError:
+                self.close()
+                raise
         for row in wanted.values():
             yield row, error
 
+    def _attempt(
+        self, wanted: dict[int, ImageRow]
+    ) -> Iterator[tuple[ImageRow, Frame | ImageError]]:
+        """Yield the frames of rows by their times, and take these out."""
+        film = self._open(next(iter(wanted.values())))
+        for _ in range(2):  # frames that an odd order has passed by come in a second pass
+            for time, frame in self._passing(film, wanted):
+                yield wanted.pop(time), frame
+            if not wanted:
+                return
+            self._at = None
+
+    def close(self) -> None:
+        """Let the film and its decoder go; a later read opens it again."""
+        self._shown.close()
+        self._shown = _nothing()
+        if self._film is not None:
+            self._film.container.close()
+        self._film = self._object = self._at = self._decoded = None
+
     def _open(self, row: ImageRow) -> Film:
         if self._film is None or self._object != (row.uri, row.etag):
+            self.close()
             self.file = RangeFile(self._fetcher, row)
             with timed_part():
                 self._film = open_film(self.file)
                 # Workers share the cores; with several threads here errors would come late.
-                self._film.stream.codec_context.thread_count = 1
+                decoder = self._film.stream.codec_context
+                decoder.thread_count = 1
+                # Of sizes that change inside; codecs round sizes up.
+                decoder.options = {"max_pixels": str(2 * self._max_pixels + 2**16)}
             self._object, self._at = (row.uri, row.etag), None
+        decoder = self._film.stream.codec_context
+        self._check_size(decoder.width, decoder.height)
         return self._film
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise ImageError(
+                TOO_LARGE,
+                f"{width}x{height} pixels are more than archive.max_pixels = {self._max_pixels}",
+            )
 
     def _passing(
         self, film: Film, wanted: Collection[int]
@@ -126,17 +174,18 @@ class FilmPass:
             return ImageError(
                 UNREADABLE, "the film is damaged here, or at a frame that this one refers to"
             )
-        if frame.width * frame.height > self._max_pixels:
-            return ImageError(
-                TOO_LARGE,
-                f"{frame.width}x{frame.height} pixels are more than archive.max_pixels = "
-                f"{self._max_pixels}",
-            )
+        try:
+            self._check_size(frame.width, frame.height)
+        except ImageError as error:
+            return error
         decoded: npt.NDArray[Any] = frame.to_ndarray(format="rgb24")
         pixels = upright(decoded, display_matrix(frame))
         began = film.began_at
         captured_at = began and began + timedelta(milliseconds=time)
-        return Frame(torch.from_numpy(pixels).permute(2, 0, 1), captured_at)
+        height, width = pixels.shape[:2]
+        grey = frame.format.name.startswith(("gray", "mono", "ya"))
+        form = Form(width, height, frame.format.components[0].bits, grey)
+        return Frame(torch.from_numpy(pixels).permute(2, 0, 1), form, captured_at)
 
     def _is_key_frame_ahead(self, film: Film, time: int) -> bool:
         """Return whether a key frame lies between what was decoded and a time."""
@@ -174,7 +223,7 @@ class FilmPass:
         film: Film,
         first: Packet[VideoStream] | None,
         packets: Iterator[Packet[VideoStream]],
-    ) -> Iterator[tuple[int, VideoFrame | None]]:
+    ) -> _Shown:
         """Yield the time of every frame, and the frame; None if damage has spoilt it."""
         av = films()
         packet, is_broken = first, False
@@ -206,6 +255,10 @@ class FilmPass:
             except av.FFmpegError:
                 packet = None
             film.check()
+
+
+def _nothing() -> _Shown:
+    yield from ()
 
 
 def _place(film: Film, time: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.requests import Request
+from padim_dist.archive.reading.threads import untimed_part
 from padim_dist.archive.rows import ImageRow
 
 BLOCK = 2**22
@@ -64,9 +65,12 @@ class RangeFile:
         if number not in self._blocks:
             start, stop = number * BLOCK, min((number + 1) * BLOCK, self._row.size)
             part = replace(self._row, offset=start, length=stop - start)
-            self.request = Request(self._row.uri, (part,), start, stop)
-            (self._blocks[number],) = self._fetcher.fetch(self.request)
-            self.request = None
+            with untimed_part():  # each attempt has a deadline of its own
+                self.request = Request(self._row.uri, (part,), start, stop)
+                try:
+                    (self._blocks[number],) = self._fetcher.fetch(self.request)
+                finally:
+                    self.request = None
             if len(self._blocks) > _KEPT:
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end(number)

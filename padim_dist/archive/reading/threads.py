@@ -83,6 +83,20 @@ def timed_part() -> Iterator[None]:
         call.began = None if outer is None else outer + time.monotonic() - began
 
 
+@contextmanager
+def untimed_part() -> Iterator[None]:
+    """Do not time a block inside a timed part; parts inside of it have a time of their own."""
+    call: Call[Any] | None = getattr(_here, "call", None)
+    if call is None or call.began is None:
+        yield
+        return
+    passed, call.began = time.monotonic() - call.began, None
+    try:
+        yield
+    finally:
+        call.began = time.monotonic() - passed
+
+
 class Crew:
     """A fixed number of threads that make calls in the order of submission.
 
@@ -157,8 +171,10 @@ def await_any(futures: list[Future[Any]], calls: list[Call[Any]]) -> None:
                 call.began += overslept
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def within(seconds: float | Callable[[], float], work: Callable[[], T]) -> T:
     """Call a function in a thread of its own, and wait for it at most some seconds.
+
+    The seconds may be a function, if they depend on what the work is doing.
 
     Raises
     ------
@@ -174,7 +190,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     call = crew.submit(work)
     try:
         while not call.future.done():
-            if call.is_overdue(seconds):
+            if call.is_overdue(seconds() if callable(seconds) else seconds):
                 crew.give_up(call)
                 raise OverdueError
             await_any([call.future], [call])

@@ -102,7 +102,8 @@ class Rescored:
 def rescore_shard(job: RescoreJob, report: Report) -> Rescored:
     """Task: score a shard again, with the model of its run, and compare all results."""
     run, place = job.score.run, job.score.place
-    is_exact = job.scored_on == machine()
+    here = machine(job.score.packages)
+    is_exact = job.scored_on == here
     damaged: list[Difference] = []
     try:
         stored, regions = run.scores.read_shard(place), run.regions.read_shard(place)
@@ -125,7 +126,7 @@ def rescore_shard(job: RescoreJob, report: Report) -> Rescored:
         done=len(shard.table),
         failed=sum(row.status != SCORED for row in shard.table),
         rows=compared.rows,
-        machine=machine(),
+        machine=here,
         is_exact=is_exact,
         count=len(found),
         differences=found[:_MOST],

@@ -22,7 +22,7 @@ from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note,
 from padim_dist.archive.listing.walk import THREADS, File, in_threads, walk
 from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.bodies import object_tag
-from padim_dist.errors import ArchiveError
+from padim_dist.errors import ArchiveError, PadimDistError
 from padim_dist.local_files import local_path
 from padim_dist.storage import Folder
 
@@ -109,6 +109,8 @@ class _Scan:
                     if number % 1000 == 0:
                         yield batch
                         batch = Batch()
+        except PadimDistError:  # of settings
+            raise
         except Exception as error:  # HTTP clients raise errors of any class
             lasting = (OSError,) if self.home.is_local else (FileNotFoundError, PermissionError)
             if not isinstance(error, lasting):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -24,7 +24,7 @@ from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note,
 from padim_dist.archive.listing.walk import THREADS, File, Page, in_threads, walk
 from padim_dist.archive.rows import TAIL, image_id
 from padim_dist.core.status import GOOD
-from padim_dist.errors import ArchiveError
+from padim_dist.errors import ArchiveError, PadimDistError
 from padim_dist.local_files import local_path
 from padim_dist.redaction import redacted
 from padim_dist.storage import Folder
@@ -113,11 +113,14 @@ class _Scan:
     masked: set[str]
     fine: list[str]
     _passed: int = 0
+    _batch: Batch = field(default_factory=Batch)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the frames of the film, a thousand at a time."""
         try:
             yield from self._batches()
+        except PadimDistError:  # of settings
+            raise
         except Exception as error:  # HTTP clients raise errors of any class
             lasting = (OSError,) if self.home.is_local else (FileNotFoundError, PermissionError)
             if not isinstance(error, lasting):
@@ -125,32 +128,36 @@ class _Scan:
                     f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the "
                     "same command again when it can be read"
                 ) from error
-            yield self._rest(TAIL)
+            # A bad disk, or no permission to read: a row stands for the frames that were not found.
+            yield self._with_rest(TAIL)
 
     def _batches(self) -> Iterator[Batch]:
         with self.home.fs.open(local_path(self._uri), "rb", block_size=_BLOCK) as file:
             try:
                 film = open_film(file)
             except FilmError as error:
-                yield self._rest(NO_PICTURES if error.is_empty else TAIL)
+                yield self._with_rest(NO_PICTURES if error.is_empty else TAIL)
                 return
             frames, every = Frames(film), Every.parse(self.listing.every)
-            make, batch, count = self._maker(), Batch(), 0
-            for frame in every.choose(frames):
-                batch.images.append(make(frame))
-                count += 1
-                self._passed = frame.start + frame.length
-                if len(batch.images) == _ROWS:
-                    yield batch
-                    batch = Batch()
-            film.container.close()
+            try:
+                make, count = self._maker(), 0
+                for frame in every.choose(frames):
+                    self._batch.images.append(make(frame))
+                    count += 1
+                    self._passed = frame.start + frame.length
+                    if len(self._batch.images) == _ROWS:
+                        batch, self._batch = self._batch, Batch()
+                        yield batch
+            finally:
+                film.container.close()
         if every.is_finer_than(frames.shortest):
             self.fine.append(self._uri)
         if frames.is_cut:
-            batch.images.extend(self._rest(TAIL).images)
+            yield self._with_rest(TAIL)
         elif not count:
-            batch.images.extend(self._rest(NO_PICTURES).images)
-        yield batch
+            yield self._with_rest(NO_PICTURES)
+        else:
+            yield self._batch
 
     def _maker(self) -> Callable[[ShownFrame], FoundImage]:
         """Return the function that makes the row of a frame."""
@@ -181,8 +188,8 @@ class _Scan:
 
         return make
 
-    def _rest(self, member: str) -> Batch:
-        """Return the row that stands for what cannot be read of the film, as of a tar file."""
+    def _with_rest(self, member: str) -> Batch:
+        """Return the last frames, and a row for what cannot be read of the film."""
         start = min(self._passed, self.film.size)
         row = FoundImage(
             image_id=image_id(f"{self.film.path}/{member}"),
@@ -195,7 +202,8 @@ class _Scan:
             group=self.listing.find_group(self.film.path),
             split="test",
         )
-        return Batch([row])
+        self._batch.images.append(row)
+        return self._batch
 
     @property
     def _uri(self) -> str:
