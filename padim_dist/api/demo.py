@@ -1,4 +1,4 @@
-"""Demo: a synthetic archive, the whole pipeline on it, a picture and a report."""
+"""Demo: a synthetic archive, the whole pipeline on it, a picture, a report; and a film."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 
 from padim_dist.api.analysis.pictures import draw_top
 from padim_dist.api.analysis.suspects import SuspectImage, suspects
+from padim_dist.api.demo_film import DemoEvent, can_film, judge_film
 from padim_dist.api.labels.evaluate import GroupFigures, evaluate
 from padim_dist.api.pipeline.fit import fit
 from padim_dist.api.pipeline.index import index
@@ -27,13 +29,50 @@ from padim_dist.store.runs.rows import SCORES, ScoreRow
 from padim_dist.store.runs.run import Run
 from padim_dist.synthetic.archive import make_archive
 
-_SHOWN = 10
+_SHOWN = 5
+_MOVING = ("board",)
+_NO_FILM = "PyAV is not installed, so there is no film; pip install 'padim-dist[video]' adds it"
 _RANDOM = "random, seeded (ImageNet weights cannot be loaded; they give better metrics)"
 
 
 @dataclass(frozen=True)
+class DemoPositions:
+    """How the parts of a group lay, against the reference of the group.
+
+    Attributes
+    ----------
+    images, not_aligned : int
+        Scored images, and those that could not be aligned.
+    largest_shift : float or None
+        Along either axis, in pixels of the resized image.
+    largest_turn : float or None
+        In degrees.
+    """
+
+    group: str
+    images: int
+    not_aligned: int
+    largest_shift: float | None
+    largest_turn: float | None
+
+
+@dataclass(frozen=True)
 class DemoResult:
-    """Results of the demo, suspects among its normal images, and the paths of its files."""
+    """Results of the demo: of its pictures, and of its film; and the paths of its files.
+
+    Attributes
+    ----------
+    positions : list of DemoPositions
+        How parts lay: those of one group lie turned and shifted.
+    suspects : list of SuspectImage
+        Suspects among the normal images.
+    events : list of DemoEvent
+        Events in the film; empty without PyAV.
+    film, film_report : str or None
+        Path of the film and what is anomalous in it, and path of its report; None without PyAV.
+    notes : list of str
+        What was left out.
+    """
 
     weights: str
     images: int
@@ -42,6 +81,8 @@ class DemoResult:
     suspects: list[SuspectImage]
     groups: dict[str, GroupFigures]
     mean: dict[str, float | None]
+    positions: list[DemoPositions]
+    events: list[DemoEvent]
     seconds: float
     archive: str
     configuration: str
@@ -49,13 +90,17 @@ class DemoResult:
     heatmaps: str
     picture: str
     report: str
+    film: str | None
+    film_report: str | None
+    notes: list[str]
 
 
 def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     """Make an archive in `folder`; index, fit, score, evaluate, list suspects, write a report.
 
-    It uses ImageNet weights, or seeded random ones if those cannot be loaded. A second call
-    resumes.
+    The parts of one group lie turned and shifted: they are aligned. With PyAV a film of another
+    camera is judged too, in a workspace of its own. It uses ImageNet weights, or seeded random
+    ones if those cannot be loaded. A second call resumes.
 
     Parameters
     ----------
@@ -68,7 +113,7 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     root = Path(folder)
     archive = root / "archive"
     if not (archive / "complete").exists():
-        make_archive(archive, listener=listener)
+        make_archive(archive, moving=_MOVING, listener=listener)
         (archive / "complete").touch()
     config = _configure(root, archive)
     index(config, listener)
@@ -79,12 +124,12 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
     picture = root / "top10.png"
     run = Run(workspace_of(config), scored.run_id)
     rows = open_table(SCORES, [(run, run.head())]).filter("status = 'scored'")
-    top = rows.order(MOST_ANOMALOUS).limit(_SHOWN)
-    sheet = draw_top(config, read_rows(ScoreRow, top), "Demo: the most anomalous images")
+    sheet = draw_top(config, read_rows(ScoreRow, _top(rows)), "The most anomalous of each group")
     assert sheet is not None  # it keeps heatmaps
     sheet.save(picture)
     weights = config.model.weights
     page = report(config, listener, run=scored.run_id)
+    film = judge_film(root, weights, listener) if can_film() else None
     return DemoResult(
         weights=_RANDOM if weights == "random" else f"ImageNet ({weights})",
         images=scored.images,
@@ -93,6 +138,8 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         suspects=suspects(config).suspects,
         groups=figures.groups,
         mean=figures.mean,
+        positions=_positions(rows),
+        events=film.events if film else [],
         seconds=round(time.monotonic() - started, 1),
         archive=str(archive),
         configuration=str(root / "config.yaml"),
@@ -100,7 +147,26 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         heatmaps=run.workspace.at(run.heatmaps.path),
         picture=str(picture),
         report=page.report,
+        film=film.film if film else None,
+        film_report=film.report if film else None,
+        notes=[] if film else [_NO_FILM],
     )
+
+
+def _top(rows: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Return the most anomalous rows of each group, the first of each group first."""
+    place = f'row_number() OVER (PARTITION BY "group" ORDER BY {MOST_ANOMALOUS})'
+    ranked = rows.select(f"*, {place} AS place").filter(f"place <= {_SHOWN}")
+    return ranked.order('place, "group"').select("* EXCLUDE (place)")
+
+
+def _positions(rows: duckdb.DuckDBPyRelation) -> list[DemoPositions]:
+    """Return how parts lay, by group, from scored rows."""
+    found = rows.aggregate(
+        '"group", count(*), count(*) FILTER (aligned = 0), '
+        "round(max(greatest(abs(shift_y), abs(shift_x))), 1), round(max(abs(angle)), 1)"
+    )
+    return [DemoPositions(*row) for row in found.order('"group"').fetchall()]
 
 
 def _configure(root: Path, archive: Path) -> Config:
@@ -113,7 +179,11 @@ def _configure(root: Path, archive: Path) -> Config:
             "group": "^(?P<group>[^/]+)/",
             "shard_images": 32,
         },
-        "model": {"backbone": "resnet18", "weights": "IMAGENET1K_V1"},
+        "model": {
+            "backbone": "resnet18",
+            "weights": "IMAGENET1K_V1",
+            "align": {"shift": 24, "rotate": 10, "to": "median"},
+        },
         "fit": {"parts": 1},
         "score": {"splits": ["test"], "alpha": 0.01},
     }

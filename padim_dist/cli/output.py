@@ -104,7 +104,9 @@ def _print_by_group(
 def print_demo(result: DemoResult, terminal: Terminal) -> None:
     """Print the results of the demo."""
     print_metrics(result, terminal)
-    terminal.table("Suspects among the normal images", result.suspects, hidden=("state",))
+    terminal.table("How the parts lay, in pixels and degrees", result.positions)
+    terminal.table("Suspects among the normal images", result.suspects)
+    terminal.table("Events in the film, in seconds", result.events)
 
 
 def print_doctor(result: DoctorResult, terminal: Terminal) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ def make_archive(
     good: int = 15,
     defects: int = 5,
     seed: int = 7,
+    moving: Collection[str] = (),
     listener: Listener = ignore,
 ) -> None:
     """Draw an archive of two groups, with a few broken files.
@@ -30,28 +34,48 @@ def make_archive(
         Images per group: normal for the fit, normal for the test, and of each defect.
     seed : int
         The same seed makes the same archive.
+    moving : collection of str, optional
+        Groups whose parts lie turned and shifted.
     listener : callable, optional
         Receives the progress.
     """
     wanted = [("train", "good", normal), ("test", "good", good)]
     wanted += [("test", defect, defects) for defect in DEFECTS]
-    total = len(GROUPS) * sum(count for _, _, count in wanted)
-    done = 0
-    for g, group in enumerate(GROUPS):
-        for k, (split, label, count) in enumerate(wanted):
-            images = folder / group / split / label
-            images.mkdir(parents=True, exist_ok=True)
-            for i in range(count):
-                rng = np.random.default_rng([seed, g, k, i])
-                picture, mask = draw_part(group, None if label == "good" else label, rng)
-                picture.save(images / f"{i:03d}.jpg", quality=92)
-                if label != "good":
-                    masks = folder / group / "ground_truth" / label
-                    masks.mkdir(parents=True, exist_ok=True)
-                    mask.save(masks / f"{i:03d}_mask.png")
-                done += 1
-                listener(Progress("draw", total, done))
+    drawings = [
+        _Drawing(folder / group, group, split, label, i, (seed, g, k, i), group in moving)
+        for g, group in enumerate(GROUPS)
+        for k, (split, label, count) in enumerate(wanted)
+        for i in range(count)
+    ]
+    with ThreadPoolExecutor() as pool:
+        for done, _ in enumerate(pool.map(_Drawing.save, drawings), 1):
+            listener(Progress("draw", len(drawings), done))
     _break_files(folder / GROUPS[0])
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A picture to draw."""
+
+    folder: Path
+    group: str
+    split: str
+    label: str
+    number: int
+    seed: tuple[int, ...]
+    moves: bool
+
+    def save(self) -> None:
+        """Draw it; write it, and its mask if it has a defect."""
+        defect = None if self.label == "good" else self.label
+        picture, mask = draw_part(self.group, defect, np.random.default_rng(self.seed), self.moves)
+        images = self.folder / self.split / self.label
+        images.mkdir(parents=True, exist_ok=True)
+        picture.save(images / f"{self.number:03d}.jpg", quality=92)
+        if defect:
+            masks = self.folder / "ground_truth" / defect
+            masks.mkdir(parents=True, exist_ok=True)
+            mask.save(masks / f"{self.number:03d}_mask.png")
 
 
 def _break_files(group: Path) -> None:

@@ -1,7 +1,7 @@
 """Synthetic images of two machined parts, normal and with five kinds of defect.
 
-A part and the mask of its defect are drawn at twice their size, then shifted and turned a
-little together.
+A part and the mask of its defect are drawn at twice their size, then shifted and turned
+together.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from math import cos, pi, sin
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SIZE = 320
-_LARGE = 2 * SIZE
-_CENTRE = _LARGE // 2
+from padim_dist.synthetic.belt import LARGE, SIZE, ground, light, noise
+
+_CENTRE = LARGE // 2
 GROUPS = ("flange", "board")
 DEFECTS = ("scratch", "stain", "chipped", "missing", "fibre")
 
@@ -32,7 +32,7 @@ class _Sheet:
 
 
 def draw_part(
-    group: str, defect: str | None, rng: np.random.Generator
+    group: str, defect: str | None, rng: np.random.Generator, moves: bool = False
 ) -> tuple[Image.Image, Image.Image]:
     """Draw a part.
 
@@ -44,6 +44,9 @@ def draw_part(
         One of `DEFECTS`; None for a normal part.
     rng : numpy.random.Generator
         Source of position, lighting, texture and defect.
+    moves : bool, optional
+        Whether parts lie turned by up to 8 degrees and shifted by up to 14 pixels along each axis,
+        not nearly alike.
 
     Returns
     -------
@@ -52,53 +55,21 @@ def draw_part(
     mask : PIL.Image.Image
         Mode L; 255 in the defect.
     """
-    size = (_LARGE, _LARGE)
+    size = (LARGE, LARGE)
     sheet = _Sheet(Image.new("RGBA", size, (0, 0, 0, 0)), Image.new("L", size, 0))
     draw = _draw_flange if group == "flange" else _draw_board
     draw(sheet, defect == "missing", rng)
     if defect in _SPOIL:
         _SPOIL[defect](sheet, rng, group)
-    shift = tuple(rng.normal(0, 2.0, 2).round().astype(int))
-    turn = rng.normal(0, 0.5)
+    shift = tuple((rng.uniform(-28, 28, 2) if moves else rng.normal(0, 2, 2)).round().astype(int))
+    turn = rng.uniform(-8, 8) if moves else rng.normal(0, 0.5)
     part, mask = (
         image.rotate(turn, Image.Resampling.BICUBIC, translate=shift)
         for image in (sheet.part, sheet.mask)
     )
-    picture = _light(_ground(rng), part, rng)
+    picture = light(ground(rng), part, rng)
     mask = mask.resize((SIZE, SIZE), Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
     return picture, mask
-
-
-def _ground(rng: np.random.Generator) -> Image.Image:
-    """Draw a woven conveyor belt."""
-    y, x = np.mgrid[:_LARGE, :_LARGE]
-    weave = 5 * np.sin(x * 2 * pi / 24) * np.sin(y * 2 * pi / 24)
-    grain = np.asarray(_noise(rng, 3), np.float64)
-    level = np.clip(66 + weave + 14 * grain, 0, 255)
-    return Image.fromarray(np.stack([level * 0.92, level, level * 1.06], -1).astype(np.uint8))
-
-
-def _noise(rng: np.random.Generator, blur: float) -> Image.Image:
-    """Return smooth noise with standard deviation 1, mode F."""
-    small = Image.fromarray(rng.normal(0, 1, (_LARGE // 4, _LARGE // 4)).astype(np.float32))
-    image = np.asarray(small.resize((_LARGE, _LARGE), Image.Resampling.BICUBIC))
-    grey = Image.fromarray(np.clip(image * 40 + 128, 0, 255).astype(np.uint8))
-    values = np.asarray(grey.filter(ImageFilter.GaussianBlur(blur)), np.float32)
-    return Image.fromarray((values - values.mean()) / max(float(values.std()), 1e-6))
-
-
-def _light(ground: Image.Image, part: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Put the part on the ground with its shadow, in slightly varying light."""
-    shadow = part.getchannel("A").filter(ImageFilter.GaussianBlur(10)).point(lambda v: v * 0.45)
-    ground.paste((20, 20, 24), (8, 10), shadow)
-    ground.paste(part, (0, 0), part)
-    small = np.asarray(ground.resize((SIZE, SIZE), Image.Resampling.LANCZOS), np.float64)
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
-    slope = rng.normal(0, 0.04, 2)
-    lamp = (1 + rng.normal(0, 0.025)) * (1 + slope[0] * y + slope[1] * x - 0.25 * (x * x + y * y))
-    tint = 1 + rng.normal(0, 0.008, 3)
-    noisy = small * lamp[..., None] * tint + rng.normal(0, 2.0, small.shape)
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def _ring(radius: float) -> Box:
@@ -108,12 +79,12 @@ def _ring(radius: float) -> Box:
 
 def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
     """Draw a turned steel flange: a ring with eight bolt holes and a raised collar."""
-    y, x = np.mgrid[:_LARGE, :_LARGE] - _CENTRE
+    y, x = np.mgrid[:LARGE, :LARGE] - _CENTRE
     radius = np.hypot(y, x)
     turned = 9 * np.sin(radius / 2.2) + 18 * np.cos(2 * np.arctan2(y, x))
-    level = np.clip(158 + turned + 5 * np.asarray(_noise(rng, 1)), 0, 255)
+    level = np.clip(158 + turned + 5 * np.asarray(noise(rng, 1)), 0, 255)
     metal = np.stack([level, level, level * 1.03], -1).clip(0, 255).astype(np.uint8)
-    shape = Image.new("L", (_LARGE, _LARGE), 0)
+    shape = Image.new("L", (LARGE, LARGE), 0)
     pen = ImageDraw.Draw(shape)
     pen.ellipse(_ring(250), fill=255)
     pen.ellipse(_ring(92), fill=0)
@@ -130,7 +101,7 @@ def _draw_flange(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None
     pen = ImageDraw.Draw(sheet.part)
     for r, shade in ((248, 200), (140, 96), (136, 214), (96, 118)):
         pen.ellipse(_ring(r), outline=(shade, shade, shade, 255), width=4)
-    clear = Image.new("RGBA", (_LARGE, _LARGE), (0, 0, 0, 0))
+    clear = Image.new("RGBA", (LARGE, LARGE), (0, 0, 0, 0))
     sheet.part = Image.composite(sheet.part, clear, shape)
 
 
@@ -168,7 +139,7 @@ def _draw_board(sheet: _Sheet, missing: bool, rng: np.random.Generator) -> None:
         shade = 34 + int(rng.integers(6))
         pen.rounded_rectangle((left, top, right, bottom), 8, fill=(shade, shade, shade + 4, 255))
         pen.ellipse((left + 10, top + 10, left + 24, top + 24), fill=(78, 78, 82, 255))
-    grain = np.asarray(_noise(rng, 1))
+    grain = np.asarray(noise(rng, 1))
     pixels = np.asarray(sheet.part).astype(np.float64)
     pixels[..., :3] = np.clip(pixels[..., :3] + 4 * grain[..., None], 0, 255)
     sheet.part = Image.fromarray(pixels.astype(np.uint8), "RGBA")
@@ -217,7 +188,7 @@ def _fibre(sheet: _Sheet, rng: np.random.Generator, group: str) -> None:
 
 def _blob(rng: np.random.Generator, y: float, x: float, size: float) -> Image.Image:
     """Return an irregular round patch, mode L."""
-    patch = Image.new("L", (_LARGE, _LARGE), 0)
+    patch = Image.new("L", (LARGE, LARGE), 0)
     angles = np.linspace(0, 2 * pi, 28, endpoint=False)
     radii = size * (1 + 0.22 * np.convolve(rng.normal(0, 1, 32), np.ones(5) / 2.2, "valid"))
     points = [(x + r * cos(a), y + r * sin(a)) for a, r in zip(angles, radii, strict=True)]
