@@ -12,7 +12,7 @@ from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.settings.places import logger
 from padim_dist.core.drift import FALSE_DRIFT, Drift
-from padim_dist.errors import RunError
+from padim_dist.errors import ConfigError, RunError
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
 from padim_dist.store.gaussians import Model
@@ -74,7 +74,7 @@ def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
     for image in run.manifest_rows(rows).values():
         try:
             loaded = run.reader_of(str(image.group)).load(image)
-        except RunError as error:  # the store fails
+        except (RunError, ConfigError) as error:  # the store fails, or there is no PyAV
             logger.warning("drift maps have no picture: %s", error)
             break
         if loaded.pixels is not None:
