@@ -12,7 +12,7 @@ from padim_dist.api.analysis.readers import open_drift
 from padim_dist.api.analysis.run_images import RunImages
 from padim_dist.api.settings.places import logger
 from padim_dist.core.drift import FALSE_DRIFT, Drift
-from padim_dist.errors import DamagedFileError, RunError
+from padim_dist.errors import ConfigError, DamagedFileError, RunError
 from padim_dist.pages.data import DriftMap, DriftPoint, GroupFit, Threshold
 from padim_dist.pages.encode import SMALL_BYTES, SMALL_SIDE, encode
 from padim_dist.store.gaussians import Model
@@ -78,7 +78,7 @@ def _seen(run: RunImages, rows: Sequence[ScoreRow]) -> dict[str, bytes]:
         except DamagedFileError as error:  # the reference of the group
             logger.warning("the drift map of %r has no picture: %s", str(image.group), error)
             continue
-        except (RunError, OSError) as error:  # the store fails
+        except (RunError, ConfigError, OSError) as error:  # the store fails, or no PyAV
             logger.warning("drift maps have no picture: %s", error)
             break
         if loaded.pixels is not None:
