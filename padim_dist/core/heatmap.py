@@ -91,7 +91,7 @@ class AnomalyMap:
         """
         if mask is None:
             return self._apply(distances)
-        judged = torch.as_tensor(mask, device=distances.device)
+        judged = torch.tensor(mask, device=distances.device)
         return self._within(distances, judged.expand_as(distances))
 
     def full_of_kept(self, distances: Tensor) -> Tensor:

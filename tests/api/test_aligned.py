@@ -16,6 +16,7 @@ from padim_dist.api.pipeline.align.references import median_id
 from padim_dist.api.settings.places import model_settings
 from padim_dist.config import Config
 from padim_dist.config.retention import RetentionConfig
+from padim_dist.core.align.motion import Motion
 from padim_dist.errors import ConfigError, DamagedFileError, RunError
 from padim_dist.pages.explained import Explained, explanation
 from tests.conftest import tiny_config
@@ -186,7 +187,8 @@ def test_the_similar_normal_image_is_drawn_as_the_image_lies(audit, tmp_path, mo
         return explanation(shown)
 
     monkeypatch.setattr("padim_dist.api.analysis.explain.why.explanation", draw)
-    for row in (row for row in rows_of(audit) if row["label"] == "good" and row["aligned"]):
+    rows = [row for row in rows_of(audit) if not row["left_out"] and row["label"] == "good"]
+    for row in (row for row in rows if row["aligned"]):
         out = str(tmp_path / "why.png")
         assert not padim.show(audit, image_id=row["image_id"], out=out, why=True).notes
         shown = drawn.pop()
@@ -241,6 +243,27 @@ def test_a_reference_that_is_gone_is_named(audit, tmp_path):
     assert "references" in note
     with pytest.raises(DamagedFileError, match="references"):
         padim.score(config)
+
+
+def test_the_region_of_interest_lies_in_the_reference(audit, tmp_path):
+    """The same patches of every image are judged, wherever its part lies."""
+    left = (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)
+    model = audit.model.model_copy(update={"roi": left})
+    config = audit.model_copy(update={"model": model, "workspace": str(tmp_path / "audit")})
+    padim.fit(config)
+    assert padim.score(config).statuses == {"scored": 25}
+    distances = padim.open_heatmaps(config.workspace).distance.values
+    half = distances.shape[2] // 2
+    assert np.isfinite(distances[..., :half]).all()
+    assert np.isnan(distances[..., half:]).all()
+    geometry, inside = config.model.geometry, []
+    for row in (row for row in rows_of(config) if row["angle"] is not None):
+        motion = Motion(row["shift_y"], row["shift_x"], row["angle"])
+        lies = np.array([*motion.affine(geometry.resize, SIZE), (0, 0, 1)])
+        peak = (row["peak_y"] + 0.5) * SIDE / SIZE[0], (row["peak_x"] + 0.5) * SIDE / SIZE[1], 1
+        inside.append((np.linalg.inv(lies) @ peak)[1] <= SIDE / 2 + 0.5)
+    assert len(inside) == 24
+    assert all(inside)
 
 
 def test_nvjpeg_does_not_align(tmp_path):

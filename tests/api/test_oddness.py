@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from padim_dist.api.nights.camera import Camera, night_cameras
 from padim_dist.api.nights.oddness import odd_reasons
 from padim_dist.config import AuditConfig
+from padim_dist.core.align.motion import Motion
+from padim_dist.core.align.position import Position
 from padim_dist.store.nights import DriftNight, GroupNight, NightSummary
 
 POLICY = AuditConfig(unusable=0.1, rise=0.5)
@@ -83,3 +91,49 @@ def test_a_group_without_images_is_odd():
     assert reasons(10.0, [both, night(), both]) == []
     (reason,) = reasons(10.0, [night(), both, both, both])
     assert "no image of 'b'" in reason
+
+
+def cameras(motions: dict[str, list[Motion | None]], usual: Position) -> dict[str | None, Camera]:
+    """Return what the rows of a night say of cameras whose images lay as `usual` in the model."""
+    rows = [
+        {
+            "group": group,
+            "aligned": 0.9 if one else 0.0,
+            **{axis: getattr(one, axis, None) for axis in ("shift_y", "shift_x", "angle")},
+        }
+        for group, own in motions.items()
+        for one in own
+    ]
+    rows += [dict(rows[0], group=None, angle=None), dict(rows[0], aligned=None, angle=None)]
+    schema = pa.schema({"group": pa.string(), **dict.fromkeys([*rows[0]][1:], pa.float64())})
+    scores = duckdb.connect().from_arrow(pa.Table.from_pylist(rows, schema))
+    return night_cameras(scores, SimpleNamespace(positions=dict.fromkeys("abc", usual)))
+
+
+def test_a_camera_whose_images_cannot_be_aligned_any_more_is_odd():
+    usual = Position(100, 95, 0.0, 0.0, 0.0, 1.0, 0.5)
+    random = np.random.default_rng(0)
+    around = [Motion(*random.normal(0, (1, 1, 0.5))) for _ in range(40)]
+    found = cameras(
+        {
+            "a": [None] * 38 + around[:2],
+            "b": [None] * 4 + around[:36],
+            "c": [Motion(20 + one.shift_y, one.shift_x, one.angle) for one in around],
+            "unknown": [None] * 40,
+        },
+        usual,
+    )
+    assert found.keys() == {*"abc"}
+    assert found["b"] == Camera()
+    assert found["c"].moved.shift_y > 19
+    assert found["a"].moved is None
+    group = GroupNight(40, 40, 10.0, 20.0, unaligned=found["a"].unaligned)
+    (reason,) = odd_reasons(POLICY, "m", {"scored": 40}, {"a": group}, [])
+    assert "'a': 38 of 40 images could not be aligned (5 % in the model)" in reason
+    assert "model.align.number" in reason
+
+
+def test_parts_that_lie_upside_down_have_not_moved():
+    usual = Position.of([Motion(0, 0, angle) for angle in (179, -179, 178, -178)] * 20)
+    found = cameras({"a": [Motion(0, 0, angle) for angle in (-179, -178.5, -179.5)] * 9}, usual)
+    assert found == {"a": Camera()}

@@ -17,7 +17,7 @@ _ERRORS = 5.0
 """A camera has moved if its pictures lie this many standard errors from those of the model, and"""
 _PIXELS, _DEGREES = 2.0, 1.0
 """at least so many pixels of the resized picture, or degrees, and"""
-_DEVIATIONS = 2.5
+_DEVIATIONS = 2.0
 """so many deviations of whole nights: of what pictures of the model differ more than theirs."""
 _LOST = 0.2
 """Pictures cannot be aligned any more if five standard errors, and this share of them, more than
