@@ -105,6 +105,7 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
     return table.append_column(MANIFEST_SCHEMA.field("shard"), pa.array(numbers, pa.int32()))
 
 
+@pytest.mark.slow
 @given(images(), st.integers(1, 20), st.randoms())
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     """For any order and any parts of the rows."""
@@ -131,6 +132,7 @@ def test_a_block_is_the_default_batch():
     assert batch_images(ModelConfig()) == BLOCK
 
 
+@pytest.mark.slow
 @given(images())
 def test_runs_are_merged_in_order(rows):
     """With more rows than are sorted at once."""

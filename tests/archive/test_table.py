@@ -74,6 +74,7 @@ def test_long_tables_and_names_with_newlines(tmp_path):
     assert len(told) > 1
 
 
+@pytest.mark.slow
 def test_a_csv_file_from_index_to_score(photos, scheduler):
     """Groups and splits by regular expression; an object that is not there becomes a row."""
     lines = ["uri,label", *(f"photos/{i}.jpg,good" for i in range(5)), "photos/5.jpg,spot"]

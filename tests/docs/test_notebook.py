@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import padim_dist as padim
 from tests.api.workspace import config_file
 
@@ -22,6 +24,7 @@ nbformat.write(notebook, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tiny_audit, tmp_path):
     """A failing cell ends the process; the outputs show the contents of the workspace."""
     done = subprocess.run(

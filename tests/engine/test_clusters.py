@@ -80,6 +80,7 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path, package, cluster, messa
     assert f"padim-dist[{config.cluster.kind}]" in findings["cluster"].found
 
 
+@pytest.mark.slow
 def test_a_kubernetes_that_does_not_answer_is_named(tmp_path):
     pytest.importorskip("dask_kubernetes", reason="SKIPPED PART: extra kubernetes not installed")
     cluster = {"server": "http://127.0.0.1:9"}

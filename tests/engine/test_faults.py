@@ -136,6 +136,7 @@ def test_an_image_that_kills_its_worker_becomes_a_row(
     assert not any(isinstance(event, TaskRetried) for event in heard)
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_without_one_bad_image_ends_the_run(
     tmp_path, archive, scheduler, monkeypatch
 ):

@@ -54,6 +54,7 @@ def normal_rows(config: Config) -> dict[str, float]:
     return {Path(r["uri"]).name: r["score"] for r in scores(config) if r["status"] == "scored"}
 
 
+@pytest.mark.slow
 def test_a_window_equals_one_fit_of_all_nights(tmp_path, nights, scheduler):
     """Most of the images were removed: none is read."""
     fit = padim.fit(nights)
