@@ -93,6 +93,7 @@ def test_old_runs_are_read_where_the_archive_is(tiny_audit, moved, gone, tmp_pat
     assert row["uri"].startswith(tiny_audit.archive.url)  # old rows stay as they are
 
 
+@pytest.mark.slow
 def test_an_archive_with_a_plain_name_moves_twice(tmp_path, scheduler):
     """Runs, an open night and a window of three places are read at the third."""
     make_mvtec(tmp_path / "1", groups=("a",), normal=4)

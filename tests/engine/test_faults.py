@@ -200,6 +200,7 @@ def new_worker(before: set[int]) -> int:
     return found[0]
 
 
+@pytest.mark.slow
 def test_a_put_whose_answer_is_lost_is_kept(tmp_path, archive, audit, scheduler, monkeypatch):
     """The retried write is refused, but the moments that its receipt names must stay."""
     config = tiny_config(tmp_path, archive, scheduler)

@@ -85,6 +85,7 @@ def changed(config: Config, **fit: object) -> Config:
     return config.model_copy(update={"fit": config.fit.model_copy(update=fit)})
 
 
+@pytest.mark.slow
 def test_a_night_and_a_shard_are_left_out_by_name(tmp_path, nights, scheduler):
     """The model equals a fit without them."""
     last = padim.history(nights).entries[-1]
@@ -255,6 +256,7 @@ def test_a_night_with_only_a_new_camera_becomes_rows(tmp_path, scheduler):
     assert row["error"] == f"model {night.model_id} has no group 'b'; fit one that has it"
 
 
+@pytest.mark.slow
 def test_promotions_and_rollback(tmp_path, scheduler):
     root = tmp_path / "archive"
     arrive(root, 0)

@@ -110,6 +110,7 @@ def test_a_second_run_does_nothing(audit):
     assert before == after
 
 
+@pytest.mark.slow
 def test_lost_receipts_are_made_again(tmp_path, archive, audit, scheduler):
     """A run that was killed with half-written files resumes to the same result."""
     config = tiny_config(tmp_path, archive, scheduler)
@@ -433,6 +434,7 @@ def test_a_removed_model_is_fitted_again(tmp_path, archive, scheduler, audit):
     assert same(arrays(config), arrays(audit))
 
 
+@pytest.mark.slow
 def test_a_missing_archive_makes_no_rows(tmp_path, scheduler):
     """An unmounted share is an error, not a row for each missing image."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))

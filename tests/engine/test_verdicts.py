@@ -183,6 +183,7 @@ def test_without_a_sample_there_are_scores_and_no_verdicts(tmp_path, archive, au
         padim.open_drift(config.workspace)
 
 
+@pytest.mark.slow
 def test_a_window_is_calibrated_without_its_images(tmp_path, scheduler):
     root = tmp_path / "archive"
     archive = {"layout": "folder", "group": None, "train": "/good/", "shard_images": 4}

@@ -212,6 +212,9 @@ class Known(Experiments):
     def draw(self, one, channels, seed):
         return Figures(pixel_auroc=channels / 1000 + seed / 100)
 
+    def projection(self, one, channels, seed):
+        return Figures(pixel_auroc=channels / 1000 + seed / 100 + 0.001)
+
     def padim(self, one, system, turn=None):
         return Figures(0.5, 0.9 if turn is None else turn / 10, 0.4)
 
@@ -238,9 +241,9 @@ def test_tables_average_draws_and_seeds(tmp_path, bottle, capsys):
     cells = Cells(Folder(str(tmp_path)), Console())
     run, sets = Known(cells, tmp_path, {"resnet18": tmp_path}, quick=True), find_sets([bottle])
     second = tables.table_2(run, sets)
-    assert [row[3] for row in second.rows] == ["10.0", "20.0", "14.5", "24.5", "–"]
+    assert [row[3] for row in second.rows] == ["10.0", "20.0", "14.5", "24.5", "9.6", "14.6", "–"]
     # Ten values 0.01 apart have a standard deviation of 0.0303.
-    assert second.note.startswith("Rd 100: 10 draws, standard error of the pixel AUROC 0.96.")
+    assert second.note.startswith("Rd 100: 10 seeds, standard error of the pixel AUROC 0.96.")
     sixth = {row[1]: row for row in tables.table_6(run, sets).rows}
     assert sixth["PaDiM-R18-Rd100"][2:5] == ["50.0", "20.0", "40.0"]  # the mean of 0 to 40
     assert sixth["PaDiM-WR50-Rd550"][3:7] == ["–", "–", "all", "92.2"]
