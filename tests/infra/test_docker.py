@@ -104,20 +104,15 @@ def test_its_user_may_read_the_weights(lines):
 
 
 @pytest.mark.slow
-def test_everything_installed_compiles(lines, tmp_path):
+def test_everything_installed_compiles(lines):
     """The build fails if one module does not compile: PyTorch has some of later Pythons."""
     (command,) = [line for line in lines if "compileall" in line and "/opt/venv/lib" in line]
     words = shlex.split(command.removeprefix("RUN "))
     assert words[0] == "/opt/venv/bin/python"
     library = sysconfig.get_path("purelib")
     words = [sys.executable, *(library if word == "/opt/venv/lib" else word for word in words[1:])]
-    done = subprocess.run(
-        words,
-        env={**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    # What pip has compiled is not compiled again; what it could not compile fails here, too.
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout
 
 
