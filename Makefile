@@ -47,7 +47,8 @@ test-slow: $(VENV)/.dev
 test-s3: $(VENV)/.dev
 	trap 'infra/dev/radosgw stop --port 9180' EXIT; trap 'exit 130' INT TERM; \
 	  infra/dev/radosgw start --port 9180 && \
-	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3 tests/stores
+	  eval "$$(infra/dev/radosgw env --port 9180)" && $(BIN)/pytest tests/s3 tests/stores \
+	    --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-stores: .venv-stores/.done
 	.venv-stores/bin/python -m pytest tests/stores
@@ -130,7 +131,7 @@ $(VENV)/.wheel: $(VENV)/.locked
 	$(PIP) install --no-deps $(VENV)/*.whl
 	$(BIN)/python tests/wheel.py $(VENV)/*.whl
 	$(PIP) install --require-hashes -r requirements-dev.txt
-	$(BIN)/pytest --import-mode append tests/core
+	$(BIN)/pytest --import-mode append tests/core --numprocesses 2 --max-worker-restart 0
 	@touch $@
 
 # Libraries that the benchmarks compare with. Their requirements conflict with ours.
