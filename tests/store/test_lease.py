@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
-from padim_dist.errors import HeldError
+from padim_dist.errors import HeldError, RunError
 from padim_dist.storage import Folder
 from padim_dist.store.lease import Holder, Pace, hold
 from padim_dist.store.lease.holder import began
@@ -225,3 +226,16 @@ def test_a_process_is_known_though_the_clock_is_set(monkeypatch):
     assert Holder.myself().process_began == me.process_began
     assert me.is_gone(me.place) is False
     assert replace(me, process_began=me.process_began + 1).is_gone(me.place) is True
+
+
+def test_an_error_of_the_stores_client_says_what_to_do(tmp_path):
+    """And an error of any other kind, perhaps one of the program, stays what it is."""
+    workspace, url = Workspace(Folder(str(tmp_path))), "http://localhost:1/audit/zarr.json"
+    error = EndpointConnectionError(endpoint_url=url)
+    with (
+        pytest.raises(RunError, match=r"cannot be used: .*localhost:1.* Run the same command"),
+        hold(workspace, "fits/a"),
+    ):
+        raise error
+    with pytest.raises(ZeroDivisionError), hold(workspace, "fits/a"):
+        raise ZeroDivisionError

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
-from padim_dist.errors import DamagedFileError, HeldError
+from padim_dist.errors import DamagedFileError, HeldError, RunError
 from padim_dist.events import Event, Listener
+from padim_dist.redaction import redacted
 from padim_dist.store.lease.holder import Holder
 from padim_dist.store.numbered import list_numbers, numbered_file
 from padim_dist.store.records import find_record
@@ -18,6 +19,8 @@ from padim_dist.store.workspace import Workspace
 
 logger = logging.getLogger("padim_dist")
 _PREFIX = "lease-"
+_CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
+"""Packages whose errors are those of an object storage that cannot be used."""
 _live: set[str] = set()
 """Tokens of the leases that this process holds, or is about to."""
 
@@ -109,6 +112,8 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
     ------
     HeldError
         If another process, or another thread, holds it; the message says which, and since when.
+    RunError
+        If the client of an object storage fails in the block, with an error of its own.
     """
     pace, me = pace or Pace(), Holder.myself()
     _live.add(me.token)
@@ -119,6 +124,14 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
         raise
     try:
         yield lease
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RunError(
+            f"{workspace.folder.url} cannot be used: {redacted(reason)}. Run the same command "
+            "again when it can: it resumes"
+        ) from error
     finally:
         lease.release()
 
