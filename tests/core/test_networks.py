@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torchvision.models import get_model
@@ -12,14 +11,11 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.backbone import plan_trunk
 from padim_dist.core.backbones.networks import build_network
-from padim_dist.core.covariance import Covariance
-from padim_dist.core.gaussian import factorise
 from padim_dist.core.geometry import Grid, InputGeometry
-from padim_dist.core.moments import Moments
 from padim_dist.core.spec import EmbeddingSpec, TrunkSpec
 from padim_dist.core.trunk import Trunk, random_state, trunk_state
 from padim_dist.errors import ConfigError, WeightsError
-from tests.core.oracle import dense_distances, dense_embedding, dense_fit
+from tests.core.comparison import largest_error
 
 timm = pytest.importorskip("timm", reason="SKIPPED PART: the extra timm is not installed")
 
@@ -195,16 +191,7 @@ def test_distances_equal_dense_ones(name, layers, size):
     ramp = torch.linspace(0, 190, size[1]).to(torch.uint8)
     with torch.inference_mode():
         maps = trunk(noise + ramp)
-    normal, new = [m[:32] for m in maps], [m[32:] for m in maps]
-    mean, covariance = dense_fit(dense_embedding(normal), 0.01)
-    wanted = dense_distances(dense_embedding(new), mean, covariance)
-    moments = Moments.zeros(shape)
-    for start in range(0, 32, 8):
-        moments.update(shape.nest([m[start : start + 8] for m in normal]))
-    found = shape.unnest(
-        factorise(moments, Covariance.of(moments, 0.01)).distances(shape.nest(new))
-    ).numpy()
-    assert (np.abs(found - wanted) / wanted).max() <= 1e-5
+    assert largest_error(shape, maps) <= 1e-5
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
