@@ -137,6 +137,24 @@ def check_folder(archive: Folder) -> None:
         )
 
 
+def refuse_unless_lasting(error: Exception, archive: Folder, uri: str) -> None:
+    """Refuse an index that could not read a file, unless another one would not, either.
+
+    A bad disk and no permission to read last: a row stands for what was not found.
+
+    Raises
+    ------
+    ArchiveError
+        If the store may be ill.
+    """
+    lasting = (OSError,) if archive.is_local else (FileNotFoundError, PermissionError)
+    if not isinstance(error, lasting):
+        raise ArchiveError(
+            f"{uri} cannot be scanned ({type(error).__name__}: {error}). Run the same command "
+            "again when it can be read"
+        ) from error
+
+
 def summary(ignored: Counter[str]) -> str:
     """Return the most frequent kinds of ignored files, with their numbers."""
     return ", ".join(f"{n} {what}" for what, n in ignored.most_common(5)) or "no files"

@@ -14,7 +14,13 @@ from tarfile import TarInfo
 from typing import IO
 
 from padim_dist.archive.listing.layouts import mvtec
-from padim_dist.archive.listing.layouts.base import EXCLUDED, IMAGE_SUFFIXES, Listing, summary
+from padim_dist.archive.listing.layouts.base import (
+    EXCLUDED,
+    IMAGE_SUFFIXES,
+    Listing,
+    refuse_unless_lasting,
+    summary,
+)
 from padim_dist.archive.listing.layouts.tar_headers import Headers
 from padim_dist.archive.listing.layouts.tar_sidecars import MOST_BYTES, key_of, read_note
 from padim_dist.archive.listing.names import as_text, kind_of_path
@@ -112,13 +118,7 @@ class _Scan:
         except PadimDistError:  # of settings
             raise
         except Exception as error:  # HTTP clients raise errors of any class
-            lasting = (OSError,) if self.home.is_local else (FileNotFoundError, PermissionError)
-            if not isinstance(error, lasting):
-                raise ArchiveError(
-                    f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the "
-                    "same command again when it can be read"
-                ) from error
-            # A bad disk, or no permission to read: a row stands for the images that were not found.
+            refuse_unless_lasting(error, self.home, self._uri)
             self._add_tail(batch, headers.offset if headers else 0, self.tar.size)
         else:
             if headers.tail is not None:

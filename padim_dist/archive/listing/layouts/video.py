@@ -18,6 +18,7 @@ from padim_dist.archive.listing.layouts.base import (
     IMAGE_SUFFIXES,
     Listing,
     check_folder,
+    refuse_unless_lasting,
     summary,
 )
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
@@ -122,13 +123,7 @@ class _Scan:
         except PadimDistError:  # of settings
             raise
         except Exception as error:  # HTTP clients raise errors of any class
-            lasting = (OSError,) if self.home.is_local else (FileNotFoundError, PermissionError)
-            if not isinstance(error, lasting):
-                raise ArchiveError(
-                    f"{self._uri} cannot be scanned ({type(error).__name__}: {error}). Run the "
-                    "same command again when it can be read"
-                ) from error
-            # A bad disk, or no permission to read: a row stands for the frames that were not found.
+            refuse_unless_lasting(error, self.home, self._uri)
             yield self._with_rest(TAIL)
 
     def _batches(self) -> Iterator[Batch]:
