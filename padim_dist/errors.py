@@ -112,3 +112,14 @@ class ImageError(PadimDistError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}"
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error of another library, or its class if it has no message.
+
+    Examples
+    --------
+    >>> first_line(OSError("no route\nto the host")), first_line(EOFError())
+    ('no route', 'EOFError')
+    """
+    return (str(error) or type(error).__name__).splitlines()[0]

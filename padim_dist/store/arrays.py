@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from padim_dist.errors import DamagedFileError, PadimDistError
+from padim_dist.errors import DamagedFileError, PadimDistError, first_line
 from padim_dist.store.records import checked, with_checksum
 from padim_dist.store.workspace import Workspace
 
@@ -120,7 +120,7 @@ def reports_array_damage(file: str, advice: str) -> Iterator[None]:
     except (PadimDistError, OSError, MemoryError):
         raise
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         if type(error).__module__.partition(".")[0] not in _OF_CONTENT:
             raise OSError(f"{file} cannot be read: {reason}") from error
         raise DamagedFileError(file, reason, advice) from error

@@ -19,7 +19,7 @@ from torchvision.models import get_model_weights
 from padim_dist.core.backbones import timm_models
 from padim_dist.core.backbones.networks import is_torchvisions
 from padim_dist.core.geometry import Grid
-from padim_dist.errors import DamagedFileError, WeightsError
+from padim_dist.errors import DamagedFileError, WeightsError, first_line
 from padim_dist.storage import Folder, Options
 from padim_dist.store.workspace import Workspace
 
@@ -50,7 +50,7 @@ def fetch_weights(backbone: str, weights: str, options: Options, size: Grid | No
             with redirect_stdout(sys.stderr):  # torch prints progress
                 return _download(backbone, weights, size)
         except Exception as error:  # no network, a wrong hash, ...
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise WeightsError(
                 f"weights {weights} of {backbone} could not be downloaded ({reason}). Pass a file: "
                 "set model.weights to the path or URL of a state dict, or to 'random'"
@@ -140,7 +140,7 @@ def _load(data: bytes, source: str) -> State:
             "pip install 'padim-dist[timm]'"
         ) from error
     except Exception as error:  # torch does not say which errors it raises
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise WeightsError(f"weights {source} are not a state dict: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"weights {source} are not a state dict; found {type(state).__name__}")

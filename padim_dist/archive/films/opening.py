@@ -20,7 +20,7 @@ _BUFFER = 2**17
 _MATROSKA, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
 _SEGMENT = b"\x18\x53\x80\x67"
 _LAST = 16
-"""Frames at the end of an index, of which one is the last in the file."""
+"""Number of the last frames by time; the last frame of the file is one of them."""
 
 
 class FilmError(Exception):

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from padim_dist.core.backbones.networks import Network
 from padim_dist.core.geometry import Grid
-from padim_dist.errors import ConfigError
+from padim_dist.errors import ConfigError, first_line
 
 
 class ChannelsFirst(nn.Module):
@@ -59,7 +59,7 @@ def run_traced(
         with redirect_stderr(io.StringIO()):  # it prints its own code if that raises
             found: dict[str, Tensor] = traced(torch.empty(1, 3, *size, dtype=dtype, device=device))
     except Exception as error:  # the network's own code runs
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"model.crop {size[0]}x{size[1]} cannot be used: {reason}") from error
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
-from padim_dist.errors import DamagedFileError, HeldError, RunError
+from padim_dist.errors import DamagedFileError, HeldError, RunError, first_line
 from padim_dist.events import Event, Listener
 from padim_dist.redaction import redacted
 from padim_dist.store.lease.holder import Holder
@@ -127,7 +127,7 @@ def hold(workspace: Workspace, path: str, pace: Pace | None = None) -> Iterator[
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _CLIENTS:
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise RunError(
             f"{workspace.folder.url} cannot be used: {redacted(reason)}. Run the same command "
             "again when it can: it resumes"
