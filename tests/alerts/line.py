@@ -18,11 +18,12 @@ import yaml
 from PIL import Image, ImageEnhance
 
 import padim_dist as padim
+from infra.kubernetes.at_work import flow_runs
 from padim_dist.config import load_config
 from tests.alerts.prometheus import prometheus
 from tests.conftest import draw
 from tests.flows.client import SERVE, Prefect
-from tests.flows.services import ROOT, flow_process, prefect_server
+from tests.flows.services import ROOT, prefect_server
 from tests.processes import free_port, running, wait_until
 from tests.s3.moto import moto_server
 from tests.s3.proxy import FaultProxy
@@ -161,8 +162,7 @@ class Line:
     def flow(self) -> psutil.Process:
         """Return the process of the flow run at work."""
         assert self._server is not None
-        found = flow_process(self._server.pid)
-        assert found is not None, "the flow run is over"
+        (found,) = flow_runs(self._server.pid)  # none if it is over
         return found
 
     def ask(self, path: str, **body: Any) -> Any:

@@ -8,9 +8,7 @@ output shows states, rows and artifacts; pictures of Prefect's pages are in the 
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -28,9 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 import padim_dist as padim
+from infra.kubernetes.at_work import flow_runs
 from padim_dist.synthetic.archive import make_archive
 from tests.e2e.services import dask_cluster, object_storage, photograph, postgres
-from tests.flows.services import ROOT, flow_process, prefect_server
+from tests.flows.services import ROOT, prefect_server
 from tests.processes import free_port, running, wait_until
 
 WEIGHTS = ROOT.parent / "shared/weights/resnet18_imagenet1k_v1_trunk.pth"
@@ -201,9 +200,8 @@ def main(folder: Path) -> None:
         before = team.tables()
         prefect.trigger()
         wait_until(lambda: team.tables() > before, 120, "for the first shard of night 2")
-        victim = flow_process(server.pid)
-        assert victim is not None, "the night was over before it could be killed"
-        os.kill(victim.pid, signal.SIGKILL)
+        (victim,) = flow_runs(server.pid)  # none if the night is over before it can be killed
+        victim.kill()
         done = team.tables() - before
         wait_until(lambda: prefect.ended(2), 120, "for the killed night's state")
         say(f"killed, with {done} shards done; once more")

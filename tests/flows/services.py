@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from tests.processes import free_port, running, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -49,11 +47,3 @@ def prefect_server(home: Path, database: str | None = None, ui: bool = False) ->
     with running(command + ([] if ui else ["--no-ui"]), of_server, log) as process:
         wait_until(answers, 120, "for an answer of Prefect's server")
         yield environment
-
-
-def flow_process(serving: int) -> psutil.Process | None:
-    """Return the process of the current flow run, given the id of the serving process."""
-    for child in psutil.Process(serving).children(recursive=True):
-        if {"prefect.engine", "prefect.flow_engine"} & set(child.cmdline()):
-            return child
-    return None

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 import padim_dist as padim
+from infra.kubernetes.at_work import flow_runs
 from padim_dist.config import Config, load_config
 from tests.conftest import draw
 from tests.flows.client import SERVE
-from tests.flows.services import flow_process
 from tests.hooks import web_hook
 from tests.processes import free_port, wait_until
 
@@ -194,7 +194,7 @@ def test_what_is_known_of_the_last_night_when_flows_are_served_again(prefect, pa
                 prefect.command("deployment", "run", "nightly-audit/nightly")
                 wait_until(failures, 240, "for the night to fail")
                 # Who stops serving while the process is there cancels the flow run.
-                wait_until(lambda: flow_process(serving) is None, 60, "for its process to end")
+                wait_until(lambda: not flow_runs(serving), 60, "for its process to end")
             lines = httpx.get(f"http://{exported}/metrics", timeout=30).text.splitlines()
         found = [line.rpartition(" ") for line in lines if line.startswith("padim_dist_night_")]
         return {name.removeprefix("padim_dist_night_"): float(n) for name, _, n in found}

@@ -10,8 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
+
+from infra.kubernetes.at_work import flow_runs
+from tests.processes import wait_until
 
 INFRA = Path(__file__).parents[2] / "infra/kubernetes"
 CHANGES = ("scale", "delete", "apply --filename")
@@ -114,3 +118,13 @@ def test_an_interrupted_upgrade_is_finished_by_the_next(upgrade):
     code, told, state = upgrade(flows=0, cluster=False)
     assert code == 0, told
     assert (state["flows"], state["cluster"]) == (1, True)
+
+
+def test_a_process_that_has_just_ended_is_no_flow_run():
+    """A list of children contains those that have ended and are not yet waited for."""
+    script = ["-c", "import time; time.sleep(300)", "prefect.engine"]
+    with subprocess.Popen([sys.executable, *script]) as run, subprocess.Popen(["true"]) as ended:
+        dead = psutil.Process(ended.pid)
+        wait_until(lambda: dead.status() == psutil.STATUS_ZOMBIE, 60, "for the process to end")
+        assert [found.pid for found in flow_runs(os.getpid())] == [run.pid]
+        run.kill()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -23,6 +22,7 @@ from infra.dev.containers import images
 from infra.dev.containers.docker import Docker
 from infra.dev.containers.stack import PREFECT, S3, Stack, wait
 from infra.dev.containers.terminal import logged, say
+from infra.kubernetes.at_work import flow_runs
 from padim_dist.storage import Folder
 from padim_dist.synthetic.archive import make_archive
 
@@ -108,9 +108,9 @@ def kill_night(stack: Stack) -> None:
     """Kill the process of the flow run; the container of the flows goes on."""
     container = stack.docker.ask(*stack.command("ps", "--quiet", "flows")[3:]).strip()
     server = int(stack.docker.ask("inspect", "--format", "{{.State.Pid}}", container))
-    for child in psutil.Process(server).children(recursive=True):
-        if {"prefect.engine", "prefect.flow_engine"} & set(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
+    with suppress(psutil.NoSuchProcess):
+        for run in flow_runs(server)[:1]:
+            run.kill()
             return
     sys.exit("containers: the night was over before it could be killed")
 
