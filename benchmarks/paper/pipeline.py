@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +13,7 @@ import padim_dist as padim
 from benchmarks.paper.protocol import CROPPED, Figures
 from padim_dist.cli.progress import progress_bars
 from padim_dist.config import make_config
+from padim_dist.config.align import AlignConfig
 from padim_dist.core.geometry import InputGeometry
 
 
@@ -28,14 +29,18 @@ class Padim:
         A backbone with default layers in the pipeline.
     channels : int or None
         Drawn channels; None: all.
+    align : AlignConfig or None
+        Alignment of the images, which the paper has not.
     """
 
     name: str
     backbone: str
     channels: int | None
+    align: AlignConfig | None = None
 
 
 R18 = Padim("PaDiM-R18-Rd100", "resnet18", 100)
+R18_ALIGNED = replace(R18, name=f"{R18.name}, aligned", align=AlignConfig(shift=24, rotate=10))
 WR50 = Padim("PaDiM-WR50-Rd550", "wide_resnet50_2", 550)
 B5 = Padim("PaDiM-EfficientNet-B5", "efficientnet_b5", None)
 
@@ -81,6 +86,7 @@ def run(
                 "crop": list(geometry.crop),
                 "epsilon": 0.01,
                 "sigma": 4.0,
+                "align": system.align.model_dump() if system.align else None,
             },
             # The figures need no p-values.
             "fit": {"sample": 0, "suspects": "keep"},
