@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -200,29 +201,36 @@ def killing(function):
 for name in ("remove", "remove_tree", "put", "create"):
     setattr(Folder, name, killing(getattr(Folder, name)))
 padim.prune(sys.argv[1])
+print(int(sys.argv[2]) - left)
 """
 
 
-def kill(config: Config, steps: int, place: Path) -> bool:
-    """Prune in another process that is killed before a step; return whether it was."""
+def prune_until(config: Config, step: int, place: Path) -> int:
+    """Prune in another process that is killed before a step, if it has it; return its steps."""
     place.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(place), str(steps)], timeout=120)
-    assert done.returncode in (0, -signal.SIGKILL)
-    return done.returncode != 0
+    command = [sys.executable, "-c", KILLED, str(place), str(step)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+    if done.returncode == -signal.SIGKILL:
+        return step
+    assert done.returncode == 0
+    return int(done.stdout)
 
 
-def check_killed(config: Config, steps: list[int], tmp_path: Path) -> int:
-    """Kill a prune at each of these steps; the next one ends as if it had not been killed."""
+@pytest.mark.slow
+def test_a_killed_prune_is_finished_by_the_next(config, tmp_path):
+    """At 16 places from the first step to the last: the next one ends as if it had not been."""
+    settings, most = tmp_path / "audit.yaml", 10**6
     undisturbed = config.model_copy(update={"workspace": str(tmp_path / "undisturbed")})
     shutil.copytree(config.workspace, undisturbed.workspace)
     weeks = [(w.week, w.group, w.images, w.flagged) for w in padim.nights(config, weeks=True).weeks]
-    padim.prune(undisturbed)
-    wanted, killed = files(Path(undisturbed.workspace)), 0
-    for step in steps:
+    steps = prune_until(undisturbed, most, settings)
+    assert 50 < steps < most
+    wanted = files(Path(undisturbed.workspace))
+    for step in np.linspace(0, steps - 1, 16).astype(int).tolist():
         place = tmp_path / f"killed-{step}"
         one = config.model_copy(update={"workspace": str(place)})
         shutil.copytree(config.workspace, place)
-        killed += kill(one, step, tmp_path / "audit.yaml")
+        assert prune_until(one, step, settings) == step
         # Everything that reads a workspace works in between.
         found = padim.nights(one, weeks=True)
         assert [(w.week, w.group, w.images, w.flagged) for w in found.weeks] == weeks
@@ -231,15 +239,3 @@ def check_killed(config: Config, steps: list[int], tmp_path: Path) -> int:
         padim.prune(one)
         assert files(place) == wanted, step
         shutil.rmtree(place)
-    return killed
-
-
-@pytest.mark.slow
-def test_a_killed_prune_is_finished_by_the_next(config, tmp_path):
-    assert check_killed(config, [12, 30], tmp_path) == 2
-
-
-@pytest.mark.slow
-def test_a_prune_is_killed_at_every_step(config, tmp_path):
-    steps = list(range(0, 400, 9))
-    assert check_killed(config, steps, tmp_path) > 10
