@@ -20,7 +20,7 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from padim_dist.engine.cluster.local import ALLOCATOR
+from padim_dist.engine.cluster.environment import ALLOCATOR
 
 ROOT = Path(__file__).parents[1]
 Runs = dict[str, list[float]]

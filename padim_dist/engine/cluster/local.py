@@ -21,6 +21,7 @@ from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
 from padim_dist.engine.cluster.guard import check_guard, safe_path
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes
+from padim_dist.engine.cluster.starting import starting
 from padim_dist.engine.cluster.tls import own_security, security_of
 from padim_dist.engine.memory.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
@@ -46,15 +47,6 @@ _NO_PAGES: dict[str, list[str]] = {
     "distributed.worker.http.routes": [],
 }
 _MOST_STARTS = 3
-
-# One arena that keeps its memory: the trunk's large buffers are used again instead of being
-# mapped and cleared for every batch, which Dask's own MALLOC_TRIM_THRESHOLD_ makes it do.
-# Measured on 2 cores, ResNet-18: 40 images/s a worker instead of 29, at the same peak.
-ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(512 * 2**20),
-}
 
 
 def is_own(config: ClusterConfig) -> bool:
@@ -178,9 +170,9 @@ def open_local(
     """
     most = min(worker_count(config), max(most_tasks, 1))
     least = min(config.adaptive.minimum, most) if config.adaptive else most
-    settings = _SETTINGS | {"distributed.nanny.pre-spawn-environ": _environment(config)}
     with (
-        dask.config.set(settings),
+        starting(config) as settings,
+        dask.config.set(_SETTINGS | settings),
         # Of mode 0700. Dask's own folder may belong to another user of this machine, and Python
         # imports modules from it.
         TemporaryDirectory(prefix="padim-dist-workers-", ignore_cleanup_errors=True) as folder,
@@ -238,9 +230,3 @@ class _Replacing(Adaptive):
             cluster.scale(len(cluster.worker_spec))  # starts the missing ones
         wanted: int = await super().target()  # type: ignore[no-untyped-call]
         return wanted
-
-
-def _environment(config: ClusterConfig) -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    given: dict[str, str] = dask.config.get("distributed.nanny.pre-spawn-environ")
-    return given | ALLOCATOR | dict.fromkeys(names, str(config.threads))
