@@ -121,10 +121,11 @@ def test_a_cluster_takes_the_forkserver_that_was_started_ahead_only_if_it_is_as_
         (ahead,) = forkserver._ready
         pid = ahead.pid
         assert psutil.Process(pid).is_running()
-        with forkserver.opened(of_workers(1)):
+        with forkserver.opened(of_workers(1) | {"SET_BY_AN_IMPORT": "1"}) as more:
             assert forkserver._open[-1] is ahead
+            assert more == {"SET_BY_AN_IMPORT": "1"}
         assert ahead.pid == pid  # for the next cluster of the command
-        with forkserver.opened(of_workers(1) | {"PADIM_TEST": "other"}):
+        with forkserver.opened(of_workers(1) | {"OMP_NUM_THREADS": "7"}):
             other = forkserver._open[-1]
             assert other is not ahead
         assert other.pid is None

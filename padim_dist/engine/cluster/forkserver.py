@@ -63,6 +63,10 @@ class Server(ForkServer):
                 self._forkserver_pid = None
                 super().ensure_running()
 
+    def serves(self, environment: Mapping[str, str]) -> bool:
+        """Return whether it has nothing that differs from an environment, and the same outputs."""
+        return self.environment.items() <= environment.items() and self.outputs == _outputs()
+
     def stop(self) -> None:
         """End the forkserver, and workers that have not ended yet."""
         if self._forkserver_pid is None:
@@ -110,24 +114,29 @@ def ready(config: ClusterConfig) -> Iterator[None]:
 
 
 @contextmanager
-def opened(environment: Mapping[str, str]) -> Iterator[None]:
+def opened(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Have a forkserver with an environment for one cluster; `METHOD` uses it.
 
-    It is the one of `ready` if its environment and its outputs are the same.
+    It is the one of `ready`, unless a variable that it has was changed since, or its outputs.
+
+    Yields
+    ------
+    dict of str to str
+        Variables that it lacks, for its workers: libraries set some when they are imported.
 
     Raises
     ------
     OSError
         If it cannot be started.
     """
-    alike = (s for s in _ready if s.environment == environment and s.outputs == _outputs())
-    server = next(alike, None)
+    server = next((one for one in _ready if one.serves(environment)), None)
     owned = server is None
     server = server or Server(environment)
     server.ensure_running()
     _open.append(server)
+    known = server.environment
     try:
-        yield
+        yield {name: value for name, value in environment.items() if name not in known}
     finally:
         _open.remove(server)
         if owned:
@@ -159,6 +168,17 @@ def _outputs() -> list[tuple[int, int] | None]:
     return found
 
 
+def _is_our_command() -> bool:
+    """Return whether the script of this process is the one that pip installs for our commands.
+
+    A worker imports the script of its driver, since tasks may be from there. Ours are not.
+    """
+    command, script = sys.modules.get("padim_dist.cli.app"), sys.modules["__main__"]
+    if command is None or Path(getattr(script, "__file__", None) or "").name != "padim-dist":
+        return False
+    return getattr(script, "main", None) is command.main
+
+
 class _Popen(popen_forkserver.Popen):
     """As Python's, but a process of our own server."""
 
@@ -166,6 +186,8 @@ class _Popen(popen_forkserver.Popen):
         if not _open:
             raise OSError("the cluster of this worker has ended")
         data = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
+        if _is_our_command():
+            data.pop("init_main_from_path", None)
         buffer = io.BytesIO()
         set_spawning_popen(self)
         try:

@@ -16,6 +16,7 @@ from padim_dist.engine.cluster.forkserver import METHOD, is_possible, opened
 
 logger = logging.getLogger("padim_dist")
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_LATER = "distributed.nanny.environ"
 
 
 @contextmanager
@@ -31,11 +32,15 @@ def starting(config: ClusterConfig) -> Iterator[dict[str, Any]]:
         environment = of_workers(config.threads, given)
         if is_possible(config, environment) and not torch.cuda.is_available():
             try:
-                stack.enter_context(opened(environment))
+                more = stack.enter_context(opened(environment))
             except OSError as error:  # e.g. the path of the folder for temporary files is too long
                 logger.info("workers start one by one, without a forkserver: %s", error)
             else:
-                # The forkserver has these already, and Dask would set them in this process too.
-                yield {"distributed.worker.multiprocessing-method": METHOD, _ENVIRONMENT: {}}
+                yield {
+                    "distributed.worker.multiprocessing-method": METHOD,
+                    # The forkserver has these, and Dask would set them in this process, too.
+                    _ENVIRONMENT: {},
+                    _LATER: {**dask.config.get(_LATER), **more},
+                }
                 return
         yield {_ENVIRONMENT: {**given, **of_libraries(config.threads)}}
