@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.films.names import frame_time
-from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
+from padim_dist.archive.reading.decode import (
+    decode,
+    decode_mask,
+    decode_whole,
+    size_if_plain,
+)
 from padim_dist.archive.reading.film_reader import FilmReader
 from padim_dist.archive.reading.formats.captured import captured_at
-from padim_dist.archive.reading.formats.forms import form_of
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
@@ -131,17 +135,17 @@ class ImageReader:
             ) from error
 
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
-        pixels = decode(data, self.max_pixels, self.bits)
-        height, width = pixels.shape[1:]
-        prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
+        found = decode_whole(data, self.max_pixels, self.bits)
+        height, width = found.pixels.shape[1:]
+        prepared, lies = prepare_aligned(found.pixels, self.geometry, self.aligner)
         return LoadedImage(
             row,
             prepared,
             width,
             height,
-            captured_at=captured_at(data),
-            alignment=found,
-            form=form_of(data, width, height),
+            captured_at=found.captured_at,
+            alignment=lies,
+            form=found.form,
         )
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize as resize_pixels
+from torchvision.transforms.v2.functional import resize_image
 
 from padim_dist.core.align.motion import Alignment, Motion
 from padim_dist.core.align.reference import grey
@@ -87,7 +87,7 @@ def prepare_mask(
 
 
 def _resize(pixels: Tensor, geometry: InputGeometry) -> Tensor:
-    resized: Tensor = resize_pixels(
+    resized: Tensor = resize_image(
         pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
     )
     return resized
