@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
+from padim_dist.archive.reading.formats.upright import is_sideways, orientation_of
+
 _SOS, _APP1 = 0xDA, 0xE1
 _FRAMES = (0xC0, 0xC1)
 """Baseline and extended: the whole picture is one scan if it has all components."""
@@ -22,6 +24,13 @@ class JpegHead:
     height: int
     components: int
     exif: bytes | None = None
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width of the picture as it is shown."""
+        if is_sideways(orientation_of(self.exif)):
+            return self.width, self.height
+        return self.height, self.width
 
 
 def find_head(data: bytes) -> JpegHead | None:
