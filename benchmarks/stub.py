@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import padim_dist as padim
 from benchmarks.growing import DRAWN, arrive, draw
+from benchmarks.measure import Row, figure
 from padim_dist.config import Config, make_config
 from padim_dist.engine.cluster.local import open_local
 
@@ -96,10 +97,38 @@ def measured(work: Callable[[], int]) -> tuple[float, float]:
 
 def archive(place: Path, images: int, pixels: int) -> Path:
     """Make an archive: as many images to score as to fit."""
+    place.mkdir(exist_ok=True)
     root, drawn = place / f"stub-{images}", draw(place / "drawn", pixels)
     arrive(root / "good", drawn, 0, images)
     arrive(root, drawn, 0, images)
     return root
+
+
+def rates(
+    place: Path, rounds: int, images: int = 4096, pixels: int = 64, workers: int = 1
+) -> dict[str, list[tuple[float, float]]]:
+    """Return images a second and processor milliseconds an image of fits and scores."""
+    root = archive(place, images, pixels)
+    found: dict[str, list[tuple[float, float]]] = {"fit": [], "score": []}
+    with open_local(settings(root, place, workers=workers).cluster, workers, None) as client:
+        config = settings(root, place, client.scheduler.address)
+        for _ in range(rounds + 1):  # the first warms up
+            shutil.rmtree(config.workspace, ignore_errors=True)
+            padim.index(config)
+            found["fit"].append(measured(lambda: padim.fit(config).images))
+            found["score"].append(measured(lambda: padim.score(config).images))
+    return {name: runs[1:] for name, runs in found.items()}
+
+
+def measure(place: Path, rounds: int) -> list[Row]:
+    """Return the rows of the section."""
+    rows = []
+    for name, runs in rates(place, rounds).items():
+        what = f"{name}, 64 px JPEG, a trunk that costs nothing, one worker"
+        speeds, times = ([*values] for values in zip(*runs, strict=True))
+        rows.append(figure("stub", what, speeds, "images/s"))
+        rows.append(figure("stub", f"{what}, processor time an image", times, "ms"))
+    return rows
 
 
 def main() -> None:
@@ -111,24 +140,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        root = archive(place, asked.images, asked.pixels)
-        config = settings(root, place, workers=asked.workers)
-        found: dict[str, list[tuple[float, float]]] = {"fit": [], "score": []}
-        with open_local(config.cluster, asked.workers, None) as client:
-            config = settings(root, place, client.scheduler.address)
-            for _ in range(asked.rounds + 1):  # the first warms up
-                shutil.rmtree(config.workspace, ignore_errors=True)
-                padim.index(config)
-                found["fit"].append(measured(lambda: padim.fit(config).images))
-                found["score"].append(measured(lambda: padim.score(config).images))
-        for name, runs in found.items():
-            rates, times = zip(*runs[1:], strict=True)
-            print(
-                f"{name:>6}: {median(rates):7.0f} images/s ({min(rates):.0f} to {max(rates):.0f}), "
-                f"{median(times):.2f} ms of processor time an image ({min(times):.2f} to "
-                f"{max(times):.2f})"
-            )
+        found = rates(Path(folder), asked.rounds, asked.images, asked.pixels, asked.workers)
+    for name, runs in found.items():
+        speeds, times = zip(*runs, strict=True)
+        print(
+            f"{name:>6}: {median(speeds):7.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f}), "
+            f"{median(times):.2f} ms of processor time an image ({min(times):.2f} to "
+            f"{max(times):.2f})"
+        )
 
 
 if __name__ == "__main__":

@@ -124,6 +124,21 @@ def test_a_read_that_does_not_end_is_made_again_without_its_neighbours(archive, 
     assert sorted(fetcher.asked) == sorted([*(f"{i:02d}.jpg" for i in range(ROWS)), "10.jpg"])
 
 
+def test_the_first_of_two_answers_counts(archive, rows):
+    fetcher = StubbornFetcher({}, archive, stuck="00.jpg")
+    threads = Loader(replace(READER, fetcher=fetcher), 2, 1, 8)
+    items = [item for row in rows[:8] for step in READER.plan([row]) for item in threads.load(step)]
+    good = (rows[1].uri, rows[2].uri)
+    for uri in good:  # a read that was given up answers, and the one made in its place, too
+        with open(uri, "rb") as file:
+            threads._set(items[:1], [file.read()])
+    fetcher.gate.set()
+    assert [threads.result(item).status for item in items] == [SCORED] * 8
+    wanted = READER.load(rows[1])
+    assert (threads.result(items[0]).pixels == wanted.pixels).all()
+    threads.close()
+
+
 def test_an_error_comes_after_the_images_before_it(archive, rows):
     ill = StubbornFetcher({}, archive, stuck="10.jpg", error=RunError("the store is ill"))
     images = read_ahead(rows, Reading(replace(READER, fetcher=ill), 2, 1), depth=32)

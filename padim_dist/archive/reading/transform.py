@@ -99,5 +99,7 @@ def _channels_last(image: Tensor) -> Tensor:
 
 
 def _crop(image: Tensor, geometry: InputGeometry) -> Tensor:
+    if geometry.crop == geometry.resize:
+        return image
     (top, left), (height, width) = geometry.offset, geometry.crop
     return image[..., top : top + height, left : left + width]

@@ -189,6 +189,8 @@ class Loader:
     ) -> None:
         with self._lock:
             for item, data in zip(items, found, strict=True):
+                if item.data is not None:
+                    continue  # an answer came after all, just when its read was given up
                 assert item.turn is not None
                 item.data = data
                 item.turn.lacking -= 1
@@ -214,6 +216,7 @@ class Loader:
                 return
             image, error, began = None, None, time.perf_counter()
             try:
+                assert data is not None
                 if isinstance(data, BaseException) and not isinstance(data, ImageError):
                     raise data
                 image = self._reader.decode(item.row, data)
