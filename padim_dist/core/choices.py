@@ -6,7 +6,7 @@ from typing import Literal
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Precision of the trunk's convolutions."""
-Jpeg = Literal["libjpeg", "nvjpeg"]
+Jpeg = Literal["libjpeg", "reduced", "nvjpeg"]
 """JPEG decoder."""
 Reduction = Literal["draw", "project"]
 """How layers get fewer channels: see `padim_dist.core.backbones.reduction`."""

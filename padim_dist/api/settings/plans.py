@@ -59,6 +59,7 @@ def reader_of(
         archive.max_pixels,
         deadline=archive.decode_deadline,
         bits=embedding.bits,
+        reduces=embedding.jpeg == "reduced",
     )
 
 
