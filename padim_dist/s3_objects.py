@@ -199,13 +199,20 @@ class _Lane:
         with self._lock:
             self._is_encrypted = is_encrypted
             if not self._is_open:
-                self._is_open, self._store = True, _open(fs, self._bucket, self._timeout)
+                self._is_open = True
+                try:
+                    self._store = _open(fs, self._bucket, self._timeout)
+                except Exception as error:  # s3fs can read
+                    self._tell(error)
             if failure:
                 self._failures += 1
             if self._failures >= _MOST_FAILURES:
                 self._failures, self._rests_until = 0, time.monotonic() + _REST
-                reason = redacted(str(failure).partition("\n")[0])
-                logger.info("s3fs reads s3://%s: obstore cannot (%s)", self._bucket, reason)
+                self._tell(failure)
+
+    def _tell(self, failure: Exception | None) -> None:
+        reason = redacted(str(failure).partition("\n")[0])
+        logger.info("s3fs reads s3://%s: obstore cannot (%s)", self._bucket, reason)
 
 
 _lanes: dict[tuple[AsyncFileSystem, str, float], _Lane] = {}

@@ -172,6 +172,20 @@ def test_obstore_rests_where_only_s3fs_can_read(place, by_obstore, monkeypatch, 
     assert len(calls) == 5
 
 
+def test_s3fs_reads_if_obstore_does_not_start(place, by_obstore, monkeypatch, caplog):
+    _, folder = place
+
+    def fail(*_: object) -> None:
+        raise ValueError("no such region")
+
+    monkeypatch.setattr(s3_objects, "_open", fail)
+    with caplog.at_level(logging.INFO, "padim_dist"):
+        for _ in range(3):
+            assert folder.read_body("first.bin", timeout=TIMEOUT).data == CONTENT
+    assert caplog.messages == ["s3fs reads s3://reads: obstore cannot (no such region)"]
+    assert not by_obstore
+
+
 def test_etags_of_encrypted_objects_are_no_checksums(place, by_obstore):
     if os.environ.get("PADIM_TEST_S3"):
         pytest.skip("SKIPPED PART: this server has no keys")
