@@ -8,7 +8,7 @@ and a score with each decoder of JPEG, after a small fit and score that warm the
 rates are images a second of the whole call, from the plan to the tables, without the start of the
 workers. A worker has `--images` images: drawn ones of 512 pixels (4:2:0, quality 90), of which
 most are links to others, so the files are read from memory. The figures of a number of workers
-are left out if they would end after `--seconds`.
+are left out if they would end after `--seconds`; the file of `--json` is written after each one.
 
 Then it compares nvImageCodec's decoder with smooth chroma with libjpeg, where that package
 (nvidia-nvimgcodec) is installed.
@@ -185,6 +185,19 @@ def main() -> None:
     began, longest = time.monotonic(), 0.0
     lines: list[Line] = []
     left_out: list[int] = []
+
+    def save(chroma: Chroma | str | None) -> None:
+        found = {
+            "machine": about,
+            "precision": precision,
+            "batch": asked.batch,
+            "lines": [asdict(line) for line in lines],
+            "left_out": left_out,
+            "chroma": asdict(chroma) if isinstance(chroma, Chroma) else chroma,
+        }
+        if asked.json:
+            asked.json.write_text(json.dumps(found, indent=1))
+
     given = nullcontext(asked.folder) if asked.folder else tempfile.TemporaryDirectory()
     with given as folder:
         for workers in asked.workers:
@@ -200,22 +213,14 @@ def main() -> None:
                     f"{line.score:>8,.0f} {line.card_gib:>15.1f}",
                     flush=True,
                 )
+                save(None)
             shutil.rmtree(place)
             longest = max(longest, time.monotonic() - start)
         if left_out:
             print(f"left out for lack of time: {', '.join(map(str, left_out))} workers")
         chroma = compare_chroma(draw_files(Path(folder) / "chroma", 16))
     print(chroma if isinstance(chroma, str) else f"nvImageCodec and libjpeg: {chroma}")
-    if asked.json:
-        found = {
-            "machine": about,
-            "precision": precision,
-            "batch": asked.batch,
-            "lines": [asdict(line) for line in lines],
-            "left_out": left_out,
-            "chroma": chroma if isinstance(chroma, str) else asdict(chroma),
-        }
-        asked.json.write_text(json.dumps(found, indent=1))
+    save(chroma)
 
 
 if __name__ == "__main__":
