@@ -33,6 +33,7 @@ CONTENT = bytes(range(256)) * 40
         ({"key": "k", "secret": "s", "token": "t"}, True, False),
         ({"profile": "factory", "requester_pays": True}, True, True),
         ({"anon": True, "client_kwargs": {"region_name": "eu-west-1"}}, False, False),
+        ({"config_kwargs": {"signature_version": "s3v4"}, "use_ssl": False}, True, False),
         ({"config_kwargs": {"retries": {}, "s3": {"addressing_style": "path"}}}, True, False),
     ],
 )
