@@ -21,7 +21,7 @@ import fsspec
 from fsspec.asyn import sync
 from rich.progress import track
 
-from padim_dist.s3_objects import _get
+from padim_dist.s3.reads import _get
 from padim_dist.storage import Folder
 
 SIZE, DEADLINE = 100_000, 60.0

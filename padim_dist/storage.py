@@ -25,7 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from padim_dist.bodies import Body, get_body, object_tag, read_regular
 from padim_dist.errors import DamagedFileError, RequestError
 from padim_dist.local_files import local_path, write_local
-from padim_dist.s3_objects import read_object
+from padim_dist.s3.reads import read_object
 
 Options = Mapping[str, Mapping[str, Any]]
 

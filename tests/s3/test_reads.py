@@ -12,8 +12,9 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from padim_dist import s3_objects
-from padim_dist.s3_objects import Access, ClientSettings, access_of
+from padim_dist.s3 import reads
+from padim_dist.s3.access import Access, ClientSettings, access_of
+from padim_dist.s3.client import credentials_of
 from padim_dist.storage import Folder
 from tests.s3.proxy import FaultProxy
 
@@ -73,7 +74,7 @@ def test_all_other_settings_are_for_s3fs(settings):
 @pytest.fixture
 def place(server, monkeypatch) -> tuple[fsspec.AbstractFileSystem, Folder]:
     """A file system of an own instance, and the folder ``s3://reads/a``, of no lane yet."""
-    monkeypatch.setattr(s3_objects, "_lanes", {})
+    monkeypatch.setattr(reads, "_lanes", {})
     options = {"endpoint_url": f"http://{server[0]}:{server[1]}"}
     fs = fsspec.filesystem("s3", **options, skip_instance_cache=True, use_listings_cache=False)
     if not fs.exists("reads"):
@@ -138,7 +139,7 @@ def test_the_environment_of_obstore_does_not_count(place, by_obstore, monkeypatc
     """s3fs has found the settings; obstore would find others."""
     _, folder = place
     folder.read_body("first.bin", timeout=TIMEOUT)
-    s3_objects._lanes.clear()
+    reads._lanes.clear()
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
@@ -147,7 +148,7 @@ def test_the_environment_of_obstore_does_not_count(place, by_obstore, monkeypatc
     for _ in range(2):
         assert folder.read_body("first.bin", timeout=TIMEOUT).data == CONTENT
     assert by_obstore == {"a/first.bin": 1}
-    (lane,) = s3_objects._lanes.values()
+    (lane,) = reads._lanes.values()
     assert lane._failures == 0
 
 
@@ -179,7 +180,7 @@ def test_s3fs_reads_if_obstore_does_not_start(place, by_obstore, monkeypatch, ca
     def fail(*_: object) -> None:
         raise ValueError("no such region")
 
-    monkeypatch.setattr(s3_objects, "_open", fail)
+    monkeypatch.setattr(reads, "open_store", fail)
     with caplog.at_level(logging.INFO, "padim_dist"):
         for _ in range(3):
             assert folder.read_body("first.bin", timeout=TIMEOUT).data == CONTENT
@@ -225,12 +226,12 @@ def test_credentials_are_botocores(place, tmp_path, monkeypatch):
     options = {"endpoint_url": fs.endpoint_url, "skip_instance_cache": True}
     profile = fsspec.filesystem("s3", profile="factory", **options)
     assert profile.s3.meta.endpoint_url == fs.endpoint_url
-    found = s3_objects._credentials_of(profile, TIMEOUT)()
+    found = credentials_of(profile, TIMEOUT)()
     assert (found["access_key_id"], found["secret_access_key"]) == ("one", "two")
     assert found["token"] is None
     assert 0 < (found["expires_at"] - datetime.now(UTC)).total_seconds() <= 300
     given = fsspec.filesystem("s3", key="k", secret="s", token="t", **options)
-    assert s3_objects._credentials_of(given, TIMEOUT)() == {
+    assert credentials_of(given, TIMEOUT)() == {
         "access_key_id": "k",
         "secret_access_key": "s",
         "token": "t",
