@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def open_store(fs: Any, bucket: str, timeout: float) -> S3Store | None:
         meta.endpoint_url,
         meta.region_name,
         meta.config.s3 or {},
-        fs.session.get_config_variable("ca_bundle"),
+        fs.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
         bool(meta.config.proxies or get_environ_proxies(meta.endpoint_url)),
         bool(meta.config.use_fips_endpoint or meta.config.use_dualstack_endpoint),
     )

@@ -14,7 +14,7 @@ from obstore.store import S3Store
 
 from padim_dist.s3 import reads
 from padim_dist.s3.access import Access, ClientSettings, access_of
-from padim_dist.s3.client import credentials_of
+from padim_dist.s3.client import credentials_of, open_store
 from padim_dist.storage import Folder
 from tests.s3.proxy import FaultProxy
 
@@ -215,6 +215,28 @@ def test_the_deadline_is_that_of_both_together(place, server, by_obstore):
             folder.read_body("first.bin", timeout=1.0)
         assert by_obstore == {"a/first.bin": 1}
         assert len(proxy.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_CA_BUNDLE", "/factory.pem"),
+        ("REQUESTS_CA_BUNDLE", "/factory.pem"),
+        ("HTTPS_PROXY", "http://proxy:3128"),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "true"),
+    ],
+)
+def test_the_environment_of_botocore_counts(monkeypatch, name, value):
+    for other in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(other, raising=False)
+
+    def store() -> object:
+        fs = fsspec.filesystem("s3", key="k", secret="s", skip_instance_cache=True)
+        return open_store(fs, "reads", TIMEOUT)
+
+    assert store() is not None
+    monkeypatch.setenv(name, value)
+    assert store() is None
 
 
 def test_credentials_are_botocores(place, tmp_path, monkeypatch):
