@@ -44,7 +44,8 @@ def read_object(
     bucket, key, version = fs.split_path(url)
     began, lane = time.monotonic(), None
     # obstore takes slashes at the ends of a key away.
-    if timeout and version is None and key.strip("/") == key and _BUCKET.fullmatch(bucket):
+    is_ordinary = version is None and key.strip("/") == key and _BUCKET.fullmatch(bucket)
+    if timeout and is_ordinary and not _is_interruptible():
         lane = _lane(fs, bucket, timeout)
     failure = None
     if lane and lane.is_ready():
@@ -62,6 +63,11 @@ def read_object(
     if lane:
         lane.s3fs_has_read(fs, is_encrypted, failure)
     return body
+
+
+def _is_interruptible() -> bool:
+    """Return whether Ctrl-C has to end this thread's read, which obstore would go on with."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Lane:

@@ -12,6 +12,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
+from padim_dist.archive.reading.threads import within
 from padim_dist.s3 import reads
 from padim_dist.s3.access import Access, ClientSettings, access_of
 from padim_dist.s3.client import credentials_of, open_store
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 PLACE = ("http://127.0.0.1:9000", "eu-west-1")
 TIMEOUT = 30.0
 CONTENT = bytes(range(256)) * 40
+IS_INTERRUPTIBLE = reads._is_interruptible
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,19 @@ def test_obstore_rests_where_only_s3fs_can_read(place, by_obstore, monkeypatch, 
     assert len(calls) == 5
 
 
+def test_the_main_thread_reads_by_s3fs(place, by_obstore, monkeypatch):
+    """Ctrl-C ends its reads."""
+    _, folder = place
+    monkeypatch.setattr(reads, "_is_interruptible", IS_INTERRUPTIBLE)
+    for _ in range(2):
+        assert folder.read_body("first.bin", timeout=TIMEOUT).data == CONTENT
+    assert not by_obstore
+    for _ in range(2):
+        body = within(TIMEOUT, lambda: folder.read_body("first.bin", timeout=TIMEOUT))
+        assert body.data == CONTENT
+    assert by_obstore == {"a/first.bin": 1}
+
+
 def test_s3fs_reads_if_obstore_does_not_start(place, by_obstore, monkeypatch, caplog):
     _, folder = place
 
@@ -209,12 +224,13 @@ def test_etags_of_encrypted_objects_are_no_checksums(place, by_obstore):
 def test_the_deadline_is_that_of_both_together(place, server, by_obstore):
     with FaultProxy(*server) as proxy:
         folder = Folder("s3://reads/a", {"s3": {"endpoint_url": proxy.url}})
-        folder.read_body("first.bin", timeout=1.0)
+        folder.read_body("first.bin", timeout=TIMEOUT)  # the first request makes the client
+        folder.read_body("first.bin", timeout=2.0)
         proxy.slow = "first.bin"
         with pytest.raises(TimeoutError):
-            folder.read_body("first.bin", timeout=1.0)
+            folder.read_body("first.bin", timeout=2.0)
         assert by_obstore == {"a/first.bin": 1}
-        assert len(proxy.requests) == 2
+        assert len(proxy.requests) == 3
 
 
 @pytest.mark.parametrize(
