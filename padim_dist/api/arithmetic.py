@@ -13,6 +13,12 @@ _NEEDS = {
     "bfloat16": (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16")),
 }
 """Instruction sets by precision, the fastest first, as Linux and as people name them."""
+_WITHOUT = {
+    "int8": "works, with the same results, at about half the speed; use other machines for more",
+    "bfloat16": "it is slower than float32, or refused without AVX-512; use other machines, or set "
+    "model.precision to float32 or int8",
+}
+"""What to expect, and to do, without them."""
 
 
 def arithmetic_findings(
@@ -42,12 +48,7 @@ def arithmetic_findings(
     elif (slowest := max(ranks)) == len(needs):
         names = " or ".join(name for _, name in needs)
         some = "" if len(set(ranks)) == 1 else "some of "
-        yield Finding(
-            _CHECK,
-            "warning",
-            f"{some}the workers' processors have no {names} for {model.precision}",
-            "works, but is hardly faster than float32, or slower; use other machines, or set "
-            "model.precision to float32",
-        )
+        found = f"{some}the workers' processors have no {names} for {model.precision}"
+        yield Finding(_CHECK, "warning", found, _WITHOUT[model.precision])
     else:
         yield Finding(_CHECK, "ok", f"{model.precision} by {needs[slowest][1]}")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import padim_dist as padim
+from padim_dist.api.pipeline.engines.networks import network_id
 from padim_dist.api.pipeline.fit_plan import plan_fit
+from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.config import ClusterConfig
 from padim_dist.core.engines import packages
@@ -42,19 +44,15 @@ def test_a_network_is_found_once_for_an_archive(tmp_path):
     kept = kept_weights(plan.workspace, plan.embedding.weights)
     assert kept.keys() == {"network.xml", "network.bin"}
     assert {job.embedding.weights for job in plan.jobs} == {plan.embedding.weights}
+    # Neither new images nor other parts make another network; another seed would.
     draw(root / "a/train/good/new.jpg", seed=900)
-    heard.clear()
-    assert (
-        weights_of(tiny_config(tmp_path, root, None, model=INT8, fit={"parts": 2}))
-        == said["weights"]
-    )
-    assert (
-        weights_of(tiny_config(tmp_path, root, None, model={**INT8, "seed": 7})) != said["weights"]
-    )
-    # The same images in another workspace: the same network, bit for bit.
-    (root / "a/train/good/new.jpg").unlink()
-    again = config.model_copy(update={"workspace": str(tmp_path / "again")})
-    assert weights_of(again) == said["weights"]
+    more = tiny_config(tmp_path, root, None, model=INT8, fit={"parts": 2})
+    assert weights_of(more) == said["weights"]
+    seeded = tiny_config(tmp_path, root, None, model={**INT8, "seed": 7})
+    state = plans.load_state(config, plan.embedding.trunk)
+    ids = {network_id(one, plan.embedding, state) for one in (config, more, seeded)}
+    assert ids == {record.stem, network_id(seeded, plan.embedding, state)}
+    assert len(ids) == 2
 
 
 def test_float32_and_bfloat16_share_a_network_that_no_image_is_read_for(tmp_path):
@@ -103,6 +101,8 @@ def test_workers_run_the_network_with_the_same_bits(tmp_path, scheduler, monkeyp
     assert info.embedding.engine == "openvino"
     assert "openvino" in info.versions
     assert padim.verify(config, run=scored.run_id, all_shards=True).verdict == "as it was written"
+    found = {one.check: one for one in padim.doctor(config).findings}
+    assert found["arithmetic"].found.startswith(("int8 by ", "the workers' processors have no "))
     with open_local(ClusterConfig(workers=1, memory="4GiB"), 1, None) as client:
         alone = tiny_config(tmp_path / "alone", root, client.scheduler.address, model=INT8)
         assert padim.fit(alone).model_id == fitted.model_id

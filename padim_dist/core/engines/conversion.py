@@ -142,6 +142,11 @@ def _quantise(network: Any, sample: Tensor, note: Callable[[int], None] | None) 
         nncf.Dataset(range(len(pixels)), image),
         subset_size=len(pixels),
         target_device=nncf.TargetDevice.CPU,
+        # Weights of 7 bits: sums of two products never overflow the 16 bits that processors without
+        # VNNI have for them, so that all processors get the same results.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from padim_dist.core.choices import Precision
 from padim_dist.core.engines.conversion import GRAPH, NUMBERS
 from padim_dist.core.engines.packages import engine_package
 from padim_dist.core.spec import TrunkSpec
+from padim_dist.errors import ConfigError
 
 
 class ConvertedTrunk:
@@ -32,7 +33,7 @@ class ConvertedTrunk:
     Raises
     ------
     ConfigError
-        If OpenVINO is not installed.
+        If OpenVINO is not installed; when called, if the processor cannot compute bfloat16.
     """
 
     def __init__(self, spec: TrunkSpec, state: Mapping[str, Tensor], precision: Precision) -> None:
@@ -80,10 +81,22 @@ class ConvertedTrunk:
         if threads != self._threads:
             numbers = self._openvino.Tensor(self._numbers, shared_memory=True)
             core = self._openvino.Core()
+            self._check_processor(core)
             network = core.read_model(self._graph.decode(), numbers)
             self._compiled = core.compile_model(network, "CPU", self._options(threads))
             self._threads = threads
         return self._compiled
+
+    def _check_processor(self, core: Any) -> None:
+        """Raise ConfigError if the processor cannot compute the precision: it could crash."""
+        if self._precision == "bfloat16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise ConfigError(
+                "model.precision 'bfloat16' of engine 'openvino' cannot be used on this processor, "
+                f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, which has no AVX-512. Use other "
+                "machines, or a model with precision float32 or int8"
+            )
 
     def _options(self, threads: int) -> dict[str, Any]:
         """Return what the results and the speed depend on; nothing is left to the machine."""

@@ -83,7 +83,7 @@ def keep_trunk(
     workspace = workspace_of(config)
     if spec.engine == "torch":
         return keep_weights(workspace, state)
-    asked = _network_id(config, spec, state)
+    asked = network_id(config, spec, state)
     if found := find_network(workspace, asked):
         return found.weights
     is_quantised = spec.precision == "int8"
@@ -108,8 +108,8 @@ def keep_trunk(
     return agreed.weights
 
 
-def _network_id(config: Config, spec: EmbeddingSpec, state: State) -> str:
-    """Return the id of what a network is made from.
+def network_id(config: Config, spec: EmbeddingSpec, state: State) -> str:
+    """Return the id of what a network is made for.
 
     What leaves out some of the archive's images, or labels them, makes no other network: every
     night of a window would be embedded again.
