@@ -61,8 +61,12 @@ class Embedder:
         list of Tensor
             Level matrices (G_a, d_a, N), float32, in nested order.
         """
+        return self.spec.shape.nest(self.maps(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the trunk's feature maps (N, d_a, H_a, W_a) of a batch, on the device."""
         maps = self.trunk(images.to(self._takes, non_blocking=True))
-        return self.spec.shape.nest([level.to(self.device) for level in maps])
+        return [level.to(self.device) for level in maps]
 
 
 def similarities(image: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
