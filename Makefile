@@ -10,7 +10,8 @@ COMPILE = $(BIN)/python -m compileall -qq -j 0 \
 ALLOCATOR := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=536870912
 
 # What is in the image and in the locked environment.
-LOCKED_EXTRAS := --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dashboard --extra video
+LOCKED_EXTRAS := --extra flows --extra kubernetes --extra lakehouse --extra notify --extra dashboard --extra openvino \
+  --extra video
 
 .PHONY: help demo test test-slow test-s3 test-stores test-flows test-alerts test-browser test-fiftyone wheel e2e \
   containers chaos bench paper paper-cost guard lint format requirements clean

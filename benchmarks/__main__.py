@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks import core, limit, memory, peers, scale, storage
+from benchmarks import core, limit, memory, peers, scale, storage, stub
 from benchmarks.measure import Row, machine, save, show
 from benchmarks.pictures import find_pictures
 
@@ -25,7 +25,7 @@ from benchmarks.pictures import find_pictures
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    sections = ("core", "limit", "peers", "storage", "memory", "scale")
+    sections = ("core", "limit", "stub", "peers", "storage", "memory", "scale")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=10_000_000, help="of section scale")
@@ -42,6 +42,7 @@ def main() -> None:
         works: dict[str, Callable[[], list[Row]]] = {
             "core": lambda: core.measure(asked.rounds),
             "limit": lambda: limit.measure(pictures, place, asked.rounds),
+            "stub": lambda: stub.measure(place / "stub", asked.rounds),
             "peers": lambda: peers.measure(pictures, place, asked.rounds),
             "storage": lambda: storage.measure(pictures, place),
             "memory": lambda: memory.measure(pictures, place),

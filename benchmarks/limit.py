@@ -29,16 +29,26 @@ from padim_dist.engine.fit import EmbedJob
 from padim_dist.engine.worker import batches, get_embedder, set_up
 from padim_dist.events import ignore
 
+_CASES = (
+    (1, "torch", "float32"),
+    (5, "torch", "float32"),
+    (20, "torch", "float32"),
+    (20, "torch", "bfloat16"),
+    (5, "openvino", "int8"),
+    (20, "openvino", "int8"),
+)
+"""How many times each image is there, engine and precision."""
+
 
 @torch.inference_mode()
 def embed_only(job: EmbedJob, rows: Sequence[ImageRow | RefusedRow], threads: int) -> int:
     """Task: read, decode, resize and embed some rows of a manifest."""
     set_up(threads)
-    trunk = get_embedder(job.workspace, job.embedding).trunk
+    embedder = get_embedder(job.workspace, job.embedding)
     images = 0
     for loaded, pixels in batches(rows, job.reading, job.embedding.batch, False):
         if pixels is not None:
-            trunk(pixels.to(trunk.get_buffer("border").device, non_blocking=True))
+            embedder.maps(pixels)
         images += len(loaded)
     return images
 
@@ -129,13 +139,14 @@ def start_up(pictures: Pictures, place: Path, rounds: int) -> dict[str, list[flo
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
     """Return the rows of the section."""
     rows = []
-    for times, precision in ((1, "float32"), (5, "float32"), (20, "float32"), (20, "bfloat16")):
+    for times, engine, precision in _CASES:
         many = pictures.times(place / f"x{times}", times)
-        folder = place / f"{times}-{precision}"
+        folder = place / f"{times}-{engine}-{precision}"
         some = rounds if times < 20 else 2
-        found = rates(many, folder, some, few=pictures, precision=precision)
+        found = rates(many, folder, some, few=pictures, engine=engine, precision=precision)
         normal = sum(1 for _ in (many.root / "train").rglob("*.jpg"))
-        what = f"{normal:,} normal images, {precision}"
+        by = "" if engine == "torch" else f" by {engine}"
+        what = f"{normal:,} normal images, {precision}{by}"
         rows.append(figure("limit", f"limit, {what}", found["limit"], "images/s"))
         for work in ("fit", "score"):
             rows.append(figure("limit", f"{work}, {what}", found[work], "images/s"))

@@ -8,19 +8,22 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from threading import Event, Thread
 from typing import Any
 
+import psutil
 import torch
 import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from padim_dist.engine.cluster.local import ALLOCATOR
+from padim_dist.engine.cluster.environment import ALLOCATOR
 
 ROOT = Path(__file__).parents[1]
 Runs = dict[str, list[float]]
@@ -112,6 +115,52 @@ def peak_memory(process: int | str = "self") -> int:
         return 0
     _, found, rest = status.partition("VmHWM:")
     return 1024 * int(rest.split()[0]) if found else 0
+
+
+@dataclass
+class Proportional:
+    """Peaks of the memory of this process and of those that it starts, sampled in a thread.
+
+    It is the proportional set size (PSS): a page that several processes share counts in equal parts
+    for each of them, so libraries and what forks share count once in the sum.
+
+    Attributes
+    ----------
+    worker, driver, together : int
+        Peaks in bytes: of the largest process that this one has started, of this one, of all.
+    own : int
+        Peak of the memory that the largest process which this one has started shares with none.
+    """
+
+    worker: int = 0
+    driver: int = 0
+    together: int = 0
+    own: int = 0
+
+    @contextmanager
+    def sampled(self, interval: float = 0.2) -> Iterator[None]:
+        """Sample during the block."""
+        done = Event()
+        thread = Thread(target=self._sample, args=(done, interval), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _sample(self, done: Event, interval: float) -> None:
+        me = psutil.Process()
+        while not done.wait(interval):
+            own, others = me.memory_full_info(), list[Any]()
+            for process in me.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it has ended
+                    others.append(process.memory_full_info())
+            shares = [each.pss for each in others]
+            self.driver = max(self.driver, own.pss)
+            self.worker = max(self.worker, *shares, 0)
+            self.own = max(self.own, *(each.uss for each in others), 0)
+            self.together = max(self.together, own.pss + sum(shares))
 
 
 def machine() -> dict[str, Any]:

@@ -2,23 +2,29 @@
 
     python -m benchmarks.memory ROOT WEIGHTS WORKSPACE
 
-fits an archive and prints the peak resident memory of its processes.
+fits an archive and prints the peaks of the memory of its processes: proportional set size, so that
+what they share counts once.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import padim_dist as padim
 from benchmarks.core import CASES
-from benchmarks.growing import Memory
-from benchmarks.measure import Row, figure, peak_memory, script
+from benchmarks.measure import Proportional, Row, figure, script
 from benchmarks.pictures import Pictures
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 
 _SIZES = (200, 2_000, 20_000)
+_PEAKS = {
+    "worker": "a worker",
+    "driver": "the driver",
+    "together": "all processes together",
+}
 
 
 def measure(pictures: Pictures, place: Path) -> list[Row]:
@@ -32,15 +38,14 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
         for path in sorted((folder / "train").rglob("*.jpg"))[size:]:
             path.unlink()
         found = script("memory", str(folder), str(many.weights), str(place / f"fit-{size}"))
-        peaks[size] = found["worker"]
-        what = f"fit of {size:,} images"
-        rows.append(figure("memory", f"{what}: peak of a worker", [found["worker"] / 2**20], "MiB"))
-        rows.append(
-            figure("memory", f"{what}: peak of the driver", [found["driver"] / 2**20], "MiB")
-        )
+        peaks[size] = found
+        for key, what in _PEAKS.items():
+            name = f"fit of {size:,} images: peak of {what}"
+            rows.append(figure("memory", name, [found[key] / 2**20], "MiB"))
     least, most = _SIZES[0], _SIZES[-1]
-    name = f"peak of a worker at {most:,} / at {least:,} images"
-    rows.append(figure("memory", name, [peaks[most] / peaks[least]], "x"))
+    for key in ("worker", "together"):
+        name = f"peak of {_PEAKS[key]} at {most:,} / at {least:,} images"
+        rows.append(figure("memory", name, [peaks[most][key] / peaks[least][key]], "x"))
     for case in CASES:
         layers = DEFAULTS[case.backbone].layers
         _, shape = plan_trunk(case.backbone, layers, case.channels, 1024, (case.crop,) * 2)
@@ -55,9 +60,10 @@ def measure(pictures: Pictures, place: Path) -> list[Row]:
 def main() -> None:
     """Fit and print."""
     root, weights, workspace = map(Path, sys.argv[1:4])
-    memory = Memory()
-    padim.fit(Pictures(root, weights, "").config(workspace), memory)
-    print(json.dumps({"worker": memory.peak, "driver": peak_memory()}))
+    memory = Proportional()
+    with memory.sampled():
+        padim.fit(Pictures(root, weights, "").config(workspace))
+    print(json.dumps(asdict(memory)))
 
 
 if __name__ == "__main__":

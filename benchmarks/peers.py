@@ -22,6 +22,8 @@ from benchmarks.pictures import Pictures
 
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 _COPIES = 5
+_ENGINES: dict[str, str] = {"float32": "torch", "bfloat16": "torch", "int8": "openvino"}
+"""What runs our trunk, by precision."""
 
 
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
@@ -41,13 +43,14 @@ def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str)
     """Measure anomalib's engine and a plain dense PaDiM, in turns."""
     rows = []
     for crop, turns in ((224, rounds), (256, 1)):
-        mine: dict[str, Runs] = {"float32": {}, "bfloat16": {}}
+        mine: dict[str, Runs] = {precision: {} for precision in _ENGINES}
         theirs, plain = [], []
         arguments = (str(many.root), str(many.weights), str(crop))
         for turn in range(turns):
             for precision, found in mine.items():
                 folder = place / f"peers-{crop}-{precision}-{turn}"
-                once = rates(many, folder, 1, few=few, precision=precision, crop=crop)
+                model = {"engine": _ENGINES[precision], "precision": precision, "crop": crop}
+                once = rates(many, folder, 1, few=few, **model)
                 for work, values in once.items():
                     found.setdefault(work, []).extend(values)
             theirs.append(_anomalib(*arguments))
@@ -120,12 +123,12 @@ def _ray(pictures: Pictures, place: Path, rounds: int, copies: int) -> list[Row]
 
 
 def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
-    """Measure image AUROC in float32, in bfloat16, and of anomalib."""
+    """Measure image AUROC of each precision, and of anomalib."""
     rows = []
-    for precision in ("float32", "bfloat16"):
+    for precision, engine in _ENGINES.items():
         config = pictures.config(
             place / f"verdicts-{precision}",
-            model={"precision": precision},
+            model={"engine": engine, "precision": precision},
             score={"splits": ["test"]},
         )
         padim.fit(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,20 +56,6 @@ async def get_body(fs: AsyncFileSystem, url: str, start: int | None, stop: int |
     """Read an object of an asynchronous file system; FileNotFoundError where there is none."""
     data = await fs._cat_file(url, start=start, end=stop)
     return Body(bytes(data), object_tag(await fs._info(url)))
-
-
-async def get_from_s3(fs: AsyncFileSystem, url: str, start: int | None, stop: int | None) -> Body:
-    """Read body and etag in one request; `cat_file` would request the size first."""
-    bucket, key, _ = fs.split_path(url)
-    part = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
-    response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
-    async with response["Body"] as stream:
-        data = await stream.read()
-    tag = object_tag(response)
-    encryption = response.get("ServerSideEncryption", "")
-    encrypted = "kms" in encryption or "SSECustomerAlgorithm" in response
-    plain = tag is not None and re.fullmatch("[0-9a-f]{32}", tag) is not None
-    return Body(data, tag, tag if plain and not part and not encrypted else None)
 
 
 def object_tag(info: Mapping[str, Any]) -> str | None:

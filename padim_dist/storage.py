@@ -22,9 +22,10 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.local import LocalFileSystem
 
-from padim_dist.bodies import Body, get_body, get_from_s3, object_tag, read_regular
+from padim_dist.bodies import Body, get_body, object_tag, read_regular
 from padim_dist.errors import DamagedFileError, RequestError
 from padim_dist.local_files import local_path, write_local
+from padim_dist.s3.reads import read_object
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -135,8 +136,9 @@ class Folder:
         """
         fs, target = self.fs, self.at(path)
         if isinstance(fs, AsyncFileSystem):
-            get = get_from_s3 if "s3" in fs.protocol else get_body
-            body: Body = sync(fs.loop, get, fs, target, start, stop, timeout=timeout)
+            if "s3" in fs.protocol:
+                return read_object(fs, target, start, stop, timeout)
+            body: Body = sync(fs.loop, get_body, fs, target, start, stop, timeout=timeout)
             return body
         data = (
             read_regular(target, start, stop) if self.is_local else fs.cat_file(target, start, stop)

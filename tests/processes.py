@@ -57,6 +57,13 @@ def worker_processes(driver: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         for child in driver.children():
             with suppress(psutil.NoSuchProcess):
-                if "--multiprocessing-fork" in child.cmdline():
+                if is_forkserver(child):
+                    found += child.children()
+                elif "--multiprocessing-fork" in child.cmdline():
                     found.append(child)
     return found
+
+
+def is_forkserver(process: psutil.Process) -> bool:
+    """Return whether a process is a forkserver; its workers have the same command line."""
+    return "multiprocessing.forkserver" in " ".join(process.cmdline())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "padim_dist"
-LEAVES = {"errors", "bodies", "local_files", "storage", "events", "redaction", "escaping"}
+LEAVES = {"errors", "bodies", "s3", "local_files", "storage", "events", "redaction", "escaping"}
 MAY_IMPORT = {
     "core": {"errors"},
     "archive": {"core", "telemetry", *LEAVES},

@@ -64,3 +64,19 @@ def test_the_gpu_script_runs_on_a_processor(tmp_path):
     for line in lines:
         assert line["apart"] <= 1e-5  # against float64, of the same feature maps
         assert min(line["trunk"], line["step"], line["update"], line["jpeg"]) > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about the processor")
+@pytest.mark.slow
+def test_the_script_of_files_on_a_gpu_runs_on_a_processor(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gpu_files", "--workers", "1"]
+    command += ["--images", "16", "--precision", "float32", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    (line,) = found["lines"]
+    assert (line["decoder"], line["workers"], line["images"]) == ("libjpeg", 1, 16)
+    assert min(line["fit"], line["score"]) > 0
+    assert found["left_out"] == []
+    assert found["chroma"] == "nvImageCodec was not compared: PyTorch sees no GPU"

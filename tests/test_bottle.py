@@ -141,6 +141,18 @@ def test_figures_of_all_channels(tmp_path, scheduler):
     check_figures(config, 0.99, 0.980, 0.943)
 
 
+@pytest.mark.slow
+def test_an_int8_trunk_finds_as_much(tmp_path, scheduler, audit):
+    int8 = ("model.channels=100", "model.engine=openvino", "model.precision=int8")
+    config = bottle_config(tmp_path, scheduler, *int8)
+    padim.fit(config)
+    padim.score(config)
+    found, wanted = (padim.evaluate(one).groups["all"] for one in (config, audit))
+    assert abs(found.image_auroc - wanted.image_auroc) <= 0.002
+    assert abs(found.pixel_auroc - wanted.pixel_auroc) <= 0.002
+    assert abs(found.pro - wanted.pro) <= 0.005
+
+
 def test_defects_are_flagged(audit):
     rows = padim.open_scores(audit.workspace)
     defective = rows.filter("label <> 'good'").aggregate("sum(flagged::int), count(*)")

@@ -256,7 +256,7 @@ class _Checks:
             yield Finding(f"memory and disk for {what}", "ok", found)
 
     def cluster(self) -> Iterator[Finding]:
-        yield from cluster_findings(self.config.cluster)
+        yield from cluster_findings(self.config)
 
     def messages(self) -> Iterator[Finding]:
         yield from message_findings(self.config)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -71,6 +71,7 @@ def command(
     *,
     config: bool = True,
     metrics: bool = False,
+    workers: bool = False,
     exit_code: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., None]]:
     """Add a command to `app`: a function that calls a public function and returns its result.
@@ -81,6 +82,8 @@ def command(
         Prints the result for people.
     config, metrics : bool, optional
         Whether the command reads a configuration, and whether it has ``--metrics``.
+    workers : bool, optional
+        Whether the command will need workers: they start beside what it imports.
     exit_code : callable, optional
         Maps a result, and the command's own parameters by name, to its exit code.
 
@@ -109,7 +112,8 @@ def command(
             with raw, _errors_as_messages(common, terminal):
                 loaded = _load(common) if config else None
                 screen = terminal.draw if terminal.can_draw and not common.as_json else None
-                with _listening(common, terminal) as listener:
+                # Metrics first: they set where workers write theirs.
+                with _listening(common, terminal) as listener, _workers(loaded, workers):
                     session = Session(loaded, listener, screen) if loaded else listener
                     result = function(session, **values)
                 if common.as_json:
@@ -146,6 +150,15 @@ def _load(common: Common) -> Config:
             "has no audit.yaml; give -c FILE, set PADIM_DIST_CONFIG, or write audit.yaml"
         )
     return load_config("audit.yaml" if path is None else path, common.set_ or [])
+
+
+def _workers(config: Config | None, needed: bool) -> AbstractContextManager[None]:
+    """Start the workers of a command."""
+    if config is None or not needed:
+        return nullcontext()
+    from padim_dist.api.workers_ahead import workers_ahead
+
+    return workers_ahead(config)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def _odd(result: "AuditResult", *, fail_on_odd: bool, **_: object) -> int:
     return 3 if fail_on_odd and any(night.state == "odd" for night in result.nights) else 0
 
 
-@command(night_output.print_audit, metrics=True, exit_code=_odd)
+@command(night_output.print_audit, metrics=True, workers=True, exit_code=_odd)
 def audit(
     session: Session,
     *,

@@ -24,14 +24,16 @@ def index(session: Session) -> "IndexResult":
     return padim.index(session.config, session.listener)
 
 
-@command(output.fields(warnings=""), metrics=True)
+@command(output.fields(warnings=""), metrics=True, workers=True)
 def fit(session: Session, *, resume: options.Resume = None) -> "FitResult":
     """Fit a Gaussian for every patch on the normal images of every group."""
     return padim.fit(session.config, session.listener, resume=resume)
 
 
 @command(
-    output.fields(warnings="", images="images named", forgotten="left out in all"), metrics=True
+    output.fields(warnings="", images="images named", forgotten="left out in all"),
+    metrics=True,
+    workers=True,
 )
 def forget(
     session: Session,
@@ -57,7 +59,7 @@ def suspects(
     return padim.suspects(session.config, session.listener, model=model, n=n, out=out)
 
 
-@command(output.fields(unsettled=""), metrics=True)
+@command(output.fields(unsettled=""), metrics=True, workers=True)
 def score(
     session: Session,
     *,
@@ -115,7 +117,9 @@ def report(
     return padim.report(session.config, session.listener, run=run, top=top, out=out, alpha=alpha)
 
 
-@command(output.print_verify, exit_code=lambda result, **_: 3 if result.differences else 0)
+@command(
+    output.print_verify, workers=True, exit_code=lambda result, **_: 3 if result.differences else 0
+)
 def verify(
     session: Session,
     *,

@@ -48,7 +48,7 @@ class ClusterConfig(Section):
     """Where the work runs."""
 
     kind: Literal["local", "cuda", "address", "kubernetes"] = "local"
-    """``local``: processes on this machine; ``cuda``: one for each GPU of this machine;
+    """``local``: processes on this machine; ``cuda``: on each GPU of this machine;
     ``address``: an existing Dask scheduler; ``kubernetes``: an existing DaskCluster."""
     address: str | None = None
     """Address of the scheduler, for kind ``address``."""
@@ -56,6 +56,9 @@ class ClusterConfig(Section):
     """``{name, namespace}`` of the DaskCluster, for kind ``kubernetes``."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Worker processes; auto: as many as the cores (divided by threads) and the memory allow."""
+    workers_per_gpu: int = Field(1, ge=1)
+    """Worker processes on each GPU, for kind ``cuda``: several fill it better, if its memory and
+    the cores of the machine allow."""
     adaptive: AdaptiveConfig | None = None
     """``{minimum, maximum}``: the number of workers follows the work, instead of ``workers``; for
     kinds ``local`` and ``kubernetes``."""
@@ -86,6 +89,10 @@ class ClusterConfig(Section):
             raise ValueError(
                 "'adaptive' is for kinds 'local' and 'kubernetes', without 'workers'; scale other "
                 "clusters from outside, at any time"
+            )
+        if self.workers_per_gpu > 1 and self.kind != "cuda":
+            raise ValueError(
+                f"'workers_per_gpu' is for kind 'cuda', not {self.kind!r}; start more workers there"
             )
         if self.idle_timeout and self.kind not in ("local", "cuda"):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from padim_dist.config.model import ModelConfig
 
-_ADDED = {"align": None, "roi": None, "reduction": "draw"}
+_ADDED = {"align": None, "roi": None, "reduction": "draw", "engine": "torch"}
 """Settings that version 0.5 lacked, and what it did."""
 _BATCH, _SIDE = 32, 256
 """Images of a batch, and the side of the largest square picture that it has so many of."""

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from padim_dist.config.align import AlignConfig
 from padim_dist.config.base import Section
 from padim_dist.config.roi import Roi
-from padim_dist.core.choices import Jpeg, Precision, Reduction
+from padim_dist.core.choices import Engine, Jpeg, Precision, Reduction
 from padim_dist.core.geometry import InputGeometry
 
 Size = Annotated[
@@ -57,9 +57,12 @@ class ModelConfig(Section):
     from the images, instead of adding epsilon."""
     sigma: float = Field(4.0, ge=0)
     """Standard deviation of the Gaussian filter on the anomaly map, in pixels."""
+    engine: Engine = "torch"
+    """What runs the trunk: ``torch``, or ``openvino`` (the extra ``openvino``), which is faster on
+    CPUs and knows ``int8``. It takes the precisions float32, bfloat16 and int8."""
     precision: Precision = "float32"
     """Precision of the trunk; the statistics are always float32 and float64. ``tf32`` differs
-    from ``float32`` only on GPUs."""
+    from ``float32`` only on GPUs. ``int8``: quantised on 64 of the normal images."""
     batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Images in one call of the trunk; auto: 32 up to 256x256 pixels, of larger ones the power of
     two that has at most as many pixels."""
@@ -68,8 +71,10 @@ class ModelConfig(Section):
     original's shape (not black: inside), or polygons with corners [x, y] in shares of width and
     height; or a mapping from groups to either: groups that it does not name are judged whole."""
     jpeg: Jpeg = "libjpeg"
-    """Decoder of JPEG files: ``libjpeg`` on CPUs, or ``nvjpeg`` on the GPUs of the workers, which
-    smooths subsampled colours less. All other files are decoded on CPUs."""
+    """Decoder of JPEG files: ``libjpeg`` on CPUs; ``reduced``, the same at a half, a quarter or an
+    eighth of the size where the resize needs no more, which is faster and has slightly other grey
+    levels; or ``nvjpeg`` on the GPUs of the workers, which smooths subsampled colours less. All
+    other files are decoded on CPUs."""
 
     @field_validator("crop", mode="before")
     @classmethod
@@ -88,6 +93,24 @@ class ModelConfig(Section):
     def _aligns_on_processors(self) -> ModelConfig:
         if self.align and self.jpeg == "nvjpeg":
             raise ValueError("'align' works on CPUs; set 'jpeg' to libjpeg, or leave 'align' out")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> ModelConfig:
+        if self.engine == "torch" and self.precision == "int8":
+            raise ValueError(
+                "precision 'int8' needs engine 'openvino'; set 'engine' to openvino, or "
+                "'precision' to float32 or bfloat16"
+            )
+        if self.engine == "openvino" and self.precision in ("tf32", "float16"):
+            raise ValueError(
+                f"engine 'openvino' has no precision {self.precision!r}; set 'precision' to "
+                "float32, bfloat16 or int8, or 'engine' to torch"
+            )
+        if self.engine == "openvino" and self.jpeg == "nvjpeg":
+            raise ValueError(
+                "engine 'openvino' works on CPUs; set 'jpeg' to libjpeg, or 'engine' to torch"
+            )
         return self
 
     @property

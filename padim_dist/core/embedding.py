@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from padim_dist.core.engines.converted import ConvertedTrunk
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import Trunk
 
@@ -21,16 +22,22 @@ class Embedder:
     spec : EmbeddingSpec
         Specification of the embedding.
     state : mapping of str to Tensor
-        The trunk's state dict.
+        The trunk's state dict, or its converted network.
     device : torch.device
-        Device of the trunk.
+        Device of the embeddings, and of a trunk of PyTorch.
     """
 
     def __init__(
         self, spec: EmbeddingSpec, state: Mapping[str, Tensor], device: torch.device
     ) -> None:
         self.spec, self.device = spec, device
-        self.trunk = Trunk(spec.trunk, state, spec.precision).to(device)
+        self.trunk: Callable[[Tensor], list[Tensor]]
+        if spec.engine == "torch":
+            self.trunk = Trunk(spec.trunk, state, spec.precision).to(device)
+            self._takes = device
+        else:
+            self.trunk = ConvertedTrunk(spec.trunk, state, spec.precision)
+            self._takes = torch.device("cpu")
 
     def within(self, spec: EmbeddingSpec) -> Embedder:
         """Return the embedder of a region of interest with the same trunk: that of `spec`."""
@@ -54,7 +61,12 @@ class Embedder:
         list of Tensor
             Level matrices (G_a, d_a, N), float32, in nested order.
         """
-        return self.spec.shape.nest(self.trunk(images.to(self.device, non_blocking=True)))
+        return self.spec.shape.nest(self.maps(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the trunk's feature maps (N, d_a, H_a, W_a) of a batch, on the device."""
+        maps = self.trunk(images.to(self._takes, non_blocking=True))
+        return [level.to(self.device) for level in maps]
 
 
 def similarities(image: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:

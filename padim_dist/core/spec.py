@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from padim_dist.core.choices import Jpeg, Precision
+from padim_dist.core.choices import Engine, Jpeg, Precision
 from padim_dist.core.geometry import Grid, InputGeometry
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.roi.runs import Runs
 
-_ADDED = ("bits", "align")
-"""Fields that earlier versions lacked."""
-_ADDED_TO_TRUNK = ("size", "mean", "std", "projected")
+_ADDED = {"bits": None, "align": None, "engine": "torch"}
+"""Fields that earlier versions lacked, and what they did."""
+_ADDED_TO_TRUNK = dict.fromkeys(("size", "mean", "std", "projected"))
+_ADDED_TO_SHAPE = {"inside": None}
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,17 @@ class EmbeddingSpec:
     geometry : InputGeometry
         Resize and crop.
     weights : str
-        Content address of the trunk's state dict.
+        Content address of the trunk's state dict, or of the converted network of an engine.
     precision, jpeg : str
-        Precision of the trunk, one of `PRECISIONS`, and JPEG decoder.
+        Precision of the trunk, and JPEG decoder.
     batch : int
         Images in one call of the trunk.
     bits : int or None
         Bits of a sample that the camera delivers in files of 16 bits; None: all of them.
     align : AlignSpec or None
         How images are aligned; None: they are embedded as they are.
+    engine : str
+        Library that runs the trunk.
     """
 
     trunk: TrunkSpec
@@ -100,14 +103,16 @@ class EmbeddingSpec:
     jpeg: Jpeg
     bits: int | None = None
     align: AlignSpec | None = None
+    engine: Engine = "torch"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; without what versions before it lacked, if unset."""
         values = asdict(self)
         trunk, shape = values["trunk"], values["shape"]
-        for part, names in ((values, _ADDED), (trunk, _ADDED_TO_TRUNK), (shape, ("inside",))):
-            for name in names:
-                if part[name] is None:
+        parts = ((values, _ADDED), (trunk, _ADDED_TO_TRUNK), (shape, _ADDED_TO_SHAPE))
+        for part, added in parts:
+            for name, before in added.items():
+                if part[name] == before:
                     del part[name]
         return values
 

@@ -145,6 +145,56 @@ def _some(keys: Sequence[str]) -> str:
     return f"{', '.join(keys[:12])}{f' and {len(keys) - 12} more' if len(keys) > 12 else ''}"
 
 
+def normalisation_of(spec: TrunkSpec) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation that pixels from 0 to 255 are normalised by, (3,)."""
+    mean, std = (
+        255.0 * torch.tensor(values)
+        for values in (spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD)
+    )
+    return mean, std
+
+
+def folded_graph(
+    spec: TrunkSpec, state: Mapping[str, Tensor], mean: Tensor, std: Tensor
+) -> tuple[fx.GraphModule, Grid]:
+    """Return a trunk with folded norms and normalisation, and the padding of its images.
+
+    Parameters
+    ----------
+    spec : TrunkSpec
+        Layers and drawn channels; the last layer computes only these.
+    state : mapping of str to Tensor
+        The trunk's state dict, without projections; it is not changed.
+    mean, std : Tensor
+        Of the pixels, in their own units, (3,); see `fold_normalisation`.
+
+    Returns
+    -------
+    GraphModule
+        Returns a dict of layer name to feature map (N, C, H, W), in float32.
+    (int, int)
+        Rows and columns of the value `mean` to pad images with, on each side.
+
+    Raises
+    ------
+    WeightsError
+        If the network is not the one that the weights were kept for.
+    """
+    # Networks of others compute constants that are in no state dict.
+    device = "meta" if is_torchvisions(spec.backbone) else "cpu"
+    traced = trace_trunk(spec.backbone, spec.layers, spec.size, device)
+    # Copies: folding changes them, and the caller keeps the originals.
+    _load(traced, spec, {k: v.detach().clone() for k, v in state.items()})
+    unshare(traced)
+    split_norms(traced)
+    graph = fuse(traced, inplace=True, no_trace=True)
+    assert isinstance(graph, fx.GraphModule)
+    if spec.size is not None:
+        note_shapes(graph, spec.size)
+    keep_drawn_of_last(graph, spec.layers, spec.drawn)
+    return graph, fold_normalisation(graph, mean, std)
+
+
 class Trunk(nn.Module):
     """A trunk with folded layers and only the drawn channels.
 
@@ -162,23 +212,9 @@ class Trunk(nn.Module):
         self, spec: TrunkSpec, state: Mapping[str, Tensor], precision: Precision = "float32"
     ) -> None:
         super().__init__()
-        # Networks of others compute constants that are in no state dict.
-        device = "meta" if is_torchvisions(spec.backbone) else "cpu"
-        traced = trace_trunk(spec.backbone, spec.layers, spec.size, device)
         own, projections = split_projections(state)
-        # Copies: folding changes them, and the caller keeps the originals.
-        copies = {k: v.detach().clone() for k, v in own.items()}
-        _load(traced, spec, copies)
-        unshare(traced)
-        split_norms(traced)
-        graph = fuse(traced, inplace=True, no_trace=True)
-        assert isinstance(graph, fx.GraphModule)
-        if spec.size is not None:
-            note_shapes(graph, spec.size)
-        keep_drawn_of_last(graph, spec.layers, spec.drawn)
-        normalisation = (spec.mean or IMAGENET_MEAN, spec.std or IMAGENET_STD)
-        mean, std = (255.0 * torch.tensor(values) for values in normalisation)
-        self.padding = fold_normalisation(graph, mean, std)
+        mean, std = normalisation_of(spec)
+        graph, self.padding = folded_graph(spec, own, mean, std)
         fuse_relu(graph)
         graph.graph.eliminate_dead_code()
         graph.graph.lint()

@@ -18,8 +18,10 @@ from padim_dist.store.runs.tables import ShardCounts
 
 
 def packages_of(embedding: EmbeddingSpec, films: bool) -> tuple[str, ...]:
-    """Return the packages that decode films and make a network, if there are any."""
+    """Return the packages that decode films and make or run a network, if there are any."""
     network = ("timm",) if embedding.trunk.backbone.startswith(PREFIX) else ()
+    if embedding.engine != "torch":
+        network = (embedding.engine,)  # it needs no other package once it is converted
     return (*network, *(("av",) if films else ()))
 
 

@@ -1,6 +1,7 @@
 """Weights: a trunk's state dict, from its library or a file, and its copy in the workspace.
 
-Workers read only the copy. A model stays usable as long as its workspace exists.
+A converted network is kept in the same way. Workers read only the copy. A model stays usable as
+long as its workspace exists.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _download(backbone: str, weights: str, size: Grid | None) -> State:
 
 def keep_weights(workspace: Workspace, state: State) -> str:
     """Write a trunk's state dict into the workspace; return its content address."""
-    digest = _digest(state)
+    digest = digest_of(state)
     path = workspace.weights(digest)
     if not workspace.folder.exists(path):
         buffer = io.BytesIO()
@@ -108,7 +109,7 @@ def kept_weights(workspace: Workspace, digest: str) -> State:
         state = _load(workspace.folder.read(path), file)
     except WeightsError as error:
         raise DamagedFileError(file, str(error), _ADVICE) from None
-    if _digest(state) != digest:
+    if digest_of(state) != digest:
         raise DamagedFileError(file, "its content does not match its name", _ADVICE)
     return state
 
@@ -119,7 +120,7 @@ def kept_weights_bytes(workspace: Workspace, digest: str) -> int:
     return int(folder.fs.size(folder.at(workspace.weights(digest))))
 
 
-def _digest(state: State) -> str:
+def digest_of(state: State) -> str:
     """Return the content address of a state dict."""
     content = hashlib.sha256()
     for name in sorted(state):

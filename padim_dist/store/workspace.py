@@ -4,6 +4,7 @@
 
     manifests/<snapshot>/{part-*.parquet, shards.parquet, manifest.json}
     weights/<digest>.pt
+    networks/<what is asked for>.json
     references/{<digest>.npz, <images>/<group>.json}
     snapshots/<archive>/{<number>.json, changes-*.parquet}
     moments/<embedding>/<group>/{<part>-*.zarr, <part>.json}
@@ -112,6 +113,10 @@ class Workspace:
     def weights(self, digest: str) -> str:
         """State dict of a trunk."""
         return f"weights/{digest}.pt"
+
+    def network(self, asked: str) -> str:
+        """Which converted network a trunk has."""
+        return f"networks/{asked}.json"
 
     def reference(self, digest: str) -> str:
         """Picture that images are aligned with."""

@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import tifffile
@@ -149,7 +149,7 @@ def _with_checksums(data: bytes) -> bytes:
 
 def decode_range(start: int, stop: int) -> None:
     """Decode files in this process; print each number before it, and its outcome after it."""
-    from padim_dist.archive.reading.decode import decode, decode_mask
+    from padim_dist.archive.reading.decode import decode, decode_for, decode_mask
     from padim_dist.errors import ImageError
 
     for number in range(start, stop):
@@ -157,7 +157,7 @@ def decode_range(start: int, stop: int) -> None:
         print(number, kind, end=" ", flush=True)
         began = time.perf_counter()
         outcome = "pixels"
-        for read in (decode, decode_mask):
+        for read in (decode, decode_mask, partial(decode_for, least=(8, 8))):
             try:
                 read(data, 10**6)
             except ImageError as error:

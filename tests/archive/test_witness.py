@@ -198,14 +198,14 @@ def test_another_store_is_no_witness(monkeypatch, archive, fetcher):
 def test_a_decode_that_does_not_end_is_a_row(monkeypatch, archive, fetcher, release):
     from padim_dist.archive.reading import reader
 
-    usual, bad = reader.decode, (archive / "2.png").read_bytes()
+    usual, bad = reader.decode_for, (archive / "2.png").read_bytes()
 
     def hang(data: bytes, *more: object) -> object:
         if data == bad:
             release.wait(60)
         return usual(data, *more)
 
-    monkeypatch.setattr(reader, "decode", hang)
+    monkeypatch.setattr(reader, "decode_for", hang)
     found = statuses(archive, reading(fetcher, 2.0))
     assert found == ["scored", "scored", "timeout", "scored", "scored", "scored"]
     assert given_up() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,13 +19,15 @@ from distributed import Client
 
 import padim_dist as padim
 from padim_dist.config import ClusterConfig, Config, make_config
-from padim_dist.engine.cluster.local import check_kind, open_client, settle
+from padim_dist.engine.cluster.cards import cards
+from padim_dist.engine.cluster.local import check_kind, open_client, settle, worker_count
 from padim_dist.engine.cluster.tls import security_of
 from padim_dist.engine.memory.projection import Need
 from padim_dist.errors import ConfigError, RunError
 from padim_dist.events import Event, TaskFinished, TaskStarted
 from tests.conftest import make_mvtec, tiny_config
 from tests.engine.outside import ROOT, another_network, make_certificates, outside
+from tests.processes import wait_until
 from tests.results import scores
 
 KUBERNETES = {"kind": "kubernetes", "kubernetes": {"name": "one", "namespace": "night"}}
@@ -34,6 +37,7 @@ KUBERNETES = {"kind": "kubernetes", "kubernetes": {"name": "one", "namespace": "
     ("cluster", "message"),
     [
         ({"kind": "cuda", "adaptive": {"maximum": 2}}, "'adaptive' is for kinds 'local' and"),
+        ({"workers_per_gpu": 2}, "'workers_per_gpu' is for kind 'cuda', not 'local'"),
         ({"kind": "kubernetes"}, r"a section 'kubernetes: \{name, namespace\}' go together"),
         ({"kubernetes": {}}, r"a section 'kubernetes: \{name, namespace\}' go together"),
         ({**KUBERNETES, "idle_timeout": 60}, "'idle_timeout' is for kinds 'local' and 'cuda'"),
@@ -60,24 +64,51 @@ def test_there_are_not_more_workers_than_gpus(monkeypatch):
         check_kind(ClusterConfig(kind="cuda", workers=3))
 
 
-@pytest.mark.parametrize(
-    ("package", "cluster", "message"),
-    [
-        ("dask_cuda", {"kind": "cuda"}, r"needs dask-cuda, .* pip install 'padim-dist\[cuda\]'"),
-        ("dask_kubernetes.operator", KUBERNETES, r"pip install 'padim-dist\[kubernetes\]'"),
-    ],
-)
-def test_a_missing_extra_is_named(monkeypatch, tmp_path, package, cluster, message):
+def test_several_workers_on_each_gpu(monkeypatch):
+    """Settings only: PyTorch says that there are GPUs, and the workers use none."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert worker_count(ClusterConfig(kind="cuda")) == 3
+    assert worker_count(ClusterConfig(kind="cuda", workers_per_gpu=4)) == 12
+    assert worker_count(ClusterConfig(kind="cuda", workers_per_gpu=4, workers=5)) == 5
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cards() == ["0", "1", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, 7,MIG-b,-1,2")
+    assert cards() == ["GPU-a", "7", "MIG-b"]  # CUDA ignores what comes after -1
+
+
+@pytest.mark.slow
+def test_each_worker_sees_one_gpu_also_when_it_is_started_again(monkeypatch):
+    """As the environment of its process says; there need be no GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    config = ClusterConfig(kind="cuda", workers_per_gpu=2, workers=3, memory="2GiB")
+
+    def seen() -> dict[int, str]:
+        found = client.run(
+            lambda: (os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]), on_error="ignore"
+        )
+        return dict(found.values())
+
+    with open_client(config, 10) as client:
+        before = seen()
+        assert Counter(before.values()) == {"5": 2, "3": 1}
+        (victim,) = (pid for pid, card in before.items() if card == "3")
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(seen()) == 3 and victim not in seen())
+        assert Counter(seen().values()) == {"5": 2, "3": 1}
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,3"
+
+
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     """By a command before it does anything, and by the doctor."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", None)
     archive = make_mvtec(tmp_path / "archive", groups=("b",), normal=2)
-    config = tiny_config(tmp_path, archive, None, cluster=cluster)
-    with pytest.raises(ConfigError, match=message):
+    config = tiny_config(tmp_path, archive, None, cluster=KUBERNETES)
+    with pytest.raises(ConfigError, match=r"pip install 'padim-dist\[kubernetes\]'"):
         settle(config.cluster, "fit", Need({"all": 1}))
     findings = {finding.check: finding for finding in padim.doctor(config).findings}
     assert findings["cluster"].verdict == "error"
-    assert f"padim-dist[{config.cluster.kind}]" in findings["cluster"].found
+    assert "padim-dist[kubernetes]" in findings["cluster"].found
 
 
 @pytest.mark.slow

@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from padim_dist.s3 import reads
 from tests.s3.moto import moto_server
+
+
+@pytest.fixture(autouse=True)
+def _as_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the main thread read as those of a worker do, which no Ctrl-C ends."""
+    monkeypatch.setattr(reads, "_is_interruptible", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from padim_dist.api.pipeline.chosen.taken_out import (
     take_out,
 )
 from padim_dist.api.pipeline.chosen.window import Piece
+from padim_dist.api.pipeline.engines.networks import Images, keep_trunk
 from padim_dist.api.pipeline.index import current_manifest
 from padim_dist.api.settings import plans
 from padim_dist.api.settings.aligned import aligning_ahead
@@ -34,7 +35,6 @@ from padim_dist.store.manifests import (
 )
 from padim_dist.store.models import asked_of_fit
 from padim_dist.store.normals import Dropped
-from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace, content_id
 
 _AFTERWARDS = ("epsilon", "shrinkage", "sigma")
@@ -135,13 +135,14 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     need = projection.fit_need(largest, plans.state_bytes(state), *limits)
     cluster = settle(config.cluster, "fit", need)
     workspace = workspace_of(config)
-    spec = replace(spec, weights=keep_weights(workspace, state))
     witnesses = plans.witnesses_of(config, snapshot)
     readings = {
         manifest: plans.reading_of(config, spec, move_since_id(config, manifest), witnesses)
         for manifest in {piece.manifest for piece in pieces}
     }
     references = find_references(config, pieces, readings, listener)
+    images = Images(pieces, readings, references)
+    spec = replace(spec, weights=keep_trunk(config, spec, state, images, listener))
     jobs: list[EmbedJob] = []
     for piece in pieces:
         reference = references.get(piece.part.group)

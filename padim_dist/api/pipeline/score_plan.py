@@ -13,6 +13,7 @@ from padim_dist.api.settings.places import asked_settings, logger, run_settings,
 from padim_dist.api.settings.rules import plan_alarms
 from padim_dist.config import Config
 from padim_dist.core.alarms import Alarms
+from padim_dist.core.engines.packages import check_engine
 from padim_dist.core.status import NO_MODEL, SCORED
 from padim_dist.engine.drift import DriftJob
 from padim_dist.engine.score_job import ScoreJob
@@ -43,6 +44,7 @@ def plan_score(config: Config, model: ModelInfo, manifest: Snapshot, partial: bo
 
     `partial` says whether it covers only some of the archive's images.
     """
+    check_engine(model.embedding.engine)
     shards = wanted_shards(manifest, config)
     images = sum(shard.images for shard in shards)
     alarms = plan_alarms(config, images)

@@ -19,6 +19,7 @@ from padim_dist.config.identity import batch_images
 from padim_dist.core.backbone import DEFAULTS, plan_trunk
 from padim_dist.core.backbones.networks import advise_layers, check_backbone
 from padim_dist.core.backbones.reduction import Channels, make_projections
+from padim_dist.core.engines.packages import check_engine
 from padim_dist.core.spec import AlignSpec, EmbeddingSpec, TrunkSpec
 from padim_dist.core.trunk import random_state, trunk_state
 from padim_dist.errors import ConfigError
@@ -59,6 +60,7 @@ def reader_of(
         archive.max_pixels,
         deadline=archive.decode_deadline,
         bits=embedding.bits,
+        reduces=embedding.jpeg == "reduced",
     )
 
 
@@ -112,8 +114,15 @@ def layers_and_channels(config: Config) -> tuple[tuple[str, ...], Channels]:
 
 
 def plan_embedding(config: Config) -> EmbeddingSpec:
-    """Return the embedding of a configuration, without weights. Raises as `plan_trunk`."""
+    """Return the embedding of a configuration, without weights.
+
+    Raises
+    ------
+    ConfigError
+        As `plan_trunk`; or if a package of the engine is not installed.
+    """
     model = config.model
+    check_engine(model.engine, model.precision, converts=True)
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(
         model.backbone,
@@ -136,6 +145,7 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
         model.jpeg,
         config.archive.bits,
         AlignSpec(model.align.shift, model.align.rotate) if model.align else None,
+        model.engine,
     )
 
 

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from padim_dist.archive.films.names import frame_time
-from padim_dist.archive.reading.decode import decode, decode_mask, size_if_plain
+from padim_dist.archive.reading.decode import (
+    decode,
+    decode_for,
+    decode_mask,
+    size_if_plain,
+)
 from padim_dist.archive.reading.film_reader import FilmReader
 from padim_dist.archive.reading.formats.captured import captured_at
-from padim_dist.archive.reading.formats.forms import form_of
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.nvjpeg import decode_together
 from padim_dist.archive.reading.objects import ObjectFetcher
@@ -59,6 +63,8 @@ class ImageReader:
         Bits of a sample that the camera delivers in files of 16 bits.
     aligner : Aligner, optional
         Aligns images with a reference; None: they are taken as they are.
+    reduces : bool
+        Whether JPEG files are decoded at the size that the resize needs.
     """
 
     fetcher: ObjectFetcher
@@ -68,6 +74,7 @@ class ImageReader:
     deadline: float = 60.0
     bits: int | None = None
     aligner: Aligner | None = None
+    reduces: bool = False
 
     @property
     def films(self) -> FilmReader:
@@ -131,17 +138,18 @@ class ImageReader:
             ) from error
 
     def _decode(self, row: ImageRow, data: bytes) -> LoadedImage:
-        pixels = decode(data, self.max_pixels, self.bits)
-        height, width = pixels.shape[1:]
-        prepared, found = prepare_aligned(pixels, self.geometry, self.aligner)
+        least = self.geometry.resize if self.reduces else None
+        found = decode_for(data, self.max_pixels, self.bits, least)
+        size = found.height, found.width
+        prepared, lies = prepare_aligned(found.pixels, self.geometry, self.aligner, size)
         return LoadedImage(
             row,
             prepared,
-            width,
-            height,
-            captured_at=captured_at(data),
-            alignment=found,
-            form=form_of(data, width, height),
+            found.width,
+            found.height,
+            captured_at=found.captured_at,
+            alignment=lies,
+            form=found.form,
         )
 
     def finish(self, images: Sequence[LoadedImage]) -> list[LoadedImage]:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize as resize_pixels
+from torchvision.transforms.v2.functional import resize_image
 
 from padim_dist.core.align.motion import Alignment, Motion
 from padim_dist.core.align.reference import grey
 from padim_dist.core.align.search import Aligner
 from padim_dist.core.align.warp import warp, warp_mask
-from padim_dist.core.geometry import InputGeometry
+from padim_dist.core.geometry import Grid, InputGeometry
 
 
 def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
@@ -36,12 +36,12 @@ def prepare(pixels: Tensor, geometry: InputGeometry) -> Tensor:
 
 
 def prepare_aligned(
-    pixels: Tensor, geometry: InputGeometry, aligner: Aligner | None
+    pixels: Tensor, geometry: InputGeometry, aligner: Aligner | None, size: Grid | None = None
 ) -> tuple[Tensor, Alignment | None]:
     """Resize an image, find how it lies, and warp and crop it so that it lies as the reference.
 
     Without an aligner, and if it cannot be aligned, it is prepared as by `prepare`. Parameters as
-    there.
+    there; `size` is the height and width of the picture if it was decoded at a reduced size.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def prepare_aligned(
     """
     if aligner is None:
         return prepare(pixels, geometry), None
-    resized, size = _resize(pixels, geometry), (pixels.shape[1], pixels.shape[2])
+    resized, size = _resize(pixels, geometry), size or (pixels.shape[1], pixels.shape[2])
     levels = grey(resized, aligner.reference.grid)
     found = aligner.find(levels, size, geometry.resize)
     if found.motion is None:
@@ -87,7 +87,7 @@ def prepare_mask(
 
 
 def _resize(pixels: Tensor, geometry: InputGeometry) -> Tensor:
-    resized: Tensor = resize_pixels(
+    resized: Tensor = resize_image(
         pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
     )
     return resized
@@ -99,5 +99,7 @@ def _channels_last(image: Tensor) -> Tensor:
 
 
 def _crop(image: Tensor, geometry: InputGeometry) -> Tensor:
+    if geometry.crop == geometry.resize:
+        return image
     (top, left), (height, width) = geometry.offset, geometry.crop
     return image[..., top : top + height, left : left + width]

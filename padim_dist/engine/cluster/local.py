@@ -12,15 +12,17 @@ import dask
 import torch
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
-from distributed import Adaptive, Client, LocalCluster
+from distributed import Adaptive, Client, LocalCluster, SpecCluster
 from distributed.core import Status
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from padim_dist.config import ClusterConfig
-from padim_dist.engine.cluster.extras import cuda_cluster, kube_cluster
+from padim_dist.engine.cluster.cards import card_cluster, card_workers
+from padim_dist.engine.cluster.extras import kube_cluster
 from padim_dist.engine.cluster.guard import check_guard, safe_path
 from padim_dist.engine.cluster.remote import PATIENCE, open_address, open_kubernetes
+from padim_dist.engine.cluster.starting import starting
 from padim_dist.engine.cluster.tls import own_security, security_of
 from padim_dist.engine.memory.projection import USABLE_SHARE, Need, check_memory
 from padim_dist.errors import ConfigError, RunError
@@ -46,15 +48,7 @@ _NO_PAGES: dict[str, list[str]] = {
     "distributed.worker.http.routes": [],
 }
 _MOST_STARTS = 3
-
-# One arena that keeps its memory: the trunk's large buffers are used again instead of being
-# mapped and cleared for every batch, which Dask's own MALLOC_TRIM_THRESHOLD_ makes it do.
-# Measured on 2 cores, ResNet-18: 40 images/s a worker instead of 29, at the same peak.
-ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(512 * 2**20),
-}
+_SILENT = logging.CRITICAL
 
 
 def is_own(config: ClusterConfig) -> bool:
@@ -72,13 +66,12 @@ def check_kind(config: ClusterConfig) -> None:
     """
     if config.kind == "cuda":
         worker_count(config)
-        cuda_cluster()
     elif config.kind == "kubernetes":
         kube_cluster()
 
 
 def worker_count(config: ClusterConfig) -> int:
-    """Return the most local workers: the setting, the number of GPUs, or cores / threads.
+    """Return the most local workers: the setting, those of the GPUs, or cores / threads.
 
     Raises
     ------
@@ -91,20 +84,7 @@ def worker_count(config: ClusterConfig) -> int:
         if config.workers != "auto":
             return config.workers
         return 1 if torch.cuda.is_available() else max(1, CPU_COUNT // config.threads)
-    gpus = torch.cuda.device_count()  # asks the driver; makes no context (PyTorch, NVML)
-    if not gpus:
-        raise ConfigError(
-            "cluster.kind 'cuda' needs a GPU, and PyTorch sees none; look at nvidia-smi and "
-            "CUDA_VISIBLE_DEVICES, or set cluster.kind to local"
-        )
-    if config.workers == "auto":
-        return gpus
-    if config.workers > gpus:
-        raise ConfigError(
-            f"cluster.workers is {config.workers}, but PyTorch sees {gpus} GPU{'s' * (gpus > 1)}; "
-            "kind 'cuda' has one worker per GPU. Lower cluster.workers, or leave it out"
-        )
-    return config.workers
+    return card_workers(config)
 
 
 def worker_memory(config: ClusterConfig) -> int:
@@ -178,9 +158,9 @@ def open_local(
     """
     most = min(worker_count(config), max(most_tasks, 1))
     least = min(config.adaptive.minimum, most) if config.adaptive else most
-    settings = _SETTINGS | {"distributed.nanny.pre-spawn-environ": _environment(config)}
     with (
-        dask.config.set(settings),
+        starting(config) as settings,
+        dask.config.set(_SETTINGS | settings),
         # Of mode 0700. Dask's own folder may belong to another user of this machine, and Python
         # imports modules from it.
         TemporaryDirectory(prefix="padim-dist-workers-", ignore_cleanup_errors=True) as folder,
@@ -194,25 +174,12 @@ def open_local(
 
 def _local(
     config: ClusterConfig, workers: int, security: Security | None, folder: str
-) -> LocalCluster:
+) -> SpecCluster:
     """Start a local cluster; try again if a worker dies at its start."""
-    cluster_class = cuda_cluster() if config.kind == "cuda" else LocalCluster
     for start in range(_MOST_STARTS):
         try:
             with safe_path():
-                return cluster_class(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    memory_limit=worker_memory(config),
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                    security=security,
-                    protocol="tls://" if security else "tcp://",
-                    local_directory=folder,
-                    # The cluster of a driver that hangs ends; when the driver goes on, it fails.
-                    scheduler_kwargs={"idle_timeout": config.idle_timeout, "dashboard": False},
-                )
+                return _start(config, workers, security, folder)
         except RuntimeError as error:
             cause = error
             logger.warning("a worker died at its start (attempt %d of %d)", start + 1, _MOST_STARTS)
@@ -220,6 +187,37 @@ def _local(
         f"no worker process could be started ({cause}); check the memory of the machine, and "
         "whether something stops its processes"
     ) from cause
+
+
+def _start(
+    config: ClusterConfig, workers: int, security: Security | None, folder: str
+) -> SpecCluster:
+    # The cluster of a driver that hangs ends; when the driver goes on, it fails.
+    scheduler = {"idle_timeout": config.idle_timeout, "dashboard": False}
+    worker = {"memory_limit": worker_memory(config), "local_directory": folder}
+    shared: dict[str, Any] = {
+        "security": security,
+        "protocol": "tls://" if security else "tcp://",
+    }
+    if config.kind == "cuda":
+        shared["host"] = "127.0.0.1"
+        return card_cluster(
+            workers,
+            {**scheduler, **shared, "port": 0},
+            {**worker, **shared, "nthreads": 1, "dashboard": False, "silence_logs": _SILENT},
+            security=security,
+            silence_logs=_SILENT,
+        )
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=_SILENT,
+        scheduler_kwargs=scheduler,
+        **worker,
+        **shared,
+    )
 
 
 class _Replacing(Adaptive):
@@ -238,9 +236,3 @@ class _Replacing(Adaptive):
             cluster.scale(len(cluster.worker_spec))  # starts the missing ones
         wanted: int = await super().target()  # type: ignore[no-untyped-call]
         return wanted
-
-
-def _environment(config: ClusterConfig) -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    given: dict[str, str] = dask.config.get("distributed.nanny.pre-spawn-environ")
-    return given | ALLOCATOR | dict.fromkeys(names, str(config.threads))

@@ -12,13 +12,12 @@ from math import prod
 from padim_dist.archive.reading.ahead import BUDGET
 from padim_dist.archive.reading.requests import MOST_MEMBERS
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.core.trunk import PRECISIONS
 from padim_dist.engine.memory.amounts import IN_NOISE, added_together, left_out_together
 from padim_dist.errors import ResourceError
 
 _GIB = 2**30
-_SHARE_OF_HALF = 0.6
-"""Activation memory in 16-bit types, as a share of that in float32."""
+_SHARES = {"bfloat16": 0.6, "float16": 0.6, "int8": 0.6}
+"""Activation memory in smaller types, as a share of that in float32."""
 # A worker with torch, torchvision, Dask and Zarr imported, before any model.
 _BASE = 900 * 2**20
 # Bytes per pixel: trunk activations alive at once (ResNets at stride 2 and 4); an image that is
@@ -109,8 +108,7 @@ def score_need(
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
     crop = prod(spec.geometry.crop)
     ahead = 3 * spec.batch + MOST_MEMBERS
-    share = 1.0 if PRECISIONS[spec.precision].itemsize == 4 else _SHARE_OF_HALF
-    activations = spec.batch * crop * _ACTIVATION_BYTES * share
+    activations = spec.batch * crop * _ACTIVATION_BYTES * _SHARES.get(spec.precision, 1.0)
     waiting = _FILE_BYTES * spec.batch * max_pixels if spec.jpeg == "nvjpeg" else 0
     decoding = readers * _DECODING_BYTES * max_pixels
     return {

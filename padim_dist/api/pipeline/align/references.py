@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import accumulate
 
 from padim_dist.api.pipeline.align.shapes import check_shape, first_images
+from padim_dist.api.pipeline.chosen.sampled import sample_rows
 from padim_dist.api.pipeline.chosen.window import Piece
 from padim_dist.api.settings.places import archive_settings, logger, workspace_of
 from padim_dist.archive.reading.ahead import Reading, read_ahead
@@ -21,7 +19,6 @@ from padim_dist.config import AlignConfig, Config
 from padim_dist.core.align.median import median_reference
 from padim_dist.core.align.reference import Reference, grey, grid_of
 from padim_dist.core.status import UNSETTLED
-from padim_dist.engine.source import ShardSource
 from padim_dist.errors import ConfigError, ImageError, RunError
 from padim_dist.events import Listener, Progress
 from padim_dist.pages.words import counted, listed
@@ -168,7 +165,11 @@ def _make_median(
         If such images cannot be read now, or the store keeps failing.
     """
     resize, pictures, lost = config.model.resize, [], list[LoadedImage]()
-    for manifest, rows in _choose(config, group, pieces, readings).items():
+    own = [piece for piece in pieces if piece.part.group == group]
+    chosen: dict[str, list[ImageRow]] = {}
+    for piece, row in sample_rows(config, own, readings, _SAMPLE):
+        chosen.setdefault(piece.manifest, []).append(row)
+    for manifest, rows in chosen.items():
         reading = readings[manifest]
         # The crop hides nothing from the median.
         whole = replace(reading.reader, geometry=reading.reader.geometry.whole)
@@ -189,42 +190,3 @@ def _make_median(
     if not pictures:
         return None
     return median_reference(pictures, resize, align.shift, align.rotate), len(pictures)
-
-
-def _choose(
-    config: Config, group: str, pieces: Sequence[Piece], readings: Mapping[str, Reading]
-) -> dict[str, list[ImageRow]]:
-    """Return rows of the group's normal images, chosen at random by the seed, by manifest."""
-    own = [piece for piece in pieces if piece.part.group == group]
-    taken_out = [piece for piece in own if not piece.is_merged]
-    without = {image for piece in taken_out for image in piece.images}
-    gone = {
-        (piece.manifest, shard.shard)
-        for piece in taken_out
-        if not piece.images  # all that is in its shards
-        for shard in piece.part.shards
-    }
-    sources = [
-        (ShardSource(workspace_of(config), piece.manifest, shard, readings[piece.manifest]), piece)
-        for piece in own
-        if piece.is_merged
-        for shard in piece.part.shards
-        if (piece.manifest, shard.shard) not in gone
-    ]
-    starts = [0, *accumulate(source.shard.images for source, _ in sources)]
-    places = random.Random(config.model.seed).sample(range(starts[-1]), min(_SAMPLE, starts[-1]))
-    wanted: dict[int, list[int]] = {}
-    for place in sorted(places):
-        wanted.setdefault(bisect_right(starts, place) - 1, []).append(place)
-    found: dict[str, list[ImageRow]] = {}
-    for number, some in wanted.items():
-        source, piece = sources[number]
-        rows = source.rows()
-        for row in (rows[place - starts[number]] for place in some):
-            # Images that were set aside would end this process.
-            is_piece = not piece.images or (
-                isinstance(row, ImageRow) and row.image_id in piece.images
-            )
-            if isinstance(row, ImageRow) and row.image_id not in without and is_piece:
-                found.setdefault(piece.manifest, []).append(row)
-    return found

@@ -35,11 +35,19 @@ def captured_at(data: bytes) -> datetime | None:
             exif = png_exif(data)
         elif kind == "WebP":
             exif = webp_exif(data)
-        if exif and len(exif) <= _LONGEST:
-            tags = Image.Exif()
-            tags.load(exif)
-            own = tags.get_ifd(_EXIF)
-            return _time_of(own.get(_ORIGINAL), own.get(_ZONE))
+        return time_of_exif(exif)
+    return None
+
+
+def time_of_exif(exif: bytes | None) -> datetime | None:
+    """Return when a picture was taken, UTC, by its EXIF data; None if they do not say so."""
+    if not exif or len(exif) > _LONGEST:
+        return None
+    with suppress(*DAMAGE):
+        tags = Image.Exif()
+        tags.load(exif)
+        own = tags.get_ifd(_EXIF)
+        return _time_of(own.get(_ORIGINAL), own.get(_ZONE))
     return None
 
 

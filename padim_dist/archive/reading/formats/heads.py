@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from padim_dist.archive.reading.formats import jpeg, pillow, tiff
 from padim_dist.archive.reading.formats.kinds import kind_of
 from padim_dist.archive.reading.formats.problems import named
-from padim_dist.archive.reading.formats.upright import orientation_of
-
-_SIDEWAYS = (5, 6, 7, 8)
+from padim_dist.archive.reading.formats.upright import is_sideways, orientation_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Picture:
     @property
     def is_sideways(self) -> bool:
         """Whether its width is the height in the file."""
-        return self.orientation in _SIDEWAYS
+        return is_sideways(self.orientation)
 
 
 def head_of(data: bytes, max_pixels: int) -> Picture:
@@ -46,6 +44,6 @@ def head_of(data: bytes, max_pixels: int) -> Picture:
             width, height, orientation = tiff.read_head(data)
         else:
             width, height, orientation = pillow.read_head(data, kind, max_pixels)
-    if orientation in _SIDEWAYS:
+    if is_sideways(orientation):
         width, height = height, width
     return Picture(width, height, orientation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from padim_dist.archive.reading.formats.jpeg_head import JpegHead
 from padim_dist.archive.reading.formats.problems import (
     DAMAGE,
     check_size,
@@ -66,8 +68,12 @@ def open_jpeg(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def read_jpeg(data: bytes, max_pixels: int) -> Tensor:
-    """Decode a file to RGB: uint8, shape (3, H, W), upright."""
+def read_jpeg(data: bytes, max_pixels: int, head: JpegHead | None) -> Tensor:
+    """Decode a file, given its `find_head`, to RGB: uint8, shape (3, H, W), upright."""
+    if head is not None:
+        check_size(head.width, head.height, max_pixels)
+        with suppress(RuntimeError):
+            return _decode(data)
     image = open_jpeg(data, max_pixels)
     try:
         return _decode(data)

@@ -11,6 +11,7 @@ from padim_dist.archive.reading.formats.problems import DAMAGE
 
 ORIENTATION = 0x0112
 """Number of the tag."""
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def orientation_of(exif: bytes | None) -> int:
@@ -26,6 +27,11 @@ def orientation_of(exif: bytes | None) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def is_sideways(orientation: int) -> bool:
+    """Return whether the width of an upright picture is the height in its file."""
+    return orientation in _SIDEWAYS
+
+
 def turned(picture: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Return a picture (H, W, ...) upright.
 
@@ -35,7 +41,7 @@ def turned(picture: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     >>> turned(np.array([[1, 2, 3]]), 6).tolist()
     [[1], [2], [3]]
     """
-    if orientation in (5, 6, 7, 8):
+    if is_sideways(orientation):
         picture = picture.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         picture = picture[::-1]

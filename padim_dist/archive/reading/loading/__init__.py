@@ -1,0 +1,1 @@
+"""Loading images ahead: threads that fetch and decode."""

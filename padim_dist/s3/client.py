@@ -1,0 +1,78 @@
+"""obstore's client of a bucket, with the settings and credentials that s3fs has found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fsspec.asyn import sync
+
+from padim_dist.s3.access import ClientSettings, access_of
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential, S3Store
+
+_TRUSTED = timedelta(minutes=5)
+"""How long credentials are used until botocore is asked again; it renews them 10 minutes early."""
+
+
+def open_store(fs: Any, bucket: str, timeout: float) -> S3Store | None:
+    """Return obstore's client with the settings of s3fs."""
+    from botocore.utils import get_environ_proxies
+    from obstore.store import S3Store
+
+    meta = fs.s3.meta
+    settings = ClientSettings(
+        fs.storage_options,
+        meta.endpoint_url,
+        meta.region_name,
+        meta.config.s3 or {},
+        fs.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
+        bool(meta.config.proxies or get_environ_proxies(meta.endpoint_url)),
+        bool(meta.config.use_fips_endpoint or meta.config.use_dualstack_endpoint),
+    )
+    if (access := access_of(settings)) is None:
+        return None
+    # Each setting explicitly: obstore finds others in the environment.
+    return S3Store(
+        bucket,
+        endpoint=access.endpoint,
+        aws_endpoint_url_s3=access.endpoint,
+        region=access.region,
+        virtual_hosted_style_request=False,
+        skip_signature=not access.is_signed,
+        request_payer=access.requester_pays,
+        s3_express=False,
+        credential_provider=credentials_of(fs, timeout) if access.is_signed else None,
+        client_options={
+            "allow_http": access.endpoint.startswith("http://"),
+            "allow_invalid_certificates": False,
+            "timeout": timedelta(seconds=timeout),
+            "connect_timeout": timedelta(seconds=timeout),
+        },
+        retry_config={"max_retries": 0},
+    )
+
+
+def credentials_of(fs: Any, timeout: float) -> Callable[[], S3Credential]:
+    """Return what gives obstore the credentials of s3fs: those of its options, or botocore's."""
+
+    async def find() -> tuple[str, str, str | None]:
+        found = await fs.session.get_credentials()
+        frozen = await found.get_frozen_credentials()
+        return frozen.access_key, frozen.secret_key, frozen.token
+
+    def credentials() -> S3Credential:
+        is_given = bool(fs.key)
+        given = (fs.key, fs.secret, fs.token)
+        key, secret, token = given if is_given else sync(fs.loop, find, timeout=timeout)
+        return {
+            "access_key_id": key,
+            "secret_access_key": secret,
+            "token": token,
+            "expires_at": None if is_given else datetime.now(UTC) + _TRUSTED,
+        }
+
+    return credentials

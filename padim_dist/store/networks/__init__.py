@@ -1,0 +1,1 @@
+"""Converted networks of a workspace."""
