@@ -22,6 +22,7 @@ from padim_dist.api.settings import plans
 from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.api.sql.flags import MOST_ANOMALOUS
 from padim_dist.api.sql.tables import open_table, read_rows
+from padim_dist.api.workers_ahead import workers_ahead
 from padim_dist.config import Config, make_config
 from padim_dist.errors import WeightsError
 from padim_dist.events import Listener, ignore
@@ -117,8 +118,9 @@ def demo(folder: str = "demo", listener: Listener = ignore) -> DemoResult:
         (archive / "complete").touch()
     config = _configure(root, archive)
     index(config, listener)
-    fit(config, listener)
-    scored = score(config, listener)
+    with workers_ahead(config):  # one forkserver for both
+        fit(config, listener)
+        scored = score(config, listener)
     assert scored.run_id is not None  # only a score of new images may have none
     figures = evaluate(config, listener)
     picture = root / "top10.png"
