@@ -211,6 +211,7 @@ def test_score_before_fit(setup, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(setup):
     path, _ = setup
     done = run_process("fit", "-c", str(path), "--set", "archive.url=/nowhere", "--debug")

@@ -74,6 +74,7 @@ def test_nothing_is_new_after_a_move(tiny_audit, moved, gone):
     assert {row["uri"] for row in scores(again)} == {f"{moved.archive.url}/a/test/good/99.png"}
 
 
+@pytest.mark.slow
 def test_old_runs_are_read_where_the_archive_is(tiny_audit, moved, gone, tmp_path):
     with pytest.raises(RunError, match="its store is ill"):
         padim.evaluate(changed(moved, name=None, url=tiny_audit.archive.url))

@@ -36,6 +36,7 @@ def test_killed_drivers_change_nothing(laboratory):
     assert trial.faults.total() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ill store: EIO", "bad object: read that blocks"])
 def test_an_ill_store_and_a_bad_object_change_nothing(ward, kind):
     """tests/archive/test_witness.py tests other kinds, in one process."""

@@ -392,6 +392,7 @@ def test_other_groups_images_do_not_move_a_runs_rows(tmp_path, scheduler):
     assert padim.evaluate(config).groups.keys() == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_the_model_and_run_asked_for_last_are_used(tmp_path, scheduler):
     """Also if they existed before: a bad image was added and removed."""
     root = make_mvtec(tmp_path / "archive", groups=("a",))

@@ -114,6 +114,7 @@ def stranger(
     return got, failed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="SKIPPED PART: only root can act as another user")
 def test_another_user_of_the_machine_gets_nothing(tmp_path):
     secret = tmp_path / "image"
