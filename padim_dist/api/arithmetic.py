@@ -1,4 +1,4 @@
-"""How fast a precision is on the processors of the workers, for `doctor`."""
+"""What an engine needs, and how fast a precision is on the workers' processors, for `doctor`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from padim_dist.api.findings import Finding
 from padim_dist.config.model import ModelConfig
+from padim_dist.core.engines.packages import check_engine
+from padim_dist.errors import ConfigError
 
 _CHECK = "arithmetic"
 _NEEDS = {
@@ -19,6 +21,15 @@ _WITHOUT = {
     "model.precision to float32 or int8",
 }
 """What to expect, and to do, without them."""
+
+
+def conversion_findings(model: ModelConfig) -> Iterator[Finding]:
+    """Yield whether a package is missing here that only making a network needs."""
+    try:
+        check_engine(model.engine, model.precision, converts=True)
+    except ConfigError as error:
+        advice = "install it, unless the workspace has the network of this archive already"
+        yield Finding("engine", "warning", str(error), advice)
 
 
 def arithmetic_findings(
