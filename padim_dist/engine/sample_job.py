@@ -14,7 +14,7 @@ from padim_dist.engine.task import Report
 
 @dataclass(frozen=True)
 class Sampled:
-    """Images that a task has read, at most a few dozen.
+    """Images that a task has read, with pixels: a sample is at most a few dozen.
 
     Attributes
     ----------
