@@ -8,8 +8,8 @@ from padim_dist.api.arithmetic import arithmetic_findings
 from padim_dist.api.findings import Finding
 from padim_dist.config import Config
 from padim_dist.engine.cluster import local
+from padim_dist.engine.cluster.processors import instructions, instructions_of_workers
 from padim_dist.engine.cluster.remote import describe, open_to_all
-from padim_dist.engine.processors import instructions, instructions_of_workers
 from padim_dist.pages.words import counted
 
 _GIB = 2**30

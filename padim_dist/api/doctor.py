@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
+from padim_dist.api.arithmetic import conversion_findings
 from padim_dist.api.cluster_findings import cluster_findings
 from padim_dist.api.findings import DoctorResult, Finding
 from padim_dist.api.labels.mask_doubts import MaskDoubts
@@ -129,6 +130,7 @@ class _Checks:
         channels = " + ".join(map(str, shape.channels))
         backbone = self.spec.trunk.backbone
         yield Finding("model", "ok", f"{backbone}, {channels} channels on grids {grids}")
+        yield from conversion_findings(self.config.model)
         reader = plans.reader_of(self.config, self.spec)
         normal_rows = self.samples.normal.items()
         yield from seen(self.config, {group: (reader, rows) for group, rows in normal_rows})

@@ -6,14 +6,11 @@ Nothing here is a result: all of it can be loaded again.
 from __future__ import annotations
 
 import gc
-import platform
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +24,7 @@ from padim_dist.archive.rows import ImageRow, RefusedRow
 from padim_dist.core.embedding import Embedder
 from padim_dist.core.gaussian import Gaussian
 from padim_dist.core.spec import EmbeddingSpec
+from padim_dist.engine.cluster.processors import processor_name
 from padim_dist.store.calibrations import KeptCalibration, read_calibration
 from padim_dist.store.gaussians import read_gaussian
 from padim_dist.store.normals import Members, read_members
@@ -53,7 +51,7 @@ def machine(others: tuple[str, ...] = ()) -> str:
         processor = torch.cuda.get_device_name()
         libraries = [f"CUDA {torch.version.cuda}", f"cuDNN {torch.backends.cudnn.version()}"]
     else:
-        processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
+        processor = f"{processor_name()} ({torch.backends.cpu.get_cpu_capability()})"
         libraries = []
     libraries += [f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy", *others)]
     return ", ".join([processor, *libraries])
@@ -145,16 +143,6 @@ def batches(
             images, usable = [], 0
     if images:
         yield _batch(images, reading.reader, size if fill else 0)
-
-
-def _processor() -> str:
-    """Return the name of the processor."""
-    with suppress(OSError):  # only Linux has this file
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _batch(

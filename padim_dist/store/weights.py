@@ -22,10 +22,15 @@ from padim_dist.core.backbones.networks import is_torchvisions
 from padim_dist.core.geometry import Grid
 from padim_dist.errors import DamagedFileError, WeightsError, first_line
 from padim_dist.storage import Folder, Options
+from padim_dist.store.networks.converted import is_converted
 from padim_dist.store.workspace import Workspace
 
 State = Mapping[str, Tensor]
 _ADVICE = "Remove it and run 'padim-dist fit' with the same model.weights: it writes it again"
+_ADVICE_OF_CONVERTED = (
+    "Restore it from a copy of the workspace. Without one, remove it and run 'padim-dist fit': it "
+    "makes another network, and so another model"
+)
 
 
 def fetch_weights(backbone: str, weights: str, options: Options, size: Grid | None = None) -> State:
@@ -108,10 +113,16 @@ def kept_weights(workspace: Workspace, digest: str) -> State:
     try:
         state = _load(workspace.folder.read(path), file)
     except WeightsError as error:
-        raise DamagedFileError(file, str(error), _ADVICE) from None
+        raise DamagedFileError(file, str(error), _advice(workspace, digest)) from None
     if digest_of(state) != digest:
-        raise DamagedFileError(file, "its content does not match its name", _ADVICE)
+        found = "its content does not match its name"
+        raise DamagedFileError(file, found, _advice(workspace, digest))
     return state
+
+
+def _advice(workspace: Workspace, digest: str) -> str:
+    """Return what to do about a damaged file. Only weights are the same if made again."""
+    return _ADVICE_OF_CONVERTED if is_converted(workspace, digest) else _ADVICE
 
 
 def kept_weights_bytes(workspace: Workspace, digest: str) -> int:

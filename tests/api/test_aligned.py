@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 import padim_dist as padim
 from padim_dist.api.pipeline.align.references import median_id
+from padim_dist.api.pipeline.chosen.sampled import sample_settings
 from padim_dist.api.settings.places import model_settings
 from padim_dist.config import Config
 from padim_dist.config.retention import RetentionConfig
@@ -208,6 +209,9 @@ def test_a_median_is_found_anew_by_number_and_not_by_what_is_excluded(audit, tmp
     assert model_settings(numbered) != model_settings(audit)
     grouped = audit.archive.model_copy(update={"group": "^([^/]+)/"})
     assert median_id(audit.model_copy(update={"archive": grouped})) != median_id(audit)
+    reduced = audit.model_copy(update={"model": audit.model.model_copy(update={"jpeg": "reduced"})})
+    assert median_id(reduced) != median_id(audit)  # it has other grey levels
+    assert "jpeg" not in sample_settings(audit)["model"]  # ids of version 0.6 stay
 
 
 def test_an_image_that_cannot_be_read_now_ends_the_fit(audit, tmp_path, scheduler):

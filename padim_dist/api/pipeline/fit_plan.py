@@ -141,8 +141,14 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
         for manifest in {piece.manifest for piece in pieces}
     }
     references = find_references(config, pieces, readings, listener)
-    images = Images(pieces, readings, references)
-    spec = replace(spec, weights=keep_trunk(config, spec, state, images, listener))
+    started = asked_of_fit(workspace, resume) if resume else None
+    images = Images(pieces, readings, references, cluster)
+    weights = keep_trunk(config, spec, state, images, listener, makes=resume is None)
+    if weights is None:
+        asked, otherwise = fit_settings(config), "its network, which networks/ has no more"
+        check_resumed(workspace, resume, "another fit", started, asked, otherwise)
+    assert weights is not None
+    spec = replace(spec, weights=weights)
     jobs: list[EmbedJob] = []
     for piece in pieces:
         reference = references.get(piece.part.group)
@@ -160,7 +166,6 @@ def plan_fit(config: Config, listener: Listener, resume: str | None) -> FitPlan:
     # The parts' receipts are content addresses of all that determines their moments.
     taken = [[job.receipt, piece.is_merged] for job, piece in zip(jobs, pieces, strict=True)]
     fit_id = content_id({"parts": taken})
-    started = asked_of_fit(workspace, resume) if resume else None
     check_resumed(workspace, resume, fit_id, started, fit_settings(config))
     model = {name: getattr(config.model, name) for name in _AFTERWARDS}
     if config.fit.suspects == "drop":

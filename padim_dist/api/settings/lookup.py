@@ -205,6 +205,7 @@ def check_resumed(
     found: str,
     started: Mapping[str, Any] | None,
     wanted: Mapping[str, Any],
+    otherwise: str = "the images, which have changed since",
 ) -> None:
     """Refuse to resume a fit or run with settings, or images, that make another one.
 
@@ -216,6 +217,8 @@ def check_resumed(
         Id that the settings make.
     started, wanted : mapping
         The settings with which `asked` was started (None if there is no such fit or run), and now.
+    otherwise : str
+        What differs if no setting does.
 
     Raises
     ------
@@ -228,7 +231,7 @@ def check_resumed(
         raise RequestError(
             f"workspace {workspace.folder.url} has no {asked}; leave out --resume to start"
         )
-    reason = "; ".join(differences(started, wanted)) or "the images, which have changed since"
+    reason = "; ".join(differences(started, wanted)) or otherwise
     raise RequestError(
         f"{asked} cannot be resumed: it differs from what the configuration asks for ({found}) in "
         f"{reason}. Set that back, or leave out --resume to start {found}"

@@ -119,10 +119,10 @@ def plan_embedding(config: Config) -> EmbeddingSpec:
     Raises
     ------
     ConfigError
-        As `plan_trunk`; or if a package of the engine is not installed.
+        As `plan_trunk`; or if the package that runs the engine is not installed.
     """
     model = config.model
-    check_engine(model.engine, model.precision, converts=True)
+    check_engine(model.engine)
     layers, channels = layers_and_channels(config)
     trunk, shape = plan_trunk(
         model.backbone,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -85,7 +86,8 @@ def convert(
         Images, uint8, (N, 3, H, W): the network is quantised to int8 by the ranges of its numbers
         for them. None: it stays in float32.
     note : callable, optional
-        Is called with the number of images of the sample that are done.
+        Is called with the number of images of the sample that are done, which never falls. What
+        it prints is printed.
 
     Returns
     -------
@@ -103,6 +105,15 @@ def convert(
     # Two images, so that a number of the batch's size is not taken for a constant 1.
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     shape = [-1, *size, 3]
+    output, most = sys.stdout, 0
+
+    def tell(done: int) -> None:
+        nonlocal most  # a quantisation may read the sample more than once
+        most = max(most, done)
+        if note:
+            with redirect_stdout(output):
+                note(most)
+
     try:
         # They print bars, and PyTorch's tracer warns about numbers that become constants.
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -111,7 +122,7 @@ def convert(
                 module, example_input=example, input=[(shape, openvino.Type.u8)]
             )
             if sample is not None:
-                network = _quantise(network, sample, note)
+                network = _quantise(network, sample, tell)
     except ConfigError:
         raise
     except Exception as error:  # they do not say which errors they raise
@@ -125,7 +136,7 @@ def convert(
     return {GRAPH: _as_tensor(graph), NUMBERS: _as_tensor(numbers), **kept}
 
 
-def _quantise(network: Any, sample: Tensor, note: Callable[[int], None] | None) -> Any:
+def _quantise(network: Any, sample: Tensor, note: Callable[[int], None]) -> Any:
     """Return a network whose convolutions take and weigh 8-bit integers."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of no GPU
     nncf = engine_package("openvino", "nncf")
@@ -133,8 +144,7 @@ def _quantise(network: Any, sample: Tensor, note: Callable[[int], None] | None) 
     pixels = sample.permute(0, 2, 3, 1).contiguous().numpy()
 
     def image(number: int) -> Any:
-        if note:
-            note(number)
+        note(number)
         return pixels[number : number + 1]
 
     return nncf.quantize(

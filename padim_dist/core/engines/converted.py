@@ -33,11 +33,13 @@ class ConvertedTrunk:
     Raises
     ------
     ConfigError
-        If OpenVINO is not installed; when called, if the processor cannot compute bfloat16.
+        If OpenVINO is not installed, or the processor cannot compute bfloat16.
     """
 
     def __init__(self, spec: TrunkSpec, state: Mapping[str, Tensor], precision: Precision) -> None:
         self._openvino = engine_package("openvino", "openvino")
+        if precision == "bfloat16":
+            self._check_processor()
         own, self._projections = split_projections(state)
         self.spec, self._precision = spec, precision
         # The network refers to this memory.
@@ -81,17 +83,15 @@ class ConvertedTrunk:
         if threads != self._threads:
             numbers = self._openvino.Tensor(self._numbers, shared_memory=True)
             core = self._openvino.Core()
-            self._check_processor(core)
             network = core.read_model(self._graph.decode(), numbers)
             self._compiled = core.compile_model(network, "CPU", self._options(threads))
             self._threads = threads
         return self._compiled
 
-    def _check_processor(self, core: Any) -> None:
-        """Raise ConfigError if the processor cannot compute the precision: it could crash."""
-        if self._precision == "bfloat16" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+    def _check_processor(self) -> None:
+        """Raise ConfigError if the processor cannot compute bfloat16: it could crash."""
+        core = self._openvino.Core()
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ConfigError(
                 "model.precision 'bfloat16' of engine 'openvino' cannot be used on this processor, "
                 f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, which has no AVX-512. Use other "

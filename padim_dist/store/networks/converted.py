@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from padim_dist.store.records import find_receipt
+from padim_dist.store.records import find_receipt, find_record, unless_damaged
 from padim_dist.store.workspace import Workspace
 
 
@@ -53,3 +54,12 @@ def put_network(workspace: Workspace, asked: str, network: ConvertedNetwork) -> 
     found = find_network(workspace, asked)
     assert found is not None
     return found
+
+
+def is_converted(workspace: Workspace, weights: str) -> bool:
+    """Return whether weights are a converted network."""
+    folder = workspace.folder
+    paths = [workspace.network(name.removesuffix(".json")) for name in folder.list("networks")]
+    reads = (partial(find_record, folder, path, ConvertedNetwork) for path in paths)
+    records = (unless_damaged(read) for read in reads)
+    return any(record is not None and record.weights == weights for record in records)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from padim_dist.api.pipeline.align.shapes import check_shape, first_images
-from padim_dist.api.pipeline.chosen.sampled import sample_rows
+from padim_dist.api.pipeline.chosen.sampled import refuse_lost, sample_rows, sample_settings
 from padim_dist.api.pipeline.chosen.window import Piece
-from padim_dist.api.settings.places import archive_settings, logger, workspace_of
+from padim_dist.api.settings.places import logger, workspace_of
 from padim_dist.archive.reading.ahead import Reading, read_ahead
 from padim_dist.archive.reading.decode import decode
 from padim_dist.archive.reading.loaded import LoadedImage
@@ -18,10 +18,9 @@ from padim_dist.archive.rows import ImageRow
 from padim_dist.config import AlignConfig, Config
 from padim_dist.core.align.median import median_reference
 from padim_dist.core.align.reference import Reference, grey, grid_of
-from padim_dist.core.status import UNSETTLED
-from padim_dist.errors import ConfigError, ImageError, RunError
+from padim_dist.errors import ConfigError, ImageError
 from padim_dist.events import Listener, Progress
-from padim_dist.pages.words import counted, listed
+from padim_dist.pages.words import listed
 from padim_dist.redaction import redacted
 from padim_dist.storage import Folder
 from padim_dist.store.pictures.references import (
@@ -109,14 +108,8 @@ def find_references(
 
 
 def median_id(config: Config) -> str:
-    """Return the id of the archive that medians are made of, and of the way they are made.
-
-    What leaves out some of its images, or labels them, makes no other median: every night of a
-    window would be embedded again.
-    """
-    archive = {name: archive_settings(config)[name] for name in ("url", "layout", "group")}
-    model = config.model.model_dump(mode="json", include={"resize", "seed", "align"})
-    return content_id({"archive": archive, "bits": config.archive.bits, "model": model})
+    """Return the id of the archive that medians are made of, and of the way they are made."""
+    return content_id(sample_settings(config))
 
 
 def read_picture(config: Config, align: AlignConfig) -> Reference:
@@ -164,11 +157,11 @@ def _make_median(
     RunError
         If such images cannot be read now, or the store keeps failing.
     """
-    resize, pictures, lost = config.model.resize, [], list[LoadedImage]()
+    resize, pictures, tried = config.model.resize, [], list[LoadedImage]()
     own = [piece for piece in pieces if piece.part.group == group]
     chosen: dict[str, list[ImageRow]] = {}
-    for piece, row in sample_rows(config, own, readings, _SAMPLE):
-        chosen.setdefault(piece.manifest, []).append(row)
+    for one in sample_rows(config, own, readings, _SAMPLE):
+        chosen.setdefault(one.piece.manifest, []).append(one.row)
     for manifest, rows in chosen.items():
         reading = readings[manifest]
         # The crop hides nothing from the median.
@@ -177,16 +170,8 @@ def _make_median(
             if image.pixels is not None and image.height and image.width:
                 levels = grey(image.pixels, grid_of(resize))
                 pictures.append((levels, (image.height, image.width)))
-            elif image.status in UNSETTLED:
-                lost.append(image)
-    if lost:
-        first = lost[0]
-        raise RunError(
-            f"{counted(len(lost), 'image')} of {len(lost) + len(pictures)} that the median of "
-            f"group {group!r} is made of cannot be read now, the first with {first.status}: "
-            f"{first.error}. Run 'padim-dist index' and this command again, or leave them out by "
-            f"fit.without (ids: {listed(image.row.image_id for image in lost)})"
-        )
+            tried.append(replace(image, pixels=None))
+    refuse_lost(tried, f"the median of group {group!r}")
     if not pictures:
         return None
     return median_reference(pictures, resize, align.shift, align.rotate), len(pictures)
