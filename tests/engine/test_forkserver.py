@@ -126,6 +126,7 @@ def test_what_dask_sets_and_what_the_user_has_set(monkeypatch):
     assert "__DASK_PARENT_PID" not in found
 
 
+@pytest.mark.slow
 def test_files_in_the_working_folder_do_not_replace_modules(tmp_path):
     """Neither of Python nor of this package: a forkserver imports both when it starts."""
     (tmp_path / "work").mkdir()
