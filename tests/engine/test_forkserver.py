@@ -33,6 +33,7 @@ def look() -> dict[str, Any]:
     server = psutil.Process(os.getppid())
     return {
         "server": server.pid,
+        "title": server.name(),
         "threads": server.num_threads(),
         "imported": {ENGINE, "torchvision", "distributed.worker"} <= {*sys.modules},
         "from": padim_dist.__file__,
@@ -80,6 +81,7 @@ def test_a_worker_is_a_fork_of_one_thread_and_as_its_driver(server):
     assert found["server"] == server.pid
     assert found["threads"] == 1  # a fork of several may wait for a lock for ever
     assert found["imported"]
+    assert found["title"] == "padim-dist-fork"
     assert found["from"] == padim_dist.__file__
     assert found["path"] == sys.path
     assert not found["cuda"]
