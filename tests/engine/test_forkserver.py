@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,7 @@ import padim_dist
 from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster import forkserver
 from padim_dist.engine.cluster.environment import ALLOCATOR, of_workers
-from padim_dist.events import Event, TaskFinished
 from tests.processes import wait_until
-from tests.results import scores
 
 pytestmark = pytest.mark.skipif(
     not forkserver.is_possible(ClusterConfig(), of_workers(1)),
@@ -36,6 +33,7 @@ def look() -> dict[str, Any]:
     server = psutil.Process(os.getppid())
     return {
         "server": server.pid,
+        "title": server.name(),
         "threads": server.num_threads(),
         "imported": {ENGINE, "torchvision", "distributed.worker"} <= {*sys.modules},
         "from": padim_dist.__file__,
@@ -83,6 +81,7 @@ def test_a_worker_is_a_fork_of_one_thread_and_as_its_driver(server):
     assert found["server"] == server.pid
     assert found["threads"] == 1  # a fork of several may wait for a lock for ever
     assert found["imported"]
+    assert found["title"] == "padim-dist-fork"
     assert found["from"] == padim_dist.__file__
     assert found["path"] == sys.path
     assert not found["cuda"]
@@ -116,24 +115,6 @@ def test_a_forkserver_that_is_killed_takes_its_workers_along_and_is_started_agai
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_a_cluster_takes_the_forkserver_that_was_started_ahead_only_if_it_is_as_it_should_be():
-    with forkserver.ready(ClusterConfig()):
-        (ahead,) = forkserver._ready
-        pid = ahead.pid
-        assert psutil.Process(pid).is_running()
-        with forkserver.opened(of_workers(1) | {"SET_BY_AN_IMPORT": "1"}) as more:
-            assert forkserver._open[-1] is ahead
-            assert more == {"SET_BY_AN_IMPORT": "1"}
-        assert ahead.pid == pid  # for the next cluster of the command
-        with forkserver.opened(of_workers(1) | {"OMP_NUM_THREADS": "7"}):
-            other = forkserver._open[-1]
-            assert other is not ahead
-        assert other.pid is None
-    assert ahead.pid is None
-    assert not psutil.pid_exists(pid)
-    assert not forkserver._ready
-
-
 def test_what_dask_sets_and_what_the_user_has_set(monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
     monkeypatch.setenv("__DASK_PARENT_PID", "1")
@@ -147,6 +128,7 @@ def test_what_dask_sets_and_what_the_user_has_set(monkeypatch):
     assert "__DASK_PARENT_PID" not in found
 
 
+@pytest.mark.slow
 def test_files_in_the_working_folder_do_not_replace_modules(tmp_path):
     """Neither of Python nor of this package: a forkserver imports both when it starts."""
     (tmp_path / "work").mkdir()
@@ -174,27 +156,6 @@ def test_files_in_the_working_folder_do_not_replace_modules(tmp_path):
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_when_the_forkserver_is_killed(tmp_path, tiny_audit):
-    """Both workers end with it, nannies start others from the next one, and rows are the same."""
-    workspace = tmp_path / "audit"
-    shutil.copytree(tiny_audit.workspace, workspace, ignore=shutil.ignore_patterns("runs"))
-    here = ClusterConfig(workers=2, memory="4GiB")
-    config = tiny_audit.model_copy(update={"workspace": str(workspace), "cluster": here})
-    killed: list[psutil.Process] = []
-
-    def kill(event: Event) -> None:
-        if isinstance(event, TaskFinished) and not killed:
-            running = psutil.Process(forkserver._open[-1].pid)
-            killed[:] = running.children()
-            os.kill(running.pid, signal.SIGKILL)
-
-    padim_dist.score(config, kill)
-    assert len(killed) == 2
-    assert not psutil.wait_procs(killed, 60)[1]
-    assert scores(config) == scores(tiny_audit)
 
 
 @pytest.mark.slow

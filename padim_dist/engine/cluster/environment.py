@@ -50,7 +50,8 @@ def of_workers(threads: int, given: Mapping[str, str] | None = None) -> dict[str
         Variables that this process has go first, as with Dask's own workers.
     """
     added = _HASH_SEED | dict(given or {}) | of_libraries(threads)
-    found = added | os.environ
+    with _lock:  # not while a forkserver starts in another thread
+        found = added | os.environ
     if found["PYTHONHASHSEED"] == "0":  # as Dask does
         found |= _HASH_SEED
     found.pop(_PARENT, None)
@@ -58,15 +59,17 @@ def of_workers(threads: int, given: Mapping[str, str] | None = None) -> dict[str
 
 
 @contextmanager
-def changed(environment: Mapping[str, str | None]) -> Iterator[None]:
-    """Change variables of this process during the block; None removes one.
+def replaced(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have another environment in this process during the block.
 
-    glibc, OpenMP and Python read theirs when a process starts: they are set while it is started,
-    and restored, since other programs of this process inherit them.
+    glibc, OpenMP and Python read theirs when a process starts: it is set while one is started, and
+    restored, since other programs of this process inherit it.
     """
     with _lock:
-        before = {name: os.environ.get(name) for name in environment}
-        _set(environment)
+        names = environment.keys() | os.environ.keys()
+        changes = {n: environment.get(n) for n in names if environment.get(n) != os.environ.get(n)}
+        before = {name: os.environ.get(name) for name in changes}
+        _set(changes)
         try:
             yield
         finally:

@@ -7,89 +7,32 @@ process may use: its environment is that of our workers, and it ends with the co
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import context, popen_forkserver, spawn, util
+from multiprocessing import context, popen_forkserver, popen_spawn_posix, spawn, util
 from multiprocessing.context import reduction, set_spawning_popen  # type: ignore[attr-defined]
-from multiprocessing.forkserver import ForkServer, read_signed
+from multiprocessing.forkserver import read_signed
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from padim_dist.config import ClusterConfig
-from padim_dist.engine.cluster.environment import changed, of_workers
+from padim_dist.engine.cluster.environment import of_workers
+from padim_dist.engine.cluster.server import Server
 
 METHOD = "padim-dist-forkserver"
 """How Dask starts processes in a cluster with a forkserver (`multiprocessing.get_context`)."""
 _MOST_STARTS = 3
-_BOOT = Path(__file__).parent / "boot"
 _GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Devices of CUDA, of CUDA under Windows, of ROCm."""
 _open: list[Server] = []
+"""The forkserver of open clusters, once for each: Dask's method is one for the whole process."""
 _ready: list[Server] = []
-
-
-class Server(ForkServer):
-    """A forkserver with an environment of its own, which imports the engine.
-
-    Parameters
-    ----------
-    environment : mapping of str to str
-        The whole environment of the forkserver and of its workers.
-    """
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__()
-        self.environment = dict(environment)
-        self.outputs = _outputs()
-        self.set_forkserver_preload(["padim_dist_boot"])
-
-    @property
-    def pid(self) -> int | None:
-        """Process id; None if it does not run."""
-        return self._forkserver_pid
-
-    def ensure_running(self) -> None:
-        """Start the forkserver if it does not run: the first time, or after somebody killed it."""
-        with changed(self._changes()):
-            try:
-                super().ensure_running()
-            except ChildProcessError:  # somebody else has waited for it
-                self._forkserver_pid = None
-                super().ensure_running()
-
-    def serves(self, environment: Mapping[str, str]) -> bool:
-        """Return whether it has nothing that differs from an environment, and the same outputs."""
-        return self.environment.items() <= environment.items() and self.outputs == _outputs()
-
-    def stop(self) -> None:
-        """End the forkserver, and workers that have not ended yet."""
-        if self._forkserver_pid is None:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(self._forkserver_pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            self._stop()
-
-    def _changes(self) -> dict[str, str | None]:
-        """Return the variables to change while the forkserver starts."""
-        wanted: dict[str, str | None] = dict.fromkeys(os.environ)
-        wanted |= self.environment
-        # PyArrow's jemalloc would start a thread.
-        boot = {
-            "PYTHONPATH": str(_BOOT),
-            "PYTHONSAFEPATH": "1",
-            "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        }
-        path = spawn.get_preparation_data("forkserver")["sys_path"]
-        handed = {"path": path, "environment": {name: wanted.get(name) for name in boot}}
-        wanted |= boot | {"PADIM_DIST_BOOT": json.dumps(handed)}
-        return {name: value for name, value in wanted.items() if os.environ.get(name) != value}
+_choice = Lock()
 
 
 @contextmanager
@@ -102,22 +45,25 @@ def ready(config: ClusterConfig) -> Iterator[None]:
     if not is_possible(config, environment):
         yield
         return
-    server = Server(environment)
-    with suppress(OSError):  # said when the cluster is opened
-        server.ensure_running()
-    _ready.append(server)
-    try:
+    with _used(_ready, lambda: Server(environment)) as server:
+        with suppress(OSError):  # said when the cluster is opened
+            server.ensure_running()
         yield
-    finally:
-        _ready.remove(server)
-        server.stop()
 
 
 @contextmanager
-def opened(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def opened(environment: Mapping[str, str], needed: Iterable[str] = ()) -> Iterator[dict[str, str]]:
     """Have a forkserver with an environment for one cluster; `METHOD` uses it.
 
-    It is the one of `ready`, unless a variable that it has was changed since, or its outputs.
+    It is that of a cluster of this process that is open, or that of `ready` unless a variable that
+    it has was changed since, or its outputs. It ends with the last block that uses it.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        The whole environment of the workers.
+    needed : iterable of str
+        Names of variables that workers have from their start.
 
     Yields
     ------
@@ -127,45 +73,52 @@ def opened(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     Raises
     ------
     OSError
-        If it cannot be started.
+        If it cannot be started, or an open cluster of this process has another one.
     """
-    server = next((one for one in _ready if one.serves(environment)), None)
-    owned = server is None
-    server = server or Server(environment)
-    server.ensure_running()
-    _open.append(server)
-    known = server.environment
-    try:
+    with _used(_open, lambda: _found(environment, needed)) as server:
+        server.ensure_running()
+        known = server.environment
         yield {name: value for name, value in environment.items() if name not in known}
-    finally:
-        _open.remove(server)
-        if owned:
-            server.stop()
 
 
 def is_possible(config: ClusterConfig, environment: Mapping[str, str]) -> bool:
     """Return whether local workers can be forks: Linux without a GPU, workers of one thread.
 
     Others keep Python's ``spawn``. CUDA does not work in a fork of a process that has used it, and
-    OpenBLAS starts its threads when it is imported.
+    OpenBLAS starts its threads when it is imported. With ``python -I`` or ``-E`` a forkserver reads
+    none of the variables that it starts with.
     """
-    if config.kind != "local" or sys.platform != "linux":
+    if config.kind != "local" or sys.platform != "linux" or sys.flags.ignore_environment:
         return False
     if environment["OPENBLAS_NUM_THREADS"] != "1":
         return False
     return not any(map(os.path.exists, _GPUS))
 
 
-def _outputs() -> list[tuple[int, int] | None]:
-    """Return what stdout and stderr of new processes are."""
-    found: list[tuple[int, int] | None] = []
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-            found.append((status.st_dev, status.st_ino))
-        except OSError:
-            found.append(None)
-    return found
+@contextmanager
+def _used(users: list[Server], choose: Callable[[], Server]) -> Iterator[Server]:
+    """Use a forkserver during the block; the last one that uses it ends it."""
+    with _choice:
+        server = choose()
+        users.append(server)
+    try:
+        yield server
+    finally:
+        with _choice:
+            users.remove(server)
+            is_used = server in _open or server in _ready
+        if not is_used:
+            server.stop()
+
+
+def _found(environment: Mapping[str, str], needed: Iterable[str]) -> Server:
+    """Return the forkserver of open clusters; else the one that is ready, or a new one."""
+    for server in _open or _ready:
+        if server.serves(environment, needed):
+            return server
+    if _open:
+        raise OSError("another cluster of this process has workers with other variables")
+    return Server(environment)
 
 
 def _is_our_command() -> bool:
@@ -182,9 +135,11 @@ def _is_our_command() -> bool:
 class _Popen(popen_forkserver.Popen):
     """As Python's, but a process of our own server."""
 
+    def __init__(self, process_obj: BaseProcess, server: Server) -> None:
+        self._server = server
+        super().__init__(process_obj)
+
     def _launch(self, process_obj: BaseProcess) -> None:
-        if not _open:
-            raise OSError("the cluster of this worker has ended")
         data = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
         if _is_our_command():
             data.pop("init_main_from_path", None)
@@ -198,14 +153,15 @@ class _Popen(popen_forkserver.Popen):
         for start in range(_MOST_STARTS):
             try:
                 self._ask(buffer)
-                return
+                break
             except (OSError, EOFError):  # the forkserver has ended meanwhile; the next one is asked
                 if start + 1 == _MOST_STARTS:
                     raise
+        self._server.check()
 
     def _ask(self, buffer: io.BytesIO) -> None:
         """Let the forkserver fork, and give the new process what it has to do."""
-        self.sentinel, sink = _open[-1].connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        self.sentinel, sink = self._server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
         # The worker sees the end of the driver at the other end of this pipe.
         kept = os.dup(sink)
         close_both = partial(util.close_fds, kept, self.sentinel)  # type: ignore[attr-defined]
@@ -215,18 +171,22 @@ class _Popen(popen_forkserver.Popen):
         self.pid = read_signed(self.sentinel)
 
 
-class _Process(context.ForkServerProcess):
-    _start_method = METHOD
+if sys.platform == "linux":
 
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802  (Python calls it)
-        return _Popen(process_obj)
+    class _Process(context.ForkServerProcess):
+        _start_method = METHOD
 
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802  (Python calls it)
+            with _choice:
+                server = _open[0] if _open else None
+            if server is None:  # clusters in threads end in any order, and may leave this method
+                return popen_spawn_posix.Popen(process_obj)
+            return _Popen(process_obj, server)
 
-class _Context(context.ForkServerContext):
-    _name = METHOD
-    Process = _Process
+    class _Context(context.ForkServerContext):
+        _name = METHOD
+        Process = _Process
 
-
-# Dask asks for a context by its name. Python has no public way to add one.
-context._concrete_contexts[METHOD] = _Context()  # type: ignore[attr-defined]
+    # Dask asks for a context by its name. Python has no public way to add one.
+    context._concrete_contexts[METHOD] = _Context()  # type: ignore[attr-defined]

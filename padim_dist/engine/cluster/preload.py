@@ -23,9 +23,9 @@ _PR_SET_PDEATHSIG = 1
 
 def run() -> None:
     """Import what workers import, and prepare this process, the forkserver, for forks."""
+    end_forks_with_this_process()  # also if an import fails
     for name in MODULES:
         import_module(name)
-    end_forks_with_this_process()
     gc.collect()
     gc.freeze()  # a collection in a worker does not touch, and so copy, what is here
 

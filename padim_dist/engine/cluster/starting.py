@@ -16,6 +16,7 @@ from padim_dist.engine.cluster.forkserver import METHOD, is_possible, opened
 
 logger = logging.getLogger("padim_dist")
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_METHOD = "distributed.worker.multiprocessing-method"
 _LATER = "distributed.nanny.environ"
 
 
@@ -26,21 +27,25 @@ def starting(config: ClusterConfig) -> Iterator[dict[str, Any]]:
     Workers are forks where that is possible (`forkserver.is_possible`). The environment of this
     process is restored at the end of the block: Dask changes it for workers that are not.
     """
-    given = dask.config.get(_ENVIRONMENT)
+    found: dict[str, Any] = dask.config.get(_ENVIRONMENT)
+    given = {name: str(value) for name, value in found.items() if value is not None}
     with ExitStack() as stack:
         stack.enter_context(kept(given))
         environment = of_workers(config.threads, given)
         if is_possible(config, environment) and not torch.cuda.is_available():
             try:
-                more = stack.enter_context(opened(environment))
+                more = stack.enter_context(opened(environment, given))
             except OSError as error:  # e.g. the path of the folder for temporary files is too long
                 logger.info("workers start one by one, without a forkserver: %s", error)
             else:
                 yield {
-                    "distributed.worker.multiprocessing-method": METHOD,
+                    _METHOD: METHOD,
                     # The forkserver has these, and Dask would set them in this process, too.
                     _ENVIRONMENT: {},
                     _LATER: {**dask.config.get(_LATER), **more},
                 }
                 return
-        yield {_ENVIRONMENT: {**given, **of_libraries(config.threads)}}
+        settings: dict[str, Any] = {_ENVIRONMENT: {**given, **of_libraries(config.threads)}}
+        if dask.config.get(_METHOD) == METHOD:  # of a cluster in another thread
+            settings[_METHOD] = "spawn"
+        yield settings

@@ -1,7 +1,7 @@
 """First import of the forkserver: its module search path is that of the driver from here on.
 
-Python gives a forkserver no search path before version 3.14. This folder is in PYTHONPATH while the
-forkserver starts, and it has no other module: nothing here replaces a module of Python.
+This folder is in its path while the forkserver starts (`server.py`), and it has no other module:
+nothing here replaces a module of Python.
 """
 
 import json
@@ -20,8 +20,10 @@ def boot(handed: str) -> None:
         from padim_dist.engine.cluster import preload
 
         preload.run()
-    except Exception:
-        pass  # each worker meets the same error, and the driver says it
+        with open("/proc/self/comm", "w") as file:  # the driver sees that all was imported
+            file.write(found["title"])
+    except Exception as error:  # each worker meets it, too, and the driver says it
+        print(f"padim-dist: the forkserver has not imported the engine: {error!r}", file=sys.stderr)
     finally:
         for name, value in found["environment"].items():
             if value is None:
