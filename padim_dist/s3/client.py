@@ -14,8 +14,11 @@ from padim_dist.s3.access import ClientSettings, access_of
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
-_TRUSTED = timedelta(minutes=5)
-"""How long credentials are used until botocore is asked again; it renews them 10 minutes early."""
+_TRUSTED = timedelta(minutes=10)
+"""For how long credentials are said to be good; obstore asks again five minutes before.
+
+botocore renews them when they are good for less than ten minutes.
+"""
 _IDLE = timedelta(seconds=10)
 """How long a connection is kept: firewalls forget those that are idle, and requests would hang."""
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import fsspec
 import obstore
 import pytest
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import FlexibleChecksumError
 from obstore.store import S3Store
 
 from padim_dist.archive.reading.threads import within
-from padim_dist.s3 import reads
+from padim_dist.s3 import client, reads
 from padim_dist.s3.access import Access, ClientSettings, access_of
 from padim_dist.s3.client import credentials_of, open_store
 from padim_dist.storage import Folder
@@ -343,3 +346,22 @@ def test_credentials_are_botocores(place, tmp_path, monkeypatch):
         "token": "t",
         "expires_at": None,
     }
+
+
+def test_credentials_are_asked_for_once(place, by_obstore, monkeypatch):
+    """And are good until obstore asks again: botocore renews them early enough."""
+    asked = []
+
+    def counted(fs, timeout):
+        usual = credentials_of(fs, timeout)
+        return lambda: asked.append(1) or usual()
+
+    monkeypatch.setattr(client, "credentials_of", counted)
+    _, folder = place
+    for _ in range(4):
+        folder.read_body("first.bin", timeout=TIMEOUT)
+        time.sleep(0.15)  # obstore never asks twice within 0.1 s
+    assert by_obstore == {"a/first.bin": 3}
+    assert len(asked) == 1
+    renewed = RefreshableCredentials._mandatory_refresh_timeout
+    assert timedelta(seconds=renewed) >= client._TRUSTED
