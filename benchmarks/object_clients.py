@@ -4,12 +4,13 @@
     python -m benchmarks.object_clients --endpoint http://127.0.0.1:9100
 
 writes 2,000 objects of 100 kB, reads all of them by 16 threads, in turns by s3fs alone and as the
-product does, and prints the medians.
+product does, checks their MD5, and prints the medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import resource
 import time
@@ -21,6 +22,7 @@ import fsspec
 from fsspec.asyn import sync
 from rich.progress import track
 
+from padim_dist.bodies import Body
 from padim_dist.s3.reads import _get
 from padim_dist.storage import Folder
 
@@ -62,7 +64,8 @@ def main() -> None:
 
     def by_s3fs(name: str) -> bytes:
         key = f"images/{name}"
-        body, _ = sync(other.loop, _get, other, bucket, key, None, None, timeout=DEADLINE)
+        body: Body = sync(other.loop, _get, other, bucket, key, None, None, timeout=DEADLINE)
+        assert hashlib.md5(body.data, usedforsecurity=False).hexdigest() == body.md5
         return body.data
 
     def as_here(name: str) -> bytes:

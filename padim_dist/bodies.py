@@ -23,7 +23,7 @@ class Body:
     tag : str or None
         `object_tag` of the whole file.
     md5 : str or None
-        MD5 of the data from the store; None where the store gives none.
+        MD5 of the data from the store; None where the store gives none, or it has been checked.
     """
 
     data: bytes

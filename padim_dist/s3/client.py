@@ -14,12 +14,32 @@ from padim_dist.s3.access import ClientSettings, access_of
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
-_TRUSTED = timedelta(minutes=5)
-"""How long credentials are used until botocore is asked again; it renews them 10 minutes early."""
+_TRUSTED = timedelta(minutes=10)
+"""For how long credentials are said to be good; obstore asks again five minutes before.
+
+botocore renews them when they are good for less than ten minutes.
+"""
+_IDLE = timedelta(seconds=10)
+"""How long a connection is kept: firewalls forget those that are idle, and requests would hang."""
 
 
-def open_store(fs: Any, bucket: str, timeout: float) -> S3Store | None:
-    """Return obstore's client with the settings of s3fs."""
+def open_store(fs: Any, bucket: str, timeout: float, patience: float) -> S3Store | None:
+    """Return obstore's client with the settings of s3fs.
+
+    Parameters
+    ----------
+    fs : S3FileSystem
+        It has read an object, so that it is connected.
+    bucket : str
+        Name of the bucket.
+    timeout, patience : float
+        Seconds that a read may take, and that it may wait for a connection or the next piece.
+
+    Returns
+    -------
+    S3Store or None
+        None where only s3fs is known to do what is asked.
+    """
     from botocore.utils import get_environ_proxies
     from obstore.store import S3Store
 
@@ -45,12 +65,14 @@ def open_store(fs: Any, bucket: str, timeout: float) -> S3Store | None:
         skip_signature=not access.is_signed,
         request_payer=access.requester_pays,
         s3_express=False,
-        credential_provider=credentials_of(fs, timeout) if access.is_signed else None,
+        credential_provider=credentials_of(fs, patience) if access.is_signed else None,
         client_options={
             "allow_http": access.endpoint.startswith("http://"),
             "allow_invalid_certificates": False,
             "timeout": timedelta(seconds=timeout),
-            "connect_timeout": timedelta(seconds=timeout),
+            "connect_timeout": timedelta(seconds=patience),
+            "read_timeout": timedelta(seconds=patience),
+            "pool_idle_timeout": _IDLE,
         },
         retry_config={"max_retries": 0},
     )

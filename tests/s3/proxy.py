@@ -37,6 +37,8 @@ class FaultProxy:
     ----------
     slow : str or None
         Paths with this end get one byte a second.
+    hung : str or None
+        Clients whose name (User-Agent) begins so get no answer.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class FaultProxy:
         self.latency = latency
         self.faults: Counter[str] = Counter()
         self.slow: str | None = None
+        self.hung: str | None = None
         self._refusal: tuple[int, str] | None = None
         self.requests: list[str] = []
         self._upstream = f"http://{host}:{port}"
@@ -94,6 +97,10 @@ class FaultProxy:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await request.content.read()  # no size limit, unlike request.read()
         self.requests.append(f"{request.method} {request.raw_path}")
+        if self.hung and request.headers.get("User-Agent", "").startswith(self.hung):
+            self.faults["hung"] += 1
+            await self._over.wait()
+            return web.Response(status=503)
         if self._refusal:
             status, code = self._refusal
             self.faults[code] += 1
@@ -117,6 +124,9 @@ class FaultProxy:
             for name, value in answer.headers.items():
                 if name.lower() not in ("connection", "transfer-encoding"):
                     response.headers.add(name, value)
+            if "kms" in answer.headers.get("x-amz-server-side-encryption", ""):
+                # As S3 does: an etag that is no MD5. Moto's is one.
+                response.headers["ETag"] = answer.headers["ETag"][::-1]
             if fault == "corrupt" and (request.method, answer.status) != ("GET", 200):
                 fault = None  # a range has no checksum
             await response.prepare(request)

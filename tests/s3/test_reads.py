@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 
 import fsspec
 import obstore
 import pytest
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import FlexibleChecksumError
 from obstore.store import S3Store
 
 from padim_dist.archive.reading.threads import within
-from padim_dist.s3 import reads
+from padim_dist.s3 import client, reads
 from padim_dist.s3.access import Access, ClientSettings, access_of
 from padim_dist.s3.client import credentials_of, open_store
 from padim_dist.storage import Folder
@@ -103,7 +109,8 @@ def test_both_clients_read_the_same(place, by_obstore):
     fs, folder = place
     first = folder.read_body("first.bin", timeout=TIMEOUT)
     assert not by_obstore
-    assert folder.read_body("first.bin", timeout=TIMEOUT) == first
+    # obstore's body has been checked.
+    assert folder.read_body("first.bin", timeout=TIMEOUT) == replace(first, md5=None)
     assert (first.data, first.tag) == (CONTENT, first.md5)
     part = folder.read_body("first.bin", 100, 300, timeout=TIMEOUT)
     assert (part.data, part.tag, part.md5) == (CONTENT[100:300], first.tag, None)
@@ -121,8 +128,22 @@ def test_both_clients_read_the_same(place, by_obstore):
     assert (by_obstore - beyond).keys() == {"a/first.bin", "a/nothing.bin"}
 
 
+@pytest.fixture
+def by_s3fs(monkeypatch) -> Counter:
+    """Counts reads by s3fs, by key."""
+    seen: Counter[str] = Counter()
+    usual = reads._get
+
+    def get(fs, bucket, key, start, stop):
+        seen[key] += 1
+        return usual(fs, bucket, key, start, stop)
+
+    monkeypatch.setattr(reads, "_get", get)
+    return seen
+
+
 NAMES = ["ä b+c%20&=#?*'\"(1)~`^|{}[]<>,;:@$!.bin", "a%2Fb", "back\\slash", "u\u0308.bin"]
-ONLY_S3FS = ["twice//there", "ends/", "a/../b", "./c"]
+ONLY_S3FS = ["twice//there", "ends/", "a/../b", "./c", "bell\x07", "tab\tin"]
 
 
 def test_every_name_is_the_same_object_to_both(place, by_obstore):
@@ -135,6 +156,8 @@ def test_every_name_is_the_same_object_to_both(place, by_obstore):
     assert by_obstore == {f"a/{name}": 1 for name in NAMES}
     for name in ONLY_S3FS:
         assert folder.read_body(name, timeout=TIMEOUT).data == name.encode()
+    folder.read_body("first.bin", timeout=TIMEOUT)
+    assert by_obstore["a/first.bin"] == 1, "obstore rests since it refuses names"
 
 
 def test_the_environment_of_obstore_does_not_count(place, by_obstore, monkeypatch):
@@ -203,25 +226,55 @@ def test_s3fs_reads_if_obstore_does_not_start(place, by_obstore, monkeypatch, ca
     assert not by_obstore
 
 
-def test_etags_of_encrypted_objects_are_no_checksums(place, by_obstore):
+@pytest.fixture
+def encrypted(place, server) -> Iterator[tuple[FaultProxy, Folder]]:
+    """Folder that also has ``kms.bin``, whose etag looks like an MD5 and is none."""
     if os.environ.get("PADIM_TEST_S3"):
         pytest.skip("SKIPPED PART: this server has no keys")
-    fs, folder = place
-    fs.call_s3(
-        "put_object",
-        Bucket="reads",
-        Key="a/kms.bin",
-        Body=CONTENT,
-        ServerSideEncryption="aws:kms",
-        SSEKMSKeyId="11111111-2222-3333-4444-555555555555",
-    )
+    kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "11111111-2222-3333-4444-555555555555"}
+    place[0].call_s3("put_object", Bucket="reads", Key="a/kms.bin", Body=CONTENT, **kms)
+    with FaultProxy(*server) as proxy:
+        yield proxy, Folder("s3://reads/a", {"s3": {"endpoint_url": proxy.url}})
+
+
+@pytest.mark.parametrize("first", ["first.bin", "kms.bin"])
+def test_etags_of_encrypted_objects_are_no_checksums(encrypted, by_obstore, by_s3fs, first):
+    """In a bucket that has both kinds, whichever is read first."""
+    _, folder = encrypted
+    folder.read_body(first, timeout=TIMEOUT)
+    by_s3fs.clear()
     for _ in range(2):
-        body = folder.read_body("kms.bin", timeout=TIMEOUT)
-        assert (body.data, body.md5) == (CONTENT, None)
-    assert by_obstore == {"a/kms.bin": 1}
+        for name in ("kms.bin", "first.bin"):
+            body = folder.read_body(name, timeout=TIMEOUT)
+            assert (body.data, body.md5) == (CONTENT, None)
+    assert by_obstore == {"a/kms.bin": 2, "a/first.bin": 2}
+    assert by_s3fs == {"a/kms.bin": 2}
 
 
-def test_the_deadline_is_that_of_both_together(place, server, by_obstore):
+def test_s3fs_reads_alone_where_all_is_encrypted(encrypted, by_obstore, by_s3fs):
+    """Else each object would be read twice."""
+    _, folder = encrypted
+    for _ in range(6):
+        assert folder.read_body("kms.bin", timeout=TIMEOUT).data == CONTENT
+    assert by_obstore == {"a/kms.bin": 3}
+    assert by_s3fs == {"a/kms.bin": 6}
+
+
+def test_a_damaged_body_is_found_beside_encrypted_ones(encrypted, by_obstore):
+    proxy, folder = encrypted
+    folder.read_body("kms.bin", timeout=TIMEOUT)
+    proxy.share, proxy.kinds = 1.0, ("corrupt",)
+    with pytest.raises(FlexibleChecksumError):
+        folder.read_body("first.bin", timeout=TIMEOUT)
+    assert by_obstore == {"a/first.bin": 1}
+
+
+@pytest.mark.parametrize(("patience", "requests"), [(0.25, 4), (0.9, 3)])
+def test_the_deadline_is_that_of_both_together(
+    place, server, by_obstore, monkeypatch, patience, requests
+):
+    """s3fs has what obstore leaves, and obstore's timeout counts whatever becomes of it."""
+    monkeypatch.setattr(reads, "_PATIENCE", patience)
     with FaultProxy(*server) as proxy:
         folder = Folder("s3://reads/a", {"s3": {"endpoint_url": proxy.url}})
         folder.read_body("first.bin", timeout=TIMEOUT)  # the first request makes the client
@@ -230,7 +283,26 @@ def test_the_deadline_is_that_of_both_together(place, server, by_obstore):
         with pytest.raises(TimeoutError):
             folder.read_body("first.bin", timeout=2.0)
         assert by_obstore == {"a/first.bin": 1}
-        assert len(proxy.requests) == 3
+        assert len(proxy.requests) == requests
+        assert reads._lanes[folder.fs, "reads", 2.0]._failures == 1
+
+
+def test_s3fs_reads_where_obstore_gets_no_answer(place, server, by_obstore, monkeypatch):
+    """One connection that hangs costs a part of the deadline; several let obstore rest."""
+    monkeypatch.setattr(reads, "_PATIENCE", 0.02)
+    with FaultProxy(*server) as proxy:
+        folder = Folder("s3://reads/a", {"s3": {"endpoint_url": proxy.url}})
+        folder.read_body("first.bin", timeout=TIMEOUT)
+        proxy.hung = "object_store"
+
+        def read(_: int) -> bytes:
+            return folder.read_body("first.bin", timeout=TIMEOUT).data
+
+        with ThreadPoolExecutor(3) as threads:
+            assert list(threads.map(read, range(3))) == [CONTENT] * 3
+        assert proxy.faults["hung"]
+        assert read(4) == CONTENT
+        assert by_obstore == {"a/first.bin": 3}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +320,7 @@ def test_the_environment_of_botocore_counts(monkeypatch, name, value):
 
     def store() -> object:
         fs = fsspec.filesystem("s3", key="k", secret="s", skip_instance_cache=True)
-        return open_store(fs, "reads", TIMEOUT)
+        return open_store(fs, "reads", TIMEOUT, TIMEOUT)
 
     assert store() is not None
     monkeypatch.setenv(name, value)
@@ -267,7 +339,6 @@ def test_credentials_are_botocores(place, tmp_path, monkeypatch):
     found = credentials_of(profile, TIMEOUT)()
     assert (found["access_key_id"], found["secret_access_key"]) == ("one", "two")
     assert found["token"] is None
-    assert 0 < (found["expires_at"] - datetime.now(UTC)).total_seconds() <= 300
     given = fsspec.filesystem("s3", key="k", secret="s", token="t", **options)
     assert credentials_of(given, TIMEOUT)() == {
         "access_key_id": "k",
@@ -275,3 +346,22 @@ def test_credentials_are_botocores(place, tmp_path, monkeypatch):
         "token": "t",
         "expires_at": None,
     }
+
+
+def test_credentials_are_asked_for_once(place, by_obstore, monkeypatch):
+    """And are good until obstore asks again: botocore renews them early enough."""
+    asked = []
+
+    def counted(fs, timeout):
+        usual = credentials_of(fs, timeout)
+        return lambda: asked.append(1) or usual()
+
+    monkeypatch.setattr(client, "credentials_of", counted)
+    _, folder = place
+    for _ in range(4):
+        folder.read_body("first.bin", timeout=TIMEOUT)
+        time.sleep(0.15)  # obstore never asks twice within 0.1 s
+    assert by_obstore == {"a/first.bin": 3}
+    assert len(asked) == 1
+    renewed = RefreshableCredentials._mandatory_refresh_timeout
+    assert timedelta(seconds=renewed) >= client._TRUSTED
