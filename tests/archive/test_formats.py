@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import torchvision
 from PIL import Image
 
 from padim_dist.archive.reading.decode import decode, decode_mask
 from padim_dist.archive.reading.formats import jpeg
+from padim_dist.archive.reading.formats.jpeg_head import find_head
 from padim_dist.errors import ImageError
 from tests.archive import tiff_matrix
 from tests.archive.mutations import mutate
@@ -247,6 +249,21 @@ def test_a_jpeg_that_lacks_only_its_end_is_whole(options):
     for stop in (*range(scan, len(whole) - 3, 41), *ends[:-1]):
         assert reason_of(whole[:stop]).startswith("damaged JPEG"), stop
     assert reason_of(whole[: len(whole) // 2] + bytes(3000)).startswith("damaged JPEG")
+
+
+def test_libjpeg_decodes_an_ordinary_file_that_it_refuses_once(monkeypatch):
+    calls, whole = [], encode(picture(), "JPEG")
+    tables = whole.index(b"\xff\xc4")
+    refused = whole[: tables + 5] + b"\xff" + whole[tables + 6 :]
+    assert find_head(refused) is not None
+
+    def decode_jpeg(*given: object, **options: object) -> torch.Tensor:
+        calls.append(given)
+        return torchvision.io.decode_jpeg(*given, **options)
+
+    monkeypatch.setattr(jpeg, "decode_jpeg", decode_jpeg)
+    assert "damaged JPEG" in reason_of(refused)
+    assert len(calls) == 1
 
 
 def test_a_jpeg_of_very_many_scans_is_refused():

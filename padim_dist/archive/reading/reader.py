@@ -109,7 +109,8 @@ class ImageReader:
             with timed("read"):
                 return [*self.fetcher.fetch(request)]
         except ImageError as error:
-            return [error] * len(request.rows)
+            # A new one: the traceback of that one holds the frames of this thread, and bytes.
+            return [ImageError(error.status, error.reason)] * len(request.rows)
 
     def decode(self, row: ImageRow, data: bytes | ImageError) -> LoadedImage:
         """Decode and transform an image, or leave its file to `finish`.
@@ -121,16 +122,16 @@ class ImageReader:
         RunError
             If memory runs out.
         """
+        if isinstance(data, ImageError):
+            return _not_usable(row, data)
         try:
-            if isinstance(data, ImageError):
-                raise data
             with timed("decode"), timed_part():
                 if self.jpeg_device and (size := size_if_plain(data, self.max_pixels)):
                     taken, form = captured_at(data), Form(*size, bits=8, grey=False)
                     return LoadedImage(row, None, *size, encoded=data, captured_at=taken, form=form)
                 return self._decode(row, data)
         except ImageError as error:
-            return LoadedImage(row, status=error.status, error=error.reason)
+            return _not_usable(row, error)
         except MemoryError as error:
             raise RunError(
                 f"this worker ran out of memory while decoding {row.uri}. Lower cluster.workers, "
@@ -207,8 +208,7 @@ class ImageReader:
 
     def too_slow(self, row: ImageRow) -> LoadedImage:
         """Return the outcome of an image whose decoding exceeded the deadline."""
-        error = self._overdue()
-        return LoadedImage(row, status=error.status, error=error.reason)
+        return _not_usable(row, self._overdue())
 
     def _overdue(self) -> ImageError:
         return ImageError(
@@ -281,6 +281,10 @@ class ImageReader:
         if isinstance(data := self._fetch_one(request), ImageError):
             raise data
         return data
+
+
+def _not_usable(row: ImageRow, error: ImageError) -> LoadedImage:
+    return LoadedImage(row, status=error.status, error=error.reason)
 
 
 def _how(row: ImageRow | RefusedRow) -> type:

@@ -32,6 +32,8 @@ class OverdueError(Exception):
 class Call(Generic[T]):
     """A call that a `Crew` makes or has made.
 
+    It does not know its work: that holds images, and often what holds the call.
+
     Attributes
     ----------
     future : Future
@@ -42,7 +44,6 @@ class Call(Generic[T]):
         The thread that makes it; None before and after.
     """
 
-    work: Callable[[], T]
     future: Future[T] = field(default_factory=Future)
     began: float | None = None
     thread: threading.Thread | None = None
@@ -52,17 +53,18 @@ class Call(Generic[T]):
         began = self.began
         return began is not None and time.monotonic() - began > seconds
 
-    def make(self) -> None:
+    def make(self, work: Callable[[], T]) -> None:
         """Make the call in this thread."""
         _here.call, self.thread = self, threading.current_thread()
         try:
             with suppress(InvalidStateError):  # given up in the meantime
                 try:
-                    self.future.set_result(self.work())
+                    self.future.set_result(work())
                 except BaseException as error:
                     self.future.set_exception(error)
         finally:
             _here.call = self.thread = None
+            del self  # an error's traceback holds this frame
 
 
 @contextmanager
@@ -117,7 +119,9 @@ class Crew:
 
     def __init__(self, threads: int, name: str) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Call[Any], Callable[[], Any]] | None] = (
+            queue.SimpleQueue()
+        )
         self._threads: list[threading.Thread] = []
         self._is_closed = False
         for _ in range(threads):
@@ -125,8 +129,8 @@ class Crew:
 
     def submit(self, work: Callable[[], T]) -> Call[T]:
         """Let a thread call a function."""
-        call = Call(work)
-        self._calls.put(call)
+        call: Call[T] = Call()
+        self._calls.put((call, work))
         return call
 
     def give_up(self, call: Call[Any]) -> None:
@@ -140,8 +144,7 @@ class Crew:
     def close(self) -> None:
         """End the threads once they have made their calls; drop the calls that wait."""
         self._is_closed = True
-        for _ in self._threads:
-            self._calls.put(None)
+        self._calls.put(None)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -149,11 +152,15 @@ class Crew:
         thread.start()
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (asked := self._calls.get()) is not None:
             if not self._is_closed:
-                call.make()
+                call, work = asked
+                call.make(work)
+                del call, work
+            del asked  # not held until the next one comes
             if threading.current_thread() not in self._threads:
                 return  # given up and replaced
+        self._calls.put(None)  # for the next one, be it one that was given up when it was done
 
 
 def await_any(futures: list[Future[Any]], calls: list[Call[Any]]) -> None:
@@ -197,6 +204,7 @@ def within(seconds: float | Callable[[], float], work: Callable[[], T]) -> T:
         return call.future.result()
     finally:
         crew.close()
+        del call  # an error's traceback holds this frame
 
 
 def given_up() -> int:

@@ -70,16 +70,17 @@ def open_jpeg(data: bytes, max_pixels: int) -> Image.Image:
 
 def read_jpeg(data: bytes, max_pixels: int, head: JpegHead | None) -> Tensor:
     """Decode a file, given its `find_head`, to RGB: uint8, shape (3, H, W), upright."""
-    if head is not None:
+    image = None
+    if head is None:
+        image = open_jpeg(data, max_pixels)
+    else:
         check_size(head.width, head.height, max_pixels)
-        with suppress(RuntimeError):
-            return _decode(data)
-    image = open_jpeg(data, max_pixels)
-    try:
+    with suppress(RuntimeError):
         return _decode(data)
-    except RuntimeError:
-        if not _has_end(data):
-            return _without_end(data)
+    if image is None:
+        image = open_jpeg(data, max_pixels)
+    if not _has_end(data):
+        return _without_end(data)
     # Pillow reads some files that torchvision does not
     image.seek(0)
     rgb = np.array(image.convert("RGB"))

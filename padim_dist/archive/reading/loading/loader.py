@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
 from padim_dist.archive.reading.film_loads import FilmLoad
 from padim_dist.archive.reading.loaded import LoadedImage
@@ -19,8 +21,11 @@ from padim_dist.archive.reading.loading.turns import (
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.reading.requests import FilmRequest, Request, plan_requests
 from padim_dist.archive.reading.threads import Call, Crew, await_any
+from padim_dist.archive.rows import ImageRow
 from padim_dist.core.status import TIMEOUT, UNAVAILABLE
 from padim_dist.errors import ImageError
+
+T = TypeVar("T")
 
 
 class Loader:
@@ -44,6 +49,7 @@ class Loader:
         self._pace = pace_of(reader.fetcher.archive)
         self._waiting: list[tuple[Request, list[Pending]]] = []
         self._fetches: dict[Fetch, None] = {}
+        self._turns: dict[Pending, Turn] = {}  # of images that are not taken
         self._film: FilmLoad | None = None
         self._lock = threading.Lock()
         self._is_closed = False
@@ -51,7 +57,7 @@ class Loader:
     def load(self, step: Request | FilmRequest | LoadedImage) -> list[Pending]:
         """Begin to read and decode the rows of a request; other outcomes are done."""
         if isinstance(step, LoadedImage):
-            return [Pending(step.row, image=step)]
+            return [Pending(step.row, outcome=step)]
         if isinstance(step, FilmRequest):
             self._begin_waiting()  # threads take turns in order
             return self._load_film(step)
@@ -66,29 +72,37 @@ class Loader:
         return items
 
     def result(self, item: Pending) -> LoadedImage:
-        """Wait for an image until it is there or has exceeded a deadline."""
+        """Take an image, once: wait until it is there or has exceeded a deadline."""
         if item.frame and item.film:
             return self._frame(item, item.film, item.frame)
-        if not item.is_done and item.turn is None:
+        if not item.is_done and item not in self._turns:
             self._begin_waiting()
         while not item.is_done:
-            turn = item.turn
-            assert turn is not None
+            turn = self._turns[item]
             assert turn.call is not None
             call, at = turn.call, turn.at
             if not (call.is_overdue(self._reader.deadline) and self._give_up_decoding(turn, at)):
                 self._wait(call.future, call)
-        if item.error is not None:
-            raise item.error
-        assert item.image is not None
-        return item.image
+        with self._lock:
+            self._turns.pop(item, None)
+        outcome, item.outcome = item.outcome, None
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            assert outcome is not None
+            return outcome
+        finally:
+            del outcome  # an error's traceback holds this frame
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and drop the images that were not taken."""
         with self._lock:
             self._is_closed = True
-            for fetch in self._fetches:
-                self._release(fetch)
+            for item, turn in self._turns.items():
+                item.data = item.outcome = None
+                turn.fetched.set()  # threads wait for reads that nobody makes any more
+            self._turns.clear()
+            self._fetches.clear()
         if self._film:
             self._film.end()
         for crew in (self._fetching, self._decoding, *self._others):
@@ -112,46 +126,37 @@ class Loader:
             return
         items = [item for _, own in requests for item in own]
         pieces = (items[i : i + self._size] for i in range(0, len(items), self._size))
-        turns = [Turn(piece, len(piece)) for piece in pieces]
-        for turn in turns:
-            for item in turn.items:
-                item.turn = turn
+        turns = [Turn(piece, len(piece), self._decoding) for piece in pieces]
+        with self._lock:
+            self._turns.update((item, turn) for turn in turns for item in turn.items)
         self._begin(Fetch(requests))
         for turn in turns:
-            self._submit(turn, self._decoding)
+            self._submit(turn)
 
     def _begin(self, fetch: Fetch) -> None:
         with self._lock:
             if self._is_closed:
-                self._release(fetch)
                 return
             self._fetches[fetch] = None
         fetch.call = self._fetching.submit(lambda: self._fetch(fetch))
 
-    def _release(self, fetch: Fetch) -> None:
-        """Let the threads end that wait for a read that nobody makes any more."""
-        for item in (item for _, own in fetch.requests for item in own):
-            assert item.turn is not None
-            item.turn.fetched.set()
-
     def _fetch(self, fetch: Fetch) -> None:
         last = len(fetch.requests) - 1
         for at, (request, items) in enumerate(fetch.requests):
+            if self._is_closed:
+                return
             fetch.at, began = at, time.perf_counter()
-            found: list[bytes | ImageError] | BaseException
-            try:
-                found = self._reader.fetch(request)
-            except BaseException as error:
-                found = error  # it ends the task, so what follows is not read
+            found = _outcome(partial(self._reader.fetch, request))
             self._pace.reads.append((time.perf_counter() - began) / len(items))
             with self._lock:
                 if fetch not in self._fetches:
                     return  # it was given up
                 if at == last or isinstance(found, BaseException):
                     del self._fetches[fetch]
-            if isinstance(found, BaseException):
+            if isinstance(found, BaseException):  # it ends the task, so what follows is not read
                 for _, own in fetch.requests[at:]:
                     self._set(own, [found] * len(own))
+                del found  # its traceback holds this frame
                 return
             if isinstance(found[0], ImageError):
                 self._fail(request, items, found[0], fetch.is_second)
@@ -184,24 +189,23 @@ class Loader:
         for single, item in zip(plan_requests(request.rows, most=1), items, strict=True):
             self._begin(Fetch([(single, [item])], is_second=True))
 
-    def _set(
-        self, items: Sequence[Pending], found: Sequence[bytes | ImageError | BaseException]
-    ) -> None:
+    def _set(self, items: Sequence[Pending], found: Sequence[bytes | BaseException]) -> None:
         with self._lock:
+            if self._is_closed:
+                return
             for item, data in zip(items, found, strict=True):
                 if item.data is not None:
                     continue  # an answer came after all, just when its read was given up
-                assert item.turn is not None
-                item.data = data
-                item.turn.lacking -= 1
-                if not item.turn.lacking:
-                    item.turn.fetched.set()
+                turn, item.data = self._turns[item], data
+                turn.lacking -= 1
+                if not turn.lacking:
+                    turn.fetched.set()
 
     # Decoding
 
-    def _submit(self, turn: Turn, crew: Crew) -> None:
+    def _submit(self, turn: Turn) -> None:
         with self._lock:  # the thread looks for its call
-            turn.call = crew.submit(lambda: self._decode(turn))
+            turn.call = turn.crew.submit(lambda: self._decode(turn))
 
     def _decode(self, turn: Turn) -> None:
         """Decode the images of a turn that are left."""
@@ -214,19 +218,22 @@ class Loader:
             data, item.data = item.data, b""
             if self._is_closed:
                 return
-            image, error, began = None, None, time.perf_counter()
-            try:
-                assert data is not None
-                if isinstance(data, BaseException) and not isinstance(data, ImageError):
-                    raise data
-                image = self._reader.decode(item.row, data)
-            except BaseException as reason:
-                error = reason
+            began = time.perf_counter()
+            outcome = self._decode_one(item.row, data)
             self._pace.decodes.append(time.perf_counter() - began)
             with self._lock:
-                if turn.call is not call:
+                if turn.call is not call or self._is_closed:
                     return  # it was given up
-                item.image, item.error, turn.at = image, error, at + 1
+                item.outcome, turn.at = outcome, at + 1
+            del outcome  # it belongs to who takes it, while the next one is decoded
+
+    def _decode_one(
+        self, row: ImageRow, data: bytes | BaseException | None
+    ) -> LoadedImage | BaseException:
+        assert data is not None
+        if isinstance(data, BaseException) and not isinstance(data, ImageError):
+            return data
+        return _outcome(partial(self._reader.decode, row, data))
 
     def _give_up_decoding(self, turn: Turn, at: int) -> bool:
         """Give up the image at a place of a turn; return whether it was still being decoded."""
@@ -235,12 +242,14 @@ class Loader:
                 return False
             call, turn.call, turn.at = turn.call, None, at + 1
         assert call is not None
-        self._decoding.give_up(call)
-        turn.items[at].image = self._reader.too_slow(turn.items[at].row)
+        turn.crew.give_up(call)
+        turn.items[at].outcome = self._reader.too_slow(turn.items[at].row)
         if turn.at < len(turn.items):
             # A thread of its own: turns are in order, and this one is before all others.
-            self._others.append(Crew(1, "reader"))
-            self._submit(turn, self._others[-1])
+            if turn.crew is self._decoding:
+                turn.crew = Crew(1, "reader")
+                self._others.append(turn.crew)
+            self._submit(turn)
         return True
 
     # Films
@@ -263,3 +272,11 @@ class Loader:
                 return film.too_slow(item.row)
             self._wait(frame, film.call)
         return frame.result()
+
+
+def _outcome(work: Callable[[], T]) -> T | BaseException:
+    """Return what a work returns or raises."""
+    try:
+        return work()
+    except BaseException as error:
+        return error

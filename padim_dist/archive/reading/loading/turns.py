@@ -12,9 +12,8 @@ from statistics import median
 from padim_dist.archive.reading.film_loads import FilmLoad
 from padim_dist.archive.reading.loaded import LoadedImage
 from padim_dist.archive.reading.requests import Request
-from padim_dist.archive.reading.threads import Call
+from padim_dist.archive.reading.threads import Call, Crew
 from padim_dist.archive.rows import ImageRow
-from padim_dist.errors import ImageError
 
 _TURN = 0.005
 """Seconds that a turn of a thread may take if it has more than one image."""
@@ -64,18 +63,17 @@ def pace_of(archive: str) -> Pace:
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """An image that is being loaded, and its outcome.
+    """An image that is being loaded, and its outcome until that is taken.
 
     Until it is decoded it holds its bytes in `data`, None if they are not fetched yet; by the
-    manifest they have this `size`.
+    manifest they have this `size`. It knows no turn: turns know their images, and a cycle would
+    keep pixels until Python looks for cycles.
     """
 
     row: ImageRow
     size: int = 0
-    image: LoadedImage | None = None
-    error: BaseException | None = None
-    data: bytes | ImageError | BaseException | None = None
-    turn: Turn | None = None
+    outcome: LoadedImage | BaseException | None = None
+    data: bytes | BaseException | None = None
     film: FilmLoad | None = None
     frame: Future[LoadedImage] | None = None
 
@@ -84,13 +82,13 @@ class Pending:
         """Whether it is loaded, or cannot be."""
         if self.frame:
             return self.frame.done()
-        return self.image is not None or self.error is not None
+        return self.outcome is not None
 
     def is_encoded(self) -> bool:
         """Return whether it holds the bytes of the file."""
         if not self.is_done or self.frame:
             return not self.is_done
-        return self.image is not None and self.image.encoded is not None
+        return isinstance(self.outcome, LoadedImage) and self.outcome.encoded is not None
 
 
 @dataclass(eq=False)
@@ -98,11 +96,13 @@ class Turn:
     """Images that a thread decodes one after the other, once all of them are fetched.
 
     `at` is the place of the first one that is not decoded, and `lacking` the number of those
-    that are not fetched. A call that was given up finds another one in `call`.
+    that are not fetched. A thread of `crew` makes the call; if it was given up, it finds another
+    one in `call`.
     """
 
     items: list[Pending]
     lacking: int
+    crew: Crew
     at: int = 0
     fetched: threading.Event = field(default_factory=threading.Event)
     call: Call[None] | None = None
