@@ -28,6 +28,15 @@ pytestmark = pytest.mark.skipif(
 ENGINE = "padim_dist.engine.score"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _alone() -> Iterator[None]:
+    """Clusters of other tests of this process have a forkserver, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "_open", [])
+        patch.setattr(forkserver, "_ready", [])
+        yield
+
+
 def look() -> dict[str, Any]:
     """Return what a new worker is."""
     server = psutil.Process(os.getppid())

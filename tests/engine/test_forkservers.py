@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing import context, spawn
 from types import SimpleNamespace
 
@@ -30,6 +31,15 @@ pytestmark = pytest.mark.skipif(
     reason="SKIPPED PART: workers are not forks here",
 )
 METHOD = "distributed.worker.multiprocessing-method"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone() -> Iterator[None]:
+    """Clusters of other tests of this process have a forkserver, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "_open", [])
+        patch.setattr(forkserver, "_ready", [])
+        yield
 
 
 @pytest.fixture
