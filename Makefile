@@ -26,7 +26,7 @@ help:
 	@echo "make test-alerts  let each alert fire and end, in a real Prometheus that scrapes real runs (Debian)"
 	@echo "make test-browser  run the tests of the report in a browser (Chromium, Debian)"
 	@echo "make test-fiftyone  run the tests of FiftyOne with the real package and its database"
-	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment"
+	@echo "make wheel  build the wheel; run its demo and the tests of the core in a new environment (QUICK=1: no tests)"
 	@echo "make e2e    run nights from end to end: Prefect on PostgreSQL, S3, Dask with TLS, a browser"
 	@echo "make containers  build the image; run the compose file: nights, kills, scaling (root, Debian)"
 	@echo "make chaos  set up; kill workers and drivers, make stores ill; check that no result changes"
@@ -70,7 +70,7 @@ test-browser: $(VENV)/.dev
 test-fiftyone: .venv-fiftyone/.done
 	.venv-fiftyone/bin/python -m pytest tests/fiftyone
 
-# PYTHON=python3.13 tests it on another Python.
+# PYTHON=python3.13 tests it on another Python. QUICK=1: only its files, its commands and its demo.
 wheel:
 	rm -rf build/wheel
 	$(MAKE) VENV=build/wheel build/wheel/.wheel
@@ -136,9 +136,11 @@ $(VENV)/.wheel: $(VENV)/.locked
 	$(PIP) wheel --no-deps --wheel-dir $(VENV) .
 	$(PIP) install --no-deps $(VENV)/*.whl
 	$(BIN)/python tests/wheel.py $(VENV)/*.whl
+ifndef QUICK
 	$(PIP) install --no-compile --require-hashes -r requirements-dev.txt
 	@$(COMPILE)
 	$(BIN)/pytest --import-mode append tests/core -m 'not slow' --numprocesses 2 --max-worker-restart 0
+endif
 	@touch $@
 
 # Libraries that the benchmarks compare with. Their requirements conflict with ours.

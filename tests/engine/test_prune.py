@@ -218,7 +218,7 @@ def prune_until(config: Config, step: int, place: Path) -> int:
 
 @pytest.mark.slow
 def test_a_killed_prune_is_finished_by_the_next(config, tmp_path):
-    """At 16 places from the first step to the last: the next one ends as if it had not been."""
+    """At 8 places from the first step to the last: the next one ends as if it had not been."""
     settings, most = tmp_path / "audit.yaml", 10**6
     undisturbed = config.model_copy(update={"workspace": str(tmp_path / "undisturbed")})
     shutil.copytree(config.workspace, undisturbed.workspace)
@@ -226,7 +226,7 @@ def test_a_killed_prune_is_finished_by_the_next(config, tmp_path):
     steps = prune_until(undisturbed, most, settings)
     assert 50 < steps < most
     wanted = files(Path(undisturbed.workspace))
-    for step in np.linspace(0, steps - 1, 16).astype(int).tolist():
+    for step in np.linspace(0, steps - 1, 8).astype(int).tolist():
         place = tmp_path / f"killed-{step}"
         one = config.model_copy(update={"workspace": str(place)})
         shutil.copytree(config.workspace, place)
