@@ -16,25 +16,13 @@ import pytest
 import torch
 
 import padim_dist
-from padim_dist.config import ClusterConfig
 from padim_dist.engine.cluster import forkserver
 from padim_dist.engine.cluster.environment import ALLOCATOR, of_workers
+from tests.engine.forks import alone, needs_forks  # noqa: F401  (alone is a fixture)
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.skipif(
-    not forkserver.is_possible(ClusterConfig(), of_workers(1)),
-    reason="SKIPPED PART: workers are not forks here",
-)
+pytestmark = [needs_forks, pytest.mark.usefixtures("alone")]
 ENGINE = "padim_dist.engine.score"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _alone() -> Iterator[None]:
-    """Clusters of other tests of this process have a forkserver, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forkserver, "_open", [])
-        patch.setattr(forkserver, "_ready", [])
-        yield
 
 
 def look() -> dict[str, Any]:

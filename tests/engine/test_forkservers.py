@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from multiprocessing import context, spawn
 from types import SimpleNamespace
 
@@ -24,22 +23,11 @@ from padim_dist.engine.cluster import forkserver, preload, server
 from padim_dist.engine.cluster.environment import of_workers
 from padim_dist.engine.cluster.starting import starting
 from padim_dist.events import Event, TaskFinished
+from tests.engine.forks import alone, needs_forks  # noqa: F401  (alone is a fixture)
 from tests.results import scores
 
-pytestmark = pytest.mark.skipif(
-    not forkserver.is_possible(ClusterConfig(), of_workers(1)),
-    reason="SKIPPED PART: workers are not forks here",
-)
+pytestmark = [needs_forks, pytest.mark.usefixtures("alone")]
 METHOD = "distributed.worker.multiprocessing-method"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _alone() -> Iterator[None]:
-    """Clusters of other tests of this process have a forkserver, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forkserver, "_open", [])
-        patch.setattr(forkserver, "_ready", [])
-        yield
 
 
 @pytest.fixture
