@@ -6,8 +6,8 @@
 For each number of workers it starts a cluster whose workers share the card, and measures a fit
 and a score with each decoder of JPEG, after a small fit and score that warm the workers up. The
 rates are images a second of the whole call, from the plan to the tables, without the start of the
-workers. Each worker has `--images` images of 512 pixels (4:2:0, quality 90). A few are drawn, and the
-others are links to them, so the files are read from memory. The figures of a number of workers
+workers. Each worker has `--images` images of 512 pixels (4:2:0, quality 90). A few are drawn, and
+the others are links to them, so the files are read from memory. The figures of a number of workers
 are left out if they would end after `--seconds`; the file of `--json` is written after each one.
 
 Then it compares nvImageCodec's decoder with smooth chroma with libjpeg, where that package
