@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import fx
 from torch.fx.proxy import TraceError
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_dist.core.backbones.maps import make_maps, run_traced
 from padim_dist.core.backbones.networks import Network, build_network, is_torchvisions
@@ -24,6 +23,7 @@ from padim_dist.core.geometry import Grid
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.core.spec import TrunkSpec
 from padim_dist.errors import ConfigError
+from padim_dist.vision import create_feature_extractor
 
 
 class Defaults(NamedTuple):

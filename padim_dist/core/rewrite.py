@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
-from torchvision.ops import stochastic_depth
 
 from padim_dist.core.backbones.maps import ChannelsFirst, TokenGrid
+from padim_dist.vision import torchvision
 
 M = TypeVar("M", bound=nn.Module)
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
@@ -210,7 +210,9 @@ def _select(graph: fx.GraphModule, node: fx.Node, keep: Tensor) -> fx.Node:
                 module.bias = nn.Parameter(module.bias[keep])
             module.out_channels = len(keep)
             return node
-        elementwise = isinstance(module, _ELEMENTWISE) or node.target is stochastic_depth
+        elementwise = (
+            isinstance(module, _ELEMENTWISE) or node.target is torchvision.ops.stochastic_depth
+        )
         if elementwise or (_is_addition(node) and _has_equal_sides(node)):
             node.args = tuple(
                 _select(graph, arg, keep) if isinstance(arg, fx.Node) else arg for arg in node.args

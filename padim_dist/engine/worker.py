@@ -66,10 +66,11 @@ def set_up(threads: int) -> None:
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
     """Return the embedder of this process; groups share its trunk, whatever is their own."""
-    whole = replace(spec.within(None), align=None)
+    whole, is_other = replace(spec.within(None), align=None), "embedder" in _held
 
     def load() -> Embedder:
-        gc.collect()  # a traced network has reference cycles: free the old one
+        if is_other:
+            gc.collect()  # a traced network has reference cycles: free the old one
         return Embedder(whole, kept_weights(workspace, spec.weights), device())
 
     return _hold("embedder", (workspace.folder.url, whole), load).within(spec)

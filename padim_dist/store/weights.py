@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from padim_dist.core.backbones import timm_models
 from padim_dist.core.backbones.networks import is_torchvisions
@@ -24,6 +23,7 @@ from padim_dist.errors import DamagedFileError, WeightsError, first_line
 from padim_dist.storage import Folder, Options
 from padim_dist.store.networks.converted import is_converted
 from padim_dist.store.workspace import Workspace
+from padim_dist.vision import torchvision
 
 State = Mapping[str, Tensor]
 _ADVICE = "Remove it and run 'padim-dist fit' with the same model.weights: it writes it again"
@@ -76,13 +76,13 @@ def fetch_weights(backbone: str, weights: str, options: Options, size: Grid | No
 def _names(backbone: str) -> list[str]:
     """Return the names of the pretrained weights of a network."""
     if is_torchvisions(backbone):
-        return [weight.name for weight in get_model_weights(backbone)]
+        return [weight.name for weight in torchvision.models.get_model_weights(backbone)]
     return timm_models.tags_of(backbone) if backbone.startswith(timm_models.PREFIX) else []
 
 
 def _download(backbone: str, weights: str, size: Grid | None) -> State:
     if is_torchvisions(backbone):
-        member: Any = get_model_weights(backbone)[weights]
+        member: Any = torchvision.models.get_model_weights(backbone)[weights]
         state: State = member.get_state_dict(progress=False, check_hash=True)
         return state
     assert size is not None

@@ -12,7 +12,6 @@ from importlib.metadata import version
 
 import numpy
 import torch
-import torchvision
 import zarr
 
 from padim_dist.api.pipeline.align.positions import positions, unaligned_warnings
@@ -45,6 +44,7 @@ from padim_dist.store.models import (
     put_fit,
 )
 from padim_dist.store.normals import Dropped
+from padim_dist.vision import torchvision
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from math import prod
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.resampling import resize_and_crop
 from padim_dist.errors import RunError
+from padim_dist.vision import ImageReadMode, decode_jpeg
 
 _MOST_PIXELS = 2**24
 """Maximum pixels that are decoded and resized together; a larger file is decoded by itself."""

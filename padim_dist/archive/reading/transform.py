@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize_image
 
 from padim_dist.core.align.motion import Alignment, Motion
 from padim_dist.core.align.reference import grey
@@ -87,10 +85,11 @@ def prepare_mask(
 
 
 def _resize(pixels: Tensor, geometry: InputGeometry) -> Tensor:
-    resized: Tensor = resize_image(
-        pixels, list(geometry.resize), interpolation=InterpolationMode.BICUBIC, antialias=True
-    )
-    return resized
+    if pixels.shape[1:] == geometry.resize:
+        return pixels
+    # PyTorch's strides of one image with channels last are ambiguous: it would be copied twice.
+    one = pixels.as_strided((1, *pixels.shape), (pixels.numel(), *pixels.stride()))
+    return functional.interpolate(one, size=geometry.resize, mode="bicubic", antialias=True)[0]
 
 
 def _channels_last(image: Tensor) -> Tensor:

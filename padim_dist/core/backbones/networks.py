@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
-from torchvision.models import get_model, list_models
+from torch.overrides import TorchFunctionMode
 
 from padim_dist.core.backbones import factories, timm_models
 from padim_dist.core.geometry import Grid
 from padim_dist.errors import ConfigError
+from padim_dist.vision import torchvision
 
+_DRAWS = {torch.Tensor.normal_, torch.Tensor.uniform_}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -70,7 +73,7 @@ def check_backbone(backbone: str) -> None:
         timm_models.check_name(backbone)
     elif ":" in backbone:
         factories.find_factory(backbone)
-    elif backbone not in (names := list_models(module=torchvision.models)):
+    elif backbone not in (names := torchvision.models.list_models(module=torchvision.models)):
         near = difflib.get_close_matches(backbone, names, 3, 0.5)
         raise ConfigError(
             f"model.backbone {backbone!r} is not a torchvision classification model; similar: "
@@ -101,10 +104,11 @@ def build_network(
         If there is none, or it cannot be made for this size.
     """
     check_backbone(backbone)
-    with torch.device(device), warnings.catch_warnings():
+    unset = _Unset() if device == "meta" else nullcontext()
+    with torch.device(device), unset, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old models warn about their initialisation
         if is_torchvisions(backbone):
-            module = get_model(backbone, weights=None)
+            module = _of_torchvision(backbone)
             return Network(module.eval(), channels_last=backbone.startswith("swin"))
         assert size is not None
         if ":" in backbone:
@@ -122,6 +126,33 @@ def build_network(
         mean=None if mean == IMAGENET_MEAN else mean,
         std=None if std == IMAGENET_STD else std,
     )
+
+
+def _of_torchvision(backbone: str) -> nn.Module:
+    """Return a network on the current device."""
+    device = torch.get_default_device()
+    try:
+        module: nn.Module = torchvision.models.get_model(backbone, weights=None)
+    except NotImplementedError:  # it computes its own sizes with tensors, e.g. regnet_y_400mf
+        with torch.device("cpu"):
+            module = torchvision.models.get_model(backbone, weights=None)
+    return module.to(device)
+
+
+class _Unset(TorchFunctionMode):
+    """Leaves out random numbers on the meta device: to draw none loads the compiler, a second."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in _DRAWS or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def advise_layers(backbone: str, size: Grid) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from padim_dist.archive.reading.formats.jpeg_head import JpegHead
 from padim_dist.archive.reading.formats.problems import (
@@ -22,6 +21,7 @@ from padim_dist.archive.reading.formats.problems import (
     unsupported,
 )
 from padim_dist.archive.reading.formats.upright import orientation_of, turned
+from padim_dist.vision import ImageReadMode, decode_jpeg
 
 MOST_SCANS = 100
 """Most scans of a file. Encoders write about ten; each one is a pass over the whole picture."""
