@@ -68,9 +68,12 @@ def plain_frames(path: Path) -> dict[str, np.ndarray]:
         }
 
 
-def film_rows(folder: Path | str, every: str = "1 frame", **listing: Any) -> list[ImageRow]:
+def film_rows(
+    folder: Path | str | Folder, every: str = "1 frame", **listing: Any
+) -> list[ImageRow]:
     """Index the films of a folder."""
     settings = {"train": "(^|/)train/", "group": None, **listing}
     with Spool() as spool:
-        find_layout("video")(Listing(Folder(str(folder)), every=every, **settings), spool)
+        root = folder if isinstance(folder, Folder) else Folder(str(folder))
+        find_layout("video")(Listing(root, every=every, **settings), spool)
         return [row for table in spool.sorted().tables() for row in to_rows(table)]
