@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -44,6 +45,7 @@ from padim_dist.store.manifests import (
     write_manifest,
 )
 
+Before = Callable[[], Iterable[pa.Table]]
 _CHANGES = ("new", "changed", "gone")
 
 
@@ -108,8 +110,13 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
 
 
 @contextmanager
-def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]:
-    """List the archive; yield a spool with its rows and its counts of other files."""
+def list_archive(
+    config: Config, listener: Listener = ignore, before: Before = tuple
+) -> Iterator[Spool]:
+    """List the archive; yield a spool with its rows and its counts of other files.
+
+    `before` returns the rows of a manifest that was made with the same settings.
+    """
     archive = config.archive
 
     def tell(listed: int) -> None:
@@ -125,10 +132,18 @@ def list_archive(config: Config, listener: Listener = ignore) -> Iterator[Spool]
         allow=archive.allow,
         workspace=workspace_in_archive(config),
         every=archive.every,
+        before=before,
     )
     with Spool() as spool:
         find_layout(archive.layout)(listing, spool)
         yield spool
+
+
+def _rows_before(config: Config) -> Iterable[pa.Table]:
+    """Return the rows of the newest manifest of the archive, if there is one."""
+    last = last_entry(workspace_of(config), archive_settings(config))
+    earlier = read_manifest(workspace_of(config), last.snapshot) if last else None
+    return rows_here(config, earlier, SPLITS) if earlier else ()
 
 
 def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[Shard, pa.Table]]:
@@ -147,7 +162,7 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
     archive has not changed.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
-    with list_archive(config, listener) as spool:
+    with list_archive(config, listener, partial(_rows_before, config)) as spool:
         rows = spool.sorted()
         shards = cut_rows(rows, config)
         root = archive_root(config)

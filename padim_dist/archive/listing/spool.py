@@ -144,6 +144,18 @@ class Spool(Workbench):
         self._tables["notes"].add(batch.notes)
         self.ignored.update(batch.ignored)
 
+    def add_known(self, rows: pa.Table) -> None:
+        """Add rows that have their labels and masks, with `ROWS_SCHEMA`."""
+        schema = self._tables["images"].schema
+        numbers = pa.array(range(self.images, self.images + len(rows)))
+        self.images += len(rows)
+        known = {name: rows[name] for name in rows.column_names}
+        more = {"key": pa.nulls(len(rows)), "masks": pa.array([[]] * len(rows)), "row": numbers}
+        columns = known | more
+        self._tables["images"].append(
+            pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)
+        )
+
     def repeated_uris(self) -> tuple[int, str | None]:
         """Return the number of uris that occur more than once, and the first of them."""
         query = "SELECT uri FROM images GROUP BY uri HAVING count(*) > 1"
@@ -175,7 +187,7 @@ class _Table:
     """A Parquet file that rows are added to."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path = path
+        self.path, self.schema = path, schema
         self.writer = pq.ParquetWriter(path, schema, write_statistics=False)
         self._waiting: list[pa.Table] = []
 
@@ -183,12 +195,15 @@ class _Table:
         """Add rows, whose attributes become columns, and further columns."""
         if rows:
             # Converted at once: Python objects take ten times the memory.
-            schema = self.writer.schema
             data = [
                 columns[name] if name in columns else [getattr(row, name) for row in rows]
-                for name in schema.names
+                for name in self.schema.names
             ]
-            self._waiting.append(pa.table(data, schema=schema))
+            self.append(pa.table(data, schema=self.schema))
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows with all columns."""
+        self._waiting.append(rows)
         if sum(map(len, self._waiting)) >= ROWS_A_GROUP:
             self._flush()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import pyarrow as pa
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.films.every import EVERY
@@ -42,6 +44,8 @@ class Listing:
         Path of the workspace inside the archive, which is not part of it.
     every : str
         Which frames of a film are rows: ``archive.video.every``.
+    before : callable
+        Returns the rows of a manifest that was made with the same settings; by default none.
     """
 
     archive: Folder
@@ -52,6 +56,7 @@ class Listing:
     allow: tuple[str, ...] = ()
     workspace: str | None = None
     every: str = EVERY
+    before: Callable[[], Iterable[pa.Table]] = tuple
 
     def is_excluded(self, path: str) -> bool:
         """Return whether ``archive.exclude`` leaves a path out."""

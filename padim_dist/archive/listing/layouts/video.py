@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -13,6 +13,7 @@ from padim_dist.archive.films.every import Every, ShownFrame
 from padim_dist.archive.films.frames import Frames
 from padim_dist.archive.films.names import NO_PICTURES, frame_name, is_film
 from padim_dist.archive.films.opening import FilmError, films, open_film
+from padim_dist.archive.listing.known_films import rows_of, whole_films
 from padim_dist.archive.listing.layouts.base import (
     EXCLUDED,
     IMAGE_SUFFIXES,
@@ -39,10 +40,11 @@ _MASK = re.compile(r"(?P<folder>(?:.*/)?ground_truth/[^/]+)/(?P<number>\d+)\.[^.
 def list_images(listing: Listing, spool: Spool) -> None:
     """List the frames of the films below a folder, several films at once.
 
-    Split and group of a frame come from the path of its film. Masks are pictures named by the
-    number of their frame in the film, from 0: ``ground_truth/<name of the film>/<number>.png``,
-    beside the film or its folder. If there is such a folder, frames with a mask have the label
-    ``anomaly``, and the others ``good``. What cannot be read of a film becomes one row.
+    The frames of a film that is as it was are taken from the manifest before. Split and group of a
+    frame come from the path of its film. Masks are pictures named by the number of their frame in
+    the film, from 0: ``ground_truth/<name of the film>/<number>.png``, beside the film or its
+    folder. If there is such a folder, frames with a mask have the label ``anomaly``, and the others
+    ``good``. What cannot be read of a film becomes one row.
 
     Raises
     ------
@@ -59,9 +61,14 @@ def list_images(listing: Listing, spool: Spool) -> None:
         own, batch = _sort_out(listing, page, masked)
         found += own
         spool.add(batch)
+    known, frames = _known(listing, found, masked), 0
+    for rows in rows_of(listing.before(), known) if known else ():
+        spool.add_known(rows)
+        frames += len(rows)
+        listing.tell(frames)
     fine: list[str] = []
-    frames = 0
-    scans = (_Scan(archive, file, listing, masked, fine).batches() for file in found)
+    others = (file for file in found if file.uri(archive) not in known)
+    scans = (_Scan(archive, file, listing, masked, fine).batches() for file in others)
     for batch in in_threads(scans, THREADS):
         spool.add(batch)
         frames += len(batch.images)
@@ -99,6 +106,25 @@ def _sort_out(listing: Listing, page: Page, masked: set[str]) -> tuple[list[File
         else:
             batch.ignored[suffix or "(no suffix)"] += 1
     return found, batch
+
+
+def _known(listing: Listing, found: Sequence[File], masked: set[str]) -> set[str]:
+    """Return the addresses of films that are as they were when the manifest before was made."""
+    before, archive = whole_films(listing.before()), listing.archive
+    return {
+        uri
+        for file in found
+        if before.get(uri := file.uri(archive)) == (file.size, file.tag)
+        and _masks_of(file, masked) is None
+    }
+
+
+def _masks_of(film: File, masked: set[str]) -> str | None:
+    """Return the folder with the masks of a film; None if there is none."""
+    path = PurePosixPath(film.path)
+    folders = (path.parent, path.parent.parent)
+    names = [(folder / "ground_truth" / path.stem).as_posix() for folder in folders]
+    return next((name for name in names if name in masked), None)
 
 
 @dataclass(eq=False)
@@ -156,10 +182,7 @@ class _Scan:
 
     def _maker(self) -> Callable[[ShownFrame], FoundImage]:
         """Return the function that makes the row of a frame."""
-        path = PurePosixPath(self.film.path)
-        folders = (path.parent, path.parent.parent)
-        names = [(folder / "ground_truth" / path.stem).as_posix() for folder in folders]
-        masks = next((name for name in names if name in self.masked), None)
+        masks = _masks_of(self.film, self.masked)
         image = partial(
             FoundImage,
             uri=self._uri,

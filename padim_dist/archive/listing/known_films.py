@@ -1,0 +1,45 @@
+"""Films that the manifest before has whole: their rows are taken from it, and no film is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from padim_dist.archive.films.names import NO_PICTURES
+from padim_dist.archive.rows import ROWS_SCHEMA, TAIL
+
+State = tuple[int, str]
+"""Size and tag of a film."""
+_SUMS = [("size", "min"), ("etag", "min"), ("unsure", "any")]
+
+
+def whole_films(rows: Iterable[pa.Table]) -> dict[str, State]:
+    """Return the state of the films whose frames are all in the rows of a manifest, by address.
+
+    Not of those of which something could not be read: it may be read now. And not of those with
+    labels: they are from masks, which may be others now.
+    """
+    films: dict[str, State | None] = {}
+    lost = pa.array([TAIL, NO_PICTURES])
+    for table in rows:
+        labelled = pc.is_valid(table["label"])
+        unsure = pc.or_(
+            pc.or_(pc.is_in(table["member"], lost), labelled), pc.is_null(table["etag"])
+        )
+        summed = table.append_column("unsure", unsure).group_by("uri").aggregate(_SUMS)
+        for film in summed.to_pylist():
+            state = None if film["unsure_any"] else (film["size_min"], film["etag_min"])
+            uri = film["uri"]
+            films[uri] = state if films.get(uri, state) == state else None
+    return {uri: state for uri, state in films.items() if state}
+
+
+def rows_of(rows: Iterable[pa.Table], films: Collection[str]) -> Iterator[pa.Table]:
+    """Yield the rows of some films, with the columns of `ROWS_SCHEMA`."""
+    wanted = pa.array(films, pa.string())
+    for table in rows:
+        own = table.filter(pc.is_in(table["uri"], wanted))
+        if len(own):
+            yield own.select(ROWS_SCHEMA.names).cast(ROWS_SCHEMA)

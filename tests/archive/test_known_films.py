@@ -1,0 +1,109 @@
+"""An index reads new and changed films only: the others are in the manifest before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import padim_dist as padim
+from padim_dist.archive.listing.layouts import video
+from padim_dist.config import Config
+from padim_dist.storage import Folder
+from tests.archive.films import X264, make_film, picture
+from tests.conftest import tiny_config
+
+ARCHIVE = {
+    "layout": "video",
+    "video": {"every": "1 frame"},
+    "group": "^(?P<group>[^/]+)/",
+    "shard_images": 4,
+}
+
+
+class Audit:
+    """An archive of films, and the names of those that its last index has read."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.read = folder / "archive", set[str]()
+        self.config: Config = tiny_config(folder, self.root, None, archive=ARCHIVE)
+        opened = video.open_film
+
+        def noted(file):
+            self.read.add(Path(file.path if hasattr(file, "path") else file.name).name)
+            return opened(file)
+
+        monkeypatch.setattr(video, "open_film", noted)
+
+    def film(self, name: str, count: int = 6, first: int = 0) -> Path:
+        path = self.root / name
+        return make_film(path, [picture(first + i) for i in range(count)], options=X264)
+
+    def index(self) -> padim.api.pipeline.index.IndexResult:
+        self.read.clear()
+        return padim.index(self.config)
+
+    def from_nothing(self) -> str:
+        """Return the id of the manifest that an index in a new workspace makes."""
+        workspace = f"{self.config.workspace}-again"
+        fresh = self.config.model_copy(update={"workspace": workspace})
+        found = padim.index(fresh).snapshot
+        Folder(workspace).remove_tree("")
+        return found
+
+
+@pytest.fixture
+def audit(tmp_path, monkeypatch) -> Audit:
+    made = Audit(tmp_path, monkeypatch)
+    made.film("cam-1/train/a.mp4")
+    made.film("cam-1/test/b.mkv", 9)
+    made.film("cam-2/train/c.mp4")
+    made.index()
+    return made
+
+
+def test_films_that_are_as_they_were_are_not_read(audit):
+    again = audit.index()
+    assert (audit.read, again.images, again.new) == (set(), 21, 0)
+    assert again.snapshot == audit.from_nothing()
+    # A new one, a changed one, one that is gone.
+    audit.film("cam-2/test/d.mp4")
+    audit.film("cam-1/test/b.mkv", 12, first=3)
+    (audit.root / "cam-2/train/c.mp4").unlink()
+    found = audit.index()
+    assert audit.read == {"b.mkv", "d.mp4"}
+    assert (found.images, found.gone, found.changed + found.new) == (24, 6, 18)
+    assert found.snapshot == audit.from_nothing()
+
+
+def test_what_could_not_be_read_is_tried_again(audit):
+    whole = audit.film("cam-1/test/cut.mkv", 40)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (audit.root / "cam-1/test/none.mp4").write_bytes(b"no film")
+    audit.index()
+    again = audit.index()
+    assert audit.read == {"cut.mkv", "none.mp4"}
+    assert (again.new, again.changed, again.gone) == (0, 0, 0)
+
+
+def test_masks_may_come_and_go(audit):
+    mask = audit.root / "cam-1/ground_truth/b/002.png"
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
+    found = audit.index()
+    assert audit.read == {"b.mkv"}
+    assert found.snapshot == audit.from_nothing()
+    mask.unlink()
+    mask.parent.rmdir()
+    found = audit.index()
+    assert audit.read == {"b.mkv"}
+    assert found.snapshot == audit.from_nothing()
+
+
+def test_other_settings_read_all_films(audit):
+    changed = audit.config.archive.model_copy(update={"shard_images": 5})
+    audit.config = audit.config.model_copy(update={"archive": changed})
+    audit.index()
+    assert audit.read == {"a.mp4", "b.mkv", "c.mp4"}
