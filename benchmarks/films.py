@@ -4,8 +4,8 @@
 ``../shared/data/ped2_clips`` (lossless), with and without the crop of the paper, and how many of
 the highest scores lie at the border.
 ``speed``: frames a second of one core, in processor time so that other load does not matter, of
-the index, a fit and a score, against decoding and what comes after it, each alone. ``memory``: of a
-process that indexes a film of an hour, and reads all of its frames.
+the index, a fit and a score, against decoding and what comes after it, each alone. ``memory``:
+peaks of a worker and of the driver over films of 20 minutes and of an hour (10 frames a second).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import Any
 
 import av
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor
 
 import padim_dist as padim
+from benchmarks.measure import Proportional
 from benchmarks.pictures import WEIGHTS
 from padim_dist.api.settings.plans import load_state, plan_embedding
 from padim_dist.archive.listing.layouts import find_layout
 from padim_dist.archive.listing.layouts.base import Listing
 from padim_dist.archive.listing.spool import Spool
-from padim_dist.archive.reading.ahead import Reading, read_ahead
+from padim_dist.archive.reading.ahead import Reading
 from padim_dist.archive.reading.objects import ObjectFetcher
 from padim_dist.archive.reading.reader import ImageReader
 from padim_dist.archive.rows import ImageRow, to_rows
@@ -40,7 +40,6 @@ from padim_dist.config import Config, load_config
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.embedding import Embedder
 from padim_dist.core.gaussian import factorise
-from padim_dist.core.geometry import InputGeometry
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
 from padim_dist.engine.worker import batches
@@ -195,18 +194,27 @@ def _speed(folder: Path) -> None:
 
 
 def _memory(folder: Path) -> None:
-    path = folder / "films" / "cam" / "hour.mp4"
-    _write(path, _moving(120, 160, 36_000), 10, "mpeg4", g="50")
-    process = psutil.Process()
-    reader = ImageReader(ObjectFetcher({}), InputGeometry((64, 64), (64, 64)), 10**6)
-    before = process.memory_info().rss
-    rows = _rows(folder / "films")
-    after = process.memory_info().rss
-    print(f"{before / 2**20:.0f} MiB, after an index of {len(rows)} rows {after / 2**20:.0f} MiB")
-    for number, image in enumerate(read_ahead(rows, Reading(reader, 4, 2), 64)):
-        assert image.status == "scored", image.error
-        if number % 6000 == 5999:
-            print(f"{number + 1} frames: {process.memory_info().rss / 2**20:.0f} MiB", flush=True)
+    """Fit and score a film of 20 minutes and one of an hour, by one worker that starts anew."""
+    for minutes in (20, 60):
+        root = folder / f"films-{minutes}"
+        pictures = _moving(120, 160, 600 * minutes)
+        _write(root / "cam" / "train" / "a.mp4", pictures, 10, "mpeg4", g="50")
+        config = _config(
+            folder,
+            f"audit-{minutes}",
+            f"archive.url={root}",
+            "model.resize=64",
+            "model.crop=64",
+            "score.splits=[train]",
+            "cluster.workers=1",
+        )
+        peaks = {}
+        for name, work in (("index", padim.index), ("fit", padim.fit), ("score", padim.score)):
+            memory = Proportional()
+            with memory.sampled():
+                work(config)
+            peaks[name] = f"{name} {memory.worker / 2**20:.0f}, {memory.driver / 2**20:.0f}"
+        print(f"{600 * minutes:,} frames, MiB of worker, driver: {'; '.join(peaks.values())}")
 
 
 def _moving(height: int, width: int, count: int) -> Iterator[np.ndarray]:
