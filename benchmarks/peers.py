@@ -24,6 +24,7 @@ PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 _COPIES = 5
 _ENGINES: dict[str, str] = {"float32": "torch", "bfloat16": "torch", "int8": "openvino"}
 """What runs our trunk, by precision."""
+_SAID = {"openvino": "exported to OpenVINO"}
 
 
 def measure(pictures: Pictures, place: Path, rounds: int) -> list[Row]:
@@ -56,8 +57,8 @@ def _engines(few: Pictures, many: Pictures, place: Path, rounds: int, what: str)
             theirs.append(_anomalib(*arguments))
             if crop == 224:
                 plain.append(script("plain", *arguments[:2], as_installed=True))
-        for work, other in (("fit", "fit"), ("score", "predict")):
-            said = f"anomalib {other}, {crop} px, {what}"
+        for work, other in (("fit", "fit"), ("score", "predict"), ("score", "openvino")):
+            said = f"anomalib {_SAID.get(other, other)}, {crop} px, {what}"
             slow = [found[other] for found in theirs]
             rows.append(figure("peers", said, slow, "images/s"))
             for precision, found in mine.items():
