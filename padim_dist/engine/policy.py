@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 _TASKS_A_WORKER = 3
+_LAST_A_WORKER = 2
 _LEAST_FINISHED = 3
 _TIMES_USUAL = 3.0
 _LEAST_SECONDS = 10.0
@@ -57,6 +58,23 @@ def window(workers: int, most: int | None = None) -> int:
     (3, 6, 30)
     """
     return _TASKS_A_WORKER * max(workers, most or 1)
+
+
+def order(sizes: Sequence[int], workers: int) -> list[int]:
+    """Return the numbers of jobs in the order in which they are given out.
+
+    A few of the smallest come last, the larger ones of these first, so that workers end at about
+    the same time. All others keep their order: jobs of one group follow each other, and a worker
+    holds the model of one group.
+
+    Examples
+    --------
+    >>> order([64, 32, 19, 64, 64, 64, 49, 64], workers=2)
+    [0, 3, 4, 5, 7, 6, 1, 2]
+    """
+    smallest = sorted(range(len(sizes)), key=lambda job: (sizes[job], -job))
+    last = sorted(smallest[: _LAST_A_WORKER * workers], key=lambda job: (-sizes[job], job))
+    return [*sorted({*range(len(sizes))} - {*last}), *last]
 
 
 def repeats(given: Sequence[Given], rates: Sequence[float], workers: int) -> list[Repeat]:

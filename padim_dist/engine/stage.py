@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from distributed import Future, KilledWorker
 
 from padim_dist.engine.examine import examine
-from padim_dist.engine.policy import Given, is_suspect, repeats, window
+from padim_dist.engine.policy import Given, is_suspect, order, repeats, window
 from padim_dist.engine.task import ENDED, Job, Outcome, Report, perform
 from padim_dist.errors import PadimDistError, RunError
 from padim_dist.events import Progress, TaskFailed, TaskFinished, TaskRetried, TaskStarted
@@ -69,7 +69,8 @@ class Stage(Generic[J, O]):
     def run(self) -> Iterator[tuple[J, O]]:
         """Give tasks out and take their outcomes until all are done."""
         self.total = sum(job.size for job in self.jobs)
-        self.waiting.extend(range(len(self.jobs)))
+        workers = max(len(self.pool.client.nthreads()), self.pool.most or 1)
+        self.waiting.extend(order([job.size for job in self.jobs], workers))
         self._tell_progress()
         try:
             while self.waiting or self.attempts:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.engine.policy import Given, held_up, is_suspect, repeats, window
+from padim_dist.engine.policy import Given, held_up, is_suspect, order, repeats, window
 
 many = st.lists(
     st.builds(
@@ -74,3 +74,16 @@ def test_the_window_is_never_empty():
     assert window(0) == 3
     assert window(4) == 12
     assert window(1, most=8) == 24
+
+
+@given(st.lists(st.integers(1, 5)), st.integers(0, 4))
+def test_the_smallest_jobs_come_last(sizes, workers):
+    found = order(sizes, workers)
+    assert sorted(found) == [*range(len(sizes))]
+    count = max(len(sizes) - 2 * workers, 0)
+    first, last = found[:count], [sizes[job] for job in found[count:]]
+    assert first == sorted(first)
+    assert last == sorted(last, reverse=True)
+    assert min((sizes[job] for job in first), default=9) >= max(last, default=0)
+    if len({*sizes}) == 1:
+        assert found == [*range(len(sizes))]
