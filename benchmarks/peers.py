@@ -138,4 +138,6 @@ def _verdicts(pictures: Pictures, place: Path) -> list[Row]:
         rows.append(figure("peers", f"image AUROC, {precision}", [auroc], ""))
     arguments = (str(pictures.root), str(pictures.weights), "224")
     theirs = _anomalib(*arguments)
-    return [*rows, figure("peers", "image AUROC, anomalib", [theirs["auroc"]], "")]
+    for what, name in (("anomalib", "auroc"), ("anomalib exported to OpenVINO", "openvino_auroc")):
+        rows.append(figure("peers", f"image AUROC, {what}", [theirs[name]], ""))
+    return rows

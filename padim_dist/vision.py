@@ -1,7 +1,7 @@
 """torchvision, imported without PyTorch's compiler. All modules take it from here.
 
 ``import torchvision`` imports ``torch._dynamo`` for one function, which its ``roi_align`` may call.
-That takes a second, four times as long as torchvision itself. Here it waits for such a call.
+That takes a second, four times as long as torchvision itself. Here the import waits for that call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class _Later(ModuleType):
         """Import the real module now: another torchvision needs something else of it."""
         if name.startswith("__"):
             raise AttributeError(name)
-        sys.modules.pop(_NAME, None)
+        if sys.modules.get(_NAME) is self:
+            del sys.modules[_NAME]
         return getattr(import_module(_NAME), name)
 
 

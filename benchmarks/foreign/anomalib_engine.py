@@ -2,9 +2,9 @@
 
     python -m benchmarks.foreign.anomalib_engine ROOT WEIGHTS CROP
 
-Prints images a second of both, and of its export to OpenVINO, and the AUROC of its image scores. It
-has two threads and two loading processes, its fastest setting on two cores, and no validation,
-visualisation, metrics or logging.
+Prints images a second of both, and the AUROC of its image scores; then the same of its export to
+OpenVINO. It has two threads and two loading processes, its fastest setting on two cores, and no
+validation, visualisation, metrics or logging.
 """
 
 from __future__ import annotations
@@ -69,21 +69,28 @@ def main() -> None:
         fitted = time.perf_counter()
         batches: Any = engine.predict(model=model, dataloaders=data.test_dataloader())
         ended = time.perf_counter()
-        exported = openvino.Core().compile_model(model.to_openvino(folder), "CPU")
+        options = {"INFERENCE_NUM_THREADS": 2}
+        exported = openvino.Core().compile_model(model.to_openvino(folder), "CPU", options)
         began_exported = time.perf_counter()
-        for batch in data.test_dataloader():
-            exported(batch.image.numpy())
+        again = [
+            torch.from_numpy(exported(batch.image.numpy())["pred_score"].copy())
+            for batch in data.test_dataloader()
+        ]
         ended_exported = time.perf_counter()
     scores = torch.cat([batch.pred_score for batch in batches])
     labels = torch.cat([batch.gt_label for batch in batches]).bool()
-    above = (scores[labels][:, None] > scores[~labels][None]).double().mean()
     found = {
         "fit": len(data.train_data) / (fitted - began),
         "predict": len(data.test_data) / (ended - fitted),
         "openvino": len(data.test_data) / (ended_exported - began_exported),
-        "auroc": float(above),
+        "auroc": _auroc(scores, labels),
+        "openvino_auroc": _auroc(torch.cat(again).flatten(), labels),
     }
     print("\n" + json.dumps(found))
+
+
+def _auroc(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((scores[labels][:, None] > scores[~labels][None]).double().mean())
 
 
 if __name__ == "__main__":

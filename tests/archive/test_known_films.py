@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.archive.films import opening
 from padim_dist.archive.listing.layouts import video
 from padim_dist.config import Config
 from padim_dist.storage import Folder
@@ -99,6 +100,45 @@ def test_masks_may_come_and_go(audit):
     mask.parent.rmdir()
     found = audit.index()
     assert audit.read == {"b.mkv"}
+    assert found.snapshot == audit.from_nothing()
+
+
+def test_another_reader_reads_all_films_once(audit, monkeypatch):
+    """Another PyAV may find other frames."""
+    monkeypatch.setattr(opening, "_READER", 99)
+    for found in ({"a.mp4", "b.mkv", "c.mp4"}, set()):
+        again = audit.index()
+        assert (audit.read, again.new, again.changed, again.gone) == (found, 0, 0, 0)
+
+
+def test_a_damaged_manifest_costs_no_index(audit, caplog):
+    (part,) = Path(audit.config.workspace).glob("manifests/*/part-00000.parquet")
+    part.write_bytes(part.read_bytes()[:-100])
+    again = audit.index()
+    assert audit.read == {"a.mp4", "b.mkv", "c.mp4"}
+    assert "all films are read, since the manifest before is damaged" in caplog.text
+    assert (again.images, again.new) == (21, 0)
+
+
+def test_films_of_an_archive_that_has_moved(audit):
+    named = audit.config.archive.model_copy(update={"name": "films"})
+    audit.config = audit.config.model_copy(update={"archive": named})
+    audit.index()
+    moved = audit.root.rename(audit.root.with_name("elsewhere"))
+    there = named.model_copy(update={"url": str(moved)})
+    audit.root = moved
+    audit.config = audit.config.model_copy(update={"archive": there})
+    again = audit.index()
+    assert (audit.read, again.images) == (set(), 21)
+    assert (again.new, again.changed, again.gone) == (0, 0, 0)
+
+
+def test_films_that_come_one_by_one(audit):
+    """The manifests are written as changes of the first one."""
+    for day in range(4):
+        audit.film(f"cam-2/test/day-{day}.mp4", 3, first=day)
+        found = audit.index()
+        assert (audit.read, found.new, found.gone) == ({f"day-{day}.mp4"}, 3, 0)
     assert found.snapshot == audit.from_nothing()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -24,13 +24,16 @@ from padim_dist.api.settings.places import (
     workspace_in_archive,
     workspace_of,
 )
+from padim_dist.archive.films.opening import film_reader
 from padim_dist.archive.listing.cut import cut, shard_size
 from padim_dist.archive.listing.increments import NUMBERED_SCHEMA, compare, delta
 from padim_dist.archive.listing.layouts import find_layout
 from padim_dist.archive.listing.layouts.base import Listing
 from padim_dist.archive.listing.spool import Spool
 from padim_dist.archive.listing.workbench import SortedRows
+from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import SPLITS, Config
+from padim_dist.errors import DamagedFileError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
 from padim_dist.store.manifests import (
@@ -40,12 +43,12 @@ from padim_dist.store.manifests import (
     draft_manifest,
     images_by_group,
     put_delta,
+    put_receipt,
     put_whole,
     read_manifest,
     write_manifest,
 )
 
-Before = Callable[[], Iterable[pa.Table]]
 _CHANGES = ("new", "changed", "gone")
 
 
@@ -111,11 +114,11 @@ def index(config: ConfigLike, listener: Listener = ignore) -> IndexResult:
 
 @contextmanager
 def list_archive(
-    config: Config, listener: Listener = ignore, before: Before = tuple
+    config: Config, listener: Listener = ignore, before: Snapshot | None = None
 ) -> Iterator[Spool]:
     """List the archive; yield a spool with its rows and its counts of other files.
 
-    `before` returns the rows of a manifest that was made with the same settings.
+    Films that are as they were in the manifest `before`, which has the same settings, are not read.
     """
     archive = config.archive
 
@@ -123,27 +126,40 @@ def list_archive(
         listener(Progress("index", 0, listed))
 
     tell(0)
-    listing = Listing(
-        archive=archive_of(config),
-        train=archive.train,
-        group=archive.group,
-        tell=tell,
-        exclude=archive.exclude,
-        allow=archive.allow,
-        workspace=workspace_in_archive(config),
-        every=archive.every,
-        before=before,
-    )
     with Spool() as spool:
+        listing = Listing(
+            archive=archive_of(config),
+            train=archive.train,
+            group=archive.group,
+            tell=tell,
+            exclude=archive.exclude,
+            allow=archive.allow,
+            workspace=workspace_in_archive(config),
+            every=archive.every,
+            before=_rows_before(config, spool, before) if before else None,
+        )
         find_layout(archive.layout)(listing, spool)
         yield spool
 
 
-def _rows_before(config: Config) -> Iterable[pa.Table]:
-    """Return the rows of the newest manifest of the archive, if there is one."""
-    last = last_entry(workspace_of(config), archive_settings(config))
-    earlier = read_manifest(workspace_of(config), last.snapshot) if last else None
-    return rows_here(config, earlier, SPLITS) if earlier else ()
+def _rows_before(config: Config, spool: Spool, before: Snapshot) -> Path | None:
+    """Keep the rows of a manifest in a file; None if it is damaged."""
+    try:
+        return spool.keep("before", rows_here(config, before, SPLITS), ROWS_SCHEMA)
+    except DamagedFileError as error:
+        logger.warning("all films are read, since the manifest before is damaged: %s", error)
+        return None
+
+
+def _films_before(config: Config, reader: str | None) -> Snapshot | None:
+    """Return the newest manifest of an archive of films, if the same reader has read them."""
+    if (
+        reader is None
+        or (last := last_entry(workspace_of(config), archive_settings(config))) is None
+    ):
+        return None
+    earlier = read_manifest(workspace_of(config), last.snapshot)
+    return earlier if earlier and earlier.reader == reader else None
 
 
 def cut_rows(rows: SortedRows, config: Config) -> Iterator[tuple[Shard, pa.Table]]:
@@ -162,11 +178,12 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
     archive has not changed.
     """
     workspace, settings = workspace_of(config), archive_settings(config)
-    with list_archive(config, listener, partial(_rows_before, config)) as spool:
+    reader = film_reader() if config.archive.layout == "video" else None
+    with list_archive(config, listener, _films_before(config, reader)) as spool:
         rows = spool.sorted()
         shards = cut_rows(rows, config)
         root = archive_root(config)
-        draft = draft_manifest(shards, settings, spool.ignored, spool.folder, root)
+        draft = draft_manifest(shards, settings, spool.ignored, spool.folder, root, reader)
         if last_entry(workspace, settings) is None and (hint := moved_hint(config)):
             logger.warning(hint)
         while True:
@@ -175,6 +192,8 @@ def make_manifest(config: Config, listener: Listener = ignore) -> tuple[Snapshot
             if last and last.snapshot == draft.manifest.snapshot:
                 # Its folder may have been removed, so that it is written again.
                 snapshot = earlier or put_whole(workspace, draft)
+                if snapshot.reader != reader:
+                    snapshot = put_receipt(workspace, replace(snapshot, reader=reader))
                 entry, is_new = last, False
                 break
             snapshot, entry = _add(config, spool, draft, last, earlier)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_READER = 1
+"""Another number for each change of which frames a film has, and of their times."""
 _BUFFER = 2**17
 _MATROSKA, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -139,6 +141,17 @@ def films() -> Any:
         ) from None
     av.logging.set_level(None)  # damage becomes rows, not lines on the terminal
     return av
+
+
+def film_reader() -> str:
+    """Return what reads films: rows of frames by another one may be others.
+
+    Raises
+    ------
+    ConfigError
+        If PyAV is not installed.
+    """
+    return f"{_READER}, PyAV {films().__version__}"
 
 
 def open_film(file: Source) -> Film:

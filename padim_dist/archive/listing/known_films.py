@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from padim_dist.archive.films.names import NO_PICTURES
-from padim_dist.archive.rows import ROWS_SCHEMA, TAIL
+from padim_dist.archive.rows import TAIL
 
 State = tuple[int, str]
 """Size and tag of a film."""
 _SUMS = [("size", "min"), ("etag", "min"), ("unsure", "any")]
 
 
-def whole_films(rows: Iterable[pa.Table]) -> dict[str, State]:
-    """Return the state of the films whose frames are all in the rows of a manifest, by address.
+def whole_films(rows: Path) -> dict[str, State]:
+    """Return the state of the films whose frames are all in a Parquet file of rows, by address.
 
     Not of those of which something could not be read: it may be read now. And not of those with
     labels: they are from masks, which may be others now.
     """
     films: dict[str, State | None] = {}
     lost = pa.array([TAIL, NO_PICTURES])
-    for table in rows:
+    for table in _tables(rows):
         labelled = pc.is_valid(table["label"])
         unsure = pc.or_(
             pc.or_(pc.is_in(table["member"], lost), labelled), pc.is_null(table["etag"])
@@ -36,10 +38,16 @@ def whole_films(rows: Iterable[pa.Table]) -> dict[str, State]:
     return {uri: state for uri, state in films.items() if state}
 
 
-def rows_of(rows: Iterable[pa.Table], films: Collection[str]) -> Iterator[pa.Table]:
-    """Yield the rows of some films, with the columns of `ROWS_SCHEMA`."""
-    wanted = pa.array(films, pa.string())
-    for table in rows:
-        own = table.filter(pc.is_in(table["uri"], wanted))
-        if len(own):
-            yield own.select(ROWS_SCHEMA.names).cast(ROWS_SCHEMA)
+def rows_of(rows: Path, films: Collection[str]) -> Iterator[pa.Table]:
+    """Yield the rows of some films."""
+    for table in _tables(rows):
+        # A lookup of all films would be built again for each table.
+        here = [uri for uri in table["uri"].unique().to_pylist() if uri in films]
+        if here:
+            yield table.filter(pc.is_in(table["uri"], pa.array(here, pa.string())))
+
+
+def _tables(rows: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(rows) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)

@@ -151,7 +151,9 @@ class _Unset(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if func in _DRAWS or getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else given["tensor"]
+            tensor = args[0] if args else given.get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
         return func(*args, **given)
 
 

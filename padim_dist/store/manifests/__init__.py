@@ -9,6 +9,7 @@ from padim_dist.store.manifests.draft import (
     draft_manifest,
     draft_rows,
     put_delta,
+    put_receipt,
     put_whole,
     write_manifest,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "images_by_group",
     "manifest_files",
     "put_delta",
+    "put_receipt",
     "put_whole",
     "read_manifest",
     "read_masked",

@@ -38,6 +38,7 @@ def draft_manifest(
     ignored: Mapping[str, int],
     drafts: Path,
     root: str,
+    reader: str | None = None,
 ) -> Draft:
     """Write the files of a manifest into the local folder `drafts`, shard by shard."""
     entries: list[Shard] = []
@@ -54,7 +55,8 @@ def draft_manifest(
     snapshot = content_id({"settings": dict(settings), "shards": digests})
     now = datetime.now(UTC).isoformat()
     witnesses = [firsts[place] for place in spread_over(len(firsts))]
-    made = Snapshot(snapshot, dict(settings), entries, dict(ignored), now, root, witnesses)
+    said = (dict(ignored), now, root, witnesses, None, reader)
+    made = Snapshot(snapshot, dict(settings), entries, *said)
     return Draft(made, files)
 
 
@@ -114,9 +116,16 @@ def _put_head(workspace: Workspace, made: Snapshot) -> Snapshot:
     rows = [asdict(entry) for entry in made.shards]
     pq.write_table(pa.Table.from_pylist(rows, SHARDS_SCHEMA), sink)
     workspace.folder.put(f"{path}/shards.parquet", sink.getvalue())
+    return put_receipt(workspace, made)
+
+
+def put_receipt(workspace: Workspace, made: Snapshot) -> Snapshot:
+    """Write ``manifest.json``, the receipt of a manifest whose other files are written."""
     names = ("settings", "ignored", "created_at", "images", "witnesses")
     head = {**{name: getattr(made, name) for name in names}, "root": made.below}
     if made.chain:
         head["chain"] = asdict(made.chain)
-    workspace.folder.put_json(f"{path}/manifest.json", head)
+    if made.reader:
+        head["reader"] = made.reader
+    workspace.folder.put_json(f"{workspace.manifest(made.snapshot)}/manifest.json", head)
     return made

@@ -69,6 +69,8 @@ class Snapshot:
         Uris of a few images from all over it; none in manifests of version 0.4 and earlier.
     chain : Chain or None
         The manifest that it is the changes of; None if it is whole: then shards can be read.
+    reader : str or None
+        What read the films of the archive; None if there are none, and before version 0.6.
     """
 
     snapshot: str
@@ -79,6 +81,7 @@ class Snapshot:
     below: str
     witnesses: Sequence[str] = ()
     chain: Chain | None = None
+    reader: str | None = None
 
     @property
     def images(self) -> int:
@@ -99,6 +102,7 @@ class ManifestHead:
     root: str | None = None
     witnesses: Sequence[str] = ()
     chain: Chain | None = None
+    reader: str | None = None
 
     @property
     def below(self) -> str:
@@ -125,7 +129,7 @@ def read_manifest(workspace: Workspace, snapshot: str) -> Snapshot | None:
         rows = parquet.read().to_pylist()
     file = workspace.at(f"{path}/shards.parquet")
     entries = [make_record(Shard, row, file, advice) for row in rows]
-    rest = (head.ignored, head.created_at, head.below, head.witnesses, head.chain)
+    rest = (head.ignored, head.created_at, head.below, head.witnesses, head.chain, head.reader)
     return Snapshot(snapshot, head.settings, entries, *rest)
 
 

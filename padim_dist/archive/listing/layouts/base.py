@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-
-import pyarrow as pa
+from pathlib import Path, PurePosixPath
 
 from padim_dist.archive.expressions import expression
 from padim_dist.archive.films.every import EVERY
@@ -44,8 +42,8 @@ class Listing:
         Path of the workspace inside the archive, which is not part of it.
     every : str
         Which frames of a film are rows: ``archive.video.every``.
-    before : callable
-        Returns the rows of a manifest that was made with the same settings; by default none.
+    before : Path or None
+        Parquet file with rows of frames, from a manifest that was made with the same settings.
     """
 
     archive: Folder
@@ -56,7 +54,7 @@ class Listing:
     allow: tuple[str, ...] = ()
     workspace: str | None = None
     every: str = EVERY
-    before: Callable[[], Iterable[pa.Table]] = tuple
+    before: Path | None = None
 
     def is_excluded(self, path: str) -> bool:
         """Return whether ``archive.exclude`` leaves a path out."""

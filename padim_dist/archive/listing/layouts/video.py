@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from padim_dist.archive.films.every import Every, ShownFrame
 from padim_dist.archive.films.frames import Frames
@@ -61,12 +61,13 @@ def list_images(listing: Listing, spool: Spool) -> None:
         own, batch = _sort_out(listing, page, masked)
         found += own
         spool.add(batch)
-    known, frames = _known(listing, found, masked), 0
-    for rows in rows_of(listing.before(), known) if known else ():
-        spool.add_known(rows)
-        frames += len(rows)
-        listing.tell(frames)
-    fine: list[str] = []
+    known, frames, fine = set[str](), 0, list[str]()
+    if listing.before:
+        known = _known(listing.before, archive, found, masked)
+        for rows in rows_of(listing.before, known):
+            spool.add_known(rows)
+            frames += len(rows)
+            listing.tell(frames)
     others = (file for file in found if file.uri(archive) not in known)
     scans = (_Scan(archive, file, listing, masked, fine).batches() for file in others)
     for batch in in_threads(scans, THREADS):
@@ -108,13 +109,13 @@ def _sort_out(listing: Listing, page: Page, masked: set[str]) -> tuple[list[File
     return found, batch
 
 
-def _known(listing: Listing, found: Sequence[File], masked: set[str]) -> set[str]:
+def _known(before: Path, archive: Folder, found: Sequence[File], masked: set[str]) -> set[str]:
     """Return the addresses of films that are as they were when the manifest before was made."""
-    before, archive = whole_films(listing.before()), listing.archive
+    films = whole_films(before)
     return {
         uri
         for file in found
-        if before.get(uri := file.uri(archive)) == (file.size, file.tag)
+        if films.get(uri := file.uri(archive)) == (file.size, file.tag)
         and _masks_of(file, masked) is None
     }
 
