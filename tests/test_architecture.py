@@ -183,3 +183,12 @@ def test_each_file_of_a_run_has_one_owner():
 def is_path(node: ast.AST) -> bool:
     """Return whether a node is a string without spaces, so not a docstring."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_an_import_leaves_the_collector_of_cycles_as_it_was(is_on):
+    code = (
+        f"import gc; (gc.enable if {is_on} else gc.disable)(); import padim_dist; padim_dist.top; "
+        f"assert gc.isenabled() is {is_on}"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
