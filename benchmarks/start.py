@@ -50,14 +50,12 @@ def own():
     return max(found)
 
 if __name__ == "__main__":
-    import json, os
+    import atexit, json, os
     from padim_dist.cli import command
     began, seen = float(os.environ["BEGAN"]), {}
     command.json_listener = note
-    try:
-        main()
-    finally:
-        print(json.dumps(seen))
+    atexit.register(lambda: print(json.dumps(seen)))
+    main()
 """
 _FIGURES = {
     "first": ("from the shell to the first images", "s", 1.0),

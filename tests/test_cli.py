@@ -402,3 +402,17 @@ def test_words_of_libraries_hold_no_secret():
     sink = io.StringIO()
     write_raw_line(sink, f"cannot open https://me:{SECRET}@host/a")
     assert json.loads(sink.getvalue())["message"] == "cannot open https://…@host/a"
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nothing", 2)])
+def test_a_command_leaves_with_its_code_after_what_waits_for_its_end(argument, code):
+    script = (
+        "import atexit, sys; atexit.register(print, 'x' * 200_000); "
+        f"sys.argv = ['padim-dist', {argument!r}]; "
+        "from padim_dist.cli.app import main; main()"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout.endswith("x" * 200_000 + "\n")
+    assert "Traceback" not in done.stderr

@@ -5,8 +5,12 @@ image has a row; 1 the run failed; 2 the request or the configuration is wrong; 
 (`audit --fail-on-odd`), or a run is not as it was written (`verify`); 130 interrupted.
 """
 
+import atexit
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -58,4 +62,21 @@ def demo(listener: Listener, *, folder: options.Folder = "demo") -> "DemoResult"
 
 def main() -> None:
     """Run the command line: entry point of the console script."""
-    app(prog_name="padim-dist")
+    try:
+        app(prog_name="padim-dist")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _leave(end.code or 0)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process once all is written.
+
+    Python would take all modules apart first, which takes a second, with PyTorch among them.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+            stream.flush()
+    os._exit(code)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import torch
-from scipy.special import gammainccinv, ndtri
 from torch import Tensor
 
 from padim_dist.core.gaussian import Gaussian, squared_lengths
@@ -91,6 +90,8 @@ class Drift:
         >>> round(Drift(100, 1.0, 1.0, 0.5).limit(0.001), 2)
         4.53
         """
+        from scipy.special import gammainccinv, ndtri  # as in `core.regions`
+
         if not self.is_finite or self.expected <= 0:
             return float("nan")
         ratio = self.expected / self.noise

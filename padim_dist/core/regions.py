@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
 """Pixels of a region touch, also at their corners."""
@@ -44,6 +43,8 @@ def find_regions(anomaly_map: npt.NDArray[np.float32], level: float) -> list[Reg
     >>> find_regions(a_map, 4.0)
     [Region(area=2, box=(1, 1, 3, 3), peak=6.0, place=(2, 2))]
     """
+    from scipy import ndimage  # 0.2 s, which the driver of a run need not wait for
+
     labels, _ = ndimage.label(anomaly_map >= level, EIGHT_NEIGHBOURS)
     regions = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):

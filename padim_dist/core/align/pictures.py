@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from padim_dist.core.align.motion import Motion
 from padim_dist.core.geometry import Grid, InputGeometry
@@ -46,6 +45,8 @@ def in_picture(
     turn = back * step
     # Of the first pixel's centre, in pixels of the map.
     first = back @ (0.5 * step - lies[:, 2]) - np.array(geometry.offset)
+    from scipy import ndimage  # as in `core.regions`
+
     sampled = ndimage.affine_transform(values, turn, first - 0.5, size, order=1, mode="nearest")
     rows, columns = np.arange(size[0])[:, None], np.arange(size[1])
     outside = np.zeros(size, bool)

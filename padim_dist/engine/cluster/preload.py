@@ -11,6 +11,8 @@ from importlib import import_module
 MODULES = (
     "distributed.nanny",
     "pandas",  # Arrow imports it when it makes its first array
+    "scipy.ndimage",
+    "scipy.special",
     "padim_dist.engine.calibrate",
     "padim_dist.engine.drift",
     "padim_dist.engine.factorise",
