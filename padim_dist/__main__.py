@@ -1,5 +1,5 @@
-"""Entry point of ``python -m padim_dist``."""
+"""Entry point of ``python -m padim_dist``, which ends as any program, e.g. for a profiler."""
 
-from padim_dist.cli.app import main
+from padim_dist.cli.app import app
 
-main()
+app(prog_name="padim-dist")

@@ -8,15 +8,15 @@ image has a row; 1 the run failed; 2 the request or the configuration is wrong; 
 import atexit
 import os
 import sys
-from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import padim_dist as padim
 from padim_dist.cli import options, output
-from padim_dist.cli.command import Session, app, command
+from padim_dist.cli.command import Session, command
+from padim_dist.cli.command import app as app
 from padim_dist.events import Listener
 
 if TYPE_CHECKING:
@@ -70,13 +70,15 @@ def main() -> None:
         raise
 
 
-def _leave(code: int) -> NoReturn:
-    """End this process once all is written.
+def _leave(code: int) -> None:
+    """End this process once all is written; return if it cannot be, so that Python says so.
 
     Python would take all modules apart first, which takes a second, with PyTorch among them.
     """
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it was closed from outside
             stream.flush()
+    except (OSError, ValueError):
+        return
     os._exit(code)

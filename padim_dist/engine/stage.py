@@ -69,6 +69,7 @@ class Stage(Generic[J, O]):
     def run(self) -> Iterator[tuple[J, O]]:
         """Give tasks out and take their outcomes until all are done."""
         self.total = sum(job.size for job in self.jobs)
+        self._check_connection()
         workers = max(len(self.pool.client.nthreads()), self.pool.most or 1)
         self.waiting.extend(order([job.size for job in self.jobs], workers))
         self._tell_progress()
@@ -91,10 +92,7 @@ class Stage(Generic[J, O]):
         """Look which workers are there, fill the window, and repeat what is late."""
         client = self.pool.client
         if time.monotonic() - self.looked >= _TICK:
-            if client.status == "closed":
-                raise RunError(
-                    f"{self.name}: the connection to the Dask scheduler is lost. {_RESUMES}"
-                )
+            self._check_connection()
             before, self.workers = self.workers, list(client.nthreads())
             if before and not self.workers:
                 logger.warning("%s: the cluster has no worker; waiting for one", self.name)
@@ -107,6 +105,10 @@ class Stage(Generic[J, O]):
         room = window(len(self.workers), self.pool.most) - len(self.attempts)
         for _ in range(min(room, len(self.waiting))):
             self._submit(self.waiting.popleft())
+
+    def _check_connection(self) -> None:
+        if self.pool.client.status == "closed":
+            raise RunError(f"{self.name}: the connection to the Dask scheduler is lost. {_RESUMES}")
 
     def _repeat_late(self) -> None:
         """Give late tasks to other workers as well; restart workers that begin nothing."""

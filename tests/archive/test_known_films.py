@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import padim_dist as padim
 from padim_dist.archive.films import opening
 from padim_dist.archive.listing.layouts import video
 from padim_dist.config import Config
+from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
 from tests.archive.films import X264, make_film, picture
 from tests.conftest import tiny_config
@@ -111,13 +113,24 @@ def test_another_reader_reads_all_films_once(audit, monkeypatch):
         assert (audit.read, again.new, again.changed, again.gone) == (found, 0, 0, 0)
 
 
-def test_a_damaged_manifest_costs_no_index(audit, caplog):
+def test_a_damaged_manifest_is_said_before_films_are_read(audit):
     (part,) = Path(audit.config.workspace).glob("manifests/*/part-00000.parquet")
     part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(DamagedFileError, match="or remove "):
+        audit.index()
+    assert not audit.read
+    shutil.rmtree(part.parent)
     again = audit.index()
     assert audit.read == {"a.mp4", "b.mkv", "c.mp4"}
-    assert "all films are read, since the manifest before is damaged" in caplog.text
     assert (again.images, again.new) == (21, 0)
+
+
+def test_all_films_are_others(audit):
+    for name in ("cam-1/train/a.mp4", "cam-1/test/b.mkv", "cam-2/train/c.mp4"):
+        audit.film(name, 3, first=30)
+    assert audit.index().snapshot == audit.from_nothing()
+    again = audit.index()
+    assert (audit.read, again.images) == (set(), 9)
 
 
 def test_films_of_an_archive_that_has_moved(audit):

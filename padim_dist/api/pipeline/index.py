@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -33,7 +32,6 @@ from padim_dist.archive.listing.spool import Spool
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.archive.rows import ROWS_SCHEMA
 from padim_dist.config import SPLITS, Config
-from padim_dist.errors import DamagedFileError
 from padim_dist.events import Listener, Progress, ignore
 from padim_dist.store.history import Entry, add_entry, last_entry, put_changes
 from padim_dist.store.manifests import (
@@ -127,6 +125,9 @@ def list_archive(
 
     tell(0)
     with Spool() as spool:
+        kept = None
+        if before:
+            kept = spool.keep("before", rows_here(config, before, SPLITS), ROWS_SCHEMA)
         listing = Listing(
             archive=archive_of(config),
             train=archive.train,
@@ -136,19 +137,10 @@ def list_archive(
             allow=archive.allow,
             workspace=workspace_in_archive(config),
             every=archive.every,
-            before=_rows_before(config, spool, before) if before else None,
+            before=kept,
         )
         find_layout(archive.layout)(listing, spool)
         yield spool
-
-
-def _rows_before(config: Config, spool: Spool, before: Snapshot) -> Path | None:
-    """Keep the rows of a manifest in a file; None if it is damaged."""
-    try:
-        return spool.keep("before", rows_here(config, before, SPLITS), ROWS_SCHEMA)
-    except DamagedFileError as error:
-        logger.warning("all films are read, since the manifest before is damaged: %s", error)
-        return None
 
 
 def _films_before(config: Config, reader: str | None) -> Snapshot | None:
@@ -223,7 +215,9 @@ def _add(
             snapshot = put_delta(workspace, draft, earlier, changed)
         else:  # it has moved: all addresses are others
             snapshot = put_whole(workspace, draft)
-        if found.rows.images:
+        if found.rows.images == draft.manifest.images:
+            increment = whole
+        elif found.rows.images:
             shards = cut_rows(found.rows, config)
             root, drafts = archive_root(config), spool.folder
             increment = write_manifest(workspace, shards, settings, {}, drafts, root).snapshot

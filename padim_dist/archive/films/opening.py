@@ -151,7 +151,9 @@ def film_reader() -> str:
     ConfigError
         If PyAV is not installed.
     """
-    return f"{_READER}, PyAV {films().__version__}"
+    av = films()
+    parts = ".".join(map(str, av.library_versions["libavformat"]))
+    return f"{_READER}, PyAV {av.__version__}, libavformat {parts}"
 
 
 def open_film(file: Source) -> Film:

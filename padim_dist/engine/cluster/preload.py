@@ -28,11 +28,13 @@ def run() -> None:
     """Import what workers import, and prepare this process, the forkserver, for forks."""
     end_forks_with_this_process()  # also if an import fails
     gc.disable()  # it looks for cycles again and again, in a fifth of the time
-    for name in MODULES:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # a collection in a worker does not touch, and so copy, what is here
-    gc.enable()
+    try:
+        for name in MODULES:
+            import_module(name)
+        gc.collect()
+        gc.freeze()  # a collection in a worker does not touch, and so copy, what is here
+    finally:
+        gc.enable()
 
 
 def end_forks_with_this_process() -> None:
