@@ -34,7 +34,7 @@ ROWS = 24
 
 @pytest.fixture
 def archive(tmp_path) -> str:
-    """An archive of which a few images were read, so fast that a turn has several."""
+    """Return an archive whose first images were read so fast that a turn has several."""
     name = str(tmp_path)
     pace = turns.pace_of(name)
     pace.reads.extend([1e-4] * 16)

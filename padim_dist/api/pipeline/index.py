@@ -145,12 +145,9 @@ def list_archive(
 
 def _films_before(config: Config, reader: str | None) -> Snapshot | None:
     """Return the newest manifest of an archive of films, if the same reader has read them."""
-    if (
-        reader is None
-        or (last := last_entry(workspace_of(config), archive_settings(config))) is None
-    ):
-        return None
-    earlier = read_manifest(workspace_of(config), last.snapshot)
+    workspace = workspace_of(config)
+    last = last_entry(workspace, archive_settings(config)) if reader else None
+    earlier = read_manifest(workspace, last.snapshot) if last else None
     return earlier if earlier and earlier.reader == reader else None
 
 

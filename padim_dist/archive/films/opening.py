@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _READER = 1
-"""Another number for each change of which frames a film has, and of their times."""
+"""Number of this reader: it changes when it finds other frames in a film, or other times."""
 _BUFFER = 2**17
 _MATROSKA, _RIFF = b"\x1a\x45\xdf\xa3", b"RIFF"
 _SEGMENT = b"\x18\x53\x80\x67"

@@ -20,8 +20,8 @@ _SUMS = [("size", "min"), ("etag", "min"), ("unsure", "any")]
 def whole_films(rows: Path) -> dict[str, State]:
     """Return the state of the films whose frames are all in a Parquet file of rows, by address.
 
-    Not of those of which something could not be read: it may be read now. And not of those with
-    labels: they are from masks, which may be others now.
+    Films that could not be read whole are left out: they may be read now. So are films with labels:
+    these come from masks, which may be others now.
     """
     films: dict[str, State | None] = {}
     lost = pa.array([TAIL, NO_PICTURES])
