@@ -13,6 +13,10 @@ from padim_dist.core.engines.converted import ConvertedTrunk
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.core.trunk import Trunk
 
+TOGETHER = 8
+"""Most images in one call of a trunk on a processor. More of them are no faster there, take memory
+for their activations, and leave more to fill up in the last call of a shard."""
+
 
 class Embedder:
     """A trunk on a device whose feature maps are put into nested order.
@@ -38,6 +42,7 @@ class Embedder:
         else:
             self.trunk = ConvertedTrunk(spec.trunk, state, spec.precision)
             self._takes = torch.device("cpu")
+        self._together = TOGETHER if self._takes.type == "cpu" else spec.batch
 
     def within(self, spec: EmbeddingSpec) -> Embedder:
         """Return the embedder of a region of interest with the same trunk: that of `spec`."""
@@ -48,25 +53,39 @@ class Embedder:
         return other
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> list[Tensor]:
+    def __call__(self, images: Tensor, wanted: int | None = None) -> list[Tensor]:
         """Embed a batch.
 
         Parameters
         ----------
         images : Tensor
             uint8, shape (N, 3, H, W).
+        wanted : int, optional
+            How many of the images matter, by default all; the rest fills up the batch.
 
         Returns
         -------
         list of Tensor
             Level matrices (G_a, d_a, N), float32, in nested order.
         """
-        return self.spec.shape.nest(self.maps(images))
+        return self.spec.shape.nest(self.maps(images, wanted))
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Return the trunk's feature maps (N, d_a, H_a, W_a) of a batch, on the device."""
-        maps = self.trunk(images.to(self._takes, non_blocking=True))
-        return [level.to(self.device) for level in maps]
+    def maps(self, images: Tensor, wanted: int | None = None) -> list[Tensor]:
+        """Return the trunk's feature maps (N, d_a, H_a, W_a) of a batch, on the device.
+
+        The trunk is not called for images that do not matter: their maps are zeros. But a call
+        always has as many images as fit in: an image's maps do not depend on how many matter.
+        """
+        found: list[list[Tensor]] = []
+        for number, some in enumerate(images.split(self._together)):
+            if wanted is None or number * self._together < max(wanted, 1):
+                found.append(self.trunk(some.to(self._takes, non_blocking=True)))
+            else:
+                found.append([torch.zeros_like(maps[: len(some)]) for maps in found[0]])
+        levels = [
+            torch.cat(maps) if len(maps) > 1 else maps[0] for maps in zip(*found, strict=True)
+        ]
+        return [level.to(self.device) for level in levels]
 
 
 def similarities(image: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:

@@ -61,7 +61,7 @@ def compute_shard(job: ScoreJob, report: Report, with_regions: Collection[str] =
         if pixels is not None:
             embedder = get_embedder(job.run.workspace, spec)
             with timed("embed"):
-                levels = embedder(pixels)
+                levels = embedder(pixels, len(usable))
             with timed("measure"):
                 shard.measure(levels, usable)
         count_images("score", [image.status for image in images])

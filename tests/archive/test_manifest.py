@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.cut import BLOCK, CutShard, cut
+from padim_dist.archive.listing.cut import BLOCKS, CutShard, cut
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
 from padim_dist.config.identity import batch_images
 from padim_dist.config.model import ModelConfig
+from padim_dist.core.embedding import TOGETHER
 from padim_dist.errors import ResourceError
 from tests.archive.rows import sorted_rows
 
@@ -96,6 +97,7 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
         chosen = [row for row in table.to_pylist() if (row["group"], row["split"]) == run]
         cost = np.array([row["length"] for row in chosen]) + 1_000_000
         shards = -(-len(cost) // shard_images)
+        shards = min(n for n in range(shards, shards + 4) if not 4 < n <= 64 or n % 4 == 0)
         middle = np.cumsum(cost) - cost / 2
         share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
         share = share[np.arange(len(cost)) // block * block]  # a block stays together
@@ -106,15 +108,15 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
 
 
 @pytest.mark.slow
-@given(images(), st.integers(1, 20), st.randoms())
+@given(images(), st.integers(1, 40), st.randoms())
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     """For any order and any parts of the rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.listing.cut.BLOCK", 4)  # several blocks in a few rows
+        patch.setattr("padim_dist.archive.listing.cut.BLOCKS", (4, 2))  # in a few rows
         shards, table = spooled(rows, shard_images)
         shuffled = random.sample(rows, len(rows))
         assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
-    block = 4 if shard_images >= 8 else 1
+    block = 4 if shard_images >= 32 else 2 if shard_images >= 16 else 1
     assert table.equals(cut_in_memory(rows, shard_images, block))
     assert [shard.shard for shard in shards] == list(range(len(shards)))
     for shard in shards:
@@ -128,8 +130,8 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
         assert is_last or shard.images % block == 0
 
 
-def test_a_block_is_the_default_batch():
-    assert batch_images(ModelConfig()) == BLOCK
+def test_blocks_are_the_default_batch_and_a_call_of_the_trunk():
+    assert (batch_images(ModelConfig()), TOGETHER) == BLOCKS
 
 
 @pytest.mark.slow

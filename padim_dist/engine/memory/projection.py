@@ -11,6 +11,7 @@ from math import prod
 
 from padim_dist.archive.reading.ahead import BUDGET
 from padim_dist.archive.reading.requests import MOST_MEMBERS
+from padim_dist.core.embedding import TOGETHER
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.memory.amounts import IN_NOISE, added_together, left_out_together
 from padim_dist.errors import ResourceError
@@ -108,7 +109,9 @@ def score_need(
 def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) -> dict[str, int]:
     crop = prod(spec.geometry.crop)
     ahead = 3 * spec.batch + MOST_MEMBERS
-    activations = spec.batch * crop * _ACTIVATION_BYTES * _SHARES.get(spec.precision, 1.0)
+    activations = (
+        min(spec.batch, TOGETHER) * crop * _ACTIVATION_BYTES * _SHARES.get(spec.precision, 1.0)
+    )
     waiting = _FILE_BYTES * spec.batch * max_pixels if spec.jpeg == "nvjpeg" else 0
     decoding = readers * _DECODING_BYTES * max_pixels
     return {
