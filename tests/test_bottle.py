@@ -25,8 +25,8 @@ from padim_dist.core.gaussian import Gaussian, factorise, squared_lengths
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
 from padim_dist.storage import Folder
-from padim_dist.store.moments import SampleReader
 from padim_dist.store.nights import DriftNight, GroupNight, NightSummary
+from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace
 from tests.conftest import BOTTLE, WEIGHTS, needs_bottle

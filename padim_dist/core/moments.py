@@ -51,11 +51,17 @@ class Moments:
     scatter: Blocks
 
     @classmethod
-    def zeros(cls, shape: PyramidShape, device: torch.device | str = "cpu") -> Moments:
-        """Return the moments of 0 images."""
+    def zeros(
+        cls,
+        shape: PyramidShape,
+        device: torch.device | str = "cpu",
+        cells: int | None = None,
+    ) -> Moments:
+        """Return the moments of 0 images, of so many coarsest cells or of all."""
 
         def zeros(size: tuple[int, ...]) -> Tensor:
-            return torch.zeros(size, dtype=torch.float64, device=device)
+            rows = size[0] if cells is None else size[0] // shape.cells * cells
+            return torch.zeros((rows, *size[1:]), dtype=torch.float64, device=device)
 
         return cls(
             count=0,
@@ -63,13 +69,10 @@ class Moments:
             scatter={ab: zeros(shape.block_shape(*ab)) for ab in shape.pairs},
         )
 
-    def to(self, device: torch.device) -> Moments:
-        """Return the moments on another device."""
-        return Moments(
-            count=self.count,
-            mean=[array.to(device) for array in self.mean],
-            scatter={pair: array.to(device) for pair, array in self.scatter.items()},
-        )
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means are finite."""
+        return all(bool(mean.isfinite().all()) for mean in self.mean)
 
     def update(self, levels: Sequence[Tensor]) -> None:
         """Add a batch in place: level matrices x[a] (G_a, d_a, N), float32, in nested order."""

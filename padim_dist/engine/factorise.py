@@ -15,7 +15,7 @@ from padim_dist.core.quality import condition_numbers, regularised_share
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device
 from padim_dist.store.gaussians import FactorisedBand, write_band
-from padim_dist.store.moments import Band, read_band
+from padim_dist.store.parts.moments import Band, read_band
 from padim_dist.telemetry.measures import timed
 
 _BAND_BYTES = 64 * 2**20
@@ -84,4 +84,4 @@ def factorise_band(job: FactoriseJob, _report: Report) -> Done:
 
 
 def _read_band(job: FactoriseJob, part: str) -> Moments:
-    return read_band(job.workspace, part, job.shape, job.band).to(device())
+    return read_band(job.workspace, part, job.shape, job.band, device())

@@ -22,20 +22,15 @@ from padim_dist.core.status import FITTED
 from padim_dist.engine.factorise import band_cells
 from padim_dist.engine.memory.amounts import added_together
 from padim_dist.engine.part_receipt import PartReceipt
-from padim_dist.engine.parts import Part
+from padim_dist.engine.parts import Part, has_moments
 from padim_dist.engine.source import ShardSource, none_can_be_reached
 from padim_dist.engine.task import Report
 from padim_dist.engine.worker import batches, device, get_embedder
 from padim_dist.errors import RunError
 from padim_dist.redaction import redacted
-from padim_dist.store.moments import (
-    Failure,
-    KeptPart,
-    Sample,
-    SampleReader,
-    write_part,
-    write_sample,
-)
+from padim_dist.store.parts.moments import write_moments
+from padim_dist.store.parts.receipt import Failure, KeptPart
+from padim_dist.store.parts.sample import SampleReader, SampleWriter
 from padim_dist.store.records import find_receipt
 from padim_dist.store.workspace import Workspace, content_id
 from padim_dist.telemetry.measures import count_images, timed
@@ -173,12 +168,16 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     kept = job.kept() if job.again else None
     if kept and none_can_be_reached(job.rows(), kept.unreached, job.reading):
         return kept
-    moments = Moments.zeros(job.embedding.shape, device())
+    # A unique name: a straggler never overwrites the moments of its copy.
+    path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
+    shape, cells = job.embedding.shape, band_cells(job.embedding.shape)
     most = 0 if job.kept_in else min(job.sample, job.size)
-    sample, brightest = Sample(most), torch.zeros((), dtype=torch.uint8)
+    sample = SampleWriter(job.workspace, path, shape, most, cells)
+    moments = Moments.zeros(shape, device()) if has_moments(shape, job.size, most) else None
+    brightest = torch.zeros((), dtype=torch.uint8)
     known: set[str] = set()
     motions: list[Motion | None] = []
-    failures = add_kept(job, moments, known)
+    failures = add_kept(job, moments, known) if moments else []
     done, forms = len(known), list[Form | None]()
     waiting: list[list[Tensor]] = []  # embeddings that are not added yet
     together = added_together(job.embedding)
@@ -190,14 +189,16 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             brightest = torch.maximum(brightest.to(pixels.device), pixels.amax())
             with timed("embed"):
                 levels = embedder(pixels)
-            with timed("measure"):
-                waiting.append(levels)
-                if sum(some[0].shape[-1] for some in waiting) >= together:
-                    moments.take(waiting)
+            if moments:
+                with timed("measure"):
+                    waiting.append(levels)
+                    if sum(some[0].shape[-1] for some in waiting) >= together:
+                        moments.take(waiting)
             places = [i for i, image in enumerate(images) if image.pixels is not None]
             wanted = [is_sampled(done + i, job.size, most) for i in places]
             chosen = [k for k, is_wanted in enumerate(wanted) if is_wanted]
-            sample.add([images[i].row.image_id for i in places], levels, chosen)
+            with timed("write"):
+                sample.add([images[i].row.image_id for i in places], levels, chosen)
         motions += [i.alignment.motion for i in images if i.pixels is not None and i.alignment]
         forms += [image.form for image in images if image.pixels is not None]
         count_images("fit", [FITTED if i.pixels is not None else i.status for i in images])
@@ -208,21 +209,21 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
             if i.pixels is None
         ]
         report(done, len(failures))
-    moments.take(waiting)
-    if not all(bool(mean.isfinite().all()) for mean in moments.mean):
+    if moments:
+        moments.take(waiting)
+    with timed("write"):
+        sample.close()
+    if not (moments.is_finite if moments else sample.is_finite):
         raise RunError(
             f"{job.name} has embeddings that are not finite: with model.precision "
             f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"
         )
-    # A unique name: a straggler never overwrites the moments of its copy.
-    path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
-    shape = job.embedding.shape
-    with timed("write"):
-        write_part(job.workspace, path, moments, shape, band_cells(shape))
-        write_sample(job.workspace, path, sample)
+    if moments:
+        with timed("write"):
+            write_moments(job.workspace, path, moments, shape, cells)
     receipt = KeptPart(
         images=done,
-        fitted=moments.count,
+        fitted=moments.count if moments else len(sample.image_ids),
         sampled=len(sample.image_ids),
         moments=path,
         failures=failures,

@@ -23,8 +23,8 @@ from padim_dist.engine.memory.amounts import IN_NOISE, left_out_together
 from padim_dist.engine.task import Done, GroupJob, Report
 from padim_dist.engine.worker import device, get_gaussian
 from padim_dist.store.calibrations import LeftOut, write_left_out
-from padim_dist.store.moments import SampleReader
 from padim_dist.store.normals import Members, find_group_receipt
+from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.runs.rows import ScoreRow
 
 _PIXEL_STEP = 4

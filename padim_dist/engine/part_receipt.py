@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from padim_dist.core.align.motion import Motion
 from padim_dist.core.pictures.forms import CountedForm
 from padim_dist.core.status import UNSETTLED
-from padim_dist.store.moments import KeptPart
+from padim_dist.store.parts.receipt import KeptPart
 
 
 @dataclass(frozen=True)

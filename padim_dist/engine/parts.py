@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from padim_dist.core.pyramid import PyramidShape
 from padim_dist.store.manifests import Shard
 from padim_dist.store.workspace import content_id
 
 MOST_PARTS = 32
-_PART_IMAGES = (32, 256)
+_PART_IMAGES = (32, 128)
 _LEAST_PARTS = 4
 
 
@@ -35,13 +36,13 @@ class Part:
 def part_images(images: int) -> int:
     """Return the images in a part if ``fit.parts`` is ``auto``.
 
-    Writing and merging a part costs as much as embedding a dozen images, so a part has 256 images.
-    In a small archive it has fewer, but at least 32, so that workers can share four parts.
+    A part has 128 images. In a small archive it has fewer, but at least 32, so that workers can
+    share four parts. With `MOST_PARTS` it has more.
 
     Examples
     --------
     >>> part_images(100), part_images(209), part_images(1_000_000)
-    (32, 53, 256)
+    (32, 53, 128)
     """
     least, most = _PART_IMAGES
     return min(max(-(-images // _LEAST_PARTS), least), most)
@@ -66,3 +67,18 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
             mine = own[len(own) * part // count : len(own) * (part + 1) // count]
             dealt.append(Part(group, part, tuple(mine)))
     return dealt
+
+
+def has_moments(shape: PyramidShape, images: int, sampled: int) -> bool:
+    """Return whether a part writes its moments, given how many of its images are in its sample.
+
+    It need not if all are: they are computed once more when they are merged, and the part writes
+    less. But from many images they are computed more slowly than they are read.
+
+    Examples
+    --------
+    >>> shape = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
+    >>> has_moments(shape, 10, 10), has_moments(shape, 10, 9), has_moments(shape, 100, 100)
+    (False, True, True)
+    """
+    return sampled < images or 4 * images * sum(shape.sizes) > 8 * shape.numbers

@@ -87,20 +87,33 @@ def create_array(
     group.create_array(name, shape=shape, dtype=dtype, **options)
 
 
-def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], rows: int) -> None:
-    """Write an array as a Zarr shard with chunks of some rows (see docs/architecture.md)."""
+def create_uncompressed(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...],
+) -> zarr.Array[Any]:
+    """Create an array in Zarr shards that is not compressed (see docs/architecture.md)."""
     from zarr.codecs import Crc32cCodec
 
-    array = group.create_array(
+    return group.create_array(
         name,
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=(rows, *data.shape[1:]),
-        shards=(-(-len(data) // rows) * rows, *data.shape[1:]),
+        shape=shape,
+        dtype=dtype,
+        chunks=chunk,
+        shards=shard,
         compressors=Crc32cCodec(),
         config={"write_empty_chunks": True},  # no search for empty ones
         fill_value=float("nan"),
     )
+
+
+def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], rows: int) -> None:
+    """Write an array as one Zarr shard with chunks of some rows."""
+    chunk, shard = (rows, *data.shape[1:]), (-(-len(data) // rows) * rows, *data.shape[1:])
+    array = create_uncompressed(group, name, data.shape, data.dtype, chunk, shard)
     array[...] = data
 
 

@@ -26,7 +26,7 @@ from padim_dist.store.arrays import (
 )
 from padim_dist.store.calibrations import read_calibration
 from padim_dist.store.models import find_model, model_advice
-from padim_dist.store.moments import Band, band_slice, blocks, moments_arrays
+from padim_dist.store.parts.moments import Band, band_slice, blocks, moments_arrays
 from padim_dist.store.workspace import Workspace, group_slug
 
 

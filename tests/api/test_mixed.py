@@ -11,7 +11,7 @@ from PIL import Image
 
 import padim_dist as padim
 from padim_dist.api.settings.places import workspace_of
-from padim_dist.store.moments import KeptPart
+from padim_dist.store.parts.receipt import KeptPart
 from padim_dist.store.records import find_receipt
 from tests.conftest import tiny_config
 

@@ -18,7 +18,7 @@ from padim_dist.config import Config
 from padim_dist.errors import ConfigError
 from padim_dist.storage import Folder
 from padim_dist.store.models import find_fit
-from padim_dist.store.moments import KeptPart
+from padim_dist.store.parts.receipt import KeptPart
 from padim_dist.store.records import read_record
 from padim_dist.store.workspace import Workspace
 from tests.conftest import tiny_config

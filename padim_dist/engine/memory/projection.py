@@ -14,7 +14,9 @@ from padim_dist.archive.reading.requests import MOST_MEMBERS
 from padim_dist.core.embedding import TOGETHER
 from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.memory.amounts import IN_NOISE, added_together, left_out_together
+from padim_dist.engine.parts import has_moments
 from padim_dist.errors import ResourceError
+from padim_dist.store.parts.sample import WRITTEN_TOGETHER
 
 _GIB = 2**30
 _SHARES = {"bfloat16": 0.6, "float16": 0.6, "int8": 0.6}
@@ -66,8 +68,8 @@ def _embed_need(
             **_common(spec, weights, readers, max_pixels),
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
-            # The whole sample, and a copy of a level while it is written.
-            "sample": 2 * 4 * sample * sum(shape.sizes),
+            # Images that wait, and two copies of them while they are written.
+            "sample": 3 * 4 * min(sample, WRITTEN_TOGETHER) * sum(shape.sizes),
         }
     )
 
@@ -132,7 +134,8 @@ def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int
     """
     samples = sum(min(images, sample) for images in parts)
     left_out = samples * prod(spec.geometry.crop) // 4
-    moments = spec.shape.numbers * (8 * len(parts) + (8 + 4) * groups)
+    kept = sum(has_moments(spec.shape, images, min(images, sample)) for images in parts)
+    moments = spec.shape.numbers * (8 * kept + (8 + 4) * groups)
     return moments + 4 * samples * sum(spec.shape.sizes) + left_out
 
 

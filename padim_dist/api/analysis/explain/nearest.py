@@ -23,8 +23,9 @@ from padim_dist.core.align.pictures import between
 from padim_dist.core.embedding import similarities
 from padim_dist.store.manifests import find_images, read_shard
 from padim_dist.store.models import ModelInfo, find_fit
-from padim_dist.store.moments import KeptPart, SampleReader
 from padim_dist.store.normals import read_normals
+from padim_dist.store.parts.receipt import KeptPart
+from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.records import find_record, unless_damaged
 from padim_dist.store.runs.rows import ScoreRow
 from padim_dist.store.workspace import Workspace

@@ -1,0 +1,1 @@
+"""Parts of a fit: receipt, moments, and the embeddings of some images."""
