@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_dist.archive.listing.cut import BLOCKS, CutShard, cut
+from padim_dist.archive.listing.cut import BLOCK, SMALL_BLOCK, CutShard, cut, shard_count
 from padim_dist.archive.listing.spool import Batch, FoundImage, FoundMask, Note, Spool
 from padim_dist.archive.listing.workbench import SortedRows
 from padim_dist.archive.rows import MANIFEST_SCHEMA, ROWS_SCHEMA
@@ -87,7 +87,13 @@ def in_parts(rows: SortedRows, size: int) -> list[pa.Table]:
     ]
 
 
-def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
+def block_of(images: int, shard_images: int) -> int:
+    """Blocks of 2 and 4 images, as the test below sets them."""
+    block = 2 if shard_count(images, shard_images) <= 8 else 4
+    return block if shard_images >= 8 else 1
+
+
+def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
     """Cut by definition: all rows of a group and split at once."""
     columns = [[getattr(row, name) for row in rows] for name in ROWS_SCHEMA.names]
     table = pa.table(columns, schema=ROWS_SCHEMA).sort_by([(key, "ascending") for key in KEYS])
@@ -97,9 +103,10 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
         chosen = [row for row in table.to_pylist() if (row["group"], row["split"]) == run]
         cost = np.array([row["length"] for row in chosen]) + 1_000_000
         shards = -(-len(cost) // shard_images)
-        shards = min(n for n in range(shards, shards + 4) if not 4 < n <= 64 or n % 4 == 0)
+        shards = 8 if 4 < shards < 8 else shards
         middle = np.cumsum(cost) - cost / 2
         share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
+        block = block_of(len(cost), shard_images)
         share = share[np.arange(len(cost)) // block * block]  # a block stays together
         _, local = np.unique(share, return_inverse=True)
         first = numbers[-1] + 1 if numbers else 0
@@ -108,16 +115,16 @@ def cut_in_memory(rows: Rows, shard_images: int, block: int = 1) -> pa.Table:
 
 
 @pytest.mark.slow
-@given(images(), st.integers(1, 40), st.randoms())
+@given(images(), st.integers(1, 20), st.randoms())
 def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
     """For any order and any parts of the rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("padim_dist.archive.listing.cut.BLOCKS", (4, 2))  # in a few rows
+        patch.setattr("padim_dist.archive.listing.cut.BLOCK", 4)  # several blocks in a few rows
+        patch.setattr("padim_dist.archive.listing.cut.SMALL_BLOCK", 2)
         shards, table = spooled(rows, shard_images)
         shuffled = random.sample(rows, len(rows))
         assert spooled(shuffled, shard_images, a_batch=23) == (shards, table)
-    block = 4 if shard_images >= 32 else 2 if shard_images >= 16 else 1
-    assert table.equals(cut_in_memory(rows, shard_images, block))
+    assert table.equals(cut_in_memory(rows, shard_images))
     assert [shard.shard for shard in shards] == list(range(len(shards)))
     for shard in shards:
         own = table.filter(pa.compute.equal(table["shard"], shard.shard))
@@ -127,11 +134,12 @@ def test_cut_is_that_of_all_rows_at_once(rows, shard_images, random):
         assert set(own["split"].to_pylist()) == {shard.split}
     for shard, after in pairwise(shards):
         is_last = (shard.group, shard.split) != (after.group, after.split)
-        assert is_last or shard.images % block == 0
+        images = sum((row.group, row.split) == (shard.group, shard.split) for row in rows)
+        assert is_last or shard.images % block_of(images, shard_images) == 0
 
 
 def test_blocks_are_the_default_batch_and_a_call_of_the_trunk():
-    assert (batch_images(ModelConfig()), TOGETHER) == BLOCKS
+    assert (batch_images(ModelConfig()), TOGETHER) == (BLOCK, SMALL_BLOCK)
 
 
 @pytest.mark.slow

@@ -37,12 +37,15 @@ from padim_dist.store.calibrations import (
 )
 from padim_dist.store.gaussians import FactorisedBand, Model, create_model, write_band
 from padim_dist.store.models import ModelInfo, find_model, finish_model
-from padim_dist.store.moments import Sample, SampleReader, read_band, write_part, write_sample
+from padim_dist.store.parts.moments import read_band, write_moments
+from padim_dist.store.parts.sample import SampleReader, SampleWriter
 from padim_dist.store.weights import keep_weights, kept_weights
 from padim_dist.store.workspace import Workspace
 from tests.core.oracle import random_maps
 
 SHAPE = PyramidShape(grids=((4, 4), (2, 2)), channels=(3, 5))
+P, ALL = "moments/e/cam/p-1.zarr", "moments/e/cam/all-1.zarr"
+"""A part with moments and a sample, and one with a sample of all its images."""
 FLIPS = 1
 """Changed bits in each file, beside its last."""
 
@@ -106,10 +109,11 @@ def write_model(workspace: Workspace) -> None:
         versions={"torch": "2"},
     )
     finish_model(workspace, info)
-    write_part(workspace, "moments/e/cam/p-1.zarr", moments, SHAPE, 2)
-    sample = Sample(4)
-    sample.add(["a", "b", "c"], levels, [0, 1, 2])
-    write_sample(workspace, "moments/e/cam/p-1.zarr", sample)
+    for path in (P, ALL):
+        sample = SampleWriter(workspace, path, SHAPE, 4, 2)
+        sample.add(["a", "b", "c"], levels, [0, 1, 2])
+        sample.close()
+    write_moments(workspace, P, moments, SHAPE, 2)
 
 
 def read_model(workspace: Workspace) -> list[Any]:
@@ -126,9 +130,9 @@ def read_model(workspace: Workspace) -> list[Any]:
     return [info, kept.noise, *(np.asarray(array).tobytes() for array in found)]
 
 
-def read_part(workspace: Workspace) -> list[Any]:
-    path = "moments/e/cam/p-1.zarr"
-    bands = [read_band(workspace, path, SHAPE, band) for band in ((0, 2), (2, 4))]
+def read_part(workspace: Workspace, path: str = P) -> list[Any]:
+    device = torch.device("cpu")
+    bands = [read_band(workspace, path, SHAPE, band, device) for band in ((0, 2), (2, 4))]
     reader = SampleReader(workspace, path, SHAPE)
     arrays = [array for band in bands for array in (*band.mean, *band.scatter.values())]
     arrays += reader.read([0, 1, 2])
@@ -139,6 +143,10 @@ def read_part(workspace: Workspace) -> list[Any]:
     ]
 
 
+def read_part_of_embeddings(workspace: Workspace) -> list[Any]:
+    return read_part(workspace, ALL)
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Workspace:
     workspace = Workspace(Folder(str(tmp_path_factory.mktemp("damaged"))))
@@ -147,19 +155,24 @@ def workspace(tmp_path_factory) -> Workspace:
 
 
 @pytest.mark.parametrize(
-    ("root", "read", "advice"),
+    ("root", "read", "least", "advice"),
     [
-        ("models/m.zarr", read_model, r"Remove \S+/models/m.zarr and run 'padim-dist fit'"),
-        ("moments", read_part, r"Remove \S+/moments/e/cam/p.json and run 'padim-dist fit' again"),
+        ("models/m.zarr", read_model, 16, r"Remove \S+/models/m.zarr and run 'padim-dist fit'"),
+        (P, read_part, 14, r"Remove \S+/moments/e/cam/p.json and run 'padim-dist fit' again"),
+        (ALL, read_part_of_embeddings, 4, r"Remove \S+/moments/e/cam/all.json and run"),
     ],
-    ids=["model", "part"],
+    ids=["model", "part", "part of embeddings"],
 )
 def test_a_changed_bit_is_refused(
-    workspace: Workspace, root: str, read: Callable[[Workspace], list[Any]], advice: str
+    workspace: Workspace,
+    root: str,
+    read: Callable[[Workspace], list[Any]],
+    least: int,
+    advice: str,
 ):
     before = read(workspace)
     files = [path for path in Path(workspace.folder.url, root).rglob("*") if path.is_file()]
-    assert len(files) > 15
+    assert len(files) >= least
     bits = random.Random(0)
     for path in files:
         for changed in flipped(path, bits):

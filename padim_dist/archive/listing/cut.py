@@ -25,10 +25,10 @@ COST_OF_AN_IMAGE = 1_000_000
 MOST_BYTES = 2**28
 """Upper bound of the bytes in a row's cost; larger objects are not images and are not read."""
 
-BLOCKS = 32, 8
-"""Images that stay in one shard of a large and of a small archive: the default batch, and one call
-of the trunk on a processor. The last of them in a shard is filled up."""
-_SHARED, _FEW = 4, 64
+BLOCK, SMALL_BLOCK = 32, 8
+"""Images that stay in one shard: the default batch; where there are few shards, one call of the
+trunk on a processor. The last of them in a shard is filled up."""
+_SHARED, _FEW = 4, 8
 
 _RunKey = tuple[str | None, str]
 
@@ -70,27 +70,30 @@ def shard_size(images: int) -> int:
 def shard_count(images: int, shard_images: int) -> int:
     """Return the number of shards of a group's images; they have at most `shard_images` on average.
 
-    From 5 to 64 it is a multiple of four: so the four parts of a small fit, and the workers, share
-    them evenly.
+    From 5 to 8 it is 8: so the four parts of a small fit, and the workers, share them evenly.
 
     Examples
     --------
-    >>> [shard_count(images, 64) for images in (64, 209, 1045, 6400)]
-    [1, 4, 20, 100]
+    >>> [shard_count(images, 64) for images in (64, 209, 300, 1045)]
+    [1, 4, 8, 17]
     """
     least = -(-images // shard_images)
-    return -(-least // _SHARED) * _SHARED if _SHARED < least <= _FEW else least
+    return _FEW if _SHARED < least <= _FEW else least
 
 
-def block_size(shard_images: int) -> int:
-    """Return the images that stay in one shard: the largest of `BLOCKS` of which a shard has eight.
+def block_size(shards: int, shard_images: int) -> int:
+    """Return the images that stay in one shard; 1 if shards have fewer than two default batches.
+
+    Up to eight shards are cut finer, so that workers end at the same time. More of them are not:
+    what fills up the last batch of a shard takes time, too.
 
     Examples
     --------
-    >>> [block_size(images) for images in (512, 64, 16)]
-    [32, 8, 1]
+    >>> block_size(17, 64), block_size(4, 64), block_size(4, 15)
+    (32, 8, 1)
     """
-    return next((block for block in BLOCKS if shard_images >= 8 * block), 1)
+    block = SMALL_BLOCK if shards <= _FEW else BLOCK
+    return block if shard_images >= 2 * BLOCK else 1
 
 
 def cut(
@@ -120,12 +123,12 @@ def _shares(
     """Yield rows with their shard in their group and split: that of the first row of the block."""
     run: _RunKey | None = None
     spent = passed = last = 0
-    block = block_size(shard_images)
     for key, rows in (item for table in tables for item in _runs(table)):
         if key != run:
             run, spent, passed, last = key, 0, 0, 0
         images, whole = totals[key]
         shards = shard_count(images, shard_images)
+        block = block_size(shards, shard_images)
         cost = np.minimum(rows["length"].to_numpy(), MOST_BYTES) + COST_OF_AN_IMAGE
         middle = spent + np.cumsum(cost) - cost / 2
         spent += int(cost.sum())

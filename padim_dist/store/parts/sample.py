@@ -179,6 +179,6 @@ class SampleReader:
         shape, coarsest = self.shape, self.shape.levels - 1
         sizes = [shape.ratio(a, coarsest) * d for a, d in enumerate(shape.channels)]
         return [
-            level.permute(1, 2, 0).reshape(-1, d, len(rows))
+            level.permute(1, 2, 0).reshape(-1, d, len(rows)).contiguous()
             for level, d in zip(rows.split(sizes, dim=-1), shape.channels, strict=True)
         ]
