@@ -13,7 +13,7 @@ _BATCH, _SIDE = 32, 256
 
 
 def batch_images(model: ModelConfig) -> int:
-    """Return the images in one call of the trunk; they depend on nothing but the settings.
+    """Return the images of a batch; they depend on nothing but the settings.
 
     Auto gives a power of two: shards are cut between blocks of 32, and need no padding then.
 

@@ -64,8 +64,8 @@ class ModelConfig(Section):
     """Precision of the trunk; the statistics are always float32 and float64. ``tf32`` differs
     from ``float32`` only on GPUs. ``int8``: quantised on 64 of the normal images."""
     batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Images in one call of the trunk; auto: 32 up to 256x256 pixels, of larger ones the power of
-    two that has at most as many pixels."""
+    """Images that are embedded and judged together; auto: 32 up to 256x256 pixels, of larger ones
+    the power of two that has at most as many pixels. A processor's trunk takes 8 at once."""
     roi: Roi = None
     """Region of interest: the part of the picture that is judged. The path or URL of a mask of the
     original's shape (not black: inside), or polygons with corners [x, y] in shares of width and

@@ -80,8 +80,8 @@ class ArchiveConfig(Section):
     for a ``table`` without a column split; of films, for the layout ``video``."""
     shard_images: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Mean number of images in a shard, the unit of work and of resuming. Images differ in size, so
-    shards differ in number; from 64 on a shard is cut between whole batches of 32. Auto: 512,
-    fewer in a small archive."""
+    shards differ in number; from 64 on a shard is cut between whole batches of 32, or between
+    blocks of 8 if a group has few shards. Auto: 512, fewer in a small archive."""
     max_pixels: int = Field(32_000_000, ge=1)
     """Most pixels of an image; larger ones get the status ``too_large``."""
     bits: Annotated[int, Field(ge=9, le=16)] | None = None

@@ -85,7 +85,7 @@ class EmbeddingSpec:
     precision, jpeg : str
         Precision of the trunk, and JPEG decoder.
     batch : int
-        Images in one call of the trunk.
+        Images that are embedded and judged together.
     bits : int or None
         Bits of a sample that the camera delivers in files of 16 bits; None: all of them.
     align : AlignSpec or None

@@ -10,7 +10,7 @@ from padim_dist.store.manifests import Shard
 from padim_dist.store.workspace import content_id
 
 MOST_PARTS = 32
-_PART_IMAGES = (32, 128)
+_PART_IMAGES = (32, 256)
 _LEAST_PARTS = 4
 
 
@@ -36,13 +36,14 @@ class Part:
 def part_images(images: int) -> int:
     """Return the images in a part if ``fit.parts`` is ``auto``.
 
-    A part has 128 images. In a small archive it has fewer, but at least 32, so that workers can
-    share four parts. With `MOST_PARTS` it has more.
+    A part has 256 images, since writing and merging its moments costs as much as embedding a dozen
+    images. In a small archive it has fewer, but at least 32, so that workers can share four parts.
+    Another division would not find the parts of earlier nights, whose images may be gone.
 
     Examples
     --------
     >>> part_images(100), part_images(209), part_images(1_000_000)
-    (32, 53, 128)
+    (32, 53, 256)
     """
     least, most = _PART_IMAGES
     return min(max(-(-images // _LEAST_PARTS), least), most)

@@ -103,7 +103,7 @@ def cut_in_memory(rows: Rows, shard_images: int) -> pa.Table:
         chosen = [row for row in table.to_pylist() if (row["group"], row["split"]) == run]
         cost = np.array([row["length"] for row in chosen]) + 1_000_000
         shards = -(-len(cost) // shard_images)
-        shards = 8 if 4 < shards < 8 else shards
+        shards = shards + -shards % 4 if 4 < shards <= 64 else shards
         middle = np.cumsum(cost) - cost / 2
         share = np.minimum((middle / cost.sum() * shards).astype(np.int64), shards - 1)
         block = block_of(len(cost), shard_images)

@@ -28,7 +28,7 @@ MOST_BYTES = 2**28
 BLOCK, SMALL_BLOCK = 32, 8
 """Images that stay in one shard: the default batch; where there are few shards, one call of the
 trunk on a processor. The last of them in a shard is filled up."""
-_SHARED, _FEW = 4, 8
+_PARTS, _FEW, _MANY = 4, 8, 64
 
 _RunKey = tuple[str | None, str]
 
@@ -70,15 +70,16 @@ def shard_size(images: int) -> int:
 def shard_count(images: int, shard_images: int) -> int:
     """Return the number of shards of a group's images; they have at most `shard_images` on average.
 
-    From 5 to 8 it is 8: so the four parts of a small fit, and the workers, share them evenly.
+    From 5 to 64 it is a multiple of four: so the parts of a small fit, of which it has four, and
+    the workers share them evenly.
 
     Examples
     --------
-    >>> [shard_count(images, 64) for images in (64, 209, 300, 1045)]
-    [1, 4, 8, 17]
+    >>> [shard_count(images, 64) for images in (64, 209, 1045, 6400)]
+    [1, 4, 20, 100]
     """
     least = -(-images // shard_images)
-    return _FEW if _SHARED < least <= _FEW else least
+    return -(-least // _PARTS) * _PARTS if _PARTS < least <= _MANY else least
 
 
 def block_size(shards: int, shard_images: int) -> int:

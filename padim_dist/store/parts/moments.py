@@ -30,7 +30,7 @@ from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
-_TOGETHER = 32
+_TOGETHER = 64
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
