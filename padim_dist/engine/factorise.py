@@ -26,12 +26,14 @@ _LEAST_BANDS = 4
 class FactoriseJob(GroupJob):
     """What a worker needs to make a band of a group's Gaussian.
 
-    `parts` are paths of the moments to merge, `taken_out` of those to subtract afterwards.
+    `parts` are paths of the moments to merge, `taken_out` of those to subtract afterwards. So many
+    embeddings are added `together` to moments: see `added_together`.
     """
 
     parts: tuple[str, ...]
     taken_out: tuple[str, ...]
     shape: PyramidShape
+    together: int
     epsilon: float
     shrinkage: Shrinkage
     number: int
@@ -84,4 +86,4 @@ def factorise_band(job: FactoriseJob, _report: Report) -> Done:
 
 
 def _read_band(job: FactoriseJob, part: str) -> Moments:
-    return read_band(job.workspace, part, job.shape, job.band, device())
+    return read_band(job.workspace, part, job.shape, job.band, job.together, device())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +13,6 @@ import pyarrow.parquet as pq
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
 
-_DAMAGE = ("thrift", "ecompress", "orrupt", "nexpected end", "ncompressed", "CRC checksum")
-"""Words of Arrow's messages about content that it reports as errors of the system."""
 _THREADS = 8
 COMPACT_ADVICE = (
     "Restore it from a copy of the workspace. If there is none, remove the folder of the run and "
@@ -32,22 +31,48 @@ def open_parquet(folder: Folder, path: str, advice: str) -> Iterator[pq.ParquetF
     DamagedFileError
         If it cannot be read as Parquet, e.g. since its end is cut off.
     """
-    with reports_parquet_damage(folder.at(path), advice):
-        file = folder.fs.open(folder.at(path), "rb")
-        with file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            yield parquet
+    file = folder.fs.open(folder.at(path), "rb")
+    with (
+        file,
+        reports_parquet_damage(folder.at(path), advice, source := _Source(file)),
+        pq.ParquetFile(source, page_checksum_verification=True) as parquet,
+    ):
+        yield parquet
+
+
+class _Source:
+    """A file that remembers an error of its store: all else that Arrow raises is about content."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: Exception | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as the file does."""
+        try:
+            return self._file.read(size)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 @contextmanager
-def reports_parquet_damage(file: str, advice: str) -> Iterator[None]:
-    """Turn Arrow's errors about the content of a file into a `DamagedFileError`."""
+def reports_parquet_damage(file: str, advice: str, source: _Source | None = None) -> Iterator[None]:
+    """Turn Arrow's errors about the content of a file into a `DamagedFileError`.
+
+    Arrow reports some of them as OSError without a number, which errors of stores may lack, too:
+    these are known to `source`, the opened file; None: its content is in memory.
+    """
     try:
         yield
     except MemoryError:  # Arrow's is an ArrowException too
         raise
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and not _is_damage(error):
-            raise  # of the store
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if (source and source.error) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         reason = str(error).splitlines()[0].rstrip(".")
         raise DamagedFileError(file, f"it is not Parquet ({reason})", advice) from None
 
@@ -75,7 +100,3 @@ def find_damaged(folder: Folder, paths: Sequence[str], advice: str) -> list[Dama
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return [error for error in pool.map(look, paths) if error]
-
-
-def _is_damage(error: OSError) -> bool:
-    return error.errno is None and any(word in str(error) for word in _DAMAGE)

@@ -277,10 +277,11 @@ def interrupt_at(stage: str) -> Listener:
 
 
 def assert_close(found: Arrays, wanted: Arrays) -> None:
+    """Up to the rounding of products in float32, of images that are brighter than all others."""
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         scale = np.abs(array).max()
-        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=2e-5 * scale, err_msg=name)
 
 
 def with_fit(config: Config, **fit: object) -> Config:

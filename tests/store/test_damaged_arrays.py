@@ -132,7 +132,7 @@ def read_model(workspace: Workspace) -> list[Any]:
 
 def read_part(workspace: Workspace, path: str = P) -> list[Any]:
     device = torch.device("cpu")
-    bands = [read_band(workspace, path, SHAPE, band, device) for band in ((0, 2), (2, 4))]
+    bands = [read_band(workspace, path, SHAPE, band, 32, device) for band in ((0, 2), (2, 4))]
     reader = SampleReader(workspace, path, SHAPE)
     arrays = [array for band in bands for array in (*band.mean, *band.scatter.values())]
     arrays += reader.read([0, 1, 2])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from padim_dist.archive.listing.layouts.table_columns import Table
@@ -36,7 +39,7 @@ from padim_dist.store.nights import (
     read_nights,
     summaries_before,
 )
-from padim_dist.store.parquet import reports_parquet_damage
+from padim_dist.store.parquet import open_parquet, reports_parquet_damage
 from padim_dist.store.promotions import Promotion, add_promotion, read_promotions
 from padim_dist.store.records import find_receipt
 from padim_dist.store.runs.arrays import DriftFigures
@@ -266,6 +269,41 @@ def test_a_cut_score_table_is_named(tmp_path):
         with pytest.raises(DamagedFileError, match=r"shard-0000001.parquet is damaged: it is not"):
             read()
     assert [error.file for error in run.scores.find_damaged()] == [str(file)]
+
+
+def test_any_changed_byte_of_a_page_is_damage_and_no_error_of_the_system(tmp_path):
+    folder, file = Folder(str(tmp_path)), tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": list(range(300))}), file, write_page_checksum=True)
+    data, refused = file.read_bytes(), 0
+    for at in range(4, len(data)):
+        for bit in (1, 128):
+            file.write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+            try:
+                with open_parquet(folder, "a.parquet", "remove it") as parquet:
+                    parquet.read()
+            except DamagedFileError:
+                refused += 1
+    assert refused > len(data)
+
+
+def test_an_error_of_the_store_is_no_damage(tmp_path, monkeypatch):
+    """Also one without a number, which Arrow raises again."""
+    pq.write_table(pa.table({"x": list(range(300))}), tmp_path / "a.parquet")
+    folder, reads = Folder(str(tmp_path)), count()
+
+    class Ill(io.BytesIO):
+        def read(self, size=-1):
+            if next(reads):
+                raise OSError("the store is ill")
+            return super().read(size)
+
+    content = (tmp_path / "a.parquet").read_bytes()
+    monkeypatch.setattr(folder.fs, "open", lambda *_, **__: Ill(content))
+    with (
+        pytest.raises(OSError, match="the store is ill"),
+        open_parquet(folder, "a.parquet", "remove it") as parquet,
+    ):
+        parquet.read()
 
 
 def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):

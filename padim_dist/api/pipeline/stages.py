@@ -14,6 +14,7 @@ from padim_dist.core.pyramid import PyramidShape
 from padim_dist.engine.calibrate import Calibrated, CalibrateJob, calibrate_group
 from padim_dist.engine.factorise import FactoriseJob, band_cells, bands, factorise_band
 from padim_dist.engine.leave_out import leave_out_part
+from padim_dist.engine.memory.amounts import added_together
 from padim_dist.engine.normals import FittedPart
 from padim_dist.engine.workers import Workers
 from padim_dist.store.gaussians import create_model
@@ -67,15 +68,16 @@ def factorise(
             state=state,
             parts=tuple(moments[group, True]),
             taken_out=tuple(moments.get((group, False), ())),
-            shape=shape,
+            shape=spec.shape,
+            together=added_together(spec),
             epsilon=config.model.epsilon,
             shrinkage=config.model.shrinkage,
             number=number,
             band=band,
         )
         for group in counts
-        for shape in [plan.embedding_of(group).shape]
-        for number, band in enumerate(bands(shape))
+        for spec in [plan.embedding_of(group)]
+        for number, band in enumerate(bands(spec.shape))
     ]
     workers.map(factorise_band, jobs, stage)
 

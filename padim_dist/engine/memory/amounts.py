@@ -28,8 +28,9 @@ def left_out_together(spec: EmbeddingSpec) -> int:
 def added_together(spec: EmbeddingSpec) -> int:
     """Return the images whose embeddings are added to moments together.
 
-    It is a batch; at least 8 of pictures larger than 512x512. Adding reads and writes all moments,
-    whatever the number of images: with a batch of 1 it would take longer than the trunk.
+    It is a batch; of pictures larger than 512x512 as many batches as have 8 images. Adding reads
+    and writes all moments, whatever the number of images: with a batch of 1 it would take longer
+    than the trunk.
     """
     is_large = prod(spec.geometry.crop) > _LARGE
-    return max(spec.batch, _UPDATE) if is_large else spec.batch
+    return -(-_UPDATE // spec.batch) * spec.batch if is_large else spec.batch

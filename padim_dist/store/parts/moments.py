@@ -30,7 +30,6 @@ from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
-_TOGETHER = 64
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
@@ -51,9 +50,16 @@ def write_moments(
 
 
 def read_band(
-    workspace: Workspace, path: str, shape: PyramidShape, band: Band, device: torch.device
+    workspace: Workspace,
+    path: str,
+    shape: PyramidShape,
+    band: Band,
+    together: int,
+    device: torch.device,
 ) -> Moments:
     """Return a band of cells of a part's moments, as they were written or from its embeddings.
+
+    So many of these are added `together`; see `added_together`.
 
     Raises
     ------
@@ -65,7 +71,7 @@ def read_band(
         group = open_zarr_group(workspace, path, "r")
         attributes = read_attributes(group, file)
         if "count" not in attributes:
-            return _made(SampleReader(workspace, path, shape), band, device)
+            return _made(SampleReader(workspace, path, shape), band, together, device)
 
         def read(name: str, level: int, size: tuple[int, ...]) -> Tensor:
             rows = band_slice(shape, level, band)
@@ -87,10 +93,10 @@ def read_band(
         )
 
 
-def _made(sample: SampleReader, band: Band, device: torch.device) -> Moments:
+def _made(sample: SampleReader, band: Band, together: int, device: torch.device) -> Moments:
     """Return a band of the moments of a sample."""
     moments = Moments.zeros(sample.shape, device, band[1] - band[0])
-    for levels in sample.batches(_TOGETHER, band):
+    for levels in sample.batches(together, band):
         moments.update([level.to(device) for level in levels])
     return moments
 
