@@ -214,11 +214,12 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     with timed("write"):
         sample.close()
     if not (moments.is_finite if moments else sample.is_finite):
+        job.workspace.folder.remove_tree(path)
         raise RunError(
             f"{job.name} has embeddings that are not finite: with model.precision "
             f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"
         )
-    if moments:
+    if moments and moments.count:
         with timed("write"):
             write_moments(job.workspace, path, moments, shape, cells)
     receipt = KeptPart(

@@ -284,6 +284,23 @@ def test_a_group_without_readable_normal_images_is_left_out(tmp_path, scheduler)
         padim.fit(only_b)
 
 
+@pytest.mark.parametrize("sample", [256, 1])
+def test_a_part_without_readable_images_is_left_out(tmp_path, scheduler, sample):
+    """Whether parts keep the embeddings of all images or moments."""
+    root = make_mvtec(tmp_path / "archive", groups=("a",))
+    paths = sorted((root / "a/train/good").iterdir())
+    whole = [path.read_bytes() for path in paths]
+    for path in paths[:4]:
+        path.write_bytes(b"gone bad")
+    config = tiny_config(tmp_path, root, scheduler, fit={"sample": sample})
+    assert padim.fit(config).groups == {"a": 6}
+    assert padim.score(config).statuses["scored"] == 6 + 8
+    for path, data in zip(paths, whole, strict=True):
+        path.write_bytes(data)
+    padim.index(config)
+    assert padim.fit(config).groups == {"a": 10}
+
+
 def test_names_without_a_group_become_rows(tmp_path, scheduler):
     root = make_mvtec(tmp_path / "archive")
     config = tiny_config(tmp_path, root, scheduler, archive={"group": "(?P<group>a)/"})

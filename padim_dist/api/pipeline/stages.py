@@ -59,7 +59,8 @@ def factorise(
     state = state_of(plan, receipts)
     moments: dict[tuple[str, bool], list[str]] = {}
     for job, merged in plan.merged():
-        moments.setdefault((job.part.group, merged), []).append(receipts[job.receipt].moments)
+        if (receipt := receipts[job.receipt]).fitted:  # else nothing was written
+            moments.setdefault((job.part.group, merged), []).append(receipt.moments)
     jobs = [
         FactoriseJob(
             workspace=plan.workspace,
