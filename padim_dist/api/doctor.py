@@ -242,7 +242,7 @@ class _Checks:
         most = max((shard.images for shard in shards), default=0)
         free = plans.free_disk(workspace_of(config).folder)
         embedded = [part.images for part in parts]
-        fit_disk = projection.fit_disk(self.largest, embedded, groups, sample)
+        fit_disk = projection.fit_disk(self.largest, embedded, 0, groups, sample)
         score_disk = projection.score_disk(self.largest, images, config.score.heatmaps == "grid")
         for what, need, disk in (
             ("fit", projection.fit_need(self.largest, *rest, sample), fit_disk),

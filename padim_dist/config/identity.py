@@ -15,7 +15,8 @@ _BATCH, _SIDE = 32, 256
 def batch_images(model: ModelConfig) -> int:
     """Return the images of a batch; they depend on nothing but the settings.
 
-    Auto gives a power of two: shards are cut between blocks of 32, and need no padding then.
+    Auto gives a power of two, so that blocks of 32 images, between which shards are cut, are whole
+    batches.
 
     Examples
     --------

@@ -143,7 +143,7 @@ class FitConfig(Section):
     """The fit of a model."""
 
     parts: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Parts of a group with their own moments; auto: 32 with at least 256 images each, fewer
+    """Parts of a group, each a task; auto: 32 with at least 256 images each, fewer
     images in a small archive."""
     sample: int = Field(256, ge=0)
     """Normal images of each part whose embeddings are kept for the calibration; 0: the model gives

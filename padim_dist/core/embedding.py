@@ -42,7 +42,7 @@ class Embedder:
         else:
             self.trunk = ConvertedTrunk(spec.trunk, state, spec.precision)
             self._takes = torch.device("cpu")
-        self._together = TOGETHER if self._takes.type == "cpu" else spec.batch
+        self._together = min(spec.batch, TOGETHER if self._takes.type == "cpu" else spec.batch)
 
     def within(self, spec: EmbeddingSpec) -> Embedder:
         """Return the embedder of a region of interest with the same trunk: that of `spec`."""
@@ -73,19 +73,20 @@ class Embedder:
     def maps(self, images: Tensor, wanted: int | None = None) -> list[Tensor]:
         """Return the trunk's feature maps (N, d_a, H_a, W_a) of a batch, on the device.
 
-        The trunk is not called for images that do not matter: their maps are zeros. But a call
-        always has as many images as fit in: an image's maps do not depend on how many matter.
+        With `wanted`, a call of the trunk always has as many images, black ones if there are no
+        others, so that an image's maps do not depend on its neighbours. Calls without a wanted
+        image are left out: zeros are in their place.
         """
-        found: list[list[Tensor]] = []
-        for number, some in enumerate(images.split(self._together)):
-            if wanted is None or number * self._together < max(wanted, 1):
-                found.append(self.trunk(some.to(self._takes, non_blocking=True)))
-            else:
-                found.append([torch.zeros_like(maps[: len(some)]) for maps in found[0]])
-        levels = [
-            torch.cat(maps) if len(maps) > 1 else maps[0] for maps in zip(*found, strict=True)
-        ]
-        return [level.to(self.device) for level in levels]
+        count = len(images)
+        if wanted is not None and (missing := -count % self._together):
+            images = torch.cat([images, images.new_zeros((missing, *images.shape[1:]))])
+        calls = images.split(self._together)
+        needed = len(calls) if wanted is None else max(1, -(-wanted // self._together))
+        found = [self.trunk(one.to(self._takes, non_blocking=True)) for one in calls[:needed]]
+        found += [[torch.zeros_like(maps) for maps in found[0]]] * (len(calls) - needed)
+        levels = zip(*found, strict=True)
+        joined = [torch.cat(maps) if len(maps) > 1 else maps[0] for maps in levels]
+        return [level[:count].to(self.device) for level in joined]
 
 
 def similarities(image: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import torch
@@ -164,12 +165,21 @@ def _id(row: ImageRow | RefusedRow) -> str:
 
 
 def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
-    """Task: embed the images of a part and write its moments, then its receipt."""
+    """Task: embed the images of a part; write its sample and its moments, then its receipt."""
     kept = job.kept() if job.again else None
     if kept and none_can_be_reached(job.rows(), kept.unreached, job.reading):
         return kept
     # A unique name: a straggler never overwrites the moments of its copy.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
+    try:
+        return _embed_part(job, report, path)
+    except BaseException:
+        with suppress(Exception):  # of a store that is ill
+            job.workspace.folder.remove_tree(path)
+        raise
+
+
+def _embed_part(job: EmbedJob, report: Report, path: str) -> PartReceipt:
     shape, cells = job.embedding.shape, band_cells(job.embedding.shape)
     most = 0 if job.kept_in else min(job.sample, job.size)
     sample = SampleWriter(job.workspace, path, shape, most, cells)
@@ -214,7 +224,6 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     with timed("write"):
         sample.close()
     if not (moments.is_finite if moments else sample.is_finite):
-        job.workspace.folder.remove_tree(path)
         raise RunError(
             f"{job.name} has embeddings that are not finite: with model.precision "
             f"{job.embedding.precision!r} the trunk overflows. Set it to bfloat16 or float32"

@@ -32,6 +32,7 @@ from padim_dist.store.weights import kept_weights
 from padim_dist.store.workspace import Workspace
 
 T = TypeVar("T")
+_PACKAGES = ("torch", "torchvision", "numpy", "padim-dist")
 _lock = threading.RLock()
 _held: dict[str, tuple[Hashable, Any]] = {}
 
@@ -53,7 +54,7 @@ def machine(others: tuple[str, ...] = ()) -> str:
     else:
         processor = f"{processor_name()} ({torch.backends.cpu.get_cpu_capability()})"
         libraries = []
-    libraries += [f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy", *others)]
+    libraries += [f"{name} {version(name)}" for name in _PACKAGES + others]
     return ", ".join([processor, *libraries])
 
 

@@ -63,8 +63,8 @@ def test_a_window_equals_one_fit_of_all_nights(tmp_path, nights, scheduler):
     once = config_of(tmp_path, whole, scheduler)
     assert padim.fit(once).groups == {"all": 42}
     kept, at_once = arrays(nights), arrays(once)
-    for name, array in at_once.items():
-        np.testing.assert_allclose(kept[name], array, rtol=1e-5, atol=1e-5 * np.abs(array).max())
+    for name, array in at_once.items():  # products are float32, and of other batches
+        np.testing.assert_allclose(kept[name], array, rtol=1e-5, atol=2e-5 * np.abs(array).max())
     # Both models give the same images the same scores.
     of_window = nights.model_copy(update={"archive": once.archive})
     by_window = padim.score(of_window, model=fit.model_id, new=True)

@@ -127,7 +127,7 @@ def test_lost_receipts_are_made_again(tmp_path, archive, audit, scheduler):
     # A killed task leaves half of a data file and no receipt.
     part = workspace / json.loads(receipt.read_text())["moments"]
     receipt.unlink()
-    data = next(p for p in part.rglob("c/*/*") if p.is_file())
+    data = next(p for p in part.rglob("c/*/*/*") if p.is_file())
     data.write_bytes(data.read_bytes()[:100])
     again = padim.fit(config)
     assert 0 < again.embedded < again.resumed

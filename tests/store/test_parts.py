@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
+from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
 from padim_dist.store.arrays import open_zarr_group, put_attributes, write_uncompressed
 from padim_dist.store.parts.moments import read_band, write_moments
-from padim_dist.store.parts.sample import SampleReader, SampleWriter
+from padim_dist.store.parts.sample import SampleReader, SampleWriter, images_on_disk
 from padim_dist.store.workspace import Workspace
 from tests.core.oracle import random_maps
 
@@ -119,6 +120,12 @@ def test_samples_of_version_0_5_are_read(tmp_path: Path):
     put_attributes(group, {"image_ids": [str(i) for i in range(20)]})
     for a, level in enumerate(levels):
         write_uncompressed(group, f"level_{a}", level.permute(2, 0, 1).contiguous().numpy(), 16)
+    written = Moments.zeros(shape)
+    written.update(levels)
+    write_moments(workspace, PATH, written, shape, 2)
+    read = read_band(workspace, PATH, shape, (0, shape.cells), 32, CPU)
+    assert read.count == 20
+    assert all(torch.equal(read.scatter[pair], written.scatter[pair]) for pair in shape.pairs)
     reader = SampleReader(workspace, PATH, shape)
     assert reader.image_ids[19] == "19"
     found, expected = reader.read([2, 3, 17]), of(levels, [2, 3, 17])
@@ -130,6 +137,24 @@ def test_a_sample_says_that_embeddings_are_not_finite(tmp_path: Path):
     levels[1][0, 0, 35] = torch.inf
     writer = write(Workspace(Folder(str(tmp_path))), shape, levels, list(range(40)), 8, 40)
     assert not writer.is_finite
+
+
+def test_a_part_with_neither_is_damaged(tmp_path: Path):
+    """It was copied without its embeddings; without them a model would lack its images."""
+    shape, workspace = SHAPES[0], Workspace(Folder(str(tmp_path)))
+    write(workspace, shape, embeddings(shape, 5), list(range(5)), 4, 5)
+    workspace.folder.remove_tree(f"{PATH}/sample")
+    with pytest.raises(DamagedFileError, match=r"neither moments nor embeddings\. Remove "):
+        read_band(workspace, PATH, shape, (0, 2), 32, CPU)
+
+
+@pytest.mark.parametrize("images", [1, 16, 17, 32, 40])
+def test_a_sample_takes_as_much_room_as_is_projected(tmp_path: Path, images):
+    shape, workspace = SHAPES[0], Workspace(Folder(str(tmp_path)))
+    write(workspace, shape, embeddings(shape, images), list(range(images)), 8, images)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("c/*/*/*"))
+    projected = 4 * images_on_disk(images) * sum(shape.sizes)
+    assert projected <= size < projected + 400
 
 
 def test_a_part_without_images_has_no_files(tmp_path: Path):

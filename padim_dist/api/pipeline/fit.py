@@ -182,9 +182,11 @@ def _run(
     groups = len({job.part.group for job in plan.jobs})
     drops = config.fit.suspects == "drop"
     # A trial model, and the moments of what it drops, are there beside the model.
-    models, images = groups * (3 if drops else 1), [job.size for job in missing]
+    models, images = groups * (3 if drops else 1), [j.size for j in missing if not j.kept_in]
     largest = largest_embedding(plan.embedding, plan.inside, {job.part.group for job in plan.jobs})
-    disk = projection.fit_disk(largest, images, models, config.fit.sample)
+    disk = projection.fit_disk(
+        largest, images, len(missing) - len(images), models, config.fit.sample
+    )
     projection.check_disk("fit", disk, plans.free_disk(workspace.folder), config.workspace)
     most_tasks = max(len(plan.jobs), groups * len(bands(plan.embedding.shape)))
     dropped: dict[str, list[Dropped]] = {}

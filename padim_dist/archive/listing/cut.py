@@ -27,8 +27,9 @@ MOST_BYTES = 2**28
 
 BLOCK, SMALL_BLOCK = 32, 8
 """Images that stay in one shard: the default batch; where there are few shards, one call of the
-trunk on a processor. The last of them in a shard is filled up."""
-_PARTS, _FEW, _MANY = 4, 8, 64
+trunk on a processor. The last block of a shard is filled up when it is scored."""
+_PARTS = 4  # of a small fit
+_FEW, _MANY = 8, 64  # shards of a group
 
 _RunKey = tuple[str | None, str]
 
@@ -83,7 +84,7 @@ def shard_count(images: int, shard_images: int) -> int:
 
 
 def block_size(shards: int, shard_images: int) -> int:
-    """Return the images that stay in one shard; 1 if shards have fewer than two default batches.
+    """Return the images that stay in one shard; 1 if `shard_images` is below two default batches.
 
     Up to eight shards are cut finer, so that workers end at the same time. More of them are not:
     what fills up the last batch of a shard takes time, too.

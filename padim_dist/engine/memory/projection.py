@@ -16,7 +16,7 @@ from padim_dist.core.spec import EmbeddingSpec
 from padim_dist.engine.memory.amounts import IN_NOISE, added_together, left_out_together
 from padim_dist.engine.parts import has_moments
 from padim_dist.errors import ResourceError
-from padim_dist.store.parts.sample import WRITTEN_TOGETHER
+from padim_dist.store.parts.sample import WRITTEN_TOGETHER, images_on_disk
 
 _GIB = 2**30
 _SHARES = {"bfloat16": 0.6, "float16": 0.6, "int8": 0.6}
@@ -68,8 +68,8 @@ def _embed_need(
             **_common(spec, weights, readers, max_pixels),
             "moments": 8 * shape.numbers,
             "largest block in work": (4 + 8) * largest,
-            # Images that wait, and two copies of them while they are written.
-            "sample": 3 * 4 * min(sample, WRITTEN_TOGETHER) * sum(shape.sizes),
+            # Images that wait, and three copies of them while they are written to objects.
+            "sample": 4 * 4 * min(sample, WRITTEN_TOGETHER) * sum(shape.sizes),
         }
     )
 
@@ -126,17 +126,20 @@ def _common(spec: EmbeddingSpec, weights: int, readers: int, max_pixels: int) ->
     }
 
 
-def fit_disk(spec: EmbeddingSpec, parts: Sequence[int], groups: int, sample: int) -> int:
+def fit_disk(
+    spec: EmbeddingSpec, parts: Sequence[int], taken_out: int, groups: int, sample: int
+) -> int:
     """Return the bytes that a fit writes: moments and samples by part, models by group.
 
-    `parts` has the images of each part. Leave-one-out results take a sixteenth of the samples'
-    pixels, for a time.
+    `parts` has the images of each part; `taken_out` is the number of pieces whose moments are
+    subtracted. Leave-one-out results take a sixteenth of the samples' pixels, for a time.
     """
-    samples = sum(min(images, sample) for images in parts)
-    left_out = samples * prod(spec.geometry.crop) // 4
-    kept = sum(has_moments(spec.shape, images, min(images, sample)) for images in parts)
-    moments = spec.shape.numbers * (8 * kept + (8 + 4) * groups)
-    return moments + 4 * samples * sum(spec.shape.sizes) + left_out
+    sampled = [min(images, sample) for images in parts]
+    left_out = sum(sampled) * prod(spec.geometry.crop) // 4
+    kept = sum(has_moments(spec.shape, *each) for each in zip(parts, sampled, strict=True))
+    moments = spec.shape.numbers * (8 * (kept + taken_out) + (8 + 4) * groups)
+    samples = 4 * sum(map(images_on_disk, sampled)) * sum(spec.shape.sizes)
+    return moments + samples + left_out
 
 
 def score_disk(spec: EmbeddingSpec, images: int, heatmaps: bool) -> int:

@@ -94,7 +94,9 @@ def read_band(
 
 
 def _made(sample: SampleReader, band: Band, together: int, device: torch.device) -> Moments:
-    """Return a band of the moments of a sample."""
+    """Return a band of the moments of a sample, which has all images of its part."""
+    if not sample.image_ids:
+        raise DamagedFileError(sample.file, "it has neither moments nor embeddings")
     moments = Moments.zeros(sample.shape, device, band[1] - band[0])
     for levels in sample.batches(together, band):
         moments.update([level.to(device) for level in levels])

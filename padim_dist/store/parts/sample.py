@@ -32,6 +32,17 @@ WRITTEN_TOGETHER = 32
 """Images in a Zarr shard, which is written at once."""
 
 
+def images_on_disk(images: int) -> int:
+    """Return the images that a sample of some images takes room for: whole chunks.
+
+    Examples
+    --------
+    >>> images_on_disk(3), images_on_disk(53)
+    (3, 64)
+    """
+    return images if images <= _IN_CHUNK else -(-images // _IN_CHUNK) * _IN_CHUNK
+
+
 class SampleWriter:
     """Writes embeddings of some images of a part, 32 images at a time, over what is there.
 
@@ -60,6 +71,7 @@ class SampleWriter:
         self._workspace, self._path, self._shape = workspace, path, shape
         self._most, self._band_cells = most, band_cells
         self._waiting = torch.empty(0)
+        self._group: Any = None
         self._array: Any = None
         self.image_ids: list[str] = []
         self.is_finite = True
@@ -86,28 +98,28 @@ class SampleWriter:
                 self._write(WRITTEN_TOGETHER)
 
     def close(self) -> None:
-        """Write the last images."""
+        """Write the last images, and the ids of all."""
         if self._array is None:
             return
         if rest := len(self.image_ids) % WRITTEN_TOGETHER:
             self._write(rest)
-        if len(self.image_ids) < self._most:
-            self._array.resize((len(self.image_ids), *self._array.shape[1:]))
-        group = open_zarr_group(self._workspace, f"{self._path}/sample", "r+")
-        put_attributes(group, {"image_ids": self.image_ids})
+        put_attributes(self._group, {"image_ids": self.image_ids})
 
     def _create(self, rows: Tensor) -> None:
         root = open_zarr_group(self._workspace, self._path, "w")
         put_attributes(root, {})
-        size = (self._most, *rows.shape[1:])
-        cells = min(self._band_cells, size[1])
-        chunk, shard = (
-            (_IN_CHUNK, cells, size[2]),
-            (WRITTEN_TOGETHER, -(-size[1] // cells) * cells, size[2]),
+        cells, numbers = rows.shape[1:]
+        band, most = min(self._band_cells, cells), self._most
+        chunk = (min(most, _IN_CHUNK), band, numbers)
+        shard = (
+            chunk[0] if most <= _IN_CHUNK else WRITTEN_TOGETHER,
+            -(-cells // band) * band,
+            numbers,
         )
-        group = root.create_group("sample")
-        self._array = create_uncompressed(group, _NAME, size, "float32", chunk, shard)
-        self._waiting = torch.empty((WRITTEN_TOGETHER, *size[1:]))
+        self._group = root.create_group("sample")
+        size = (most, cells, numbers)
+        self._array = create_uncompressed(self._group, _NAME, size, "float32", chunk, shard)
+        self._waiting = torch.empty((WRITTEN_TOGETHER, cells, numbers))
 
     def _write(self, images: int) -> None:
         some = self._waiting[:images]
@@ -121,14 +133,15 @@ class SampleReader:
 
     Attributes
     ----------
-    shape : PyramidShape
-        Shape of an embedding.
+    file, shape : str, PyramidShape
+        URL of the sample, and shape of an embedding.
     image_ids : list of str
         Ids of its images; none if the part has no sample.
     """
 
     def __init__(self, workspace: Workspace, path: str, shape: PyramidShape) -> None:
-        self._damage = workspace.at(f"{path}/sample"), part_advice(workspace, path)
+        self.file = workspace.at(f"{path}/sample")
+        self._damage = self.file, part_advice(workspace, path)
         self._arrays: list[Any] = []
         self.shape = shape
         self.image_ids: list[str] = []
@@ -137,19 +150,19 @@ class SampleReader:
             if workspace.folder.exists(f"{path}/sample"):
                 group = open_zarr_group(workspace, f"{path}/sample", "r")
                 self.image_ids = [
-                    str(name) for name in read_attributes(group, self._damage[0])["image_ids"]
+                    str(name) for name in read_attributes(group, self.file)["image_ids"]
                 ]
                 names = [f"level_{a}" for a in range(shape.levels)]  # of version 0.5
                 names = [_NAME] if _NAME in group else names
                 self._arrays = [child_array(group, name) for name in names]
 
-    def batches(self, images: int, band: tuple[int, int]) -> Iterator[list[Tensor]]:
+    def batches(self, images: int, band: tuple[int, int]) -> Iterator[Sequence[Tensor]]:
         """Yield a band of coarsest cells of all images, some at a time, as `read` returns them."""
-        for first in range(0, len(self.image_ids), images):
-            rows = self._read(
-                self._arrays[0], first, min(first + images, len(self.image_ids)), band
-            )
-            yield self._split(rows)
+        (array,), every = self._arrays, len(self.image_ids)
+        together = -(-WRITTEN_TOGETHER // images) * images  # not each chunk several times
+        for first in range(0, every, together):
+            levels = self._split(self._read(array, first, min(first + together, every), band))
+            yield from zip(*(level.split(images, dim=-1) for level in levels), strict=True)
 
     def read(self, places: Sequence[int]) -> list[Tensor]:
         """Return level matrices x[a] (G_a, d_a, N) of the images at ascending places."""
@@ -171,7 +184,7 @@ class SampleReader:
             cells = slice(*band) if band else slice(None)
             images = torch.from_numpy(array[first:stop, cells])
             if len(images) < stop - first or not bool(images.sum().isfinite()):
-                raise DamagedFileError(self._damage[0], "embeddings are missing")
+                raise DamagedFileError(self.file, "embeddings are missing")
         return images
 
     def _split(self, rows: Tensor) -> list[Tensor]:
