@@ -21,7 +21,7 @@ class PartReceipt:
     done, fitted, sampled : int
         Images of the part, images in the moments, and images whose embeddings are kept.
     moments : str
-        Path of the moments in the workspace.
+        Path of the part in the workspace: a Zarr group with moments, a sample, or both.
     failures, unusable : mapping of str to int, frozenset of str
         Unusable images by status, and their ids.
     unreached : frozenset of str

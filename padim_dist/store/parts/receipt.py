@@ -29,7 +29,7 @@ class KeptPart:
     images, fitted, sampled : int
         Images of the part, images in the moments, and images whose embeddings are kept.
     moments : str
-        Path of the moments in the workspace.
+        Path of the part in the workspace: a Zarr group with moments, a sample, or both.
     failures : sequence of Failure
         Images that are not in the moments.
     brightest : int or None
