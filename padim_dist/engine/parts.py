@@ -73,8 +73,8 @@ def deal_parts(shards: Sequence[Shard], parts: int | str) -> list[Part]:
 def has_moments(shape: PyramidShape, images: int, sampled: int) -> bool:
     """Return whether a part writes its moments, given how many of its images are in its sample.
 
-    It need not if all are: they are computed once more when they are merged, and the part writes
-    less. But from many images they are computed more slowly than they are read.
+    If all are, its moments can be computed from the sample when parts are merged. It writes them
+    only if they take less room than the sample.
 
     Examples
     --------
