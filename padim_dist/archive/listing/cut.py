@@ -71,8 +71,8 @@ def shard_size(images: int) -> int:
 def shard_count(images: int, shard_images: int) -> int:
     """Return the number of shards of a group's images; they have at most `shard_images` on average.
 
-    From 5 to 64 it is a multiple of four: so the parts of a small fit, of which it has four, and
-    the workers share them evenly.
+    From 5 to 64 it is a multiple of four: a small fit has four parts, which then have as many
+    shards each.
 
     Examples
     --------
