@@ -172,14 +172,17 @@ def embed_part(job: EmbedJob, report: Report) -> PartReceipt:
     # A unique name: a straggler never overwrites the moments of its copy.
     path = f"{job.receipt.removesuffix('.json')}-{uuid.uuid4().hex[:8]}.zarr"
     try:
-        return _embed_part(job, report, path)
+        made = _write_part(job, report, path)
     except BaseException:
         with suppress(Exception):  # of a store that is ill
             job.workspace.folder.remove_tree(path)
         raise
+    # Nothing is removed if this fails: the store may have the receipt, and only its answer is lost.
+    return _put_receipt(job, made)
 
 
-def _embed_part(job: EmbedJob, report: Report, path: str) -> PartReceipt:
+def _write_part(job: EmbedJob, report: Report, path: str) -> KeptPart:
+    """Embed a part and write all but its receipt, which is returned."""
     shape, cells = job.embedding.shape, band_cells(job.embedding.shape)
     most = 0 if job.kept_in else min(job.sample, job.size)
     sample = SampleWriter(job.workspace, path, shape, most, cells)
@@ -231,7 +234,7 @@ def _embed_part(job: EmbedJob, report: Report, path: str) -> PartReceipt:
     if moments and moments.count:
         with timed("write"):
             write_moments(job.workspace, path, moments, shape, cells)
-    receipt = KeptPart(
+    return KeptPart(
         images=done,
         fitted=moments.count if moments else len(sample.image_ids),
         sampled=len(sample.image_ids),
@@ -241,6 +244,11 @@ def _embed_part(job: EmbedJob, report: Report, path: str) -> PartReceipt:
         motions=motions if job.embedding.align else None,
         forms=count_forms(forms),
     )
+
+
+def _put_receipt(job: EmbedJob, receipt: KeptPart) -> PartReceipt:
+    """Write the receipt of a part, unless there is one that holds; return the one that does."""
+    path = receipt.moments
     made, folder, values = PartReceipt.of(receipt), job.workspace.folder, asdict(receipt)
     if receipt.motions is None:
         del values["motions"]  # as versions before it wrote

@@ -13,11 +13,15 @@ import torch
 from PIL import Image
 
 import padim_dist as padim
+from padim_dist.api.pipeline.fit_plan import plan_fit
 from padim_dist.api.settings import plans
 from padim_dist.config import ClusterConfig, Config, make_config
 from padim_dist.engine.cluster.local import open_local
+from padim_dist.engine.fit import embed_part
 from padim_dist.errors import ArchiveError, RequestError, ResourceError, RunError
-from padim_dist.events import Event, Progress, TaskFinished, TaskStarted
+from padim_dist.events import Event, Progress, TaskFinished, TaskStarted, ignore
+from padim_dist.storage import Folder
+from padim_dist.store.parts.sample import SampleWriter
 from tests.conftest import draw, make_mvtec, tiny_config
 from tests.results import arrays, same, scores
 
@@ -299,6 +303,37 @@ def test_a_part_without_readable_images_is_left_out(tmp_path, scheduler, sample)
         path.write_bytes(data)
     padim.index(config)
     assert padim.fit(config).groups == {"a": 10}
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["receipt", "sample"])
+def test_a_part_that_fails_leaves_what_its_receipt_may_name(tmp_path, monkeypatch, is_written):
+    """If only the answer to the receipt is lost, the part is whole; else nothing is left."""
+    config = tiny_config(tmp_path, make_mvtec(tmp_path / "archive", groups=("a",)), None)
+    padim.index(config)
+    job = plan_fit(config, ignore, None).jobs[0]
+    create = Folder.create_json
+
+    def lost(folder: Folder, *asked: object) -> bool:
+        create(folder, *asked)  # type: ignore[arg-type]
+        raise OSError("no answer")
+
+    def ill(*_: object) -> None:
+        raise OSError("no answer")
+
+    with monkeypatch.context() as patch:
+        if is_written:
+            patch.setattr(Folder, "create_json", lost)
+        else:
+            patch.setattr(SampleWriter, "close", ill)
+        with pytest.raises(OSError, match="no answer"):
+            embed_part(job, lambda *_: None)
+    found = job.find()
+    left = [path.name for path in Path(config.workspace, "moments").glob("*/*/*.zarr")]
+    if is_written:
+        assert found is not None
+        assert left == [Path(found.moments).name]
+    else:
+        assert (found, left) == (None, [])
 
 
 def test_names_without_a_group_become_rows(tmp_path, scheduler):
