@@ -93,9 +93,9 @@ def create_uncompressed(
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
     chunk: tuple[int, ...],
-    shard: tuple[int, ...],
+    shard: tuple[int, ...] | None = None,
 ) -> zarr.Array[Any]:
-    """Create an array in Zarr shards that is not compressed (see docs/architecture.md)."""
+    """Create an array without compression (see docs/architecture.md), in Zarr shards if asked."""
     from zarr.codecs import Crc32cCodec
 
     return group.create_array(
@@ -108,13 +108,6 @@ def create_uncompressed(
         config={"write_empty_chunks": True},  # no search for empty ones
         fill_value=float("nan"),
     )
-
-
-def write_uncompressed(group: zarr.Group, name: str, data: npt.NDArray[Any], rows: int) -> None:
-    """Write an array as one Zarr shard with chunks of some rows."""
-    chunk, shard = (rows, *data.shape[1:]), (-(-len(data) // rows) * rows, *data.shape[1:])
-    array = create_uncompressed(group, name, data.shape, data.dtype, chunk, shard)
-    array[...] = data
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def workspace(tmp_path_factory) -> Workspace:
     ("root", "read", "least", "advice"),
     [
         ("models/m.zarr", read_model, 16, r"Remove \S+/models/m.zarr and run 'padim-dist fit'"),
-        (P, read_part, 14, r"Remove \S+/moments/e/cam/p.json and run 'padim-dist fit' again"),
+        (P, read_part, 7, r"Remove \S+/moments/e/cam/p.json and run 'padim-dist fit' again"),
         (ALL, read_part_of_embeddings, 4, r"Remove \S+/moments/e/cam/all.json and run"),
     ],
     ids=["model", "part", "part of embeddings"],

@@ -15,8 +15,8 @@ from padim_dist.core.moments import Moments
 from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
-from padim_dist.store.arrays import open_zarr_group, put_attributes, write_uncompressed
-from padim_dist.store.parts.moments import read_band, write_moments
+from padim_dist.store.arrays import create_uncompressed, open_zarr_group, put_attributes
+from padim_dist.store.parts.moments import moments_arrays, read_band, write_moments
 from padim_dist.store.parts.sample import SampleReader, SampleWriter, images_on_disk
 from padim_dist.store.workspace import Workspace
 from tests.core.oracle import random_maps
@@ -112,24 +112,51 @@ def test_moments_are_made_from_all_embeddings(tmp_path: Path, shape, images):
                 )
 
 
-def test_samples_of_version_0_5_are_read(tmp_path: Path):
+def test_parts_of_version_0_5_are_read(tmp_path: Path):
+    """They have an array for each mean and block, and for each level of the embeddings."""
     shape, workspace = SHAPES[0], Workspace(Folder(str(tmp_path)))
     levels = embeddings(shape, 20)
-    put_attributes(open_zarr_group(workspace, PATH, "w"), {"count": 20})
-    group = open_zarr_group(workspace, PATH, "r+").create_group("sample")
-    put_attributes(group, {"image_ids": [str(i) for i in range(20)]})
-    for a, level in enumerate(levels):
-        write_uncompressed(group, f"level_{a}", level.permute(2, 0, 1).contiguous().numpy(), 16)
     written = Moments.zeros(shape)
     written.update(levels)
-    write_moments(workspace, PATH, written, shape, 2)
-    read = read_band(workspace, PATH, shape, (0, shape.cells), 32, CPU)
-    assert read.count == 20
-    assert all(torch.equal(read.scatter[pair], written.scatter[pair]) for pair in shape.pairs)
+    part = open_zarr_group(workspace, PATH, "w")
+    put_attributes(part, {"count": 20})
+    sample = part.create_group("sample")
+    put_attributes(sample, {"image_ids": [str(i) for i in range(20)]})
+    arrays = [(part, name, data) for name, _, data in moments_arrays(written)]
+    arrays += [(sample, f"level_{a}", x.permute(2, 0, 1)) for a, x in enumerate(levels)]
+    for group, name, data in arrays:
+        size, rows = tuple(data.shape), 2
+        shard = (-(-len(data) // rows) * rows, *size[1:])
+        array = create_uncompressed(group, name, size, data.numpy().dtype, (rows, *size[1:]), shard)
+        array[...] = data.numpy()
+    assert_equal(read_band(workspace, PATH, shape, (0, shape.cells), 32, CPU), written)
     reader = SampleReader(workspace, PATH, shape)
     assert reader.image_ids[19] == "19"
     found, expected = reader.read([2, 3, 17]), of(levels, [2, 3, 17])
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def assert_equal(found: Moments, expected: Moments) -> None:
+    assert found.count == expected.count
+    pairs = zip(moments_arrays(found), moments_arrays(expected), strict=True)
+    assert all(a[:2] == b[:2] and torch.equal(a[2], b[2]) for a, b in pairs)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("band_cells", [1, 2, 5, 100])
+def test_moments_are_read_as_they_were_written(tmp_path: Path, shape, band_cells):
+    """Band by band, with an object for each band."""
+    workspace, written = Workspace(Folder(str(tmp_path))), Moments.zeros(shape)
+    written.update(embeddings(shape, 9))
+    write_moments(workspace, PATH, written, shape, band_cells)
+    whole = read_band(workspace, PATH, shape, (0, shape.cells), 32, CPU)
+    assert_equal(whole, written)
+    cells = [*range(0, shape.cells, band_cells), shape.cells]
+    bands = [read_band(workspace, PATH, shape, band, 32, CPU) for band in pairwise(cells)]
+    for number, (name, _, data) in enumerate(moments_arrays(written)):
+        joined = torch.cat([moments_arrays(band)[number][2] for band in bands])
+        assert torch.equal(joined, data), name
+    assert len([path for path in tmp_path.rglob("c/**/*") if path.is_file()]) == len(bands)
 
 
 def test_a_sample_says_that_embeddings_are_not_finite(tmp_path: Path):

@@ -1,13 +1,15 @@
 """Moments in Zarr: of the parts of a fit, and the merged ones inside a model.
 
-Axis 0 of every array is cut into *bands* of coarsest cells. One task writes a whole part: for each
-array a Zarr shard with a chunk for each band. A merge reads one band of every part. A part that
-has kept the embeddings of all its images may have no moments: they are made from these.
+A fit cuts the coarsest cells into *bands*. A part has one array, with the numbers of a cell in each
+row and a band in each chunk: a merge reads a band of every part by two requests. A model has an
+array for each mean and block. A part that has kept the embeddings of all its images may have no
+moments: they are made from these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,18 @@ from padim_dist.core.pyramid import PyramidShape
 from padim_dist.errors import DamagedFileError
 from padim_dist.store.arrays import (
     child_array,
+    create_uncompressed,
     open_zarr_group,
     put_attributes,
     read_attributes,
     reports_array_damage,
-    write_uncompressed,
 )
 from padim_dist.store.parts.receipt import part_advice
 from padim_dist.store.parts.sample import SampleReader
 from padim_dist.store.workspace import Workspace
 
 Band = tuple[int, int]
+_NAME = "moments"
 
 
 def band_slice(shape: PyramidShape, level: int, band: Band) -> slice:
@@ -44,9 +47,12 @@ def write_moments(
     """Write the moments of a part, beside its sample if it has one."""
     group = open_zarr_group(workspace, path, "a")
     put_attributes(group, {"count": moments.count})
-    for name, level, data in moments_arrays(moments):
-        rows = min(band_cells * shape.ratio(level, shape.levels - 1), data.shape[0])
-        write_uncompressed(group, name, data.cpu().numpy(), rows)
+    blocks = [data.reshape(shape.cells, -1) for _, _, data in moments_arrays(moments)]
+    size = (shape.cells, sum(block.shape[1] for block in blocks))
+    array = create_uncompressed(group, _NAME, size, "float64", (band_cells, size[1]))
+    for start in range(0, shape.cells, band_cells):  # all of them would be in memory twice
+        some = slice(start, min(start + band_cells, shape.cells))
+        array[some] = torch.cat([block[some] for block in blocks], dim=1).cpu().numpy()
 
 
 def read_band(
@@ -73,24 +79,55 @@ def read_band(
         if "count" not in attributes:
             return _made(SampleReader(workspace, path, shape), band, together, device)
 
-        def read(name: str, level: int, size: tuple[int, ...]) -> Tensor:
-            rows = band_slice(shape, level, band)
-            data: Any = child_array(group, name)[rows]
-            if data.shape != (rows.stop - rows.start, *size[1:]) or data.dtype != np.float64:
-                raise DamagedFileError(file, f"{name} has the shape {data.shape}, {data.dtype}")
-            if not np.isfinite(data.sum()):  # where a chunk is missing there is no number
-                raise DamagedFileError(file, f"{name} has values that are no number")
-            return torch.from_numpy(data).to(device)
-
-        count = attributes["count"]
+        count, levels = attributes["count"], shape.levels
         assert isinstance(count, int)
-        return Moments(
-            count=count,
-            mean=[read(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)],
-            scatter={
-                (a, b): read(f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs
-            },
+        try:
+            array = child_array(group, _NAME)
+        except KeyError:
+            found = _of_blocks(group, shape, band, file, device)
+        else:
+            found = _of_cells(array, shape, band, file, device)
+        scatter = dict(zip(shape.pairs, found[levels:], strict=True))
+        return Moments(count=count, mean=found[:levels], scatter=scatter)
+
+
+def _of_cells(
+    array: Any, shape: PyramidShape, band: Band, file: str, device: torch.device
+) -> list[Tensor]:
+    """Return the means and blocks of a band of a part's array."""
+    sizes = [size for _, _, size in _sizes(shape)]
+    widths = [prod(size) // shape.cells for size in sizes]
+    cells = _checked(array, slice(*band), (sum(widths),), file).to(device)
+    pieces = zip(cells.split(widths, dim=1), sizes, strict=True)
+    return [piece.reshape(-1, *size[1:]) for piece, size in pieces]
+
+
+def _of_blocks(
+    group: Any, shape: PyramidShape, band: Band, file: str, device: torch.device
+) -> list[Tensor]:
+    """Return the means and blocks of a band of a part of version 0.5: an array has each."""
+    return [
+        _checked(child_array(group, name), band_slice(shape, level, band), size[1:], file).to(
+            device
         )
+        for name, level, size in _sizes(shape)
+    ]
+
+
+def _checked(array: Any, rows: slice, size: tuple[int, ...], file: str) -> Tensor:
+    """Return rows of an array; there is no number where a chunk is missing."""
+    data = array[rows]
+    if data.shape != (rows.stop - rows.start, *size) or data.dtype != np.float64:
+        raise DamagedFileError(file, f"{array.basename} has the shape {data.shape}, {data.dtype}")
+    if not np.isfinite(data.sum()):
+        raise DamagedFileError(file, f"{array.basename} has values that are no number")
+    return torch.from_numpy(data)
+
+
+def _sizes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Return name, level of axis 0, and shape of each mean and block, as `moments_arrays`."""
+    means = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
+    return [*means, *((f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs)]
 
 
 def _made(sample: SampleReader, band: Band, together: int, device: torch.device) -> Moments:
