@@ -66,7 +66,10 @@ def set_up(threads: int) -> None:
 
 
 def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
-    """Return the embedder of this process; groups share its trunk, whatever is their own."""
+    """Return the embedder of this process; groups share its trunk, whatever is their own.
+
+    So do workspaces: weights are named by their content.
+    """
     whole, is_other = replace(spec.within(None), align=None), "embedder" in _held
 
     def load() -> Embedder:
@@ -74,7 +77,7 @@ def get_embedder(workspace: Workspace, spec: EmbeddingSpec) -> Embedder:
             gc.collect()  # a traced network has reference cycles: free the old one
         return Embedder(whole, kept_weights(workspace, spec.weights), device())
 
-    return _hold("embedder", (workspace.folder.url, whole), load).within(spec)
+    return _hold("embedder", whole, load).within(spec)
 
 
 def get_gaussian(
