@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ class EmbedJob:
         kept = find_receipt(self.workspace.folder, self.receipt, KeptPart)
         return PartReceipt.of(kept) if kept else None
 
-    @property
+    @cached_property
     def receipt(self) -> str:
         """Path of the part's receipt; it depends on the rows and on how they are embedded."""
         way = {
