@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.utils import canonicalize_name
 
 from benchmarks.core import CASES, compare
 from benchmarks.dense import DenseGaussian, DenseMoments, embed
@@ -80,3 +82,16 @@ def test_the_script_of_files_on_a_gpu_runs_on_a_processor(tmp_path):
     assert min(line["fit"], line["score"]) > 0
     assert found["left_out"] == []
     assert found["chroma"] == "nvImageCodec was not compared: PyTorch sees no GPU"
+
+
+def test_other_libraries_run_beside_what_the_scripts_need():
+    """Their environment has only what benchmarks/requirements.txt names."""
+    code = "import sys, benchmarks.resnet; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    packages = packages_distributions()
+    used = {name for module in done.stdout.decode().split() for name in packages.get(module, [])}
+    lines = (ROOT / "benchmarks" / "requirements.txt").read_text().splitlines()
+    given = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    needed = {canonicalize_name(name) for name in used} - {"padim-dist", "setuptools", "pip"}
+    assert "torch" in needed
+    assert needed <= given
