@@ -123,6 +123,8 @@ def reports_array_damage(file: str, advice: str) -> Iterator[None]:
         raise error.advised(advice) from None
     except FileNotFoundError as error:
         raise DamagedFileError(file, f"a file of it is missing ({error})", advice) from None
+    except KeyError as error:  # an array or an attribute
+        raise DamagedFileError(file, f"it has no {error}", advice) from None
     except (PadimDistError, OSError, MemoryError):
         raise
     except Exception as error:

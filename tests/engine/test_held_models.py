@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from padim_dist.core.spec import EmbeddingSpec
-from padim_dist.engine.worker import forget_model, get_calibration, get_gaussian
+from padim_dist.core.trunk import random_state
+from padim_dist.engine.worker import forget_model, get_calibration, get_embedder, get_gaussian
 from padim_dist.errors import DamagedFileError
 from padim_dist.storage import Folder
 from padim_dist.store.calibrations import KeptCalibration, write_calibration
 from padim_dist.store.models import find_model
+from padim_dist.store.weights import keep_weights
 from padim_dist.store.workspace import Workspace
 from tests.store.test_damaged_arrays import write_model
 
@@ -50,3 +54,16 @@ def test_a_model_that_was_made_anew_is_read_again(model):
     after = get_calibration(workspace, "m", "made later", "cam")
     assert after is not None
     assert np.array_equal(after.usual, again.usual)
+
+
+def test_workspaces_share_a_trunk(tmp_path, model):
+    """With the same weights and settings; another batch is another embedder."""
+    state = random_state("resnet18", ("layer1", "layer2"), 0)
+    workspaces = [Workspace(Folder(str(tmp_path / name))) for name in ("a", "b")]
+    digest, same = (keep_weights(workspace, state) for workspace in workspaces)
+    assert digest == same
+    spec = replace(model[1], weights=digest)
+    first, second = (get_embedder(workspace, spec) for workspace in workspaces)
+    assert second.trunk is first.trunk
+    other = get_embedder(workspaces[1], replace(spec, batch=spec.batch + 1))
+    assert other.trunk is not first.trunk

@@ -217,6 +217,23 @@ def test_a_missing_file_is_refused(tmp_path, name):
         read_model(workspace)
 
 
+@pytest.mark.parametrize(
+    ("path", "read", "found"),
+    [
+        (f"{P}/moments/zarr.json", read_part, "it has no 'moments'"),
+        (f"{P}/moments/c/1/0", read_part, "moments has values that are no number"),
+        (f"{P}/sample/zarr.json", read_part, "a file of it is missing .*"),
+        ("models/m.zarr/cam/gaussian/mean_1/zarr.json", read_model, "it has no 'mean_1'"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, path, read, found):
+    workspace = Workspace(Folder(str(tmp_path)))
+    write_model(workspace)
+    workspace.folder.remove(path)
+    with pytest.raises(DamagedFileError, match=rf"{found}\. Remove"):
+        read(workspace)
+
+
 def test_leave_one_out_results(tmp_path):
     workspace, bits = Workspace(Folder(str(tmp_path))), random.Random(1)
     ones = np.ones(16)

@@ -1,7 +1,7 @@
 """Moments in Zarr: of the parts of a fit, and the merged ones inside a model.
 
 A fit cuts the coarsest cells into *bands*. A part has one array, with the numbers of a cell in each
-row and a band in each chunk: a merge reads a band of every part by two requests. A model has an
+row and a band in each chunk: a merge reads a band of every part by three requests. A model has an
 array for each mean and block. A part that has kept the embeddings of all its images may have no
 moments: they are made from these.
 """
@@ -49,9 +49,11 @@ def write_moments(
     put_attributes(group, {"count": moments.count})
     blocks = [data.reshape(shape.cells, -1) for _, _, data in moments_arrays(moments)]
     size = (shape.cells, sum(block.shape[1] for block in blocks))
-    array = create_uncompressed(group, _NAME, size, "float64", (band_cells, size[1]))
-    for start in range(0, shape.cells, band_cells):  # all of them would be in memory twice
-        some = slice(start, min(start + band_cells, shape.cells))
+    step = min(band_cells, shape.cells)
+    array = create_uncompressed(group, _NAME, size, "float64", (step, size[1]))
+    # Band by band: all moments, joined at once, would be in memory twice.
+    for start in range(0, shape.cells, step):
+        some = slice(start, min(start + step, shape.cells))
         array[some] = torch.cat([block[some] for block in blocks], dim=1).cpu().numpy()
 
 
@@ -84,6 +86,8 @@ def read_band(
         try:
             array = child_array(group, _NAME)
         except KeyError:
+            if "mean_0" not in group:
+                raise
             found = _of_blocks(group, shape, band, file, device)
         else:
             found = _of_cells(array, shape, band, file, device)
@@ -95,11 +99,11 @@ def _of_cells(
     array: Any, shape: PyramidShape, band: Band, file: str, device: torch.device
 ) -> list[Tensor]:
     """Return the means and blocks of a band of a part's array."""
-    sizes = [size for _, _, size in _sizes(shape)]
+    sizes = [size for _, _, size in _shapes(shape)]
     widths = [prod(size) // shape.cells for size in sizes]
     cells = _checked(array, slice(*band), (sum(widths),), file).to(device)
     pieces = zip(cells.split(widths, dim=1), sizes, strict=True)
-    return [piece.reshape(-1, *size[1:]) for piece, size in pieces]
+    return [piece.reshape(-1, *size[1:]).contiguous() for piece, size in pieces]
 
 
 def _of_blocks(
@@ -110,7 +114,7 @@ def _of_blocks(
         _checked(child_array(group, name), band_slice(shape, level, band), size[1:], file).to(
             device
         )
-        for name, level, size in _sizes(shape)
+        for name, level, size in _shapes(shape)
     ]
 
 
@@ -124,12 +128,6 @@ def _checked(array: Any, rows: slice, size: tuple[int, ...], file: str) -> Tenso
     return torch.from_numpy(data)
 
 
-def _sizes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Return name, level of axis 0, and shape of each mean and block, as `moments_arrays`."""
-    means = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
-    return [*means, *((f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs)]
-
-
 def _made(sample: SampleReader, band: Band, together: int, device: torch.device) -> Moments:
     """Return a band of the moments of a sample, which has all images of its part."""
     if not sample.image_ids:
@@ -140,8 +138,14 @@ def _made(sample: SampleReader, band: Band, together: int, device: torch.device)
     return moments
 
 
+def _shapes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Return name, level of axis 0, and shape of each mean and block."""
+    means = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
+    return [*means, *((f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs)]
+
+
 def moments_arrays(moments: Moments) -> list[tuple[str, int, Tensor]]:
-    """Return name, level of axis 0, and data of each array."""
+    """Return name, level of axis 0, and data of each mean and block, as in `_shapes`."""
     means = [(f"mean_{a}", a, mean) for a, mean in enumerate(moments.mean)]
     return means + blocks("scatter", moments.scatter)
 
