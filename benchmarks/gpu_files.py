@@ -1,4 +1,4 @@
-"""Measure whole commands on one card: JPEG files on disk to a model and to score tables.
+"""Measure whole commands on one card: JPEG files to a model and to score tables.
 
     python -m benchmarks.gpu_files [--workers 1 4 8 12 16] [--images 2000] [--seconds 420]
         [--precision bfloat16] [--batch 256] [--json gpu_files.json]
