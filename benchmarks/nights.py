@@ -29,9 +29,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3 import models
 from moto.s3.models import s3_backends
-from moto.server import DomainDispatcherApplication
 from PIL import Image
 
 import padim_dist as padim
@@ -97,7 +97,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.days = 0
-        models.utcnow = lambda: datetime.now(UTC).replace(tzinfo=None) + timedelta(days=self.days)
+        setattr(models, "utcnow", self._now)  # noqa: B010  (moto does not export it)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC).replace(tzinfo=None) + timedelta(days=self.days)
 
 
 def arrive(root: Path, kind: str, count: int, seed: int) -> None:

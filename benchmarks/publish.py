@@ -45,7 +45,7 @@ def measure(folder: Path, shards: int, rows: int, rounds: int) -> None:
         "Hive": {"hive": str(folder / "tables")},
     }
     configs = {name: make_config({**base, "publish": one}) for name, one in sections.items()}
-    make_run(base["workspace"], shards, rows)  # type: ignore[arg-type]
+    make_run(base["workspace"], shards, rows)
     first = configs["Hive"]
     padim.judge(first, run=RUN, alpha=0.001)
     put_night(first, made_night(1, {"a": group(images=shards * rows)}, runs=[RUN]))

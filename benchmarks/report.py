@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ConsoleMessage, sync_playwright
 
 import padim_dist as padim
 from padim_dist.api.pipeline.index import current_manifest
@@ -205,7 +205,11 @@ def open_three_times(path: str) -> list[dict[str, float]]:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             told: list[str] = []
-            page.on("console", lambda message, told=told: told.append(message.text))
+
+            def note(message: ConsoleMessage, told: list[str] = told) -> None:
+                told.append(message.text)
+
+            page.on("console", note)
             page.goto(Path(path).as_uri())
             times = page.evaluate(
                 "(() => { const t = performance.getEntriesByType('navigation')[0];"

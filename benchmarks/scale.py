@@ -25,7 +25,7 @@ from PIL import Image
 import padim_dist as padim
 from benchmarks.measure import Row, figure, peak_memory, script
 from benchmarks.query import QUERIES, fill, table
-from padim_dist.api.settings.places import archive_settings, workspace_of
+from padim_dist.api.settings.places import archive_root, archive_settings, workspace_of
 from padim_dist.api.sql.views import connect
 from padim_dist.archive.listing.cut import COST_OF_AN_IMAGE, Total, cut
 from padim_dist.archive.rows import ROWS_SCHEMA
@@ -121,7 +121,8 @@ def make_archive(folder: Path, images: int) -> tuple[Config, Snapshot]:
         for c in cut(rows_of(images), {("all", "test"): total}, _SHARD)
     )
     settings = archive_settings(config)
-    manifest = write_manifest(workspace_of(config), shards, settings, {}, drafts)
+    root = archive_root(config)
+    manifest = write_manifest(workspace_of(config), shards, settings, {}, drafts, root)
     return config, manifest
 
 

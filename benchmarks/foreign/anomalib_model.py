@@ -19,11 +19,11 @@ from anomalib.models.image.padim.torch_model import PadimModel
 from torch import Tensor
 
 from benchmarks.resnet import load_trunk, plan
+from padim_dist.core.backbones.networks import IMAGENET_MEAN, IMAGENET_STD
 from padim_dist.core.covariance import Covariance
 from padim_dist.core.gaussian import factorise
 from padim_dist.core.heatmap import AnomalyMap, find_peaks
 from padim_dist.core.moments import Moments
-from padim_dist.core.trunk import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH, NORMAL = 32, 160
 EPSILON = 0.01 + 1e-5  # anomalib adds it in two places
