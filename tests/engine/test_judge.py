@@ -93,6 +93,24 @@ def test_it_is_as_if_the_run_had_been_scored_by_this_rule(scored, config, tmp_pa
         assert one[:peak] == other[:peak]
 
 
+def test_a_run_of_many_files_is_judged_some_at_a_time(scored, config, tmp_path, monkeypatch):
+    """Flags and regions are the same, and regions that are there are seen in all files."""
+    other = config.model_copy(update={"workspace": str(tmp_path / "other")})
+    shutil.copytree(scored.workspace, other.workspace)
+    assert len([*Path(other.workspace).rglob("scores/shard-*.parquet")]) > 2
+    for number, config_ in enumerate((config, other)):
+        monkeypatch.setattr("padim_dist.api.sql.tables._TOGETHER", 1 if number else 1000)
+        assert padim.judge(config_, review=9).regions >= 9
+        assert padim.judge(config_, review=9).regions == 0
+        assert padim.judge(config_, alpha=0.5).flagged > 9
+    assert flagged(config) == flagged(other)
+    first, second = (
+        padim.open_regions(c.workspace).order("image_id, region").fetchall()
+        for c in (config, other)
+    )
+    assert first == second
+
+
 def test_false_discoveries_are_bounded(config):
     result = padim.judge(config, fdr=0.2)
     rows = padim.open_scores(config.workspace).filter("p_value IS NOT NULL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from padim_dist.api.settings.lookup import choose_run
 from padim_dist.api.settings.places import ConfigLike, as_config, workspace_of
 from padim_dist.api.settings.rules import Alpha, plan_alarms
 from padim_dist.api.sql.flags import MOST_ANOMALOUS, flagged_sql
-from padim_dist.api.sql.tables import columns_query, open_connection, read_rows, table_query
+from padim_dist.api.sql.tables import open_connection, queries, read_rows
 from padim_dist.core.alarms import Alarms, Judgement, LastFlagged, benjamini_hochberg
 from padim_dist.errors import RequestError
 from padim_dist.events import Listener, ignore
@@ -23,6 +24,10 @@ from padim_dist.store.runs.digests import Digests
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES, ScoreRow
 from padim_dist.store.runs.run import Run
+
+_MEMORY, _THREADS = "500MB", 4
+"""What the rows of a run may take, and threads that read them; more rows go to temporary files. The
+process may be a driver's, with a scheduler in it."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,14 @@ class Judged:
     def __init__(self, run: Run, head: RunHead) -> None:
         self._run, self._head = run, head
         self._database = open_connection(run.workspace)
+        self._database.execute(f"SET memory_limit = '{_MEMORY}'")
+        self._database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
         kept = "heatmap_row IS NOT NULL" if run.heatmaps.exist() else "false"
-        self._database.execute(
-            "CREATE TEMP TABLE judged AS SELECT run_id, image_id, score, p_value, resolution, uri, "
-            f"member, {kept} AS has_heatmap "
-            f"FROM ({table_query(self._database, SCORES, [(run, head)])}) WHERE score IS NOT NULL"
+        self._copy(
+            "judged",
+            SCORES,
+            f"run_id, image_id, score, p_value, resolution, uri, member, {kept} AS has_heatmap",
+            "score IS NOT NULL",
         )
 
     def judge(self, alarms: Alarms) -> Judgement:
@@ -190,11 +198,11 @@ class Judged:
     def add_regions(self, judgement: Judgement, listener: Listener) -> AddedRegions:
         """Find the regions that flagged images lack, and write them to a file more."""
         self._run.remove_unknown_regions()
-        known = columns_query(self._database, REGIONS, [(self._run, self._head)])
+        self._copy("known", REGIONS, "image_id", "true")
         self._database.execute(
             "CREATE OR REPLACE TEMP TABLE lacking AS SELECT image_id, has_heatmap FROM judged "
             f"WHERE {self._flagged(judgement)} AND p_value IS NOT NULL "
-            f"AND image_id NOT IN (SELECT image_id FROM ({known}))"
+            "AND image_id NOT IN (SELECT image_id FROM known)"
         )
         ((lacking, without),) = self._rows(
             "SELECT count(*), count(*) FILTER (NOT has_heatmap) FROM lacking"
@@ -207,14 +215,12 @@ class Judged:
             ]
         if lacking == without:
             return AddedRegions(notes=notes)
-        scores = table_query(self._database, SCORES, [(self._run, self._head)])
-        rows = read_rows(
-            ScoreRow,
-            self._database.sql(
-                f"SELECT * FROM ({scores}) SEMI JOIN (FROM lacking WHERE has_heatmap) "
-                "USING (image_id) ORDER BY heatmap_row"
-            ),
-        )
+        wanted = "SEMI JOIN (FROM lacking WHERE has_heatmap) USING (image_id) ORDER BY heatmap_row"
+        rows = [
+            row
+            for some in queries(self._database, SCORES, self._run, self._head)
+            for row in read_rows(ScoreRow, self._database.sql(f"SELECT * FROM ({some}) {wanted}"))
+        ]
         if find_model(self._run.workspace, self._head.model_id) is None:
             found = counted(len(rows), "flagged image")
             gone = f"regions of {found} are not known: model {self._head.model_id} is gone"
@@ -223,6 +229,12 @@ class Judged:
 
         regions = find_kept_regions(self._run, self._head, rows, listener)
         return AddedRegions(len(regions), notes, self._run.regions.add(regions))
+
+    def _copy(self, name: str, table: str, columns: str, condition: str) -> None:
+        """Copy columns of a table of the run into one of the database."""
+        for number, some in enumerate(queries(self._database, table, self._run, self._head)):
+            into = f"INSERT INTO {name}" if number else f"CREATE OR REPLACE TEMP TABLE {name} AS"
+            self._database.execute(f"{into} SELECT {columns} FROM ({some}) WHERE {condition}")
 
     def _flagged(self, judgement: Judgement) -> str:
         return flagged_sql([self._head.judged(judgement)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cache
@@ -26,6 +26,8 @@ from padim_dist.store.runs.tables import RunTable
 from padim_dist.store.workspace import Workspace
 
 _THREADS = 16
+_TOGETHER = 1000
+"""Files that are read by one of `queries`."""
 Row = TypeVar("Row", ScoreRow, RegionRow)
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # A query never waits for the download of an extension.
@@ -86,11 +88,35 @@ def columns_query(
     runs: Sequence[tuple[Run, RunHead]],
 ) -> str:
     """Return the SQL that reads the files of a table, with all columns of this version."""
-    schema = READ_SCHEMAS[table]
-    tables = [run.scores if table == SCORES else run.regions for run, _ in runs]
+    tables = [_table(run, table) for run, _ in runs]
     with ThreadPoolExecutor(_THREADS) as pool:
         paths = chain.from_iterable(pool.map(RunTable.files, tables))
-    files = [runs[0][0].workspace.at(path) for path in paths]
+    return _query(connection, table, runs, [runs[0][0].workspace.at(path) for path in paths])
+
+
+def queries(
+    connection: duckdb.DuckDBPyConnection, table: str, run: Run, head: RunHead
+) -> Iterator[str]:
+    """Yield the SQL that reads the files of a table of a run, as `columns_query`, some in each.
+
+    A query holds the footers of all its files, 70 kB each; a run may have ten thousands of files.
+    """
+    files = [run.workspace.at(path) for path in _table(run, table).files()]
+    for first in range(0, max(len(files), 1), _TOGETHER):
+        yield _query(connection, table, [(run, head)], files[first : first + _TOGETHER])
+
+
+def _table(run: Run, table: str) -> RunTable:
+    return run.scores if table == SCORES else run.regions
+
+
+def _query(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    runs: Sequence[tuple[Run, RunHead]],
+    files: Sequence[str],
+) -> str:
+    schema = READ_SCHEMAS[table]
     if not files:
         nulls = ", ".join(f"{_null(field)} AS {quoted(field.name)}" for field in schema)
         return f"SELECT * FROM (SELECT {nulls} WHERE false)"
@@ -98,8 +124,8 @@ def columns_query(
     try:
         there = connection.sql(f"SELECT * FROM {source}").columns
     except duckdb.Error:
-        for one in tables:
-            for damage in one.find_damaged():
+        for run, _ in runs:
+            for damage in _table(run, table).find_damaged():
                 raise damage from None
         raise
     lacking = [field for field in schema if field.name not in there]
