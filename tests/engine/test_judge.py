@@ -12,7 +12,7 @@ import padim_dist as padim
 from padim_dist.api.settings.places import workspace_of
 from padim_dist.api.sql.tables import read_rows
 from padim_dist.config import Config
-from padim_dist.errors import ConfigError, RequestError
+from padim_dist.errors import ConfigError, RequestError, ResourceError
 from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import RegionRow
 from padim_dist.store.runs.run import Run, list_runs
@@ -103,12 +103,20 @@ def test_a_run_of_many_files_is_judged_some_at_a_time(scored, config, tmp_path, 
         assert padim.judge(config_, review=9).regions >= 9
         assert padim.judge(config_, review=9).regions == 0
         assert padim.judge(config_, alpha=0.5).flagged > 9
+        assert len([*Path(config_.workspace).rglob("regions/added-*")]) == 2
+        assert padim.judge(config_, alpha=0.5).regions == 0
     assert flagged(config) == flagged(other)
     first, second = (
         padim.open_regions(c.workspace).order("image_id, region").fetchall()
         for c in (config, other)
     )
     assert first == second
+
+
+def test_rows_that_fit_nowhere_are_said_so(config, monkeypatch):
+    monkeypatch.setattr("padim_dist.api.pipeline.judge._MEGABYTES", 0)
+    with pytest.raises(ResourceError, match=r"fit neither in .*set TMPDIR to another folder"):
+        padim.judge(config, review=9)
 
 
 def test_false_discoveries_are_bounded(config):

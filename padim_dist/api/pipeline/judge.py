@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
+from tempfile import gettempdir
 from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +16,7 @@ from padim_dist.api.settings.rules import Alpha, plan_alarms
 from padim_dist.api.sql.flags import MOST_ANOMALOUS, flagged_sql
 from padim_dist.api.sql.tables import open_connection, queries, read_rows
 from padim_dist.core.alarms import Alarms, Judgement, LastFlagged, benjamini_hochberg
-from padim_dist.errors import RequestError
+from padim_dist.errors import RequestError, ResourceError, first_line
 from padim_dist.events import Listener, ignore
 from padim_dist.pages.words import counted
 from padim_dist.store.lease import hold
@@ -25,9 +26,9 @@ from padim_dist.store.runs.head import RunHead
 from padim_dist.store.runs.rows import REGIONS, SCORES, ScoreRow
 from padim_dist.store.runs.run import Run
 
-_MEMORY, _THREADS = "500MB", 4
-"""What the rows of a run may take, and threads that read them; more rows go to temporary files. The
-process may be a driver's, with a scheduler in it."""
+_MEGABYTES, _LEAST_THREADS = 125, 4
+"""What the rows of a run may take for each thread, as DuckDB wants it, and for how many at least;
+more rows go to temporary files. The process may be a driver's, with a scheduler in it."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,9 @@ class Judged:
     def __init__(self, run: Run, head: RunHead) -> None:
         self._run, self._head = run, head
         self._database = open_connection(run.workspace)
-        self._database.execute(f"SET memory_limit = '{_MEMORY}'")
-        self._database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
+        ((threads,),) = self._rows("SELECT current_setting('threads')")
+        memory = _MEGABYTES * max(_LEAST_THREADS, threads)
+        self._database.execute(f"SET memory_limit = '{memory}MB'")
         kept = "heatmap_row IS NOT NULL" if run.heatmaps.exist() else "false"
         self._copy(
             "judged",
@@ -187,7 +189,7 @@ class Judged:
 
     def p_values(self) -> npt.NDArray[np.float64]:
         """Return all p-values, shape (n,)."""
-        found = self._database.sql("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
+        found = self._execute("SELECT p_value FROM judged WHERE p_value IS NOT NULL")
         return np.asarray(found.fetchnumpy()["p_value"], np.float64)
 
     def count(self, judgement: Judgement) -> int:
@@ -199,7 +201,7 @@ class Judged:
         """Find the regions that flagged images lack, and write them to a file more."""
         self._run.remove_unknown_regions()
         self._copy("known", REGIONS, "image_id", "true")
-        self._database.execute(
+        self._execute(
             "CREATE OR REPLACE TEMP TABLE lacking AS SELECT image_id, has_heatmap FROM judged "
             f"WHERE {self._flagged(judgement)} AND p_value IS NOT NULL "
             "AND image_id NOT IN (SELECT image_id FROM known)"
@@ -234,10 +236,21 @@ class Judged:
         """Copy columns of a table of the run into one of the database."""
         for number, some in enumerate(queries(self._database, table, self._run, self._head)):
             into = f"INSERT INTO {name}" if number else f"CREATE OR REPLACE TEMP TABLE {name} AS"
-            self._database.execute(f"{into} SELECT {columns} FROM ({some}) WHERE {condition}")
+            self._execute(f"{into} SELECT {columns} FROM ({some}) WHERE {condition}")
 
     def _flagged(self, judgement: Judgement) -> str:
         return flagged_sql([self._head.judged(judgement)])
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._database.execute(sql).fetchall()
+        return self._execute(sql).fetchall()
+
+    def _execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._database.execute(sql)
+        except duckdb.OutOfMemoryException as error:
+            raise ResourceError(
+                f"the rows of run {self._head.run_id} fit neither in the memory that judging them "
+                f"may take nor in the temporary folder {gettempdir()} ({first_line(error)}). Make "
+                "room there, or set TMPDIR to another folder; then run the same command again: "
+                "what is scored stays"
+            ) from error

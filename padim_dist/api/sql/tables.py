@@ -99,7 +99,7 @@ def queries(
 ) -> Iterator[str]:
     """Yield the SQL that reads the files of a table of a run, as `columns_query`, some in each.
 
-    A query holds the footers of all its files, 70 kB each; a run may have ten thousands of files.
+    A query holds the footers of all its files, 70 kB each; a run may have tens of thousands.
     """
     files = [run.workspace.at(path) for path in _table(run, table).files()]
     for first in range(0, max(len(files), 1), _TOGETHER):
