@@ -101,7 +101,7 @@ def _of_cells(
     """Return the means and blocks of a band of a part's array."""
     sizes = [size for _, _, size in _shapes(shape)]
     widths = [prod(size) // shape.cells for size in sizes]
-    cells = _checked(array, slice(*band), (sum(widths),), file).to(device)
+    cells = _checked(array, slice(*band), (sum(widths),), file, device)
     pieces = zip(cells.split(widths, dim=1), sizes, strict=True)
     return [piece.reshape(-1, *size[1:]).contiguous() for piece, size in pieces]
 
@@ -111,21 +111,21 @@ def _of_blocks(
 ) -> list[Tensor]:
     """Return the means and blocks of a band of a part of version 0.5: an array has each."""
     return [
-        _checked(child_array(group, name), band_slice(shape, level, band), size[1:], file).to(
-            device
-        )
+        _checked(child_array(group, name), band_slice(shape, level, band), size[1:], file, device)
         for name, level, size in _shapes(shape)
     ]
 
 
-def _checked(array: Any, rows: slice, size: tuple[int, ...], file: str) -> Tensor:
+def _checked(
+    array: Any, rows: slice, size: tuple[int, ...], file: str, device: torch.device
+) -> Tensor:
     """Return rows of an array; there is no number where a chunk is missing."""
     data = array[rows]
     if data.shape != (rows.stop - rows.start, *size) or data.dtype != np.float64:
         raise DamagedFileError(file, f"{array.basename} has the shape {data.shape}, {data.dtype}")
     if not np.isfinite(data.sum()):
         raise DamagedFileError(file, f"{array.basename} has values that are no number")
-    return torch.from_numpy(data)
+    return torch.from_numpy(data).to(device)
 
 
 def _made(sample: SampleReader, band: Band, together: int, device: torch.device) -> Moments:
