@@ -26,7 +26,13 @@ from padim_dist.store.arrays import (
 )
 from padim_dist.store.calibrations import read_calibration
 from padim_dist.store.models import find_model, model_advice
-from padim_dist.store.parts.moments import Band, band_slice, blocks, moments_arrays
+from padim_dist.store.parts.moments import (
+    Band,
+    band_slice,
+    blocks,
+    moments_arrays,
+    moments_shapes,
+)
 from padim_dist.store.workspace import Workspace, group_slug
 
 
@@ -54,14 +60,10 @@ def create_model(
         if slug in root and root[slug].attrs.get("group") == name:
             continue
         group = root.create_group(slug, overwrite=True)
-        for kind, dtype in (("moments", "float64"), ("gaussian", "float32")):
-            arrays: list[tuple[str, int, tuple[int, ...]]]
-            arrays = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
-            for a, b in shape.pairs:
-                block = {"moments": "scatter", "gaussian": "whiten" if a == b else "lower"}[kind]
-                arrays.append((f"{block}_{a}_{b}", b, shape.block_shape(a, b)))
-            if kind == "gaussian":
-                arrays += _other_arrays(shape)
+        for kind, dtype, arrays in (
+            ("moments", "float64", moments_shapes(shape)),
+            ("gaussian", "float32", _gaussian_shapes(shape)),
+        ):
             inner = group.create_group(kind)
             for array, level, size in arrays:
                 rows = min(band_cells * shape.ratio(level, shape.levels - 1), size[0])
@@ -90,6 +92,16 @@ def write_band(
             put_attributes(inner, {"count": made.moments.count})
         for name, level, data in named:
             child_array(inner, name)[band_slice(shape, level, made.band)] = data.cpu().numpy()
+
+
+def _gaussian_shapes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, level of axis 0 and shape of each array of a Gaussian."""
+    means = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
+    factors = [
+        (f"{'whiten' if a == b else 'lower'}_{a}_{b}", b, shape.block_shape(a, b))
+        for a, b in shape.pairs
+    ]
+    return [*means, *factors, *_other_arrays(shape)]
 
 
 def _other_arrays(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:

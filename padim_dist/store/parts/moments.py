@@ -99,7 +99,7 @@ def _of_cells(
     array: Any, shape: PyramidShape, band: Band, file: str, device: torch.device
 ) -> list[Tensor]:
     """Return the means and blocks of a band of a part's array."""
-    sizes = [size for _, _, size in _shapes(shape)]
+    sizes = [size for _, _, size in moments_shapes(shape)]
     widths = [prod(size) // shape.cells for size in sizes]
     cells = _checked(array, slice(*band), (sum(widths),), file, device)
     pieces = zip(cells.split(widths, dim=1), sizes, strict=True)
@@ -112,7 +112,7 @@ def _of_blocks(
     """Return the means and blocks of a band of a part of version 0.5: an array has each."""
     return [
         _checked(child_array(group, name), band_slice(shape, level, band), size[1:], file, device)
-        for name, level, size in _shapes(shape)
+        for name, level, size in moments_shapes(shape)
     ]
 
 
@@ -138,14 +138,14 @@ def _made(sample: SampleReader, band: Band, together: int, device: torch.device)
     return moments
 
 
-def _shapes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
+def moments_shapes(shape: PyramidShape) -> list[tuple[str, int, tuple[int, ...]]]:
     """Return name, level of axis 0, and shape of each mean and block."""
     means = [(f"mean_{a}", a, shape.mean_shape(a)) for a in range(shape.levels)]
     return [*means, *((f"scatter_{a}_{b}", b, shape.block_shape(a, b)) for a, b in shape.pairs)]
 
 
 def moments_arrays(moments: Moments) -> list[tuple[str, int, Tensor]]:
-    """Return name, level of axis 0, and data of each mean and block, as in `_shapes`."""
+    """Return name, level of axis 0, and data of each mean and block, as in `moments_shapes`."""
     means = [(f"mean_{a}", a, mean) for a, mean in enumerate(moments.mean)]
     return means + blocks("scatter", moments.scatter)
 
