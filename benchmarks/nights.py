@@ -97,7 +97,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.days = 0
-        setattr(models, "utcnow", self._now)  # noqa: B010  (moto does not export it)
+        models.utcnow = self._now  # type: ignore[attr-defined]
 
     def _now(self) -> datetime:
         return datetime.now(UTC).replace(tzinfo=None) + timedelta(days=self.days)

@@ -64,10 +64,10 @@ def table_query(
     Columns that older files lack are null. The rule of a run says which of its images are flagged;
     they are null while that is not known. Only regions of flagged images are shown.
     """
-    scores = columns_query(connection, SCORES, runs)
+    scores = _columns_query(connection, SCORES, runs)
     if table == SCORES:
         return scores
-    regions = columns_query(connection, REGIONS, runs)
+    regions = _columns_query(connection, REGIONS, runs)
     flagged = (
         f"SELECT run_id, image_id, {cutoff_sql(head for _, head in runs)} AS cutoff "
         f"FROM ({scores}) WHERE flagged"
@@ -82,7 +82,7 @@ def table_query(
     )
 
 
-def columns_query(
+def _columns_query(
     connection: duckdb.DuckDBPyConnection,
     table: str,
     runs: Sequence[tuple[Run, RunHead]],
@@ -97,9 +97,10 @@ def columns_query(
 def queries(
     connection: duckdb.DuckDBPyConnection, table: str, run: Run, head: RunHead
 ) -> Iterator[str]:
-    """Yield the SQL that reads the files of a table of a run, as `columns_query`, some in each.
+    """Yield the SQL that reads all rows of a table of a run, some of its files in each.
 
-    A query holds the footers of all its files, 70 kB each; a run may have tens of thousands.
+    Columns are those of `table_query`. A query holds the footers of all its files, 70 kB each; a
+    run may have tens of thousands.
     """
     files = [run.workspace.at(path) for path in _table(run, table).files()]
     for first in range(0, max(len(files), 1), _TOGETHER):
